@@ -1,0 +1,1 @@
+"""yamux streams as Twisted transports and endpoints: any Twisted protocol runs on one unchanged."""

@@ -1,0 +1,288 @@
+"""
+One stream as a Twisted transport.
+
+A protocol written for a TCP socket runs on it unchanged. What it may count on is what
+L{twisted.internet.tcp.Connection} promises::
+
+    protocol does / peer does         what follows
+    loseWriteConnection()             FIN after what is queued; reading goes on
+    loseConnection()                  no more reading; FIN after what is queued and after the producer is
+                                      done, then connectionLost(ConnectionDone)
+    abortConnection()                 RST now, connectionLost(ConnectionAborted) in the next reactor turn
+    peer's FIN                        readConnectionLost() of an IHalfCloseableProtocol; any other
+                                      protocol gets connectionLost(ConnectionDone)
+    both halves closed                connectionLost(ConnectionDone)
+    peer's RST, session lost          connectionLost(ConnectionLost)
+
+As on a socket, no call of a protocol's own on its transport calls that protocol back before it returns.
+
+What bounds its buffers: what a protocol writes is bounded by the producer that feeds it, which is
+paused above L{HIGH_WATER}; what comes in while the protocol is paused, by the stream's receive window,
+since bytes are given back to the peer's window only when the protocol has them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import attr
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    ITCPTransport,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProtocol
+
+    from burrow.mux.session import Session
+
+HIGH_WATER = 64 * 1024
+"""Bytes queued on one stream above which its producer is paused."""
+
+
+@implementer(IAddress)
+@attr.s(frozen=True, auto_attribs=True)
+class StreamAddress:
+    """Where a stream leads: the session's peer, and the stream's id on that session."""
+
+    session: Any
+    stream_id: int
+
+
+@implementer(ITCPTransport, IConsumer, IPushProducer)
+class Stream:
+    """
+    A yamux stream under one protocol.
+
+    @ivar connected: whether connectionLost is still to come.
+    """
+
+    log = Logger()
+    disconnecting = False
+
+    def __init__(self, session: Session, stream_id: int, protocol: IProtocol) -> None:
+        self.stream_id = stream_id
+        self.protocol = protocol
+        self.connected = True
+        self._session = session
+        self._producer: Any = None
+        self._streaming = False
+        self._producer_paused = False
+        self._reading = True
+        self._held: deque[bytes] = deque()
+        self._delivery: IDelayedCall | None = None
+        self._read_ended = False
+        self._read_told = False
+        self._write_ended = False
+        self._aborted = False
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.stream_id} of {self._session.peer}>"
+
+    # -- ITransport ---------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes; a streaming producer is paused when too many wait."""
+        if not self.connected or self._write_ended or self._aborted:
+            return
+        queued = self._session.write(self.stream_id, data)
+        if queued > HIGH_WATER and self._producer is not None and not self._producer_paused:
+            self._producer_paused = True
+            if self._streaming:
+                self._producer.pauseProducing()
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Queue several pieces as one."""
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        """Close both halves once everything is written."""
+        if self.connected and not self.disconnecting:
+            self.disconnecting = True
+            self._held.clear()
+            if self._producer is None:
+                self._end()
+
+    def abortConnection(self) -> None:
+        """Reset the stream now."""
+        if self.connected and not self._aborted:
+            self.disconnecting = self._aborted = True
+            self._held.clear()
+            self._session.reset(self.stream_id)
+            self._session.clock.callLater(0, self.lost, Failure(ConnectionAborted()))
+
+    def loseWriteConnection(self) -> None:
+        """Close our half once everything is written."""
+        if self.connected and not self._write_ended:
+            self._end()
+
+    def getPeer(self) -> StreamAddress:  # type: ignore[override]
+        """The stream, as seen from here."""
+        return StreamAddress(self._session.peer, self.stream_id)
+
+    def getHost(self) -> StreamAddress:  # type: ignore[override]
+        """The same: a stream has no address of its own on either side."""
+        return StreamAddress(self._session.peer, self.stream_id)
+
+    def getTcpNoDelay(self) -> bool:
+        """Always: the mux gathers the writes of one reactor turn and never waits for more."""
+        return True
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Accepted and without effect, so that protocols for sockets run unchanged."""
+
+    def getTcpKeepAlive(self) -> bool:
+        """Always: the session's heartbeat keeps all its streams alive."""
+        return True
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Accepted and without effect, so that protocols for sockets run unchanged."""
+
+    # -- IConsumer ------------------------------------------------------------------------------
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Let C{producer}, which pushes if C{streaming} and else is pulled, feed this stream."""
+        if self._producer is not None:
+            raise RuntimeError(f"{self!r} has a producer already")
+        if not self.connected:
+            producer.stopProducing()
+            return
+        self._producer = producer
+        self._streaming = streaming
+        self._producer_paused = False
+        if not streaming:
+            producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        """The producer is done; a loseConnection that waited for it goes on."""
+        self._producer = None
+        if self.disconnecting and self.connected and not self._aborted:
+            self._end()
+
+    # -- IPushProducer: the stream as the source of what its protocol reads -----------------------
+
+    def pauseProducing(self) -> None:
+        """Deliver nothing until resumed. The peer stops when the receive window is full."""
+        self._reading = False
+
+    def resumeProducing(self) -> None:
+        """Deliver what was held back, in the next reactor turn, then what comes."""
+        if self._reading or not self.connected:
+            return
+        self._reading = True
+        if (self._held or self._read_ended) and self._delivery is None:
+            self._delivery = self._session.clock.callLater(0, self._deliver_held)
+
+    def stopProducing(self) -> None:
+        """The consumer of what we read is gone."""
+        self.loseConnection()
+
+    # -- for the session ------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the peer's."""
+        if self.disconnecting:
+            return  # nobody reads on; the window is not given back, so the peer stops
+        if self._reading and not self._held:
+            self._deliver(data)
+        else:
+            self._held.append(data)
+
+    def ended(self) -> None:
+        """The peer's FIN."""
+        self._read_ended = True
+        if self._reading and not self._held:
+            self._tell_read_ended()
+
+    def drained(self) -> None:
+        """Our queue ran low, or our FIN went out."""
+        if self._write_ended:
+            self._check_done()
+        elif self._producer is None:
+            return
+        elif not self._streaming:
+            if self._session.queued(self.stream_id) == 0:
+                self._producer_paused = False
+                self._producer.resumeProducing()
+        elif self._producer_paused:
+            self._producer_paused = False
+            self._producer.resumeProducing()
+
+    def lost(self, reason: Failure) -> None:
+        """The stream is gone: tell the protocol, once."""
+        if not self.connected:
+            return
+        self.connected = False
+        self.disconnecting = True
+        self._held.clear()
+        if self._delivery is not None:
+            self._delivery.cancel()
+            self._delivery = None
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.stopProducing()
+        try:
+            self.protocol.connectionLost(reason)
+        except Exception:
+            self.log.failure("{protocol} failed in connectionLost", protocol=self.protocol)
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _deliver(self, data: bytes) -> None:
+        try:
+            self.protocol.dataReceived(data)
+        except Exception:
+            # As on a socket: a protocol that fails loses its connection, and nobody else theirs.
+            self.log.failure("{protocol} failed in dataReceived", protocol=self.protocol)
+            self.abortConnection()
+            return
+        if self.connected:
+            self._session.consumed(self.stream_id, len(data))
+
+    def _deliver_held(self) -> None:
+        self._delivery = None
+        while self._held and self._reading and self.connected:
+            self._deliver(self._held.popleft())
+        if self._reading and self._read_ended and not self._held:
+            self._tell_read_ended()
+
+    def _tell_read_ended(self) -> None:
+        if self._read_told or self.disconnecting:
+            return
+        self._read_told = True
+        half_closeable: Any = IHalfCloseableProtocol(self.protocol, None)
+        if half_closeable is None:
+            self._finish()
+            return
+        half_closeable.readConnectionLost()
+        self._check_done()
+
+    def _end(self) -> None:
+        """FIN after what is queued."""
+        if not self._write_ended:
+            self._write_ended = True
+            self._session.end(self.stream_id)
+        elif self._session.write_ended(self.stream_id):
+            self._session.clock.callLater(0, self._check_done)
+
+    def _check_done(self) -> None:
+        ended = self._write_ended and (self._read_told or self.disconnecting)
+        if self.connected and ended and self._session.write_ended(self.stream_id):
+            self._finish()
+
+    def _finish(self) -> None:
+        """FIN after what is queued, and no more of the protocol."""
+        if not self._write_ended:
+            self._end()
+        self._session.release(self.stream_id)
+        self.lost(Failure(ConnectionDone()))

@@ -1,0 +1,348 @@
+"""Tests for L{burrow.wire.yamux}: by example, and two sessions against each other at random."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from burrow.errors import StreamGone, WireError
+from burrow.wire import yamux
+from burrow.wire.events import (
+    DataReceived,
+    GoAwayReceived,
+    PongReceived,
+    StreamAccepted,
+    StreamEnded,
+    StreamOpened,
+    StreamReset,
+)
+from burrow.wire.frames import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE, GoAwayCode, encode
+from burrow.wire.windows import INITIAL_WINDOW
+from burrow.wire.yamux import MAX_ANSWERS, MAX_FRAME, MAX_UNACKED, Session
+
+
+@pytest.fixture
+def agent():
+    return Session(client=True)
+
+
+@pytest.fixture
+def server():
+    return Session(client=False)
+
+
+def opened(one, other):
+    """A stream opened by C{one} and accepted by C{other}."""
+    stream_id = one.open_stream()
+    assert other.receive_data(one.pull(1 << 20)) == [StreamOpened(stream_id)]
+    assert one.receive_data(other.pull(1 << 20)) == [StreamAccepted(stream_id)]
+    return stream_id
+
+
+def test_ids_are_odd_for_the_agent_and_even_for_the_server(agent, server):
+    assert [agent.open_stream(), agent.open_stream()] == [1, 3]
+    assert [server.open_stream(), server.open_stream()] == [2, 4]
+
+
+def test_syn_travels_with_the_first_bytes(agent):
+    stream_id = agent.open_stream()
+    agent.send_data(stream_id, b"hi")
+    assert agent.pull(1 << 20) == encode(DATA, SYN, 1, 2) + b"hi"
+
+
+def test_ack_is_sent_before_there_is_anything_to_say(server):
+    server.receive_data(encode(WINDOW_UPDATE, SYN, 1, 0))
+    assert server.pull(1 << 20) == encode(WINDOW_UPDATE, ACK, 1, 0)
+
+
+def test_syns_may_come_out_of_order(server):
+    assert server.receive_data(encode(WINDOW_UPDATE, SYN, 5, 0) + encode(WINDOW_UPDATE, SYN, 1, 0)) == [
+        StreamOpened(5),
+        StreamOpened(1),
+    ]
+
+
+def test_write_has_ended_once_the_fin_is_out(agent, server):
+    stream_id = opened(agent, server)
+    agent.send_data(stream_id, b"x")
+    agent.end_stream(stream_id)
+    assert not agent.write_ended(stream_id)
+    agent.pull(1 << 20)
+    assert agent.write_ended(stream_id)
+
+
+def test_half_close_lets_the_other_half_live(agent, server):
+    stream_id = opened(agent, server)
+    agent.send_data(stream_id, b"question")
+    agent.end_stream(stream_id)
+    assert server.receive_data(agent.pull(1 << 20)) == [
+        DataReceived(stream_id, b"question"),
+        StreamEnded(stream_id),
+    ]
+    with pytest.raises(StreamGone):
+        agent.send_data(stream_id, b"more")
+    server.send_data(stream_id, b"answer")
+    server.end_stream(stream_id)
+    assert agent.receive_data(server.pull(1 << 20)) == [
+        DataReceived(stream_id, b"answer"),
+        StreamEnded(stream_id),
+    ]
+    assert agent.stream_count == server.stream_count == 0
+
+
+def test_reset_drops_what_is_queued(agent, server):
+    stream_id = opened(agent, server)
+    agent.send_data(stream_id, b"never")
+    agent.reset_stream(stream_id)
+    assert server.receive_data(agent.pull(1 << 20)) == [StreamReset(stream_id)]
+    assert agent.stream_count == server.stream_count == 0
+
+
+def test_stream_reset_before_its_syn_was_sent_leaves_no_trace(agent):
+    stream_id = agent.open_stream()
+    agent.send_data(stream_id, b"never")
+    agent.reset_stream(stream_id)
+    assert agent.pull(1 << 20) == b""
+
+
+def test_frames_that_cross_a_reset_are_dropped(agent, server):
+    stream_id = opened(agent, server)
+    agent.reset_stream(stream_id)
+    server.send_data(stream_id, b"crossing")
+    server.end_stream(stream_id)
+    assert agent.receive_data(server.pull(1 << 20)) == []
+    assert server.receive_data(agent.pull(1 << 20)) == [StreamReset(stream_id)]
+
+
+def test_window_stops_the_sender_until_the_reader_has_read(agent, server):
+    stream_id = opened(agent, server)
+    agent.send_data(stream_id, bytes(INITIAL_WINDOW + 10))
+    events = server.receive_data(agent.pull(1 << 30))
+    assert sum(len(event.data) for event in events) == INITIAL_WINDOW
+    assert agent.pull(1 << 30) == b""
+    server.consumed(stream_id, INITIAL_WINDOW, 0.0)
+    agent.receive_data(server.pull(1 << 20))
+    assert server.receive_data(agent.pull(1 << 30)) == [DataReceived(stream_id, bytes(10))]
+
+
+def test_fin_waits_for_the_window_too(agent, server):
+    stream_id = opened(agent, server)
+    agent.send_data(stream_id, bytes(INITIAL_WINDOW + 1))
+    agent.end_stream(stream_id)
+    assert StreamEnded(stream_id) not in server.receive_data(agent.pull(1 << 30))
+    server.consumed(stream_id, INITIAL_WINDOW, 0.0)
+    agent.receive_data(server.pull(1 << 20))
+    assert server.receive_data(agent.pull(1 << 30))[-1] == StreamEnded(stream_id)
+
+
+def test_peer_that_exceeds_its_window_breaks_the_protocol(server):
+    server.receive_data(encode(WINDOW_UPDATE, SYN, 1, 0))
+    with pytest.raises(WireError):
+        server.receive_data(encode(DATA, 0, 1, INITIAL_WINDOW + 1) + bytes(INITIAL_WINDOW + 1))
+    assert server.pull(1 << 20).startswith(encode(GO_AWAY, 0, 0, GoAwayCode.PROTOCOL_ERROR))
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        encode(WINDOW_UPDATE, SYN, 2, 0),
+        encode(WINDOW_UPDATE, SYN, 0, 0),
+        encode(WINDOW_UPDATE, SYN, 1, 0) * 2,
+        encode(DATA, 0, 0, 1) + b"x",
+        encode(DATA, SYN | FIN, 1, 1) + b"x" + encode(DATA, 0, 1, 1) + b"y",
+        encode(WINDOW_UPDATE, SYN, 1, 2**32 - 1),
+        encode(PING, SYN, 0, 1) * (MAX_ANSWERS + 1),
+    ],
+)
+def test_breaches_end_the_session_with_go_away(server, wire):
+    with pytest.raises(WireError):
+        server.receive_data(wire)
+    assert encode(GO_AWAY, 0, 0, GoAwayCode.PROTOCOL_ERROR) in server.pull(1 << 30)
+
+
+def test_data_for_a_stream_never_opened_gets_a_reset(server):
+    assert server.receive_data(encode(DATA, 0, 77, 3) + b"abc") == []
+    assert server.pull(1 << 20) == encode(WINDOW_UPDATE, RST, 77, 0)
+    assert server.receive_data(encode(WINDOW_UPDATE, 0, 79, 3)) == []
+    assert not server.has_output
+
+
+def test_streams_beyond_the_limit_are_refused_and_the_rest_goes_on():
+    server = Session(client=False, max_streams=1)
+    assert server.receive_data(encode(WINDOW_UPDATE, SYN, 1, 0) + encode(WINDOW_UPDATE, SYN, 3, 0)) == [
+        StreamOpened(1)
+    ]
+    assert encode(WINDOW_UPDATE, RST, 3, 0) in server.pull(1 << 20)
+    assert server.receive_data(encode(DATA, FIN, 1, 2) + b"ok") == [DataReceived(1, b"ok"), StreamEnded(1)]
+
+
+def test_no_more_than_the_backlog_waits_for_its_ack(agent, server):
+    ids = [agent.open_stream() for _ in range(MAX_UNACKED + 5)]
+    for stream_id in ids:
+        agent.send_data(stream_id, b"x")
+    first = server.receive_data(agent.pull(1 << 20))
+    assert sum(isinstance(event, StreamOpened) for event in first) == MAX_UNACKED
+    agent.receive_data(server.pull(1 << 20))
+    rest = server.receive_data(agent.pull(1 << 20))
+    assert sum(isinstance(event, StreamOpened) for event in rest) == 5
+
+
+def test_resets_make_room_in_the_backlog(agent):
+    ids = [agent.open_stream() for _ in range(MAX_UNACKED + 1)]
+    agent.pull(1 << 20)
+    agent.reset_stream(ids[0])
+    assert encode(WINDOW_UPDATE, SYN, ids[-1], 0) in agent.pull(1 << 20)
+
+
+def test_ping_is_answered_and_its_answer_told(agent, server):
+    opaque = agent.ping()
+    server.receive_data(agent.pull(1 << 20))
+    assert agent.receive_data(server.pull(1 << 20)) == [PongReceived(opaque)]
+
+
+def test_after_go_away_no_stream_is_opened_and_open_ones_go_on(agent, server):
+    stream_id = opened(agent, server)
+    server.go_away(GoAwayCode.NORMAL)
+    assert agent.receive_data(server.pull(1 << 20)) == [GoAwayReceived(0)]
+    with pytest.raises(StreamGone):
+        agent.open_stream()
+    agent.send_data(stream_id, b"still")
+    assert server.receive_data(agent.pull(1 << 20)) == [DataReceived(stream_id, b"still")]
+    assert server.receive_data(encode(WINDOW_UPDATE, SYN, 99, 0)) == []
+    assert server.pull(1 << 20) == encode(WINDOW_UPDATE, RST, 99, 0)
+
+
+def test_ids_run_out(agent):
+    agent._next_id = yamux.LAST_ID
+    assert agent.open_stream() == yamux.LAST_ID
+    with pytest.raises(StreamGone):
+        agent.open_stream()
+
+
+def test_small_stream_does_not_wait_behind_a_bulk_one(agent, server):
+    bulk, small = opened(agent, server), opened(agent, server)
+    agent.send_data(bulk, bytes(200_000))
+    agent.send_data(small, b"quick")
+    events = server.receive_data(agent.pull(2 * MAX_FRAME))
+    assert [(event.stream_id, len(event.data)) for event in events[:2]] == [(bulk, MAX_FRAME), (small, 5)]
+
+
+def test_control_frames_overtake_data(agent, server):
+    stream_id = opened(agent, server)
+    agent.send_data(stream_id, bytes(100_000))
+    opaque = agent.ping()
+    assert agent.pull(1).startswith(encode(PING, SYN, 0, opaque))
+
+
+def test_drained_queues_are_told(agent, server):
+    stream_id = opened(agent, server)
+    agent.take_drained()
+    agent.send_data(stream_id, bytes(100_000))
+    agent.pull(MAX_FRAME)
+    assert agent.take_drained() == []
+    agent.pull(1 << 20)
+    assert stream_id in agent.take_drained()
+
+
+ACTIONS = ["open", "write", "end", "reset", "pull", "deliver", "read", "ping"]
+
+
+class Peer:
+    """One side of a random run: what it sent on each stream and what it got."""
+
+    def __init__(self, client):
+        self.session = Session(client=client)
+        self.sent = {}
+        self.got = {}
+        self.ended = set()
+        self.reset = set()
+        self.held = {}
+
+    def receive(self, data):
+        for event in self.session.receive_data(data):
+            if isinstance(event, DataReceived):
+                self.got[event.stream_id] = self.got.get(event.stream_id, b"") + event.data
+                self.held[event.stream_id] = self.held.get(event.stream_id, 0) + len(event.data)
+            elif isinstance(event, StreamOpened):
+                self.sent.setdefault(event.stream_id, b"")
+            elif isinstance(event, StreamEnded):
+                self.ended.add(event.stream_id)
+            elif isinstance(event, StreamReset):
+                self.reset.add(event.stream_id)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_two_sessions_agree_whatever_happens(data):
+    """Any operations, any cuts of the bytes: each side reads exactly what the other wrote."""
+    peers = [Peer(True), Peer(False)]
+    pipes = [bytearray(), bytearray()]
+    finished, resets = [set(), set()], set()
+    clock = 0.0
+    for _ in range(data.draw(st.integers(5, 60))):
+        who = data.draw(st.integers(0, 1))
+        me, session = peers[who], peers[who].session
+        clock += 0.01
+        action = data.draw(st.sampled_from(ACTIONS))
+        usable = sorted(set(me.sent) - finished[who] - resets - me.reset)
+        if action == "open":
+            me.sent[session.open_stream()] = b""
+        elif action == "write" and usable:
+            stream_id = data.draw(st.sampled_from(usable))
+            chunk = bytes([stream_id % 251]) * data.draw(st.sampled_from([1, 100, 20_000, 300_000]))
+            session.send_data(stream_id, chunk)
+            me.sent[stream_id] += chunk
+        elif action == "end" and usable:
+            stream_id = data.draw(st.sampled_from(usable))
+            session.end_stream(stream_id)
+            finished[who].add(stream_id)
+        elif action == "reset" and usable:
+            stream_id = data.draw(st.sampled_from(usable))
+            session.reset_stream(stream_id)
+            resets.add(stream_id)
+        elif action == "pull":
+            pipes[who] += session.pull(data.draw(st.integers(1, 100_000)))
+        elif action == "deliver":
+            size = data.draw(st.integers(1, 70_000))
+            chunk, pipes[1 - who][:size] = bytes(pipes[1 - who][:size]), b""
+            me.receive(chunk)
+        elif action == "read" and me.held:
+            stream_id, amount = me.held.popitem()
+            session.consumed(stream_id, amount, clock)
+        elif action == "ping":
+            session.ping()
+    # Let everything flow, with both readers reading.
+    while True:
+        moved = False
+        for who in (0, 1):
+            pipes[who] += peers[who].session.pull(1 << 20)
+            if pipes[who]:
+                peers[1 - who].receive(bytes(pipes[who]))
+                pipes[who].clear()
+                moved = True
+            while peers[who].held:
+                stream_id, amount = peers[who].held.popitem()
+                clock += 0.001
+                peers[who].session.consumed(stream_id, amount, clock)
+        if not moved and not any(peer.session.has_output for peer in peers):
+            break
+    for who in (0, 1):
+        other = peers[1 - who]
+        for stream_id, written in peers[who].sent.items():
+            read = other.got.get(stream_id, b"")
+            if stream_id in resets:
+                assert written.startswith(read)
+            else:
+                assert read == written
+                assert (stream_id in other.ended) == (stream_id in finished[who])
+    alive = {i for peer in peers for i in peer.sent} - resets - (finished[0] & finished[1])
+    assert peers[0].session.stream_count == peers[1].session.stream_count == len(alive)
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_never_do_worse_than_a_wire_error(noise):
+    session = Session(client=False)
+    try:
+        session.receive_data(noise)
+    except WireError:
+        assert session.local_go_away
