@@ -1,0 +1,51 @@
+"""The programs that tests run beside Burrow, found or built. What is missing fails the test that needs it."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+PACKAGES = {
+    "go": "golang-go golang-github-hashicorp-yamux-dev",
+    "node": "nodejs",
+    "npm": "npm",
+    "initdb": "postgresql",
+    "postgres": "postgresql",
+    "psql": "postgresql-client",
+    "nginx": "nginx-light",
+}
+
+_PLACES = ("/usr/sbin", "/usr/lib/go/bin")
+
+
+def program(name):
+    """The path of a program; an error that names the Debian package where it is missing."""
+    places = os.pathsep.join([os.environ.get("PATH", os.defpath), *_PLACES])
+    if name in ("initdb", "postgres"):
+        # Debian keeps the server's programs off the PATH, a folder a version.
+        versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+        places = os.pathsep.join([*map(str, versions), places])
+    found = shutil.which(name, path=places)
+    if found is None:
+        raise AssertionError(f"{name} is needed: apt-get install {PACKAGES[name]} (scripts/test does)")
+    return found
+
+
+def build_go(source, into):
+    """Build a Go program that uses Debian's packaged libraries; return its path."""
+    environment = {
+        **os.environ,
+        "GO111MODULE": "off",
+        "GOPATH": "/usr/share/gocode",
+        "GOFLAGS": "",
+        "GOTOOLCHAIN": "local",
+    }
+    environment.setdefault("GOCACHE", str(Path(into).parent / "go-cache"))
+    target = Path(into) / Path(source).name
+    subprocess.run(
+        [program("go"), "build", "-o", target, Path(source) / "main.go"],
+        env=environment,
+        check=True,
+        timeout=300,
+    )
+    return target
