@@ -1,8 +1,8 @@
 """
 What can go wrong, each with whose fault it is and a sentence that says what to do.
 
-Errors that cross the wire (NameTaken, NotAllowed...) are declared with the control channel, in
-L{burrow.mux.control}, and derive from L{Refused}.
+Each class has the exit code of a command that ends by it. Errors that cross the wire (NameTaken,
+NotAllowed...) are declared with the control channel, in L{burrow.mux.control}, and derive from L{Refused}.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 class BurrowError(Exception):
     """The base of all errors of ours. Its text is meant for the person who reads the screen."""
+
+    exit_code = 1
 
 
 class WireError(BurrowError):
@@ -21,16 +23,22 @@ class StreamGone(BurrowError):
 
 
 class ConfigError(BurrowError):
-    """What the person asked for cannot be done as asked. Exit code 78."""
+    """What the person asked for cannot be done as asked."""
+
+    exit_code = 78
 
 
 class ServerUnreachable(BurrowError):
-    """Nobody answers at the server's address, or not as a Burrow server. Exit code 69."""
+    """Nobody answers at the server's address, or not as a Burrow server. Trying again may help."""
+
+    exit_code = 69
 
 
 class Refused(BurrowError):
-    """The server understood and says no; asking again changes nothing. Exit code 77."""
+    """The server understood and says no; asking again changes nothing."""
+
+    exit_code = 77
 
 
 class StoreError(BurrowError):
-    """The store cannot answer now."""
+    """The store cannot answer, or will not: its text says why."""

@@ -1,0 +1,18 @@
+"""Autobahn WebSockets under a session: how an agent and a server find each other and stay connected."""
+
+from __future__ import annotations
+
+SUBPROTOCOL = "burrow.yamux.v1"
+"""The payloads of the binary messages, joined, are a plain yamux byte stream."""
+
+AGENT_PATH = "/_burrow/agent"
+"""Where a server takes its agents' WebSockets, on the base domain."""
+
+AGENT_HEADER = "Burrow-Agent"
+"""The agent's own random id, one a machine and user: names are remembered by it."""
+
+VERSION_HEADER = "Burrow-Version"
+"""The release of whoever sends it; for logs, nothing depends on it."""
+
+MAX_MESSAGE = 4 * 1024 * 1024
+"""Bytes in one WebSocket message, at most. Ours have 256 KiB; other yamux libraries may send more."""

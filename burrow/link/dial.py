@@ -1,0 +1,268 @@
+"""
+The agent's side of a link: connects to a server, shows its token, and begins a session.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
+from autobahn.websocket.types import ConnectingRequest, TransportDetails
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from burrow import __version__
+from burrow.errors import BurrowError, ConfigError, Refused, ServerUnreachable
+from burrow.link import AGENT_HEADER, AGENT_PATH, SUBPROTOCOL, VERSION_HEADER
+from burrow.link.carrier import CLOSE_RESTART, PROTOCOL_OPTIONS, CarrierProtocol
+from burrow.link.proxy import ConnectProxyEndpoint, proxy_for
+from burrow.link.trust import trust_root
+from burrow.mux.heartbeat import Heartbeat
+from burrow.mux.session import Session
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds for TCP, and as many for the WebSocket handshake."""
+
+_MAX_REFUSAL = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """
+    Where a server is.
+
+    @ivar secure: whether it is reached over TLS. @ivar host: a name or an address, IPv6 without brackets.
+    """
+
+    secure: bool
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> ServerAddress:
+        """
+        Read C{https://host[:port]}, C{http://host[:port]} or a bare host, which means https.
+
+        @raise ConfigError: it is none of these.
+        """
+        parts = urlsplit(text if "//" in text else "https://" + text)
+        try:
+            port = parts.port
+        except ValueError:
+            port = 0
+        if parts.scheme not in ("https", "http") or not parts.hostname or port == 0:
+            raise ConfigError(f"{text!r} is no server address: it must look like https://example.com")
+        if parts.path not in ("", "/") or parts.query or parts.username:
+            raise ConfigError(f"the server address {text!r} must end after the host and port")
+        secure = parts.scheme == "https"
+        return cls(secure, parts.hostname, port or (443 if secure else 80))
+
+    @property
+    def authority(self) -> str:
+        """C{host:port}, as in a Host header."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{'https' if self.secure else 'http'}://{self.authority}"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """
+    How an agent connects and who it is.
+
+    @ivar token: the bearer token; never shown. @ivar agent: the agent's id.
+    @ivar ca_file: believe this file's authorities alone; None for the machine's.
+    """
+
+    address: ServerAddress
+    token: str = field(repr=False)
+    agent: str
+    ca_file: Path | None = None
+
+
+class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[misc]
+    """The agent's WebSocket."""
+
+    factory: DialFactory
+    data: bytes
+    refusal: BurrowError | None = None
+
+    def onConnecting(self, transport_details: TransportDetails) -> ConnectingRequest:
+        """What the handshake says; Autobahn's own has no brackets around IPv6 addresses."""
+        credentials = self.factory.credentials
+        host = credentials.address.host
+        return ConnectingRequest(
+            host=f"[{host}]" if ":" in host else host,
+            port=credentials.address.port,
+            resource=AGENT_PATH,
+            headers={
+                "Authorization": f"Bearer {credentials.token}",
+                AGENT_HEADER: credentials.agent,
+                VERSION_HEADER: __version__,
+            },
+            useragent=f"burrow/{__version__}",
+            protocols=[SUBPROTOCOL],
+        )
+
+    def processHandshake(self) -> None:
+        """Autobahn has bytes of the server's answer; it knows only those that say yes."""
+        head, end, body = self.data.partition(b"\r\n\r\n")
+        if not end and len(head) < _MAX_REFUSAL:
+            return
+        status, fields = _parse_head(head)
+        if status == 101:
+            super().processHandshake()
+            return
+        length = int(fields.get("content-length", "0")) if fields.get("content-length", "0").isdigit() else 0
+        if len(body) < min(length, _MAX_REFUSAL):
+            return
+        self.refusal = _refusal(self.factory.credentials.address, status, fields, body)
+        self.dropConnection(abort=True)
+
+    def onOpen(self) -> None:
+        """The server took us: the session begins."""
+        session = Session(self.factory.reactor, client=True)
+        session.peer = self.transport.getPeer()
+        self._heartbeat = Heartbeat(self.factory.reactor, session)
+        waiting, self.factory.waiting = self.factory.waiting, None
+        self.begin(session)
+        self._heartbeat.start()
+        if waiting is not None:
+            waiting.callback(session)
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """The WebSocket is gone, or never came to be."""
+        waiting, self.factory.waiting = self.factory.waiting, None
+        if waiting is not None:
+            address = self.factory.credentials.address
+            waiting.errback(self.refusal or ServerUnreachable(f"{address} closed the connection: {reason}"))
+        if self.session is not None:
+            self._heartbeat.stop()
+            if code == CLOSE_RESTART:
+                reason = "the server restarts"
+        super().onClose(wasClean, code, reason)
+
+
+def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
+    first, *lines = head.decode("latin-1").split("\r\n")
+    words = first.split(" ", 2)
+    status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+    pairs = (line.partition(":") for line in lines)
+    return status, {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def _refusal(address: ServerAddress, status: int, fields: dict[str, str], body: bytes) -> BurrowError:
+    """What an answer other than 101 means for the person at the agent."""
+    try:
+        text = str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        text = ""
+    if 300 <= status < 400:
+        target = urlsplit(fields.get("location", ""))
+        return Refused(
+            f"the server takes agents at {target.scheme}://{target.netloc} and not at {address}: "
+            f"use --server {target.scheme}://{target.netloc}"
+        )
+    if status in (400, 401, 403) and text:
+        return Refused(f"{address} refused this agent: {text}")
+    if status in (401, 403):
+        return Refused(f"{address} refused this agent with HTTP status {status}")
+    if status >= 500:
+        return ServerUnreachable(f"{address} cannot take agents now: {text or f'HTTP status {status}'}")
+    return ServerUnreachable(
+        f"{address} does not answer as a Burrow server (HTTP status {status or 'missing'})"
+    )
+
+
+class DialFactory(WebSocketClientFactory):  # type: ignore[misc]
+    """
+    Builds one agent's WebSocket.
+
+    @ivar waiting: fires with the session once it began, or fails with why it did not.
+    """
+
+    protocol = DialProtocol
+    noisy = False
+
+    def __init__(self, reactor: Any, credentials: Credentials) -> None:
+        super().__init__(url=f"ws://{credentials.address.authority}{AGENT_PATH}", reactor=reactor)
+        self.reactor = reactor
+        self.credentials = credentials
+        self.waiting: Deferred[Session] | None = Deferred()
+        # Masks stay on: over plain ws RFC 6455 section 5.3 requires them against confused proxies.
+        self.setProtocolOptions(**PROTOCOL_OPTIONS)
+
+
+def _endpoint(reactor: Any, credentials: Credentials) -> IStreamClientEndpoint:
+    address = credentials.address
+    # RFC 6761 section 6.3: names under localhost are the loopback, whatever the resolver knows of them.
+    host = "localhost" if address.host.endswith(".localhost") else address.host
+    proxy = proxy_for("https" if address.secure else "http", host)
+    endpoint: IStreamClientEndpoint
+    if proxy is None:
+        endpoint = HostnameEndpoint(reactor, host, address.port, timeout=CONNECT_TIMEOUT)
+    else:
+        via = HostnameEndpoint(reactor, proxy[0], proxy[1], timeout=CONNECT_TIMEOUT)
+        endpoint = ConnectProxyEndpoint(via, host, address.port, proxy[2])
+    if address.secure:
+        options = optionsForClientTLS(address.host, trustRoot=trust_root(credentials.ca_file))
+        endpoint = wrapClientTLS(options, endpoint)
+    return endpoint
+
+
+class Dialer:
+    """Connects one agent to its server. The TLS options are made once and kept."""
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, credentials: Credentials) -> None:
+        self._reactor = reactor
+        self.credentials = credentials
+        self._endpoint = _endpoint(reactor, credentials)
+
+    async def dial(self) -> Session:
+        """
+        One attempt.
+
+        @return: a session with its carrier attached and its heartbeat running.
+        @raise ServerUnreachable: trying again may help. @raise Refused: it does not.
+        """
+        factory = DialFactory(self._reactor, self.credentials)
+        waiting = factory.waiting
+        assert waiting is not None
+        address = self.credentials.address
+        try:
+            protocol: Any = await self._endpoint.connect(factory)
+        except DNSLookupError as error:
+            raise ServerUnreachable(f"no address is known for {address.host}") from error
+        except ConnectingCancelledError:
+            raise
+        except ConnectError as error:
+            raise ServerUnreachable(f"cannot reach {address}: {error.osError or error}") from error
+        waiting.addErrback(_explain_tls, address)
+        timeout = self._reactor.callLater(CONNECT_TIMEOUT + 1, protocol.transport.abortConnection)
+        try:
+            return await waiting
+        finally:
+            if timeout.active():
+                timeout.cancel()
+
+
+def _explain_tls(reason: Failure, address: ServerAddress) -> Failure:
+    text = str(reason.value)
+    if "certificate verify failed" in text or "VerificationError" in text:
+        raise ServerUnreachable(
+            f"{address} has a certificate that this machine does not believe; "
+            "with a CA of your own, name it with --ca-file FILE"
+        ) from reason.value
+    return reason

@@ -1,0 +1,179 @@
+"""
+The control channel: the AMP commands that an agent and the server exchange on the agent's first stream.
+
+This module is the protocol's reference. Source of the encoding: Twisted's AMP
+(L{twisted.protocols.amp}): boxes of keys and values with 16-bit lengths. A box ends with an empty key.
+
+Agent to server: L{OpenTunnel}, L{CloseTunnel}. Server to agent: L{Drain}, L{Notice}. Unknown keys
+are ignored by both, so that old agents and new servers get along.
+
+A stream that the server opens carries one visitor connection. It begins with one box, the
+L{VisitorHead}; the bytes behind it are the visitor's, and what the agent sends back is the upstream's.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import ClassVar, NamedTuple
+
+from twisted.protocols import amp
+
+from burrow.errors import Refused, WireError
+
+
+class NameTaken(Refused):
+    """The name or the port belongs to another token."""
+
+
+class NotAllowed(Refused):
+    """The token may not do this."""
+
+
+class CertificateFailed(Refused):
+    """The name has no certificate, so the tunnel was not opened."""
+
+
+class UnknownProtocol(Refused):
+    """The server has no tunnel kind of that name."""
+
+
+class TooManyTunnels(Refused):
+    """The agent has as many tunnels as it may."""
+
+
+class BadOption(Refused):
+    """The name, the port or another option is not a possible one."""
+
+
+class Unavailable(Refused):
+    """The server cannot answer now: its store is away. Asking again later may help."""
+
+    exit_code = 69
+
+
+class NoSuchTunnel(Refused):
+    """The agent has no tunnel of that name."""
+
+
+_ERRORS: dict[type[Exception], bytes] = {
+    NameTaken: b"NAME_TAKEN",
+    NotAllowed: b"NOT_ALLOWED",
+    CertificateFailed: b"CERTIFICATE_FAILED",
+    UnknownProtocol: b"UNKNOWN_PROTOCOL",
+    TooManyTunnels: b"TOO_MANY_TUNNELS",
+    BadOption: b"BAD_OPTION",
+    Unavailable: b"UNAVAILABLE",
+    NoSuchTunnel: b"NO_SUCH_TUNNEL",
+}
+
+
+class OpenTunnel(amp.Command):
+    """
+    Bind a public name, or a port, to an upstream of the agent's.
+
+    Arguments: C{kind}, the tunnel's kind ("http", "tcp"...); C{upstream}, the agent's own words for the
+    upstream: who asks for the same again, from the same agent and without a name, gets the same
+    name for ever; C{name}, the label wanted, if any; C{options}, a JSON object of the kind's options.
+
+    Response: C{tunnel}, what visitor streams and L{CloseTunnel} name it by; C{name}, its label;
+    C{url}, where visitors reach it.
+    """
+
+    arguments = [
+        (b"kind", amp.Unicode()),
+        (b"upstream", amp.Unicode()),
+        (b"name", amp.Unicode(optional=True)),
+        (b"options", amp.Unicode(optional=True)),
+    ]
+    response = [(b"tunnel", amp.Unicode()), (b"name", amp.Unicode()), (b"url", amp.Unicode())]
+    errors = _ERRORS
+
+
+class CloseTunnel(amp.Command):
+    """Take a tunnel away; its name stays reserved. Running streams go on."""
+
+    arguments = [(b"tunnel", amp.Unicode())]
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
+    errors = _ERRORS
+
+
+class Drain(amp.Command):
+    """The server is going away: connect again, now. Running streams go on as long as they can."""
+
+    arguments: ClassVar[list[tuple[bytes, amp.Argument]]] = []
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
+
+
+class Notice(amp.Command):
+    """
+    Something the person at the agent should read.
+
+    C{code} is for programs: "taken-over" says that another agent opened C{tunnel} under the same token, and
+    that it is this agent's no more.
+    """
+
+    arguments = [
+        (b"code", amp.Unicode()),
+        (b"text", amp.Unicode()),
+        (b"tunnel", amp.Unicode(optional=True)),
+    ]
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
+
+
+class VisitorHead(NamedTuple):
+    """
+    The first box of a visitor's stream.
+
+    @ivar tunnel: the tunnel that the visitor came to.
+    @ivar visitor: the visitor's address, C{host:port}, IPv6 hosts in brackets.
+    @ivar scheme: how the visitor came: "http", "https", "tcp"...
+    """
+
+    tunnel: str
+    visitor: str
+    scheme: str
+
+    def encode(self) -> bytes:
+        """The box's bytes."""
+        box = amp.AmpBox({key.encode(): value.encode() for key, value in self._asdict().items()})
+        encoded: bytes = box.serialize()
+        return encoded
+
+
+_LENGTH = Struct("!H")
+MAX_HEAD = 16 * 1024
+"""Bytes of a visitor head, at most. A longer one breaks the protocol."""
+
+
+def decode_visitor_head(data: bytes) -> tuple[VisitorHead, bytes] | None:
+    """
+    Read the head at the beginning of C{data}.
+
+    @return: the head and the bytes behind it; None while more bytes are needed.
+    @raise WireError: this is no head, nor the beginning of one.
+    """
+    items: list[bytes] = []
+    position = 0
+    while len(data) - position >= 2:
+        (length,) = _LENGTH.unpack_from(data, position)
+        position += 2
+        is_key = len(items) % 2 == 0
+        if is_key and not length:
+            return _head_of(items), data[position:]
+        if is_key and length > 255:
+            raise WireError("a visitor's stream does not begin with a box")
+        if len(data) - position < length:
+            break
+        items.append(data[position : position + length])
+        position += length
+    if len(data) > MAX_HEAD:
+        raise WireError("the box of a visitor's stream has no end")
+    return None
+
+
+def _head_of(items: list[bytes]) -> VisitorHead:
+    box = dict(zip(items[::2], items[1::2], strict=True))
+    try:
+        return VisitorHead(*(box[key.encode()].decode() for key in VisitorHead._fields))
+    except (KeyError, UnicodeDecodeError) as error:
+        raise WireError(f"a visitor's stream begins with a wrong box: {error!r}") from error

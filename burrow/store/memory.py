@@ -1,0 +1,95 @@
+"""The store that forgets: for tests, and for whoever wants nothing kept."""
+
+from __future__ import annotations
+
+import attr
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from burrow.store.base import IStore, Reservation, Taken, Token
+
+
+@implementer(IStore)
+class MemoryStore:
+    """Keeps everything in two dictionaries, bounded by who may write: the holders of tokens."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, Token] = {}
+        self._reservations: dict[str, Reservation] = {}
+
+    def open(self) -> Deferred[None]:
+        """Nothing to do."""
+        return succeed(None)
+
+    def close(self) -> Deferred[None]:
+        """Nothing to do."""
+        return succeed(None)
+
+    def add_token(self, token: Token) -> Deferred[None]:
+        """See L{IStore}."""
+        if any(other.name == token.name for other in self._tokens.values()):
+            return fail(Taken(f"there is a token named {token.name!r} already"))
+        self._tokens[token.id] = token
+        return succeed(None)
+
+    def token(self, token_id: str) -> Deferred[Token | None]:
+        """See L{IStore}."""
+        return succeed(self._tokens.get(token_id))
+
+    def tokens(self) -> Deferred[list[Token]]:
+        """See L{IStore}."""
+        return succeed(sorted(self._tokens.values(), key=lambda token: token.name))
+
+    def revoke_token(self, name: str) -> Deferred[bool]:
+        """See L{IStore}."""
+        for token in self._tokens.values():
+            if token.name == name:
+                del self._tokens[token.id]
+                return succeed(True)
+        return succeed(False)
+
+    def token_used(self, token_id: str, when: float) -> Deferred[None]:
+        """See L{IStore}."""
+        if token_id in self._tokens:
+            self._tokens[token_id] = attr.evolve(self._tokens[token_id], last_used=when)
+        return succeed(None)
+
+    def reserve(self, reservation: Reservation) -> Deferred[Reservation]:
+        """See L{IStore}."""
+        known = self._reservations.get(reservation.name)
+        if known is not None and known.token != reservation.token:
+            return fail(Taken(f"the name {reservation.name!r} belongs to another token"))
+        port = reservation.port
+        if port is not None:
+            for other in self._reservations.values():
+                if other.port == port and other.name != reservation.name:
+                    return fail(Taken(f"port {port} belongs to the name {other.name!r}"))
+        if known is not None:
+            reservation = attr.evolve(
+                reservation,
+                port=known.port if port is None else port,
+                assigned=known.assigned,
+                created=known.created,
+            )
+        self._reservations[reservation.name] = reservation
+        return succeed(reservation)
+
+    def reservation(self, name: str) -> Deferred[Reservation | None]:
+        """See L{IStore}."""
+        return succeed(self._reservations.get(name))
+
+    def remembered(self, token_id: str, agent: str, kind: str, upstream: str) -> Deferred[Reservation | None]:
+        """See L{IStore}."""
+        wanted = (token_id, agent, kind, upstream)
+        for known in self._reservations.values():
+            if known.assigned and (known.token, known.agent, known.kind, known.upstream) == wanted:
+                return succeed(known)
+        return succeed(None)
+
+    def reservations(self) -> Deferred[list[Reservation]]:
+        """See L{IStore}."""
+        return succeed(sorted(self._reservations.values(), key=lambda known: known.name))
+
+    def release(self, name: str) -> Deferred[bool]:
+        """See L{IStore}."""
+        return succeed(self._reservations.pop(name, None) is not None)

@@ -1,0 +1,57 @@
+"""
+Tokens: made, shown once, kept as a hash, checked in constant time.
+
+A token reads C{burrow_ID_SECRET}. The id finds the record, the secret (160 random bits) proves
+it; only its SHA-256 is kept, which is enough for what nobody can guess.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import string
+
+from burrow.errors import ConfigError
+from burrow.store.base import ROLES, IStore, Token
+
+_ALPHABET = string.ascii_lowercase + string.digits
+_SHAPE = re.compile(r"burrow_([a-z0-9]{10})_([a-z0-9]{32})")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
+_NO_DIGEST = hashlib.sha256(b"").digest()
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def make_token(name: str, role: str, now: float) -> tuple[str, Token]:
+    """
+    A new token: the text for its owner, and the record for the store.
+
+    @raise ConfigError: the name or the role is not a possible one.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{name!r} is no token name: use up to 63 letters, digits and . _ @ -")
+    if role not in ROLES:
+        raise ConfigError(f"{role!r} is no role: use one of {', '.join(ROLES)}")
+    token_id, secret = _random(10), _random(32)
+    digest = hashlib.sha256(secret.encode()).digest()
+    return f"burrow_{token_id}_{secret}", Token(token_id, name, role, digest, now)
+
+
+async def check_token(store: IStore, text: str) -> Token | None:
+    """
+    The token's record, if C{text} is the whole of one that is not revoked.
+
+    @raise StoreError: the store cannot tell.
+    """
+    shape = _SHAPE.fullmatch(text)
+    if shape is None:
+        return None
+    token: Token | None = await store.token(shape[1])
+    digest = hashlib.sha256(shape[2].encode()).digest()
+    # One comparison in either case, so that time tells nothing of which ids exist.
+    same = hmac.compare_digest(digest, token.digest if token is not None else _NO_DIGEST)
+    return token if same else None
