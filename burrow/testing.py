@@ -42,7 +42,7 @@ class MemoryCarrier:
         self.sent.append(data)
         self.session.carrier_paused()
 
-    def close(self, reason: str) -> None:
+    def close(self, reason: str, code: int) -> None:
         """Deliver what is kept, then end both sides."""
         while self.sent:
             self.other.session.carrier_received(self.sent.popleft())

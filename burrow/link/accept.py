@@ -57,6 +57,8 @@ class Handshake:
     peer: str
 
 
+_log = Logger()
+
 Authenticate = Callable[[Handshake], Awaitable[Any]]
 """Says who an agent is; raises L{HandshakeRefused}."""
 
@@ -73,7 +75,6 @@ def bearer(header: str) -> str:
 class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[misc]
     """One agent's WebSocket, on the server."""
 
-    log = Logger()
     factory: AcceptFactory
 
     def onConnect(self, request: ConnectionRequest) -> Deferred[tuple[str, dict[str, str]]]:
@@ -93,7 +94,7 @@ class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[
         try:
             self.identity = await self.factory.authenticate(self.handshake)
         except HandshakeRefused as refusal:
-            self.log.info("refused an agent at {peer}: {text}", peer=request.peer, text=refusal.text)
+            _log.info("refused an agent at {peer}: {text}", peer=request.peer, text=refusal.text)
             raise ConnectionDeny(refusal.status, refusal.text) from None
         return SUBPROTOCOL, {VERSION_HEADER: __version__}
 

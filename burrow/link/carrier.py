@@ -13,7 +13,8 @@ from typing import Any
 
 from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPullProducer
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -24,8 +25,8 @@ from burrow.mux.session import Session
 NOTSENT_LOWAT = 16 * 1024
 """Bytes unsent in the kernel below which the socket counts as writable again."""
 
-CLOSE_NORMAL, CLOSE_PROTOCOL, CLOSE_UNSUPPORTED, CLOSE_RESTART = 1000, 1002, 1003, 1012
-"""WebSocket close codes (RFC 6455 section 7.4.1; 1012 from the IANA registry: service restart)."""
+CLOSE_UNSUPPORTED, CLOSE_RESTART = 4003, 4012
+"""WebSocket close codes: RFC 6455 section 7.4.2 leaves 4000 to 4999 to us, and Autobahn sends no others."""
 
 PROTOCOL_OPTIONS = {
     "maxFramePayloadSize": MAX_MESSAGE,
@@ -57,12 +58,38 @@ def keep_kernel_queue_short(transport: Any) -> None:
             return  # a socket of another family: it only loses the shorter queue
 
 
-@implementer(ICarrier, IPushProducer)
+class _LibraryLog:
+    """
+    What Autobahn logs through: its warnings and errors alone. Below those it shows whole handshakes, and
+    so tokens.
+    """
+
+    _log = Logger(namespace="autobahn")
+
+    def debug(self, *args: object, **kwargs: object) -> None:
+        """Not ours to show."""
+
+    info = trace = debug
+
+    def warn(self, text: str, **kwargs: Any) -> None:
+        """A warning of the library's."""
+        self._log.warn("{text}", text=text.format(**kwargs))
+
+    def error(self, text: str, **kwargs: Any) -> None:
+        """An error of the library's."""
+        self._log.error("{text}", text=text.format(**kwargs))
+
+    warning = failure = error
+
+
+@implementer(ICarrier, IPullProducer)
 class CarrierProtocol:
     """What the agent's and the server's WebSocket protocols share: mixed into Autobahn's classes."""
 
+    log: Any = _LibraryLog()
     session: Session | None = None
-    _always_pauses = False
+    _socket: Any = None
+    _waiting = False
 
     # -- what Autobahn gives and calls ----------------------------------------------------------
 
@@ -91,13 +118,17 @@ class CarrierProtocol:
         """Carry C{session} from now on."""
         self.session = session
         keep_kernel_queue_short(self.transport)
-        lowest = lowest_transport(self.transport)
-        if hasattr(lowest, "bufferSize"):
-            # The transport pauses its producer when more than this waits in it: at every write.
-            lowest.bufferSize = 0
-            self._always_pauses = True
-        self.transport.registerProducer(self, True)
+        # A pull producer of the socket's own transport, under TLS: asked whenever the socket took everything.
+        self._socket = lowest_transport(self.transport)
         session.attach(self)
+        self._socket.registerProducer(self, False)
+
+    def _closeConnection(self, abort: bool = False) -> None:
+        """Autobahn closes: a transport with a producer would wait for it for ever."""
+        if self._socket is not None:
+            self._socket.unregisterProducer()
+            self._socket = None
+        super()._closeConnection(abort)  # type: ignore[misc]
 
     # -- ICarrier -----------------------------------------------------------------------------------
 
@@ -106,28 +137,24 @@ class CarrierProtocol:
         if self.state != WebSocketProtocol.STATE_OPEN:
             return  # closing: onClose follows
         self.sendMessage(data, True)
-        if self._always_pauses and self.session is not None:
-            # TLS gathers writes until the end of the reactor turn and pauses us only then.
+        self._waiting = True
+        if self.session is not None:
             self.session.carrier_paused()
 
-    def close(self, reason: str) -> None:
+    def close(self, reason: str, code: int) -> None:
         """Say good-bye; Autobahn drops the connection if the peer does not within a second."""
-        self.sendClose(CLOSE_NORMAL, reason[:100])
+        self.sendClose(code, reason[:100])
 
     def abort(self) -> None:
         """Drop the connection at once."""
         self.transport.abortConnection()
 
-    # -- IPushProducer: the socket asks us to wait or to go on ----------------------------------------
-
-    def pauseProducing(self) -> None:
-        """The socket has bytes waiting."""
-        if self.session is not None:
-            self.session.carrier_paused()
+    # -- IPullProducer: the socket asks for more ------------------------------------------------------
 
     def resumeProducing(self) -> None:
         """The socket took everything."""
-        if self.session is not None:
+        if self._waiting and self.session is not None:
+            self._waiting = False
             self.session.carrier_drained()
 
     def stopProducing(self) -> None:

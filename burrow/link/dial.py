@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
-from autobahn.websocket.types import ConnectingRequest, TransportDetails
+from autobahn.websocket.types import ConnectingRequest
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
@@ -97,7 +97,7 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
     data: bytes
     refusal: BurrowError | None = None
 
-    def onConnecting(self, transport_details: TransportDetails) -> ConnectingRequest:
+    def onConnecting(self, transport_details: object) -> ConnectingRequest:
         """What the handshake says; Autobahn's own has no brackets around IPv6 addresses."""
         credentials = self.factory.credentials
         host = credentials.address.host
@@ -195,7 +195,8 @@ class DialFactory(WebSocketClientFactory):  # type: ignore[misc]
     noisy = False
 
     def __init__(self, reactor: Any, credentials: Credentials) -> None:
-        super().__init__(url=f"ws://{credentials.address.authority}{AGENT_PATH}", reactor=reactor)
+        url = f"ws://{credentials.address.authority}{AGENT_PATH}"
+        super().__init__(url=url, protocols=[SUBPROTOCOL], reactor=reactor)
         self.reactor = reactor
         self.credentials = credentials
         self.waiting: Deferred[Session] | None = Deferred()

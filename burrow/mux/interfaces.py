@@ -16,8 +16,8 @@ class ICarrier(Interface):
     def send(data: bytes) -> None:
         """Send whole frames. May call C{carrier_paused} before it returns."""
 
-    def close(reason: str) -> None:
-        """Flush, say good-bye and close; C{carrier_lost} follows."""
+    def close(reason: str, code: int) -> None:
+        """Flush, say good-bye with a WebSocket close code, and close; C{carrier_lost} follows."""
 
     def abort() -> None:
         """Close at once, dropping what is unsent; C{carrier_lost} follows."""

@@ -39,6 +39,9 @@ MIN_PULL = 8 * 1024
 MAX_PULL = 256 * 1024
 """Bytes pulled at a time: as much as the socket took in the last few milliseconds."""
 
+PROTOCOL_ERROR = 4002
+"""The WebSocket close code for a peer that broke yamux."""
+
 _FAST, _SLOW = 0.002, 0.008
 _LINGER = 60.0
 _RTT_SAMPLES = 6
@@ -100,16 +103,19 @@ class Session:
         """How many streams have a protocol on them."""
         return len(self._streams)
 
-    def open_stream(self, protocol: IProtocol) -> Stream:
+    def open_stream(self, protocol: IProtocol, prefix: bytes = b"") -> Stream:
         """
         Open a stream under C{protocol}; it may write at once, before the peer has answered.
 
+        @param prefix: bytes that go first, whatever the protocol does when it is connected.
         @raise StreamGone: the session is lost or takes no more streams.
         """
         if self.lost:
             raise StreamGone("the session is lost")
         stream = Stream(self, self._wire.open_stream(), protocol)
         self._streams[stream.stream_id] = stream
+        if prefix:
+            stream.write(prefix)
         protocol.makeConnection(stream)
         self.schedule()
         return stream
@@ -126,13 +132,13 @@ class Session:
         self._wire.go_away(code)
         self.schedule()
 
-    def close(self, reason: str) -> None:
-        """Say go away, flush what the carrier takes and close it."""
+    def close(self, reason: str, code: int = 1000) -> None:
+        """Say go away, flush what the carrier takes and close it. C{code} is the WebSocket close code."""
         if self._carrier is not None:
             self._wire.go_away(GoAwayCode.NORMAL)
             self._paused = False
             self._flush()
-            self._carrier.close(reason)
+            self._carrier.close(reason, code)
 
     def abort(self) -> None:
         """Drop the carrier at once."""
@@ -159,7 +165,7 @@ class Session:
             self.log.warn("{peer} broke the protocol: {error}", peer=self.peer, error=error)
             if self._carrier is not None:
                 self._carrier.send(self._wire.pull(MIN_PULL))
-                self._carrier.close(str(error))
+                self._carrier.close(str(error), PROTOCOL_ERROR)
         finally:
             self._flushing = False
         self._flush()

@@ -85,6 +85,7 @@ class Stream:
         self._read_told = False
         self._write_ended = False
         self._aborted = False
+        self._kept = 0
 
     def __repr__(self) -> str:
         return f"<Stream {self.stream_id} of {self._session.peer}>"
@@ -187,6 +188,20 @@ class Stream:
         """The consumer of what we read is gone."""
         self.loseConnection()
 
+    def become(self, protocol: IProtocol, rest: bytes) -> None:
+        """
+        Put another protocol on this stream, for one that has read enough to know which. To be called from
+        the first protocol's dataReceived, with what it has not used of the bytes it got.
+        """
+        self.protocol = protocol
+        protocol.makeConnection(self)
+        if rest and self.connected and not self.disconnecting:
+            if self._reading:
+                self._deliver(rest)
+            else:
+                self._held.append(rest)
+            self._kept = len(rest)  # counted with the rest, not with what the first protocol was given
+
     # -- for the session ------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
@@ -247,7 +262,8 @@ class Stream:
             self.abortConnection()
             return
         if self.connected:
-            self._session.consumed(self.stream_id, len(data))
+            used, self._kept = len(data) - self._kept, 0
+            self._session.consumed(self.stream_id, used)
 
     def _deliver_held(self) -> None:
         self._delivery = None

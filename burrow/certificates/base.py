@@ -1,0 +1,44 @@
+"""The border between the TLS port and whatever has certificates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from OpenSSL import SSL, crypto
+from twisted.internet.ssl import CertificateOptions, TLSVersion
+from zope.interface import Interface
+
+PROTOCOLS = [b"http/1.1"]
+"""What the TLS port offers by ALPN (RFC 7301)."""
+
+
+class ICertificates(Interface):
+    """A source of certificates for the names that a server serves."""
+
+    def ready(name):  # type: ignore[no-untyped-def]
+        """
+        See to it that C{name} has a certificate, before its tunnel is announced. Fires with None; fails with
+        L{CertificateFailed<burrow.mux.control.CertificateFailed>}, whose text says why.
+        """
+
+    def context(name):  # type: ignore[no-untyped-def]
+        """
+        What a handshake for C{name} is answered with: fires with an L{SSL.Context}, or with None if there is
+        no certificate for it. May fire later: the handshake waits, and nobody else does.
+        """
+
+
+def server_context(key: PrivateKeyTypes, chain: list[x509.Certificate]) -> SSL.Context:
+    """A context that shows C{chain}, the leaf first. TLS 1.2 and 1.3, Twisted's choice of ciphers."""
+    leaf, *others = [crypto.X509.from_cryptography(certificate) for certificate in chain]
+    options: Any = CertificateOptions(
+        privateKey=crypto.PKey.from_cryptography_key(key),  # type: ignore[arg-type]
+        certificate=leaf,
+        extraCertChain=others,
+        raiseMinimumTo=TLSVersion.TLSv1_2,
+        acceptableProtocols=PROTOCOLS,
+    )
+    context: SSL.Context = options.getContext()
+    return context

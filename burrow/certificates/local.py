@@ -1,0 +1,190 @@
+"""
+A certificate authority of the server's own: certificates on the spot, for names under the base domain.
+
+Its key and certificate are files in the state folder. Whoever wants no browser warning imports
+C{ca.pem}. A name constraint (RFC 5280 section 4.2.1.10) keeps it from vouching for any other domain, so
+importing it is safe even if its key is stolen.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+from collections import OrderedDict
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from burrow.certificates.base import ICertificates, server_context
+from burrow.errors import ConfigError
+
+CA_FILE, CA_KEY_FILE = "ca.pem", "ca-key.pem"
+MAX_CONTEXTS = 2048
+"""Names whose context is kept; the one used longest ago goes first. A new one costs a millisecond."""
+
+_CA_DAYS, _LEAF_DAYS = 3650, 90
+_LOOPBACK = [ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")]
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    """Write a file whole or not at all, never readable by more than C{mode} says."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _builder(common_name: str, days: int) -> x509.CertificateBuilder:
+    now = _now()
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])]))
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=days))
+    )
+
+
+def _usage(*, ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def make_ca(folder: Path, domain: str) -> None:
+    """
+    Write a new authority for C{domain} into C{folder}.
+
+    @raise ConfigError: the folder cannot be written.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = f"Burrow local CA for {domain}"
+    constraints = x509.NameConstraints(
+        permitted_subtrees=[
+            x509.DNSName(domain),
+            *(x509.IPAddress(ipaddress.ip_network(address)) for address in _LOOPBACK),
+        ],
+        excluded_subtrees=None,
+    )
+    certificate = (
+        _builder(name, _CA_DAYS)
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])]))
+        .public_key(key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(ca=True), critical=True)
+        .add_extension(constraints, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write(folder / CA_KEY_FILE, secret, 0o600)
+        _write(folder / CA_FILE, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+    except OSError as error:
+        text = f"the local CA cannot be written to {folder}: {error.strerror}; choose another --state"
+        raise ConfigError(text) from error
+
+
+@implementer(ICertificates)
+class LocalCertificates:
+    """
+    @param folder: where the authority is, or will be made. @param domain: the base domain.
+    @ivar ca_file: the authority's certificate, for those who want to trust it.
+    @raise ConfigError: the authority's files cannot be made or read.
+    """
+
+    def __init__(self, folder: Path, domain: str) -> None:
+        self.ca_file = folder / CA_FILE
+        self._domain = domain
+        # One key for all names: it never leaves the process, and a new one a name would cost time.
+        self._leaf_key = ec.generate_private_key(ec.SECP256R1())
+        self._contexts: OrderedDict[str, tuple[datetime.datetime, SSL.Context]] = OrderedDict()
+        if not (self.ca_file.exists() and (folder / CA_KEY_FILE).exists()):
+            make_ca(folder, domain)
+        self._load(folder)
+        if self._ca.not_valid_after_utc < _now() + datetime.timedelta(days=_LEAF_DAYS) or not self._permits(
+            domain
+        ):
+            make_ca(folder, domain)
+            self._load(folder)
+
+    def _load(self, folder: Path) -> None:
+        try:
+            self._ca = x509.load_pem_x509_certificate(self.ca_file.read_bytes())
+            key = serialization.load_pem_private_key((folder / CA_KEY_FILE).read_bytes(), None)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"the local CA in {folder} cannot be read: {error}") from error
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise ConfigError(
+                f"{folder / CA_KEY_FILE} is not a key of the local CA's: remove it and {CA_FILE}"
+            )
+        self._ca_key = key
+
+    def _permits(self, domain: str) -> bool:
+        constraints = self._ca.extensions.get_extension_for_class(x509.NameConstraints).value
+        permitted = [
+            name.value for name in constraints.permitted_subtrees or () if isinstance(name, x509.DNSName)
+        ]
+        return domain in permitted
+
+    def ready(self, name: str) -> Deferred[None]:
+        """See L{ICertificates}: there is always one."""
+        return succeed(None)
+
+    def context(self, name: str | None) -> Deferred[SSL.Context | None]:
+        """See L{ICertificates}: names outside the base domain get the base domain's."""
+        if name is None or not (name == self._domain or name.endswith("." + self._domain)):
+            name = self._domain
+        now = _now()
+        expires, context = self._contexts.pop(name, (now, None))
+        if context is None or expires <= now:
+            expires = now + datetime.timedelta(days=_LEAF_DAYS / 2)
+            context = server_context(self._leaf_key, [self._issue(name), self._ca])
+            while len(self._contexts) >= MAX_CONTEXTS:
+                self._contexts.popitem(last=False)
+        self._contexts[name] = expires, context
+        return succeed(context)
+
+    def _issue(self, name: str) -> x509.Certificate:
+        names: list[x509.GeneralName] = [x509.DNSName(name)]
+        if name == self._domain:
+            names += [x509.IPAddress(address) for address in _LOOPBACK]
+        public = self._leaf_key.public_key()
+        return (
+            _builder(name, _LEAF_DAYS)
+            .issuer_name(self._ca.subject)
+            .public_key(public)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(ca=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._ca_key.public_key()), critical=False
+            )
+            .sign(self._ca_key, hashes.SHA256())
+        )

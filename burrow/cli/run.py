@@ -1,0 +1,111 @@
+"""Runs the reactor for a command, and turns how it went into an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import (
+    FilteringLogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    formatEvent,
+    formatTime,
+    globalLogBeginner,
+)
+from twisted.python.failure import Failure
+
+from burrow.errors import BurrowError
+
+
+def _line(event: LogEvent) -> str:
+    text = formatEvent(event)
+    failure = event.get("log_failure")
+    if failure is not None:
+        text += "\n" + failure.getTraceback()
+    level = event.get("log_level", LogLevel.info).name
+    return f"{formatTime(event.get('log_time'), '%Y-%m-%dT%H:%M:%S%z')} {level:<5} {text}\n"
+
+
+def start_logging(level: str) -> None:
+    """Log to standard error, one line an event, from C{level} on."""
+    levels = LogLevelFilterPredicate(LogLevel.levelWithName(level))
+
+    def write(event: LogEvent) -> None:
+        with contextlib.suppress(OSError, ValueError):  # standard error is closed: there is nobody to tell
+            sys.stderr.write(_line(event))
+            sys.stderr.flush()
+
+    observer = FilteringLogObserver(cast(Any, write), [levels])
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
+
+
+def raise_file_limit() -> None:
+    """A connection is a file: allow as many as the system lets us, where it knows such a limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def complain(error: BaseException | str) -> None:
+    """Say what went wrong, for a person."""
+    print(f"burrow: {error}", file=sys.stderr, flush=True)
+
+
+def run(main: Callable[[Any], Awaitable[None]], services: Sequence[Any] = (), *, log_level: str) -> int:
+    """
+    Run the reactor until C{main(reactor)} is done, a signal asks to stop, or a L{BurrowError} ends it.
+
+    @return: the exit code: 0, or the error's.
+    """
+    from twisted.internet import reactor as installed
+
+    reactor: Any = installed
+    start_logging(log_level)
+    raise_file_limit()
+    code = 0
+    running: Deferred[None] | None = None
+
+    def stop() -> None:
+        with contextlib.suppress(Exception):
+            reactor.stop()
+
+    def ended(result: Any) -> None:
+        nonlocal code, running
+        running = None
+        if isinstance(result, Failure) and not result.check(CancelledError):
+            if isinstance(result.value, BurrowError):
+                complain(result.value)
+                code = result.value.exit_code
+            else:
+                print(result.getTraceback(), file=sys.stderr)
+                code = 1
+        stop()
+
+    def start() -> None:
+        nonlocal running
+        running = Deferred.fromCoroutine(_call(main, reactor))
+        running.addBoth(ended)
+
+    def shutdown() -> Any:
+        if running is not None:
+            running.cancel()
+            return running
+        return None
+
+    reactor.callWhenRunning(start)
+    reactor.addSystemEventTrigger("before", "shutdown", shutdown)
+    reactor.run()
+    return code
+
+
+async def _call(main: Callable[[Any], Awaitable[None]], reactor: Any) -> None:
+    await main(reactor)

@@ -1,0 +1,55 @@
+"""What a tunnel command shows: lines for a person, or one JSON object a line for a program."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from burrow.client.agent import Agent, Opened
+
+
+class Screen:
+    """
+    Shows an agent's events on standard output; with C{as_json} one object a line, else the URLs there and
+    what else happens on standard error.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._json = as_json
+        self._shown: dict[str, str] = {}
+
+    def watch(self, agent: Agent) -> None:
+        """Show what happens to C{agent}."""
+        agent.on_opened = self.opened
+        agent.on_event = self.event
+
+    def opened(self, opened: Opened) -> None:
+        """A tunnel serves. After a reconnect its URL is the same, and is not shown again."""
+        if self._shown.get(opened.name) == opened.url:
+            return
+        self._shown[opened.name] = opened.url
+        upstream = str(opened.request.upstream)
+        if self._json:
+            kind = opened.request.kind.name
+            self._emit("ready", kind=kind, name=opened.name, url=opened.url, upstream=upstream)
+        else:
+            print(f"{opened.url} -> {upstream}", flush=True)
+
+    def event(self, event: str, text: str) -> None:
+        """Something else happened."""
+        if self._json:
+            if event == "connected" and not self._shown:
+                return  # the first line says ready
+            self._emit(event, message=text)
+        elif event != "connected" or self._shown:
+            print(f"burrow: {text}", file=sys.stderr, flush=True)
+
+    def failed(self, error: Exception) -> None:
+        """The command ends."""
+        if self._json:
+            self._emit("error", error=type(error).__name__, message=str(error))
+
+    @staticmethod
+    def _emit(event: str, **fields: Any) -> None:
+        print(json.dumps({"event": event, **fields}), flush=True)

@@ -1,0 +1,160 @@
+"""C{burrow http}, C{burrow tcp} and every other kind; C{burrow start}; C{burrow login}."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+from burrow.cli.run import run
+from burrow.cli.screen import Screen
+from burrow.client.agent import Agent
+from burrow.client.service import CREDENTIALS_FILE, client_settings, credentials_of, make_agent
+from burrow.client.tunnels import TunnelRequest, tunnel_request
+from burrow.config import ClientConfig, add_arguments, config_folder
+from burrow.errors import BurrowError, ConfigError
+from burrow.link.dial import Dialer
+
+
+def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        name: value for name, value in vars(arguments).items() if name in ClientConfig.__dataclass_fields__
+    }
+
+
+def add_kind(commands: Any, kind: Any) -> None:
+    """The command of one kind."""
+    parser = commands.add_parser(
+        kind.name,
+        help=f"open {kind.summary}",
+        description=f"Open a tunnel of kind {kind.name}: {kind.summary}.",
+    )
+    parser.add_argument("upstream", metavar="UPSTREAM", help="what to open: PORT, HOST:PORT or a URL")
+    parser.add_argument(
+        "--name", help="the name to have, as in --name blog (default: one that the server chooses)"
+    )
+    if kind.reach.value == "tcp-port":
+        parser.add_argument(
+            "--port", type=int, help="the public port to have (default: one that the server chooses)"
+        )
+    _common(parser)
+    parser.set_defaults(run=open_one, kind=kind.name)
+
+
+def add_start(commands: Any) -> None:
+    """C{burrow start}."""
+    parser = commands.add_parser(
+        "start",
+        help="open the tunnels of a configuration file",
+        description="Open the tunnels that the configuration file names, through one connection.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which of them (default: all)")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="the file (default: config.toml in the config folder)"
+    )
+    _common(parser)
+    parser.set_defaults(run=start)
+
+
+def add_login(commands: Any) -> None:
+    """C{burrow login}."""
+    parser = commands.add_parser(
+        "login",
+        help="remember a server and a token",
+        description="Check a token with its server and remember both for the commands that need them.",
+    )
+    parser.add_argument("server", metavar="URL", help="the server, as in https://example.com")
+    parser.add_argument("token", metavar="TOKEN", help="the token that the server's owner gave you")
+    parser.add_argument("--ca-file", type=Path, metavar="FILE", help="believe the CAs in this file alone")
+    parser.set_defaults(run=login)
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    add_arguments(parser, ClientConfig)
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line, for programs")
+
+
+def _serve(arguments: argparse.Namespace, config: ClientConfig, requests: list[TunnelRequest]) -> int:
+    screen = Screen(as_json=arguments.json)
+
+    async def main(reactor: Any) -> None:
+        try:
+            agent = make_agent(reactor, config, os.environ, requests)
+            screen.watch(agent)
+            await live(agent)
+        except BurrowError as error:
+            screen.failed(error)
+            raise
+
+    return run(main, log_level=config.log_level)
+
+
+async def live(agent: Agent) -> None:
+    """Run an agent until it ends, or this is cancelled: then it says good-bye."""
+    agent.startService()
+    try:
+        await agent.done
+    finally:
+        stopping = agent.stopService()
+        if stopping is not None:
+            await stopping
+
+
+def open_one(arguments: argparse.Namespace) -> int:
+    """C{burrow KIND UPSTREAM}."""
+    config, _ = client_settings(_flags(arguments), os.environ, None)
+    port = getattr(arguments, "port", None)
+    options = {} if port is None else {"port": port}
+    request = tunnel_request(arguments.kind, arguments.upstream, arguments.name, options)
+    return _serve(arguments, config, [request])
+
+
+def start(arguments: argparse.Namespace) -> int:
+    """C{burrow start [NAME...]}."""
+    config, tunnels = client_settings(_flags(arguments), os.environ, arguments.config)
+    unknown = [name for name in arguments.names if name not in tunnels]
+    if unknown:
+        known = ", ".join(tunnels) or "none"
+        raise ConfigError(f"the configuration file has no tunnel {', '.join(unknown)}; it has {known}")
+    wanted = arguments.names or list(tunnels)
+    return _serve(arguments, config, [tunnels[name] for name in wanted])
+
+
+def login(arguments: argparse.Namespace) -> int:
+    """C{burrow login URL TOKEN}."""
+    ca_file = arguments.ca_file.absolute() if arguments.ca_file else None
+    config = ClientConfig(server=arguments.server, token=arguments.token, ca_file=ca_file, no_retry=True)
+
+    async def main(reactor: Any) -> None:
+        credentials = credentials_of(config, os.environ)
+        session = await Dialer(reactor, credentials).dial()
+        session.close("only asking")
+        path = config_folder() / CREDENTIALS_FILE
+        _write_credentials(path, str(credentials.address), config)
+        print(f"Logged in to {credentials.address}; the token is in {path}")
+
+    return run(main, log_level=config.log_level)
+
+
+def _toml(text: str) -> str:
+    """A TOML basic string."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _write_credentials(path: Path, server: str, config: ClientConfig) -> None:
+    lines = [f"server = {_toml(server)}", f"token = {_toml(config.token)}"]
+    if config.ca_file is not None:
+        lines.append(f"ca-file = {_toml(str(config.ca_file))}")
+    temporary = path.with_name(path.name + ".new")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            file.write("\n".join(lines) + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error

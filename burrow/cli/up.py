@@ -1,0 +1,257 @@
+"""C{burrow up} and C{burrow demo}: a server and its agent in one process, on the loopback alone."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.endpoints import TCP4ClientEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.web.client import Agent as HttpAgent
+from twisted.web.client import readBody
+from twisted.web.iweb import IAgentEndpointFactory
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+from zope.interface import implementer
+
+from burrow.cli.run import complain, run
+from burrow.cli.screen import Screen
+from burrow.cli.tunnel import live
+from burrow.client.agent import Agent
+from burrow.client.identity import agent_id
+from burrow.client.tunnels import TunnelRequest, tunnel_request
+from burrow.config import ServerConfig, parse_listen, parse_path, state_folder
+from burrow.errors import BurrowError, ConfigError, ServerUnreachable
+from burrow.link.dial import Credentials, ServerAddress
+from burrow.link.trust import trust_root
+from burrow.server.service import BurrowServer
+from burrow.store.tokens import check_token, make_token
+
+_PATIENCE = 30.0
+"""Seconds that C{demo --check} gives everything to start."""
+
+_TOKEN_FILE, _TOKEN_NAME = "local-token", "local"
+
+
+def add_up(commands: Any) -> None:
+    """C{burrow up}."""
+    parser = commands.add_parser(
+        "up",
+        help="open tunnels without a server elsewhere",
+        description="Run a server and an agent in one process, on this machine alone, under *.localhost.",
+    )
+    parser.add_argument(
+        "upstreams", nargs="+", metavar="UPSTREAM", help="what to open: PORT, HOST:PORT or a URL"
+    )
+    parser.add_argument("--name", help="the name to have, with one UPSTREAM (default: one that is chosen)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line, for programs")
+    _common(parser)
+    parser.set_defaults(run=up)
+
+
+def add_demo(commands: Any) -> None:
+    """C{burrow demo}."""
+    parser = commands.add_parser(
+        "demo",
+        help="see it work: a web app, a server and an agent in one process",
+        description="Start a small web app, open a tunnel to it, and make one request through the tunnel.",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="end after that request, with exit code 0 if it worked"
+    )
+    _common(parser)
+    parser.set_defaults(run=demo)
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--https", metavar="HOST:PORT", help="where to listen (default: 127.0.0.1:8443)")
+    parser.add_argument("--state", type=parse_path, metavar="DIR", help="the state folder [BURROW_STATE]")
+    parser.add_argument("--log-level", choices=("debug", "info", "warn", "error"), default="warn")
+
+
+def _config(arguments: argparse.Namespace) -> ServerConfig:
+    state = arguments.state or (
+        parse_path(os.environ["BURROW_STATE"]) if os.environ.get("BURROW_STATE") else None
+    )
+    try:
+        listen = parse_listen(arguments.https or "127.0.0.1:8443")
+    except ValueError as error:
+        raise ConfigError(f"--https {arguments.https!r} is not possible: {error}") from error
+    return ServerConfig(https=listen, http="", state=state or state_folder() / "up")
+
+
+async def _own_token(store: Any, folder: Path) -> str:
+    """The token of this machine's own agent: made once, kept beside the store, so that names stay."""
+    path = folder / _TOKEN_FILE
+    if path.exists():
+        text = path.read_text(encoding="ascii").strip()
+        if await check_token(store, text) is not None:
+            return text
+    await store.revoke_token(_TOKEN_NAME)
+    text, token = make_token(_TOKEN_NAME, "agent", time.time())
+    # Names belong to token ids: the successor of a lost token keeps what it had.
+    await store.add_token(token)
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        file.write(text + "\n")
+    return text
+
+
+class Together:
+    """A server and its agent in one process."""
+
+    def __init__(self, reactor: Any, config: ServerConfig) -> None:
+        self._reactor = reactor
+        self._config = config
+        self.server = BurrowServer(reactor, config)
+
+    async def start(self) -> None:
+        """Start the server."""
+        self.server.startService()
+        await self.server.ready
+
+    async def agent(self, requests: list[TunnelRequest]) -> Agent:
+        """An agent of the server's, not started."""
+        url = self.server.own_url
+        token = await _own_token(self.server.store, self._config.state_dir)
+        credentials = Credentials(
+            ServerAddress.parse(url),
+            token,
+            agent_id(self._config.state_dir),
+            self.server.certificates.ca_file,
+        )
+        return Agent(self._reactor, credentials, requests)
+
+    async def stop(self) -> None:
+        """Stop the server."""
+        await self.server.stopService()
+
+
+def up(arguments: argparse.Namespace) -> int:
+    """C{burrow up UPSTREAM...}."""
+    config = _config(arguments)
+    if arguments.name and len(arguments.upstreams) > 1:
+        raise ConfigError("--name is for one upstream, and there are more")
+    requests = [tunnel_request("http", upstream, arguments.name, {}) for upstream in arguments.upstreams]
+    screen = Screen(as_json=arguments.json)
+
+    async def main(reactor: Any) -> None:
+        together = Together(reactor, config)
+        try:
+            await together.start()
+            agent = await together.agent(requests)
+            screen.watch(agent)
+            if not arguments.json:
+                print(
+                    f"Browsers believe these URLs once they trust {together.server.certificates.ca_file}",
+                    flush=True,
+                )
+            await live(agent)
+        except BurrowError as error:
+            screen.failed(error)
+            raise
+        finally:
+            await together.stop()
+
+    return run(main, log_level=arguments.log_level)
+
+
+class _DemoPage(Resource):
+    """The small web app of the demo."""
+
+    isLeaf = True
+
+    def render_GET(self, request: Any) -> bytes:
+        """One page, whatever the path."""
+        request.setHeader(b"content-type", b"text/html; charset=utf-8")
+        visitor = (request.getHeader(b"x-forwarded-for") or b"nobody").decode("latin-1")
+        return (
+            "<!doctype html><title>Burrow demo</title>"
+            "<h1>It works</h1><p>This page came from a web app on this machine, through a Burrow tunnel, "
+            f"to a visitor at {visitor}.</p>\n"
+        ).encode()
+
+
+@implementer(IAgentEndpointFactory)
+class _Loopback:
+    """Connects to the demo's server, whatever a resolver knows of *.localhost."""
+
+    def __init__(self, reactor: Any, ca_file: Path) -> None:
+        self._reactor = reactor
+        self._trust = trust_root(ca_file)
+
+    def endpointForURI(self, uri: Any) -> IStreamClientEndpoint:
+        """The loopback, by TLS for the URI's host."""
+        plain = TCP4ClientEndpoint(self._reactor, "127.0.0.1", uri.port)
+        endpoint: IStreamClientEndpoint = wrapClientTLS(
+            optionsForClientTLS(uri.host.decode(), trustRoot=self._trust), plain
+        )
+        return endpoint
+
+
+async def _start_on_a_free_port(reactor: Any, config: ServerConfig, asked: bool) -> Together:
+    together = Together(reactor, config)
+    try:
+        await together.start()
+    except ConfigError:
+        if asked:
+            raise
+        # Something has the usual port: the demo does not care which it gets.
+        together = Together(reactor, replace(config, https="127.0.0.1:0"))
+        await together.start()
+    return together
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """C{burrow demo}."""
+    config = _config(arguments)
+
+    async def main(reactor: Any) -> None:
+        app = reactor.listenTCP(0, Site(_DemoPage()), interface="127.0.0.1")
+        together = await _start_on_a_free_port(reactor, config, bool(arguments.https))
+        try:
+            request = tunnel_request("http", str(app.getHost().port), "demo", {})
+            agent = await together.agent([request])
+            opened: Deferred[str] = Deferred()
+            agent.on_opened = lambda tunnel: None if opened.called else opened.callback(tunnel.url)
+            agent.on_event = lambda event, text: complain(text) if event != "connected" else None
+            agent.done.addErrback(lambda reason: reason if opened.called else opened.errback(reason))
+            if arguments.check:
+                opened.addTimeout(_PATIENCE, reactor)
+            agent.startService()
+            try:
+                try:
+                    url = await opened
+                except TimeoutError as error:
+                    raise ServerUnreachable(f"no tunnel was open after {_PATIENCE:.0f} seconds") from error
+                print(f"{url} leads to a web app at {request.upstream}", flush=True)
+                await _show(reactor, url, together.server.certificates.ca_file)
+                if not arguments.check:
+                    print("Press Ctrl-C to end.", flush=True)
+                    await Deferred()
+            finally:
+                agent.stopService()
+        finally:
+            await app.stopListening()
+            await together.stop()
+
+    return run(main, log_level=arguments.log_level)
+
+
+async def _show(reactor: Any, url: str, ca_file: Path) -> None:
+    """Make one request through the tunnel, and show it."""
+    client = HttpAgent.usingEndpointFactory(reactor, _Loopback(reactor, ca_file))
+    response = await client.request(b"GET", url.encode())
+    body = (await readBody(response)).decode("utf-8", "replace")
+    print(f"GET {url}/ answers {response.code} {response.phrase.decode()}:\n{body.rstrip()}", flush=True)
+    if response.code != 200 or "It works" not in body:
+        raise ServerUnreachable("the request through the tunnel failed")
+    print(f"A browser believes it once it trusts {ca_file}", flush=True)

@@ -1,0 +1,1 @@
+"""The agent role: keeps tunnels open for what runs beside it."""

@@ -1,0 +1,261 @@
+"""
+The agent: one connection to a server, the tunnels on it, and what to do when it breaks.
+
+Its life is one loop: dial, open all tunnels, wait until the session is lost, dial again. A refusal that
+asking again would not change ends it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred
+from twisted.internet.endpoints import connectProtocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from burrow.client.backoff import Backoff
+from burrow.client.tunnels import TunnelRequest
+from burrow.errors import Refused, ServerUnreachable, WireError
+from burrow.link.dial import Credentials, Dialer
+from burrow.mux.control import (
+    Drain,
+    Notice,
+    OpenTunnel,
+    Unavailable,
+    decode_visitor_head,
+)
+from burrow.mux.endpoint import StreamClientEndpoint
+from burrow.mux.session import Session
+
+OPEN_TIMEOUT = 60.0
+"""Seconds the server may take to open a tunnel: a certificate may have to be had first."""
+
+
+class _Control(amp.AMP):
+    """The agent's end of the control channel."""
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__()
+        self._agent = agent
+
+    @Drain.responder
+    def drain(self) -> dict[str, str]:
+        """See L{Drain}."""
+        self._agent.drain()
+        return {}
+
+    @Notice.responder
+    def notice(self, code: str, text: str, tunnel: str | None = None) -> dict[str, str]:
+        """See L{Notice}."""
+        self._agent.notice(code, text, tunnel)
+        return {}
+
+
+class _VisitorStream(Protocol):
+    """A stream of the server's: reads its head, then is replaced by the protocol of the tunnel's kind."""
+
+    log = Logger()
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._data = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self._data += data
+        transport: Any = self.transport
+        try:
+            decoded = decode_visitor_head(self._data)
+        except WireError as error:
+            self.log.warn("a visitor's stream cannot be understood: {error}", error=error)
+            transport.abortConnection()
+            return
+        if decoded is None:
+            return
+        head, rest = decoded
+        request = self._agent.open_tunnels.get(head.tunnel)
+        if request is None:
+            transport.abortConnection()
+            return
+        protocol = request.kind.agent_protocol(self._agent.reactor, request.upstream, head)
+        transport.become(protocol, rest)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The visitor left before its head was whole."""
+
+
+class _VisitorStreams(Factory):
+    noisy = False
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    def buildProtocol(self, addr: Any) -> _VisitorStream:
+        return _VisitorStream(self._agent)
+
+
+class Opened:
+    """
+    A tunnel that is open.
+
+    @ivar request: what was asked for. @ivar name: its label. @ivar url: where visitors reach it.
+    """
+
+    def __init__(self, request: TunnelRequest, name: str, url: str) -> None:
+        self.request = request
+        self.name = name
+        self.url = url
+
+
+class Agent(Service):
+    """
+    An agent.
+
+    @param requests: the tunnels to keep open.
+    @param retry: whether to dial again when the server cannot be reached or the session is lost.
+    @ivar open_tunnels: the requests by the tunnel that the server opened for each.
+    @ivar on_opened: called with an L{Opened} each time a tunnel is open, again after each reconnect.
+    @ivar on_event: called with a word for programs ("connected", "disconnected", "refused", "notice") and a
+    sentence for people.
+    @ivar done: fires with None when the service was stopped, or fails with the
+    L{BurrowError<burrow.errors.BurrowError>} that ended it.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, reactor: Any, credentials: Credentials, requests: Sequence[TunnelRequest], *, retry: bool = True
+    ) -> None:
+        self.reactor = reactor
+        self.requests = list(requests)
+        self.open_tunnels: dict[str, TunnelRequest] = {}
+        self.on_opened: Callable[[Opened], None] = lambda opened: None
+        self.on_event: Callable[[str, str], None] = lambda event, text: None
+        self.done: Deferred[None] = Deferred()
+        self._dialer = Dialer(reactor, credentials)
+        self._retry = retry
+        self._backoff = Backoff()
+        self._session: Session | None = None
+        self._life: Deferred[None] | None = None
+
+    # -- its life ---------------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        """Begin to dial."""
+        super().startService()
+        self._life = ensureDeferred(self._live())
+        self._life.addCallbacks(self.done.callback, self._ended)
+
+    def stopService(self) -> Deferred[None] | None:
+        """Say good-bye to the server."""
+        super().stopService()
+        if self._life is not None:
+            self._life.cancel()
+        if self._session is not None:
+            self._session.close("the agent stops")
+        return None
+
+    def _ended(self, reason: Failure) -> None:
+        if reason.check(CancelledError):
+            self.done.callback(None)
+        else:
+            if self._session is not None:
+                self._session.close("the agent stops")
+            self.done.errback(reason)
+
+    async def _live(self) -> None:
+        told = ""
+        while True:
+            try:
+                session = await self._dialer.dial()
+                lost = self._use(session)
+                self.on_event("connected", f"connected to {self._dialer.credentials.address}")
+                await self._open_all(session)
+                told = ""
+                self._backoff.reset()
+                await lost
+                raise ServerUnreachable("the connection to the server was lost")
+            except ServerUnreachable as error:
+                self._session = None
+                if not self._retry:
+                    raise
+                if str(error) != told:
+                    told = str(error)
+                    self.on_event("disconnected", f"{error}; trying again")
+                    self.log.info("{error}", error=error)
+            await deferLater(self.reactor, self._backoff.next())
+
+    def _use(self, session: Session) -> Deferred[None]:
+        """Use a new session; fires when it is lost, or should be left."""
+        self._session = session
+        lost: Deferred[None] = Deferred(lambda _: None)
+
+        def gone(*_: object) -> None:
+            if not lost.called:
+                lost.callback(None)
+
+        session.factory = _VisitorStreams(self)
+        session.on_lost = gone
+        session.on_go_away = gone
+        return lost
+
+    async def _open_all(self, session: Session) -> None:
+        """
+        Open every tunnel; a refused one does not keep the others from being opened.
+
+        @raise Refused: the server opens none of them. @raise ServerUnreachable: trying again may help.
+        """
+        control: Any = await connectProtocol(StreamClientEndpoint(session), _Control(self))
+        requests = list(self.requests)
+        asked = [self._ask(control, request) for request in requests]
+        answers: list[tuple[bool, Any]] = await DeferredList(asked, consumeErrors=True)
+        refusals: list[Refused] = []
+        for request, (succeeded, answer) in zip(requests, answers, strict=True):
+            if succeeded:
+                self.open_tunnels[answer["tunnel"]] = request
+                self.on_opened(Opened(request, answer["name"], answer["url"]))
+            elif answer.check(Refused) and not answer.check(Unavailable):
+                refusals.append(answer.value)
+            else:
+                session.close("a tunnel was not opened")
+                raise ServerUnreachable(f"the server opened no tunnel: {answer.getErrorMessage()}")
+        if refusals and len(refusals) == len(requests):
+            raise refusals[0]
+        for refusal in refusals:
+            self.on_event("refused", str(refusal))
+
+    def _ask(self, control: Any, request: TunnelRequest) -> Deferred[dict[str, str]]:
+        asking: Deferred[dict[str, str]] = control.callRemote(
+            OpenTunnel,
+            kind=request.kind.name,
+            upstream=str(request.upstream),
+            name=request.name,
+            options=json.dumps(request.options) if request.options else None,
+        )
+        return asking.addTimeout(OPEN_TIMEOUT, self.reactor)
+
+    # -- what the server says ------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """The server is going away: dial again. Running streams go on where they are."""
+        if self._session is not None:
+            self._session.on_go_away(0)
+
+    def notice(self, code: str, text: str, tunnel: str | None) -> None:
+        """Something the person should read; or the news that a tunnel is ours no more."""
+        self.on_event("notice", text)
+        if code == "taken-over" and tunnel is not None:
+            request = self.open_tunnels.pop(tunnel, None)
+            if request is not None:
+                self.requests = [other for other in self.requests if other is not request]
+            if not self.requests and self._life is not None and not self.done.called:
+                life, self._life = self._life, None
+                life.addErrback(lambda reason: None)
+                self.done.errback(Failure(Refused(text)))
+                life.cancel()

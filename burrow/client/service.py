@@ -1,0 +1,64 @@
+"""The client role as a service: an agent with the tunnels of a configuration file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from burrow.client.agent import Agent
+from burrow.client.identity import agent_id
+from burrow.client.tunnels import TunnelRequest, read_tunnels
+from burrow.config import ClientConfig, config_folder, load, read_toml, state_folder
+from burrow.errors import ConfigError
+from burrow.link.dial import Credentials, ServerAddress
+
+CONFIG_FILE = "config.toml"
+"""A person's settings: server, token, ca-file, and [tunnels.NAME] tables."""
+
+CREDENTIALS_FILE = "credentials.toml"
+"""What C{burrow login} wrote: server, token, ca-file. Readable by its owner alone."""
+
+
+def client_settings(
+    flags: Mapping[str, Any], environ: Mapping[str, str], config_file: Path | None
+) -> tuple[ClientConfig, dict[str, TunnelRequest]]:
+    """
+    Flags, environment and files, put together: the agent's configuration, and the file's tunnels.
+
+    @raise ConfigError: they do not fit.
+    """
+    table: dict[str, Any] = {}
+    credentials = config_folder(environ) / CREDENTIALS_FILE
+    if credentials.exists():
+        table.update(read_toml(credentials))
+    path = config_file or config_folder(environ) / CONFIG_FILE
+    if config_file is not None or path.exists():
+        table.update(read_toml(path))
+    tunnels = table.pop("tunnels", {})
+    if not isinstance(tunnels, dict):
+        raise ConfigError(f"tunnels in {path} is no table: write [tunnels.NAME]")
+    return load(ClientConfig, flags, environ, table, str(path)), read_tunnels(tunnels, str(path))
+
+
+def credentials_of(config: ClientConfig, environ: Mapping[str, str]) -> Credentials:
+    """@raise ConfigError: there is no server or no token, or the server's URL is none."""
+    if not config.server:
+        raise ConfigError(
+            "which server? Run `burrow login URL TOKEN` once, or give --server (or BURROW_SERVER)"
+        )
+    if not config.token:
+        raise ConfigError("which token? Run `burrow login URL TOKEN` once, or give --token (or BURROW_TOKEN)")
+    address = ServerAddress.parse(config.server)
+    return Credentials(address, config.token, agent_id(state_folder(environ)), config.ca_file)
+
+
+def make_agent(
+    reactor: Any, config: ClientConfig, environ: Mapping[str, str], requests: Sequence[TunnelRequest]
+) -> Agent:
+    """An agent, not started. @raise ConfigError: something is missing."""
+    if not requests:
+        raise ConfigError(
+            "there are no tunnels to open: write [tunnels.NAME] tables into the configuration file"
+        )
+    return Agent(reactor, credentials_of(config, environ), requests, retry=not config.no_retry)

@@ -1,0 +1,43 @@
+"""C{twistd burrow-client}: the same service, options and files as C{burrow start}."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+from burrow.client.service import client_settings, make_agent
+from burrow.config import ClientConfig, twistd_options
+from burrow.errors import BurrowError
+
+Options = twistd_options(ClientConfig, "[options]")
+
+
+def makeService(options: Any) -> IService:
+    """What twistd calls."""
+    from twisted.internet import reactor
+
+    file = Path(options["config"]) if options["config"] else None
+    try:
+        config, tunnels = client_settings(options.flags_given(), os.environ, file)
+        agent = make_agent(reactor, config, os.environ, list(tunnels.values()))
+    except BurrowError as error:
+        raise usage.UsageError(str(error)) from error
+    log = Logger()
+    agent.on_opened = lambda opened: log.info(
+        "{url} leads to {upstream}", url=opened.url, upstream=str(opened.request.upstream)
+    )
+    agent.on_event = lambda event, text: log.info("{event}: {text}", event=event, text=text)
+
+    def failed(reason: Failure) -> None:
+        log.critical("{error}", error=reason.getErrorMessage())
+        reactor.stop()
+
+    agent.done.addErrback(failed)
+    service: IService = agent
+    return service

@@ -1,0 +1,380 @@
+"""
+Configuration: one declared dataclass a role. An option's flag, help, default, type, environment
+variable and place in a TOML file all come from its one field here.
+
+Precedence: flag, environment, file, default. C{--https} is C{https} in a file and C{BURROW_HTTPS} in
+the environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import ipaddress
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from twisted.python import usage
+
+from burrow.errors import ConfigError
+
+_C = TypeVar("_C")
+_PREFIX = "BURROW_"
+
+
+# -- where a person's files are ---------------------------------------------------------------------
+
+
+def _folder(variable: str, unix: str, environ: Mapping[str, str]) -> Path:
+    if environ.get(variable):
+        return Path(environ[variable]) / "burrow"
+    if sys.platform == "win32":
+        return Path(environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "burrow"
+    return Path.home() / unix / "burrow"
+
+
+def config_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where a person's settings are (XDG Base Directory specification)."""
+    return _folder("XDG_CONFIG_HOME", ".config", environ)
+
+
+def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where what must survive is (XDG Base Directory specification)."""
+    return _folder("XDG_STATE_HOME", ".local/state", environ)
+
+
+# -- how a text becomes a value ------------------------------------------------------------------------
+
+
+def parse_listen(text: str) -> str:
+    """C{HOST:PORT}, C{:PORT} for all interfaces, C{off} for nowhere; returns it normalised."""
+    if text == "off":
+        return ""
+    host, colon, port = text.rpartition(":")
+    host = host.strip("[]")
+    if not colon or not port.isdigit() or not int(port) < 65536:
+        raise ValueError("write HOST:PORT, [IPv6]:PORT, :PORT for all interfaces, or off")
+    return f"[{host}]:{int(port)}" if ":" in host else f"{host}:{int(port)}"
+
+
+def parse_ports(text: str) -> str:
+    """C{FIRST-LAST} or one port; returns it as written."""
+    first, _, last = text.partition("-")
+    last = last or first
+    if not (first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) < 65536):
+        raise ValueError("write FIRST-LAST, both from 1 to 65535")
+    return text
+
+
+def parse_domain(text: str) -> str:
+    """A domain name, lower case, without a final dot."""
+    domain = text.lower().rstrip(".")
+    labels = domain.split(".")
+    if not all(label and label.replace("-", "").isalnum() and len(label) < 64 for label in labels):
+        raise ValueError("write a domain name, as in tunnel.example.com")
+    return domain.encode("idna").decode()
+
+
+def parse_seconds(text: str) -> float:
+    """A number of seconds above 0."""
+    seconds = float(text)
+    if not 0 < seconds < 1e9:
+        raise ValueError("write a number of seconds above 0")
+    return seconds
+
+
+def parse_count(text: str) -> int:
+    """A whole number above 0."""
+    count = int(text)
+    if count < 1:
+        raise ValueError("write a whole number above 0")
+    return count
+
+
+def parse_network(text: str) -> str:
+    """An address or a network in CIDR form."""
+    return str(ipaddress.ip_network(text, strict=False))
+
+
+def parse_path(text: str) -> Path:
+    """A path; a leading ~ is the home folder."""
+    return Path(text).expanduser().absolute()
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    parse: Callable[[str], Any] = str,
+    metavar: str = "",
+    choices: tuple[str, ...] = (),
+    many: bool = False,
+    secret: bool = False,
+) -> Any:
+    """
+    A field of a configuration class.
+
+    @param parse: makes the value from a text; a ValueError's text says what to write instead.
+    @param many: the option may be given more than once; the value is a tuple.
+    @param secret: never shown.
+    """
+    metadata = {
+        "help": help,
+        "parse": parse,
+        "metavar": metavar,
+        "choices": choices,
+        "many": many,
+        "flag": default is False,
+    }
+    return dataclasses.field(default=default, repr=not secret, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Everything a server can be told. Options without a default that suits all derive it from the domain."""
+
+    domain: str = option("localhost", "the base domain: tunnels are names under it", parse=parse_domain)
+    https: str | None = option(
+        None,
+        "where the HTTPS port listens, or off (default: 127.0.0.1:8443 for localhost, else :443)",
+        parse=parse_listen,
+        metavar="HOST:PORT",
+    )
+    http: str | None = option(
+        None,
+        "where the plain HTTP port listens, or off (default: 127.0.0.1:8080 for localhost, else :80)",
+        parse=parse_listen,
+        metavar="HOST:PORT",
+    )
+    tls: str = option(
+        "local",
+        "where certificates come from: a CA of its own (local), files, or none, behind a proxy (off)",
+        choices=("local", "files", "off"),
+    )
+    cert_file: Path | None = option(
+        None, "with --tls files: the certificate chain in PEM form", parse=parse_path, metavar="FILE"
+    )
+    key_file: Path | None = option(
+        None, "with --tls files: the private key in PEM form", parse=parse_path, metavar="FILE"
+    )
+    public_url: str = option(
+        "", "how visitors reach this server, when a proxy in front has another address", metavar="URL"
+    )
+    state: Path | None = option(
+        None,
+        "the folder of what must survive (default: XDG_STATE_HOME/burrow)",
+        parse=parse_path,
+        metavar="DIR",
+    )
+    store: str = option(
+        "", "where names and tokens are kept: memory, or empty for SQLite in --state", metavar="URL"
+    )
+    tcp_ports: str = option(
+        "20000-20999", "public ports that TCP tunnels may have", parse=parse_ports, metavar="FIRST-LAST"
+    )
+    trusted_proxy: tuple[str, ...] = option(
+        (),
+        "address or network of a proxy in front whose X-Forwarded-* headers are believed; may be repeated",
+        parse=parse_network,
+        metavar="CIDR",
+        many=True,
+    )
+    max_tunnels: int = option(2000, "tunnels that one agent may have open", parse=parse_count, metavar="N")
+    response_timeout: float = option(
+        120.0, "seconds an upstream may take to begin its response", parse=parse_seconds, metavar="SECONDS"
+    )
+    idle_timeout: float = option(
+        75.0,
+        "seconds a visitor's connection may wait between two requests, or take to send one's head",
+        parse=parse_seconds,
+        metavar="SECONDS",
+    )
+    log_level: str = option("info", "how much is logged", choices=("debug", "info", "warn", "error"))
+
+    @property
+    def local(self) -> bool:
+        """Whether the base domain is the loopback's own (RFC 6761 section 6.3)."""
+        return self.domain == "localhost" or self.domain.endswith(".localhost")
+
+    @property
+    def https_listen(self) -> str:
+        """Where the HTTPS port listens; empty for nowhere."""
+        if self.tls == "off":
+            return ""
+        default = "127.0.0.1:8443" if self.local else ":443"
+        return default if self.https is None else self.https
+
+    @property
+    def http_listen(self) -> str:
+        """Where the plain port listens; empty for nowhere."""
+        default = "127.0.0.1:8080" if self.local else ":80"
+        return default if self.http is None else self.http
+
+    @property
+    def state_dir(self) -> Path:
+        """The state folder."""
+        return self.state or state_folder()
+
+    @property
+    def port_range(self) -> range:
+        """The public ports of TCP tunnels."""
+        first, _, last = self.tcp_ports.partition("-")
+        return range(int(first), int(last or first) + 1)
+
+    def check(self) -> None:
+        """Say what contradicts itself. @raise ConfigError: something does."""
+        if self.tls == "files" and not (self.cert_file and self.key_file):
+            raise ConfigError("--tls files needs --cert-file and --key-file")
+        if self.tls != "off" and not self.https_listen:
+            raise ConfigError("without an HTTPS port there is no TLS: say --tls off too")
+        if self.tls == "off" and not self.http_listen:
+            raise ConfigError("--tls off serves on the plain port, and --http is off: nothing would listen")
+        if self.store not in ("", "memory"):
+            raise ConfigError(
+                f"--store {self.store!r} is not a known store: leave it out for SQLite, or say memory"
+            )
+
+
+@dataclass(frozen=True)
+class ClientConfig:
+    """Everything an agent can be told, beside its tunnels."""
+
+    server: str = option("", "the server's URL, as in https://example.com", metavar="URL")
+    token: str = option("", "the token that the server's owner gave you", secret=True)
+    ca_file: Path | None = option(
+        None, "believe the CAs in this PEM file alone, for a private CA", parse=parse_path, metavar="FILE"
+    )
+    no_retry: bool = option(False, "end, with exit code 69, when the server cannot be reached or is lost")
+    log_level: str = option("warn", "how much is logged", choices=("debug", "info", "warn", "error"))
+
+
+# -- from text to configuration -----------------------------------------------------------------------
+
+
+def _value(field: dataclasses.Field[Any], given: Any, source: str) -> Any:
+    meta = field.metadata
+    try:
+        if meta["many"]:
+            items = given if isinstance(given, (list, tuple)) else str(given).split(",")
+            return tuple(meta["parse"](str(item).strip()) for item in items)
+        if meta["flag"]:
+            if isinstance(given, bool):
+                return given
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[
+                str(given).lower()
+            ]
+        if isinstance(given, bool) or not isinstance(given, (str, int, float, Path)):
+            raise ValueError("write a text or a number")
+        text = str(given)
+        if meta["choices"] and text not in meta["choices"]:
+            raise ValueError("write one of " + ", ".join(meta["choices"]))
+        return meta["parse"](text)
+    except (ValueError, KeyError) as error:
+        shown = "" if not field.repr else f" {given!r}"
+        hint = error if isinstance(error, ValueError) else "write true or false"
+        raise ConfigError(f"{source}{shown} is not possible: {hint}") from error
+
+
+def flag(name: str) -> str:
+    """An option's flag."""
+    return "--" + name.replace("_", "-")
+
+
+def load(
+    cls: type[_C],
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str],
+    table: Mapping[str, Any] | None = None,
+    source: str = "the configuration file",
+) -> _C:
+    """
+    Put a configuration together.
+
+    @param flags: what the command line gave, by field name; None means not given.
+    @param table: what a TOML file gave, by flag name without the dashes.
+    @raise ConfigError: a value is not possible, or the table has a key that nobody knows.
+    """
+    values: dict[str, Any] = {}
+    rest = dict(table or {})
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        name = field.name
+        key = name.replace("_", "-")
+        in_table = rest.pop(key, None)
+        variable = _PREFIX + name.upper()
+        if flags.get(name) not in (None, (), []):
+            values[name] = _value(field, flags[name], flag(name))
+        elif environ.get(variable):
+            values[name] = _value(field, environ[variable], variable)
+        elif in_table is not None:
+            values[name] = _value(field, in_table, f"{key} in {source}")
+    if rest:
+        raise ConfigError(f"{source} has {', '.join(sorted(rest))}, which nobody knows")
+    return cls(**values)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """@raise ConfigError: the file cannot be read, or is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def _help(field: dataclasses.Field[Any]) -> str:
+    """An option's help, with its default and its environment variable."""
+    text = str(field.metadata["help"])
+    if field.default not in (None, "", (), False) and "default" not in text:
+        text += f" (default: {field.default})"
+    return f"{text} [{_PREFIX}{field.name.upper()}]"
+
+
+def add_arguments(parser: argparse._ActionsContainer, cls: type[Any]) -> None:
+    """Give an argparse parser the options of a configuration class; none has a default there."""
+    for field in dataclasses.fields(cls):
+        meta = field.metadata
+        if meta["flag"]:
+            parser.add_argument(flag(field.name), action="store_true", default=None, help=_help(field))
+        else:
+            parser.add_argument(
+                flag(field.name),
+                action="append" if meta["many"] else "store",
+                metavar=meta["metavar"]
+                or ("{" + ",".join(meta["choices"]) + "}" if meta["choices"] else None),
+                help=_help(field).replace("%", "%%"),
+            )
+
+
+def twistd_options(cls: type[Any], synopsis_text: str) -> type[usage.Options]:
+    """The same options for a twistd plugin; C{flags_given} of an instance is what L{load} takes."""
+    fields = dataclasses.fields(cls)
+    repeated = [field.name for field in fields if field.metadata["many"]]
+
+    class Options(usage.Options):
+        synopsis = synopsis_text
+        optFlags = [
+            [field.name.replace("_", "-"), None, _help(field)] for field in fields if field.metadata["flag"]
+        ]
+        optParameters = [
+            ["config", None, None, "a TOML file with these options"],
+            *(
+                [field.name.replace("_", "-"), None, None, _help(field)]
+                for field in fields
+                if not field.metadata["flag"]
+            ),
+        ]
+
+        def flags_given(self) -> dict[str, Any]:
+            """What the command line gave, by field name."""
+            given = {field.name: self[field.name.replace("_", "-")] for field in fields}
+            for name in repeated:
+                given[name] = given[name].split(",") if given[name] else None
+            return {name: value or None for name, value in given.items()}
+
+    return Options

@@ -1,0 +1,1 @@
+"""Kinds of tunnels: what "http", "tcp"... mean, on both roles."""

@@ -1,0 +1,77 @@
+"""On the agent: one visitor's stream, joined to a connection to the upstream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from burrow.mux.pipe import PipeEnd
+from burrow.protocols.upstream import Connector, OneProtocol, Upstream, UpstreamFailed
+
+
+class Connectors:
+    """The connectors of a reactor's upstreams, made once each; bounded by the agent's tunnels."""
+
+    _known: WeakKeyDictionary[object, dict[Upstream, Connector]] = WeakKeyDictionary()
+
+    @classmethod
+    def get(cls, reactor: object, upstream: Upstream) -> Connector:
+        """The connector of an upstream."""
+        known = cls._known.setdefault(reactor, {})
+        if upstream not in known:
+            known[upstream] = upstream.connector(reactor)
+        return known[upstream]
+
+
+class Forward(PipeEnd):
+    """
+    The stream's end. What the visitor sends waits, unread, until the upstream is connected.
+
+    @param refuse: tells the visitor's side, as this kind does, that the upstream fails, and ends the stream.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, connector: Connector, upstream: Upstream, refuse: Callable[[Forward, UpstreamFailed], None]
+    ) -> None:
+        self._connector = connector
+        self._upstream = upstream
+        self._refuse = refuse
+        self._connecting: Deferred[None] | None = None
+
+    def connectionMade(self) -> None:
+        """A visitor came: connect to the upstream."""
+        super().connectionMade()
+        self._connecting = Deferred.fromCoroutine(self._connect())
+        self._connecting.addErrback(self._gone)
+
+    async def _connect(self) -> None:
+        end = PipeEnd()
+        try:
+            await self._connector.connect(OneProtocol(end))
+        except UpstreamFailed as error:
+            self.log.warn("{upstream}: {error}", upstream=str(self._upstream), error=error)
+            self._refuse(self, error)
+            return
+        finally:
+            self._connecting = None
+        if hasattr(end.transport, "setTcpNoDelay"):
+            end.transport.setTcpNoDelay(True)
+        self.join(end)
+
+    def _gone(self, reason: Failure) -> None:
+        if not reason.check(CancelledError):
+            self.log.failure("forwarding to {upstream} failed", reason, upstream=str(self._upstream))
+            self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The visitor is gone, perhaps before the upstream was connected."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+        super().connectionLost(reason)

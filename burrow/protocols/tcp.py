@@ -1,0 +1,75 @@
+"""The kind "tcp": a public port, each connection to it one to the upstream, byte for byte."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.internet.protocol import Factory
+from zope.interface import implementer
+
+from burrow.errors import StreamGone
+from burrow.mux.control import VisitorHead
+from burrow.mux.pipe import PipeEnd
+from burrow.protocols.base import ITunnelProtocol, Reach
+from burrow.protocols.forward import Connectors, Forward
+from burrow.protocols.upstream import Upstream, UpstreamFailed
+
+
+class _Visitor(PipeEnd):
+    """A visitor's connection, on the server."""
+
+    def __init__(self, tunnel: Any) -> None:
+        self._tunnel = tunnel
+
+    def connectionMade(self) -> None:
+        """Open the stream that carries it."""
+        super().connectionMade()
+        self.transport.setTcpNoDelay(True)
+        self.transport.setTcpKeepAlive(True)
+        peer = self.transport.getPeer()
+        visitor = f"[{peer.host}]:{peer.port}" if ":" in peer.host else f"{peer.host}:{peer.port}"
+        stream = PipeEnd()
+        try:
+            self._tunnel.connect(stream, visitor, "tcp")
+        except StreamGone:
+            self.transport.abortConnection()
+            return
+        self.join(stream)
+
+
+class _VisitorFactory(Factory):
+    noisy = False
+
+    def __init__(self, tunnel: Any) -> None:
+        self._tunnel = tunnel
+
+    def buildProtocol(self, addr: Any) -> _Visitor:
+        return _Visitor(self._tunnel)
+
+
+@implementer(ITunnelProtocol)
+class TcpProtocol:
+    """See L{ITunnelProtocol}."""
+
+    name = "tcp"
+    summary = "a TCP port: databases, SSH, anything"
+    reach = Reach.TCP_PORT
+    scheme = "tcp"
+
+    def parse_upstream(self, text: str) -> Upstream:
+        """See L{ITunnelProtocol}."""
+        return Upstream.parse(text, ("tcp",))
+
+    def visitor_factory(self, tunnel: Any) -> IProtocolFactory:
+        """See L{ITunnelProtocol}."""
+        return _VisitorFactory(tunnel)
+
+    def agent_protocol(self, reactor: Any, upstream: Upstream, head: VisitorHead) -> IProtocol:
+        """See L{ITunnelProtocol}."""
+        return Forward(Connectors.get(reactor, upstream), upstream, _reset)
+
+
+def _reset(stream: Forward, error: UpstreamFailed) -> None:
+    """TCP has no words: the visitor's connection is reset, as if it had reached the upstream's machine."""
+    stream.transport.abortConnection()

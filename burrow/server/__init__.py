@@ -1,0 +1,1 @@
+"""The server role: what visitors reach, and what agents connect to."""

@@ -1,0 +1,118 @@
+"""The pages that a visitor meets when a tunnel cannot answer: HTML, JSON or plain text, as asked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from importlib.resources import files
+from string import Template
+
+from burrow.server.edge.head import Headers, write_head
+
+PHRASES = {
+    200: b"OK",
+    308: b"Permanent Redirect",
+    400: b"Bad Request",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    408: b"Request Timeout",
+    414: b"URI Too Long",
+    421: b"Misdirected Request",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    501: b"Not Implemented",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+    505: b"HTTP Version Not Supported",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """
+    @ivar code: the same for programs: "no-such-tunnel", "agent-away"... @ivar title: one line.
+    @ivar text: what happened and what to do about it.
+    """
+
+    status: int
+    code: str
+    title: str
+    text: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def no_such_tunnel(host: str) -> Page:
+    """Nobody owns the name."""
+    return Page(
+        404,
+        "no-such-tunnel",
+        "There is no tunnel here",
+        f"No tunnel is known as {host}. Is the address complete?",
+    )
+
+
+def agent_away(host: str) -> Page:
+    """The name has an owner whose agent is not connected."""
+    text = f"The agent of {host} is not connected now. It reconnects by itself: try again in a few seconds."
+    return Page(503, "agent-away", "The agent is away", text, ((b"Retry-After", b"5"),))
+
+
+def upstream_failed(code: str, text: str) -> Page:
+    """The agent is there, and the service behind it did not answer."""
+    if code == "timeout":
+        return Page(504, "upstream-timeout", "The upstream did not answer in time", text)
+    return Page(502, f"upstream-{code}", "The upstream did not answer", text)
+
+
+def bad_request(status: int, text: str) -> Page:
+    """The visitor's own message is at fault."""
+    return Page(status, "bad-request", "This request cannot be passed on", text[:1].upper() + text[1:] + ".")
+
+
+@cache
+def _template() -> Template:
+    return Template((files(__package__) / "page.html").read_text(encoding="utf-8"))
+
+
+def _wants(accept: bytes) -> str:
+    """Which of the three forms an Accept field likes best; its order decides, not its weights."""
+    for part in accept.lower().split(b","):
+        kind = part.partition(b";")[0].strip()
+        if kind in (b"text/html", b"application/xhtml+xml"):
+            return "html"
+        if kind == b"application/json" or kind.endswith(b"+json"):
+            return "json"
+    return "text"
+
+
+def render(page: Page, accept: bytes, *, head_only: bool, close: bool) -> bytes:
+    """The whole response."""
+    form = _wants(accept)
+    if form == "html":
+        values = {
+            "status": page.status,
+            "title": escape(page.title),
+            "text": escape(page.text),
+            "code": page.code,
+        }
+        kind, body = b"text/html; charset=utf-8", _template().substitute(values).encode()
+    elif form == "json":
+        fields = {"error": page.code, "status": page.status, "title": page.title, "detail": page.text}
+        kind, body = b"application/json", json.dumps(fields).encode() + b"\n"
+    else:
+        kind, body = b"text/plain; charset=utf-8", f"{page.title} ({page.code})\n{page.text}\n".encode()
+    headers: Headers = [
+        (b"Content-Type", kind),
+        (b"Content-Length", str(len(body)).encode()),
+        (b"Cache-Control", b"no-store"),
+        (b"X-Content-Type-Options", b"nosniff"),
+        (b"Burrow-Page", page.code.encode()),
+        *page.headers,
+    ]
+    if close:
+        headers.append((b"Connection", b"close"))
+    head = write_head(b"HTTP/1.1 %d %b" % (page.status, PHRASES.get(page.status, b"Error")), headers)
+    return head if head_only else head + body

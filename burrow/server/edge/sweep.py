@@ -1,0 +1,60 @@
+"""Deadlines without a timer a connection: one look a second at those that have one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+INTERVAL = 1.0
+
+
+class Deadlined(Protocol):
+    """
+    Something with a deadline.
+
+    @ivar deadline: in the clock's seconds; set by the sweep.
+    """
+
+    deadline: float | None
+
+    def timed_out(self) -> None:
+        """The deadline has passed, by up to L{INTERVAL}. It is cleared already."""
+        ...
+
+
+class Sweep:
+    """Calls L{Deadlined.timed_out} of those whose deadline has passed. Bounded by the open connections."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._members: set[Deadlined] = set()
+        self._loop = LoopingCall(self._look)
+        self._loop.clock = clock
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._loop.start(INTERVAL, now=False)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._loop.running:
+            self._loop.stop()
+
+    def add(self, member: Deadlined, seconds: float) -> None:
+        """Give C{member} so many seconds from now, whatever it had before."""
+        member.deadline = self._clock.seconds() + seconds
+        self._members.add(member)
+
+    def discard(self, member: Deadlined) -> None:
+        """C{member} has no deadline any more."""
+        member.deadline = None
+        self._members.discard(member)
+
+    def _look(self) -> None:
+        now = self._clock.seconds()
+        late = [member for member in self._members if member.deadline is not None and member.deadline <= now]
+        for member in late:
+            self.discard(member)
+            member.timed_out()

@@ -1,0 +1,85 @@
+"""The public TCP ports: who has which, and the sockets that listen on them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.protocol import Factory
+
+from burrow.mux.control import BadOption, NameTaken
+
+
+class _Switch(Factory):
+    """Listens for a tunnel that may be replaced by its successor while the socket stays."""
+
+    noisy = False
+
+    def __init__(self, inner: IProtocolFactory) -> None:
+        self.inner = inner
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return self.inner.buildProtocol(addr)
+
+
+class Ports:
+    """
+    @param interface: the address that public ports listen on; empty for all. @param allowed: which may be.
+    """
+
+    def __init__(self, reactor: Any, interface: str, allowed: range) -> None:
+        self._reactor = reactor
+        self._interface = interface
+        self._allowed = allowed
+        self._open: dict[int, tuple[IListeningPort, _Switch]] = {}
+
+    def check(self, port: int) -> None:
+        """@raise BadOption: the port is not for tunnels."""
+        if port not in self._allowed:
+            first, last = self._allowed.start, self._allowed.stop - 1
+            raise BadOption(f"port {port} is not possible here: the server's TCP ports are {first} to {last}")
+
+    def candidates(self, taken: Iterable[int]) -> list[int]:
+        """The ports that are neither reserved nor open, in random order, so that none is guessed."""
+        busy = {*taken, *self._open}
+        free = [port for port in self._allowed if port not in busy]
+        random.shuffle(free)
+        return free
+
+    def listen(self, port: int, factory: IProtocolFactory) -> None:
+        """
+        Serve C{port} by C{factory} from now on, whoever served it before.
+
+        @raise NameTaken: another program has the port.
+        """
+        if port in self._open:
+            self._open[port][1].inner = factory
+            return
+        switch = _Switch(factory)
+        try:
+            listening = self._reactor.listenTCP(port, switch, interface=self._interface, backlog=512)
+        except CannotListenError as error:
+            raise NameTaken(f"port {port} is in use on the server by another program") from error
+        self._open[port] = listening, switch
+
+    async def close(self, port: int, factory: IProtocolFactory) -> None:
+        """Stop to serve C{port}, unless another factory has it by now. Connections go on."""
+        listening, switch = self._open.get(port, (None, None))
+        if listening is not None and switch is not None and switch.inner is factory:
+            del self._open[port]
+            await _stop(listening)
+
+    async def close_all(self) -> None:
+        """Stop to serve any."""
+        opened, self._open = self._open, {}
+        for listening, _ in opened.values():
+            await _stop(listening)
+
+
+async def _stop(listening: IListeningPort) -> None:
+    stopping = listening.stopListening()
+    if stopping is not None:
+        await stopping

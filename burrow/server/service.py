@@ -1,0 +1,266 @@
+"""The server as one service: its parts, put together, started and stopped in order."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import Logger
+
+from burrow import __version__
+from burrow.certificates.files import FileCertificates
+from burrow.certificates.local import LocalCertificates
+from burrow.config import ServerConfig
+from burrow.errors import ConfigError
+from burrow.link import AGENT_PATH
+from burrow.link.accept import AcceptFactory
+from burrow.link.carrier import CLOSE_RESTART
+from burrow.protocols.registry import kinds
+from burrow.server.agents import Agents
+from burrow.server.edge import pages
+from burrow.server.edge.forwarded import Forwarding
+from burrow.server.edge.head import RequestHead
+from burrow.server.edge.http1 import Edge, VisitorFactory
+from burrow.server.edge.sweep import Sweep
+from burrow.server.edge.tls import TLSFrontFactory
+from burrow.server.ports import Ports
+from burrow.server.tunnels import Tunnel, Tunnels
+from burrow.store.memory import MemoryStore
+from burrow.store.sqlite import SQLiteStore
+
+DATABASE = "burrow.db"
+
+
+def open_store(reactor: Any, config: ServerConfig) -> Any:
+    """The store that a configuration names; not opened yet."""
+    if config.store == "memory":
+        return MemoryStore()
+    return SQLiteStore(reactor, config.state_dir / DATABASE)
+
+
+def _split(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+class BurrowServer(MultiService):
+    """
+    A Burrow server.
+
+    @param store: an L{IStore<burrow.store.base.IStore>}, not opened; by default what the configuration names.
+    @ivar ready: fires with the server once it listens, or fails with why it does not.
+    @raise ConfigError: the configuration contradicts itself.
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, config: ServerConfig, store: Any = None) -> None:
+        super().__init__()
+        config.check()
+        self.config = config
+        self.store = open_store(reactor, config) if store is None else store
+        self.ready: Deferred[BurrowServer] = Deferred()
+        self._reactor = reactor
+        self._listening: list[IListeningPort] = []
+        self._https_port = self._http_port = 0
+        self._base = self._public_base()
+        self.certificates = self._make_certificates()
+        self._sweep = Sweep(reactor)
+        listen = config.https_listen or config.http_listen
+        self._ports = Ports(reactor, _split(listen)[0], config.port_range)
+        self.tunnels = Tunnels(
+            clock=reactor,
+            store=self.store,
+            kinds=kinds(),
+            ports=self._ports,
+            domain=config.domain,
+            url=self.url,
+            ready=self._certificate_ready,
+            max_tunnels=config.max_tunnels,
+        )
+        self.agents = Agents(reactor, self.store, self.tunnels)
+        self._accept = AcceptFactory(reactor, self.agents.authenticate, self.agents.begin)
+        self._edge = Edge(
+            find=self._find,
+            own=self._own,
+            sweep=self._sweep,
+            forwarding=Forwarding(config.trusted_proxy),
+            idle_timeout=config.idle_timeout,
+            response_timeout=config.response_timeout,
+        )
+
+    # -- where it is ------------------------------------------------------------------------------------
+
+    def _public_base(self) -> tuple[str, int] | None:
+        """The scheme and port that C{public_url} gives, if it is given."""
+        if not self.config.public_url:
+            return None
+        parts = urlsplit(self.config.public_url)
+        try:
+            port = parts.port
+        except ValueError:
+            port = 0
+        if parts.scheme not in ("http", "https") or parts.hostname != self.config.domain or port == 0:
+            raise ConfigError(
+                f"--public-url must look like https://{self.config.domain} or with a port behind it"
+            )
+        return parts.scheme, port or {"http": 80, "https": 443}[parts.scheme]
+
+    def url(self, host: str) -> str:
+        """The public URL of a host. Ports that were given as 0 are known once the server listens."""
+        secure = self.config.tls != "off"
+        scheme, port = self._base or (("https", self._https_port) if secure else ("http", self._http_port))
+        default = {"http": 80, "https": 443}[scheme]
+        return f"{scheme}://{host}" if port == default else f"{scheme}://{host}:{port}"
+
+    @property
+    def own_url(self) -> str:
+        """Where agents and people reach the server itself."""
+        return self.url(self.config.domain)
+
+    # -- its life -----------------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        """Open the store and listen; C{ready} tells how it went."""
+        super().startService()
+        starting = ensureDeferred(self._start())
+        starting.addCallbacks(lambda _: self.ready.callback(self), self.ready.errback)
+
+    async def _start(self) -> None:
+        await self.store.open()
+        visitors = VisitorFactory(self._edge, "https")
+        plain = VisitorFactory(self._edge, "http")
+        try:
+            if self.certificates is not None:
+                front = TLSFrontFactory(self.certificates, visitors, self._sweep)
+                self._https_port = self._listen(self.config.https_listen, front, "--https")
+                plain = VisitorFactory(self._edge, "http", self._redirect)
+            if self.config.http_listen:
+                self._http_port = self._listen(self.config.http_listen, plain, "--http")
+        except ConfigError:
+            await self._stop_listening()
+            raise
+        self._sweep.start()
+        self.log.info("Burrow {version} serves {url}", version=__version__, url=self.own_url)
+
+    def _listen(self, listen: str, factory: IProtocolFactory, option: str) -> int:
+        host, port = _split(listen)
+        interfaces = [host] if host else ["::", "0.0.0.0"]
+        failure: CannotListenError | None = None
+        for interface in interfaces:
+            try:
+                listening = self._reactor.listenTCP(port, factory, backlog=1024, interface=interface)
+            except CannotListenError as error:
+                failure = error
+                continue
+            self._listening.append(listening)
+            number = _port_of(listening)
+            if interface != "::" or _dual_stack(listening):
+                return number
+            port = number
+        if failure is not None and not any(port == _port_of(known) for known in self._listening):
+            reason = getattr(failure.socketError, "strerror", None) or failure.socketError
+            raise ConfigError(f"cannot listen on {listen}: {reason}; choose another with {option} HOST:PORT")
+        return port
+
+    async def _stop_listening(self) -> None:
+        listening, self._listening = self._listening, []
+        for port in listening:
+            stopping = port.stopListening()
+            if stopping is not None:
+                await stopping
+
+    def stopService(self) -> Deferred[Any]:
+        """Stop to listen, say good-bye to the agents, close the store."""
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        await MultiService.stopService(self)
+        self._sweep.stop()
+        await self._stop_listening()
+        await self._ports.close_all()
+        for agent in list(self.agents.connected):
+            agent.session.close("the server stops", CLOSE_RESTART)
+        await self.store.close()
+
+    # -- what visitors meet ----------------------------------------------------------------------------------
+
+    def _make_certificates(self) -> Any:
+        config = self.config
+        if config.tls == "local":
+            return LocalCertificates(config.state_dir, config.domain)
+        if config.tls == "files":
+            assert config.cert_file is not None
+            assert config.key_file is not None
+            return FileCertificates(self._reactor, config.cert_file, config.key_file)
+        return None
+
+    def _certificate_ready(self, host: str) -> Deferred[None]:
+        if self.certificates is None:
+            return succeed(None)
+        ready: Deferred[None] = self.certificates.ready(host)
+        return ready
+
+    def _find(self, host: str) -> Tunnel | Deferred[Any]:
+        tunnel = self.tunnels.by_host(host)
+        if tunnel is not None and tunnel.alive:
+            return tunnel
+        return Deferred.fromCoroutine(self._why_not(host))
+
+    async def _why_not(self, host: str) -> pages.Page:
+        return pages.agent_away(host) if await self.tunnels.owned(host) else pages.no_such_tunnel(host)
+
+    def _is_own(self, host: str) -> bool:
+        if host in ("", self.config.domain):
+            return True
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        return True
+
+    def _own(self, head: RequestHead) -> pages.Page | IProtocolFactory | None:
+        if not self._is_own(head.host):
+            return None
+        path = head.target.partition(b"?")[0].decode("latin-1")
+        if path == AGENT_PATH:
+            if head.upgrade.lower() == b"websocket":
+                return self._accept
+            return pages.bad_request(400, "agents connect here by WebSocket")
+        if path == "/_burrow/health":
+            return pages.Page(200, "healthy", "Burrow is well", f"Version {__version__}.")
+        if path == "/":
+            text = "This is a Burrow server: its tunnels are names under this domain."
+            return pages.Page(200, "burrow", "Burrow", text)
+        return pages.Page(
+            404, "not-found", "There is nothing here", f"This Burrow server has no page {path}."
+        )
+
+    def _redirect(self, head: RequestHead) -> pages.Page:
+        """The plain port, where there is a TLS port: everything is there."""
+        host = head.host or self.config.domain
+        if not (self._is_own(host) or host.endswith("." + self.config.domain)):
+            return pages.no_such_tunnel(host)
+        target = head.target.decode("latin-1") if head.target != b"*" else "/"
+        location = self.url(f"[{host}]" if ":" in host else host) + target
+        text = f"This server speaks HTTPS: {location}"
+        return pages.Page(308, "https", "Over there", text, ((b"Location", location.encode("latin-1")),))
+
+
+def _port_of(listening: Any) -> int:
+    port: int = listening.getHost().port
+    return port
+
+
+def _dual_stack(listening: IListeningPort) -> bool:
+    """Whether a socket on :: takes IPv4 connections too."""
+    handle = getattr(listening, "socket", None)
+    if handle is None or not hasattr(socket, "IPV6_V6ONLY"):
+        return False
+    return not handle.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)

@@ -1,0 +1,261 @@
+"""
+The tunnels that are open on this server, and how one comes to be.
+
+To open one: its name is found (asked for, remembered, or new) and reserved in the store, its certificate is
+there, its port listens; only then visitors reach it and its agent is told. If any step fails, what the
+steps before did is undone, except the reservation: a name stays its owner's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import attr
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.logger import Logger
+
+from burrow.errors import StoreError, StreamGone
+from burrow.mux.control import BadOption, NameTaken, TooManyTunnels, Unavailable, UnknownProtocol, VisitorHead
+from burrow.mux.session import Session
+from burrow.protocols.base import Kind, Reach
+from burrow.server.names import assigned_name, check_name
+from burrow.server.ports import Ports
+from burrow.store.base import Reservation, Taken
+
+_KIND = re.compile(r"[a-z][a-z0-9]{0,30}")
+_TRIES = 20
+MAX_UPSTREAM = 300
+"""Characters of an upstream's description, at most: it is kept in the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """
+    Who opens tunnels: one agent's session.
+
+    @ivar token: the token's id. @ivar agent: the agent's id.
+    """
+
+    token: str
+    agent: str
+    session: Session
+    displaced: Callable[[Tunnel], None] = field(compare=False)
+
+
+@dataclass(eq=False, slots=True)
+class Tunnel:
+    """
+    A public name, or port, bound to an upstream of one agent's session.
+
+    @ivar host: its name under the base domain. @ivar url: where visitors reach it.
+    """
+
+    reservation: Reservation
+    kind: Kind
+    owner: Owner
+    host: str
+    url: str
+    factory: IProtocolFactory | None = None
+
+    @property
+    def name(self) -> str:
+        """Its label, by which agent and server speak of it."""
+        return self.reservation.name
+
+    @property
+    def alive(self) -> bool:
+        """Whether its agent is connected."""
+        return not self.owner.session.lost
+
+    def connect(self, protocol: IProtocol, visitor: str, scheme: str) -> None:
+        """Open a stream to the agent for one visitor. @raise StreamGone: the agent is not there."""
+        head = VisitorHead(self.name, visitor, scheme).encode()
+        self.owner.session.open_stream(protocol, head)
+
+
+class Tunnels:
+    """
+    @param domain: the base domain. @param url: makes the public URL of a host.
+    @param ready: fires once a host has its certificate, or fails with CertificateFailed.
+    @param max_tunnels: how many one agent may have open.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        clock: Any,
+        store: Any,
+        kinds: dict[str, Kind],
+        ports: Ports,
+        domain: str,
+        url: Callable[[str], str],
+        ready: Callable[[str], Deferred[None]],
+        max_tunnels: int,
+    ) -> None:
+        self._clock = clock
+        self._store = store
+        self._kinds = kinds
+        self._ports = ports
+        self._domain = domain
+        self._url = url
+        self._ready = ready
+        self._max_tunnels = max_tunnels
+        self._live: dict[str, Tunnel] = {}
+        self._counts: dict[Session, int] = {}
+
+    def by_host(self, host: str) -> Tunnel | None:
+        """The open tunnel whose name is C{host}, lower case, if visitors reach it by host."""
+        name, _, domain = host.partition(".")
+        tunnel = self._live.get(name) if domain == self._domain else None
+        return tunnel if tunnel is not None and tunnel.kind.reach is Reach.HOST else None
+
+    async def owned(self, host: str) -> bool:
+        """Whether somebody owns the name, though no tunnel is open. @raise StoreError: nobody knows."""
+        name, _, domain = host.partition(".")
+        if domain != self._domain:
+            return False
+        reservation = await self._store.reservation(name)
+        return reservation is not None
+
+    async def open(
+        self, owner: Owner, kind_name: str, upstream: str, name: str | None, options: dict[str, Any]
+    ) -> Tunnel:
+        """
+        Open a tunnel.
+
+        @raise Refused: one of the classes of L{burrow.mux.control}; nothing is open then.
+        """
+        kind = self._kinds.get(kind_name) if _KIND.fullmatch(kind_name) else None
+        if kind is None:
+            known = ", ".join(sorted(self._kinds))
+            raise UnknownProtocol(f"the server has no tunnels of kind {kind_name[:40]!r}; it has {known}")
+        if not 0 < len(upstream) <= MAX_UPSTREAM:
+            raise BadOption(f"the upstream's description must have 1 to {MAX_UPSTREAM} characters")
+        count = self._counts.get(owner.session, 0)
+        if count >= self._max_tunnels:
+            raise TooManyTunnels(f"this agent has {count} tunnels open, and may have {self._max_tunnels}")
+        self._counts[owner.session] = count + 1
+        try:
+            tunnel = await self._open(owner, kind, upstream, name, options)
+        except StoreError as error:
+            self._uncount(owner.session)
+            self.log.error("a tunnel cannot be opened: {error}", error=error)
+            raise Unavailable("the server's store cannot answer now; the agent tries again") from error
+        except BaseException:
+            self._uncount(owner.session)
+            raise
+        self.log.info("{url} is open, for {upstream}", url=tunnel.url, upstream=upstream)
+        return tunnel
+
+    async def _open(
+        self, owner: Owner, kind: Kind, upstream: str, name: str | None, options: dict[str, Any]
+    ) -> Tunnel:
+        unknown = set(options) - ({"port"} if kind.reach is Reach.TCP_PORT else set())
+        if unknown:
+            raise BadOption(f"tunnels of kind {kind.name!r} have no option {', '.join(sorted(unknown))}")
+        port = options.get("port")
+        if port is not None:
+            if isinstance(port, bool) or not isinstance(port, int):
+                raise BadOption(f"{port!r} is no port")
+            self._ports.check(port)
+        wanted = Reservation(
+            name="" if name is None else check_name(name),
+            kind=kind.name,
+            token=owner.token,
+            agent=owner.agent,
+            upstream=upstream,
+            port=port,
+            assigned=name is None,
+            created=self._clock.seconds(),
+        )
+        reservation = await self._reserve(wanted)
+        host = f"{reservation.name}.{self._domain}"
+        tunnel = Tunnel(reservation, kind, owner, host, self._url(host))
+        if kind.reach is Reach.TCP_PORT:
+            reservation = await self._listen(tunnel)
+            tunnel.reservation = reservation
+            tunnel.url = f"{kind.scheme}://{self._domain}:{reservation.port}"
+        else:
+            await self._ready(host)
+        if owner.session.lost:
+            await self._unlisten(tunnel)
+            raise StreamGone("the agent went while its tunnel was being opened")
+        before = self._live.get(tunnel.name)
+        self._live[tunnel.name] = tunnel
+        if before is not None and before.owner.session is not owner.session:
+            self._uncount(before.owner.session)
+            before.owner.displaced(before)
+        elif before is not None:
+            self._uncount(owner.session)
+        return tunnel
+
+    async def _reserve(self, wanted: Reservation) -> Reservation:
+        """Reserve the name: the one asked for, the one remembered, or a new one."""
+        if not wanted.assigned:
+            return await self._keep(wanted)
+        remembered = await self._store.remembered(wanted.token, wanted.agent, wanted.kind, wanted.upstream)
+        if remembered is not None:
+            return await self._keep(attr.evolve(wanted, name=remembered.name))
+        for _ in range(_TRIES):
+            name = assigned_name()
+            if await self._store.reservation(name) is None:
+                return await self._keep(attr.evolve(wanted, name=name))
+        raise Unavailable("no free name was found; try again")
+
+    async def _keep(self, wanted: Reservation) -> Reservation:
+        try:
+            kept: Reservation = await self._store.reserve(wanted)
+        except Taken as error:
+            raise NameTaken(str(error)) from error
+        return kept
+
+    async def _listen(self, tunnel: Tunnel) -> Reservation:
+        """Open the tunnel's port: its own, or a free one that becomes its own."""
+        reservation = tunnel.reservation
+        tunnel.factory = tunnel.kind.visitor_factory(tunnel)
+        if reservation.port is not None:
+            self._ports.check(reservation.port)
+            self._ports.listen(reservation.port, tunnel.factory)
+            return reservation
+        taken = [known.port for known in await self._store.reservations() if known.port is not None]
+        for port in self._ports.candidates(taken)[:_TRIES]:
+            try:
+                self._ports.listen(port, tunnel.factory)
+            except NameTaken:
+                continue
+            try:
+                kept: Reservation = await self._store.reserve(attr.evolve(reservation, port=port))
+            except Taken:
+                await self._ports.close(port, tunnel.factory)
+                continue
+            except BaseException:
+                await self._ports.close(port, tunnel.factory)
+                raise
+            return kept
+        raise TooManyTunnels("all TCP ports of the server are taken")
+
+    async def _unlisten(self, tunnel: Tunnel) -> None:
+        port = tunnel.reservation.port
+        if tunnel.factory is not None and port is not None:
+            await self._ports.close(port, tunnel.factory)
+
+    async def close(self, tunnel: Tunnel) -> None:
+        """Take a tunnel away, if it is still the one of its name. Its running streams go on."""
+        if self._live.get(tunnel.name) is tunnel:
+            del self._live[tunnel.name]
+            self._uncount(tunnel.owner.session)
+            await self._unlisten(tunnel)
+            self.log.info("{url} is closed", url=tunnel.url)
+
+    def _uncount(self, session: Session) -> None:
+        left = self._counts.get(session, 0) - 1
+        if left > 0:
+            self._counts[session] = left
+        else:
+            self._counts.pop(session, None)

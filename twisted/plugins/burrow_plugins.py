@@ -1,0 +1,21 @@
+"""What Burrow gives to Twisted's plugin system: two twistd commands, and its kinds of tunnels."""
+
+from twisted.application.service import ServiceMaker
+
+from burrow.protocols.http import HttpProtocol
+from burrow.protocols.tcp import TcpProtocol
+
+burrow_server = ServiceMaker(
+    "Burrow server",
+    "burrow.server.tap",
+    "A Burrow server: public URLs for its agents' services",
+    "burrow-server",
+)
+burrow_client = ServiceMaker(
+    "Burrow client",
+    "burrow.client.tap",
+    "A Burrow agent: keeps a configuration file's tunnels open",
+    "burrow-client",
+)
+http_protocol = HttpProtocol()
+tcp_protocol = TcpProtocol()
