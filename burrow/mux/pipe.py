@@ -2,8 +2,8 @@
 Two transports joined: what comes from one goes to the other, as fast as it is taken and no faster.
 
 Each end feeds the other's transport as a push producer, so nothing waits here. Half a close on one is
-half a close on the other; a clean end closes the other once everything is written, any other end aborts it,
-so that nobody takes a broken transfer for a whole one.
+half a close on the other; a clean end closes the other once everything is written, any other end breaks
+it off, so that nobody takes a broken transfer for a whole one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from burrow.mux.stream import Stream
+
 
 def end_writing(transport: Any) -> None:
     """Close one half of a transport. TLS in Twisted has no half close: there, close it whole."""
@@ -24,6 +26,14 @@ def end_writing(transport: Any) -> None:
         transport.loseConnection()
     else:
         transport.loseWriteConnection()
+
+
+def break_off(transport: Any) -> None:
+    """Reset a connection. A stream delivers first what it has; a socket has no such way."""
+    if isinstance(transport, Stream):
+        transport.breakConnection()
+    else:
+        transport.abortConnection()
 
 
 @implementer(IHalfCloseableProtocol)
@@ -78,7 +88,7 @@ class PipeEnd(Protocol):
         if reason.check(ConnectionDone):
             other.transport.loseConnection()
         else:
-            other.transport.abortConnection()
+            break_off(other.transport)
 
     def _end_of_input(self) -> None:
         self.transport.unregisterProducer()

@@ -234,6 +234,15 @@ class Session:
         self._streams.pop(stream_id, None)
         self.schedule()
 
+    def break_off(self, stream_id: int) -> None:
+        """Send RST after what is queued."""
+        self._wire.break_stream(stream_id)
+        self.schedule()
+
+    def forget(self, stream_id: int) -> None:
+        """The stream's protocol and the stream itself are gone."""
+        self._streams.pop(stream_id, None)
+
     def release(self, stream_id: int) -> None:
         """
         The stream's protocol is gone though the peer may still be sending: it has a minute to
@@ -298,7 +307,7 @@ class Session:
         elif isinstance(event, StreamReset):
             stream = self._streams.pop(event.stream_id, None)
             if stream is not None:
-                stream.lost(Failure(ConnectionLost("the peer reset the stream")))
+                stream.was_reset(Failure(ConnectionLost("the peer reset the stream")))
             self._lingering.pop(event.stream_id, None)
         elif isinstance(event, PongReceived):
             self._ponged(event.opaque)

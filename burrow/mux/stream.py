@@ -8,6 +8,8 @@ L{twisted.internet.tcp.Connection} promises::
     loseWriteConnection()             FIN after what is queued; reading goes on
     loseConnection()                  no more reading; FIN after what is queued and after the producer is
                                       done, then connectionLost(ConnectionDone)
+    breakConnection()                 no more reading; RST after what is queued, then
+                                      connectionLost(ConnectionAborted)
     abortConnection()                 RST now, connectionLost(ConnectionAborted) in the next reactor turn
     peer's FIN                        readConnectionLost() of an IHalfCloseableProtocol; any other
                                       protocol gets connectionLost(ConnectionDone)
@@ -86,6 +88,7 @@ class Stream:
         self._write_ended = False
         self._aborted = False
         self._kept = 0
+        self._reset_reason: Failure | None = None
 
     def __repr__(self) -> str:
         return f"<Stream {self.stream_id} of {self._session.peer}>"
@@ -121,6 +124,16 @@ class Stream:
             self._held.clear()
             self._session.reset(self.stream_id)
             self._session.clock.callLater(0, self.lost, Failure(ConnectionAborted()))
+
+    def breakConnection(self) -> None:
+        """
+        Reset the stream once everything is written: the peer gets all there is, and learns that there
+        should have been more.
+        """
+        if self.connected and not self._aborted:
+            self.disconnecting = self._aborted = self._write_ended = True
+            self._held.clear()
+            self._session.break_off(self.stream_id)
 
     def loseWriteConnection(self) -> None:
         """Close our half once everything is written."""
@@ -221,7 +234,11 @@ class Stream:
 
     def drained(self) -> None:
         """Our queue ran low, or our FIN went out."""
-        if self._write_ended:
+        if self._aborted:
+            if self._session.write_ended(self.stream_id):
+                self._session.forget(self.stream_id)
+                self.lost(Failure(ConnectionAborted()))
+        elif self._write_ended:
             self._check_done()
         elif self._producer is None:
             return
@@ -232,6 +249,13 @@ class Stream:
         elif self._producer_paused:
             self._producer_paused = False
             self._producer.resumeProducing()
+
+    def was_reset(self, reason: Failure) -> None:
+        """The peer's RST. A protocol may want what came before it first, however slowly it reads."""
+        if self._held and self.connected and getattr(self.protocol, "reads_before_reset", False):
+            self._reset_reason = reason
+        else:
+            self.lost(reason)
 
     def lost(self, reason: Failure) -> None:
         """The stream is gone: tell the protocol, once."""
@@ -269,8 +293,11 @@ class Stream:
         self._delivery = None
         while self._held and self._reading and self.connected:
             self._deliver(self._held.popleft())
-        if self._reading and self._read_ended and not self._held:
-            self._tell_read_ended()
+        if self._reading and not self._held:
+            if self._reset_reason is not None:
+                self.lost(self._reset_reason)
+            elif self._read_ended:
+                self._tell_read_ended()
 
     def _tell_read_ended(self) -> None:
         if self._read_told or self.disconnecting:

@@ -75,9 +75,11 @@ class _Stream:
     @ivar opening: SYN or ACK while it is still to be sent, else 0.
     @ivar delayed: its SYN waits until the peer acknowledges others.
     @ivar unacked: we opened it, and it counts against the peer's backlog.
+    @ivar breaking: what ends it is a RST, not a FIN.
     """
 
     __slots__ = (
+        "breaking",
         "chunks",
         "delayed",
         "ending",
@@ -101,6 +103,7 @@ class _Stream:
         self.fin_received = False
         self.delayed = False
         self.unacked = False
+        self.breaking = False
 
 
 class Session:
@@ -180,6 +183,17 @@ class Session:
             stream.ending = True
             self._offer(stream_id, stream)
 
+    def break_stream(self, stream_id: int) -> None:
+        """Send RST after what is queued. Nothing happens if the stream is gone."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.breaking:
+            return
+        if stream.fin_sent:
+            self.reset_stream(stream_id)
+        else:
+            stream.ending = stream.breaking = True
+            self._offer(stream_id, stream)
+
     def reset_stream(self, stream_id: int) -> None:
         """Drop what is queued and send RST. Nothing happens if the stream is gone."""
         stream = self._streams.get(stream_id)
@@ -256,7 +270,8 @@ class Session:
         stream = self._streams[stream_id]
         amount = min(stream.queued, stream.send, MAX_FRAME)
         flags = stream.opening
-        if stream.ending and amount == stream.queued:
+        last = stream.ending and amount == stream.queued
+        if last and not stream.breaking:
             flags |= FIN
         stream.opening = 0
         if amount:
@@ -268,8 +283,14 @@ class Session:
                 self._drained.append(stream_id)
         elif flags:
             parts.append(encode(WINDOW_UPDATE, flags, stream_id, 0))
-        else:
+        elif not last:
             return 0
+        if last and stream.breaking:
+            # A frame of its own: the reference implementation drops the data of a frame that has RST.
+            parts.append(encode(WINDOW_UPDATE, RST, stream_id, 0))
+            self._drained.append(stream_id)
+            self._forget(stream_id, stream)
+            return 2 * HEADER_SIZE + amount
         if flags & FIN:
             stream.fin_sent = True
             self._drained.append(stream_id)

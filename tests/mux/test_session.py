@@ -147,6 +147,42 @@ class Streams(SynchronousTestCase):
         self.assertIsInstance(there.lost.value, ConnectionLost)
         self.assertEqual(there.received, b"")
 
+    def test_broken_stream_delivers_first(self):
+        here, there = self.open()
+        here.transport.write(b"all there is")
+        here.transport.breakConnection()
+        self.assertIsNone(here.lost)
+        self.pair.pump()
+        self.assertEqual(there.received, b"all there is")
+        self.assertIsInstance(here.lost.value, ConnectionAborted)
+        self.assertIsInstance(there.lost.value, ConnectionLost)
+        self.assertEqual((self.pair.agent.stream_count, self.pair.server.stream_count), (0, 0))
+
+    def test_protocol_may_read_on_before_it_learns_of_a_reset(self):
+        here, there = self.open()
+        there.reads_before_reset = True
+        there.transport.pauseProducing()
+        here.transport.write(b"slowly")
+        here.transport.breakConnection()
+        self.pair.pump()
+        self.assertIsNone(there.lost)
+        there.transport.resumeProducing()
+        self.pair.pump()
+        self.assertEqual(there.received, b"slowly")
+        self.assertIsInstance(there.lost.value, ConnectionLost)
+
+    def test_protocol_is_replaced_by_another(self):
+        here, there = self.open()
+        second = HalfCloseRecorder()
+        there.dataReceived = lambda data: there.transport.become(second, data[3:])
+        here.transport.write(b"abcdef")
+        here.transport.write(bytes(300_000))
+        self.pair.pump()
+        self.assertEqual(second.received, b"def" + bytes(300_000))
+        here.transport.loseConnection()
+        self.pair.pump()
+        self.assertTrue(second.read_lost)
+
     def test_push_producer_is_paused_and_resumed(self):
         here, there = self.open()
         hose = Firehose(self.pair.clock, here.transport, 3_000_000)

@@ -97,6 +97,30 @@ def test_reset_drops_what_is_queued(agent, server):
     assert agent.stream_count == server.stream_count == 0
 
 
+def test_broken_stream_delivers_what_it_has_then_resets(agent, server):
+    stream_id = opened(agent, server)
+    agent.send_data(stream_id, bytes(MAX_FRAME + 1))
+    agent.break_stream(stream_id)
+    agent.break_stream(stream_id)
+    assert server.receive_data(agent.pull(1 << 20)) == [
+        DataReceived(stream_id, bytes(MAX_FRAME)),
+        DataReceived(stream_id, b"\0"),
+        StreamReset(stream_id),
+    ]
+    assert agent.stream_count == server.stream_count == 0
+
+
+def test_stream_broken_when_nothing_is_queued(agent, server):
+    first, second = opened(agent, server), opened(agent, server)
+    agent.break_stream(first)
+    agent.end_stream(second)
+    agent.pull(0)
+    server.receive_data(agent.pull(1 << 20))
+    agent.break_stream(second)
+    assert server.receive_data(agent.pull(1 << 20)) == [StreamReset(second)]
+    assert agent.stream_count == server.stream_count == 0
+
+
 def test_stream_reset_before_its_syn_was_sent_leaves_no_trace(agent):
     stream_id = agent.open_stream()
     agent.send_data(stream_id, b"never")
@@ -244,7 +268,7 @@ def test_drained_queues_are_told(agent, server):
     assert stream_id in agent.take_drained()
 
 
-ACTIONS = ["open", "write", "end", "reset", "pull", "deliver", "read", "ping"]
+ACTIONS = ["open", "write", "end", "reset", "break", "pull", "deliver", "read", "ping"]
 
 
 class Peer:
@@ -299,6 +323,10 @@ def test_two_sessions_agree_whatever_happens(data):
         elif action == "reset" and usable:
             stream_id = data.draw(st.sampled_from(usable))
             session.reset_stream(stream_id)
+            resets.add(stream_id)
+        elif action == "break" and usable:
+            stream_id = data.draw(st.sampled_from(usable))
+            session.break_stream(stream_id)
             resets.add(stream_id)
         elif action == "pull":
             pipes[who] += session.pull(data.draw(st.integers(1, 100_000)))

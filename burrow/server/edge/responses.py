@@ -44,7 +44,10 @@ class Responses(Protocol):
 
     @ivar usable: whether another request may be sent on it.
     @ivar used: how many responses came whole.
+    @cvar reads_before_reset: an upstream that resets its connection behind a whole answer has answered.
     """
+
+    reads_before_reset = True
 
     transport: Any
 

@@ -1,0 +1,61 @@
+"""What the end-to-end tests share: one world a module, so that a server is not started for every test."""
+
+import pytest
+
+from tests.e2e.harness import TcpUpstream, Upstream, World
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A server on the loopback with certificates of its own CA, and a token in the environment of agents."""
+    world = World(tmp_path_factory.mktemp("world"))
+    world.start_server()
+    world.env["BURROW_TOKEN"] = world.token()
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def make_world(tmp_path):
+    """Makes worlds with options of their own."""
+    made = []
+
+    def make(**options):
+        folder = tmp_path / f"world{len(made)}"
+        world = World(folder, **options)
+        made.append(world)
+        world.start_server()
+        world.env["BURROW_TOKEN"] = world.token()
+        return world
+
+    yield make
+    for world in made:
+        world.close()
+
+
+@pytest.fixture
+def upstream():
+    """Makes HTTP services from functions that answer a request."""
+    made = []
+
+    def make(answer, **options):
+        made.append(Upstream(answer, **options))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.close()
+
+
+@pytest.fixture
+def tcp_upstream():
+    """Makes TCP services from functions that serve a socket."""
+    made = []
+
+    def make(serve):
+        made.append(TcpUpstream(serve))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.close()

@@ -1,0 +1,315 @@
+"""Real processes: a server, agents and upstreams, started and stopped by tests."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from http.client import HTTPConnection, HTTPResponse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+PATIENCE = 30
+"""Seconds after which something that should happen has not."""
+
+
+def wait_for(condition, what="it", patience=PATIENCE):
+    """Wait until C{condition()} is true; return what it returned."""
+    deadline = time.monotonic() + patience
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come within {patience} s")
+        time.sleep(0.01)
+
+
+def free_port():
+    """A TCP port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def memory(pid):
+    """Bytes of resident memory of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+
+
+class Program:
+    """One process, its output collected by a thread."""
+
+    def __init__(self, *arguments, env=None, cwd=None, stdin=None):
+        self.lines = []
+        self.process = subprocess.Popen(
+            [str(argument) for argument in arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=stdin or subprocess.DEVNULL,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+            cwd=cwd,
+            text=True,
+            errors="replace",
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    @property
+    def output(self):
+        return "\n".join(self.lines)
+
+    def line(self, pattern, after=0, patience=PATIENCE):
+        """The first line from number C{after} on that matches; fails with the output if none comes."""
+
+        def look():
+            for line in self.lines[after:]:
+                found = re.search(pattern, line)
+                if found:
+                    return found
+            if self.process.poll() is not None and not self._reader.is_alive():
+                raise AssertionError(f"the program ended ({self.process.returncode}):\n{self.output}")
+            return None
+
+        try:
+            return wait_for(look, repr(pattern), patience)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the output:\n{self.output}") from None
+
+    def wait(self, patience=PATIENCE):
+        """The exit code, once it ended."""
+        code = self.process.wait(patience)
+        self._reader.join(5)
+        return code
+
+    def kill(self, number=signal.SIGKILL):
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def stop(self):
+        """End it gently, then less so."""
+        self.kill(signal.SIGTERM)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self.process.wait(10)
+        self._reader.join(5)
+        self.process.stdout.close()
+
+
+def burrow(*arguments, env=None, stdin=None):
+    """A burrow command, of the code under test."""
+    return Program(sys.executable, "-m", "burrow.cli.main", *arguments, env=env, stdin=stdin)
+
+
+class Agent:
+    """A running agent with C{--json}."""
+
+    def __init__(self, world, *arguments, **env):
+        self.program = burrow(*arguments, "--json", env={**world.env, **env})
+
+    def events(self, kind):
+        found = []
+        for line in list(self.program.lines):
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if event.get("event") == kind:
+                    found.append(event)
+        return found
+
+    def ready(self, count=1):
+        """The ready events, once there are so many."""
+
+        def look():
+            if self.program.process.poll() is not None:
+                raise AssertionError(f"the agent ended:\n{self.program.output}")
+            events = self.events("ready")
+            return events if len(events) >= count else None
+
+        return wait_for(look, f"the agent to be ready; it says:\n{self.program.output}\nwhich")
+
+    @property
+    def url(self):
+        return self.ready()[0]["url"]
+
+    @property
+    def host(self):
+        return self.url.split("/")[2].split(":")[0]
+
+
+class World:
+    """A state folder, a server on it, and whatever tests start beside."""
+
+    def __init__(self, folder, **options):
+        self.folder = Path(folder)
+        self.https, self.http = free_port(), free_port()
+        first = free_port()
+        self.ports = f"{first}-{first + 19}" if first < 65_500 else f"{first - 40}-{first - 21}"
+        self.options = options
+        self.started = []
+        self.server = None
+        self.env = {
+            "XDG_STATE_HOME": str(self.folder / "agent-state"),
+            "XDG_CONFIG_HOME": str(self.folder / "agent-config"),
+            "BURROW_CA_FILE": str(self.folder / "state" / "ca.pem"),
+            "NO_PROXY": "*",
+        }
+        self.tls = options.get("tls", "local") != "off"
+        if not self.tls:
+            del self.env["BURROW_CA_FILE"]
+        self.env["BURROW_SERVER"] = (
+            f"https://localhost:{self.https}" if self.tls else f"http://localhost:{self.http}"
+        )
+
+    def start_server(self):
+        arguments = ["--https", f"127.0.0.1:{self.https}", "--http", f"127.0.0.1:{self.http}"]
+        arguments += ["--state", self.folder / "state", "--tcp-ports", self.ports]
+        for name, value in self.options.items():
+            for item in value if isinstance(value, list) else [value]:
+                arguments += ["--" + name.replace("_", "-"), item]
+        self.server = burrow("server", *arguments)
+        self.started.append(self.server)
+        self.server.line("Burrow serves")
+        return self.server
+
+    def token(self, name="test", role="agent"):
+        program = burrow("token", "create", name, "--role", role, "--state", self.folder / "state")
+        assert program.wait() == 0, program.output
+        return program.lines[-1]
+
+    def agent(self, *arguments, **env):
+        agent = Agent(self, *arguments, **env)
+        self.started.append(agent.program)
+        return agent
+
+    def program(self, *arguments, **options):
+        program = Program(*arguments, **options)
+        self.started.append(program)
+        return program
+
+    def close(self):
+        for program in reversed(self.started):
+            program.stop()
+
+    # -- a visitor ----------------------------------------------------------------------------------
+
+    def connect(self, host, timeout=PATIENCE):
+        """A visitor's connection to a host of the server's."""
+        plain = socket.create_connection(("127.0.0.1", self.https if self.tls else self.http), timeout)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not self.tls:
+            return plain
+        context = ssl.create_default_context(cafile=str(self.folder / "state" / "ca.pem"))
+        return context.wrap_socket(plain, server_hostname=host)
+
+    def http_connection(self, host, timeout=PATIENCE):
+        """The same, as an http.client connection."""
+        connection = HTTPConnection(host, timeout=timeout)
+        connection.sock = self.connect(host, timeout)
+        return connection
+
+    def get(self, host, path="/", method="GET", body=None, **headers):
+        """One request on a connection of its own: status, headers, body."""
+        connection = self.http_connection(host)
+        connection.request(
+            method, path, body, {name.replace("_", "-"): value for name, value in headers.items()}
+        )
+        response = connection.getresponse()
+        result = response.status, response.headers, response.read()
+        connection.close()
+        return result
+
+    def raw(self, host, data, method="GET"):
+        """Send bytes, read one response: status, headers, body."""
+        with self.connect(host) as visitor:
+            visitor.sendall(data)
+            return read_response(visitor, method)
+
+
+def read_response(visitor, method="GET"):
+    """Read one response from a socket: status, headers, body."""
+    response = HTTPResponse(visitor, method=method)
+    response.begin()
+    return response.status, response.headers, response.read()
+
+
+class Upstream:
+    """An HTTP service whose answers are a function of the request."""
+
+    def __init__(self, answer, host="127.0.0.1"):
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def handle_one(handler):
+                answer(handler)
+
+            def log_message(handler, *arguments):
+                pass
+
+        for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+            setattr(Handler, f"do_{method}", Handler.handle_one)
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 256
+
+            def handle_error(server, request, client_address):
+                pass  # a visitor that leaves in the middle is no error of the test's
+
+        self.server = Server((host, 0), Handler)
+        self.port = self.server.server_address[1]
+        self._thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def reply(handler, body, status=200, **headers):
+    """Answer one request with a body of a known length."""
+    handler.send_response(status)
+    handler.send_header("Content-Length", str(len(body)))
+    for name, value in headers.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.end_headers()
+    if handler.command != "HEAD":
+        handler.wfile.write(body)
+
+
+class TcpUpstream:
+    """A TCP service: one thread a connection, running C{serve(socket)}."""
+
+    def __init__(self, serve):
+        self._serve = serve
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._run, args=(connection,), daemon=True).start()
+
+    def _run(self, connection):
+        with connection, contextlib.suppress(OSError):
+            self._serve(connection)
+
+    def close(self):
+        self.listener.close()
