@@ -13,7 +13,7 @@ from typing import Any
 
 from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IPullProducer
+from twisted.internet.interfaces import IPullProducer, ITCPTransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -32,12 +32,11 @@ PROTOCOL_OPTIONS = {
     "maxFramePayloadSize": MAX_MESSAGE,
     "maxMessagePayloadSize": MAX_MESSAGE,
     "autoFragmentSize": 0,
-    "tcpNoDelay": True,
     "openHandshakeTimeout": 10,
     "closeHandshakeTimeout": 1,
     "utf8validateIncoming": False,
 }
-"""What both roles set on their Autobahn factories: no fragments, no Nagle, bounded messages."""
+"""What both roles set on their Autobahn factories: no fragments, bounded messages."""
 
 
 def lowest_transport(transport: Any) -> Any:
@@ -120,6 +119,8 @@ class CarrierProtocol:
         keep_kernel_queue_short(self.transport)
         # A pull producer of the socket's own transport, under TLS: asked whenever the socket took everything.
         self._socket = lowest_transport(self.transport)
+        if ITCPTransport.providedBy(self._socket):
+            self._socket.setTcpNoDelay(True)  # Autobahn's own option does not reach an agent's socket
         session.attach(self)
         self._socket.registerProducer(self, False)
 

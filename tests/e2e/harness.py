@@ -100,6 +100,7 @@ class Program:
     def stop(self):
         """End it gently, then less so."""
         self.kill(signal.SIGTERM)
+        self.kill(signal.SIGCONT)  # a test may have stopped it
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
@@ -200,7 +201,9 @@ class World:
         return program
 
     def close(self):
-        for program in reversed(self.started):
+        for program in self.started:
+            program.kill(signal.SIGTERM)
+        for program in self.started:
             program.stop()
 
     # -- a visitor ----------------------------------------------------------------------------------
