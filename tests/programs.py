@@ -12,10 +12,11 @@ PACKAGES = {
     "initdb": "postgresql",
     "postgres": "postgresql",
     "psql": "postgresql-client",
+    "runuser": "util-linux",
     "nginx": "nginx-light",
 }
 
-_PLACES = ("/usr/sbin", "/usr/lib/go/bin")
+_PLACES = ("/usr/sbin", "/sbin", "/usr/lib/go/bin")
 
 
 def program(name):

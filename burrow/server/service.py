@@ -138,7 +138,7 @@ class BurrowServer(MultiService):
         plain = VisitorFactory(self._edge, "http")
         try:
             if self.certificates is not None:
-                front = TLSFrontFactory(self.certificates, visitors, self._sweep)
+                front = TLSFrontFactory(self.certificates, visitors, self._sweep, self.config.idle_timeout)
                 self._https_port = self._listen(self.config.https_listen, front, "--https")
                 plain = VisitorFactory(self._edge, "http", self._redirect)
             if self.config.http_listen:

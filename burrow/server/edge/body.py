@@ -111,6 +111,8 @@ class ChunkedBody:
 
     def _keep(self, piece: bytes) -> None:
         self._line += piece
+        if self._expect == self._data_end and not b"\r\n".startswith(self._line):
+            raise BadMessage(400, "the chunked body has a chunk longer than its size")
         limit = MAX_TRAILERS if self._expect == self._trailer else MAX_SIZE_LINE
         if len(self._line) > limit:
             raise BadMessage(400, "the chunked body has a line without an end")

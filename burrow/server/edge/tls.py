@@ -28,7 +28,7 @@ from burrow.server.edge.hello import NotTLS, read_client_hello
 from burrow.server.edge.sweep import Sweep
 
 HANDSHAKE_TIMEOUT = 15.0
-"""Seconds a stranger has for a whole ClientHello."""
+"""Seconds a stranger has for a whole ClientHello, at most."""
 
 _ALERT_NOT_TLS = b"\x15\x03\x01\x00\x02\x02\x32"  # fatal decode_error (RFC 8446 section 6)
 _ALERT_NO_NAME = b"\x15\x03\x03\x00\x02\x02\x70"  # fatal unrecognized_name (RFC 6066 section 3)
@@ -67,7 +67,7 @@ class TLSFront(Protocol):
 
     def connectionMade(self) -> None:
         """Give the stranger some time."""
-        self.factory.sweep.add(self, HANDSHAKE_TIMEOUT)
+        self.factory.sweep.add(self, self.factory.timeout)
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
 
@@ -126,12 +126,16 @@ class TLSFrontFactory(Factory):
     Takes the connections of the TLS port.
 
     @param wrapped: builds the protocol inside TLS.
+    @param idle_timeout: seconds for a hello, if they are fewer than L{HANDSHAKE_TIMEOUT}.
     """
 
     noisy = False
 
-    def __init__(self, certificates: ICertificates, wrapped: IProtocolFactory, sweep: Sweep) -> None:
+    def __init__(
+        self, certificates: ICertificates, wrapped: IProtocolFactory, sweep: Sweep, idle_timeout: float
+    ) -> None:
         self.certificates: Any = certificates
+        self.timeout = min(idle_timeout, HANDSHAKE_TIMEOUT)
         self.sweep = sweep
         self._wrapped = wrapped
         self._factories: WeakKeyDictionary[SSL.Context, TLSMemoryBIOFactory] = WeakKeyDictionary()

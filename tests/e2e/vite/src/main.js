@@ -1,0 +1,3 @@
+export const word = "before";
+document.querySelector("#app").textContent = word;
+if (import.meta.hot) import.meta.hot.accept();
