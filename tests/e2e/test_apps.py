@@ -130,7 +130,7 @@ def test_vite_with_hot_reload(world, tmp_path):
 
 @pytest.fixture(scope="module")
 def postgres(world, tmp_path_factory):
-    """A PostgreSQL server of the test's own; its port. It refuses to run as root, so then its own user runs it."""
+    """A PostgreSQL server of the test's own; its port. It refuses to be root: then its own user runs it."""
     folder = tmp_path_factory.mktemp("postgres")
     prefix = []
     if os.geteuid() == 0:

@@ -1,0 +1,46 @@
+"""Tests for L{burrow.mux.control}."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.protocols import amp
+
+from burrow.errors import WireError
+from burrow.mux.control import MAX_HEAD, VisitorHead, decode_visitor_head
+
+HEAD = VisitorHead("blog", "[::1]:1234", "https")
+
+
+@given(st.binary(max_size=50))
+def test_head_reads_back_with_what_is_behind_it(rest):
+    wire = HEAD.encode()
+    assert decode_visitor_head(wire + rest) == (HEAD, rest)
+    for size in range(len(wire)):
+        assert decode_visitor_head(wire[:size]) is None
+
+
+def test_unknown_keys_are_ignored():
+    box = amp.AmpBox({b"tunnel": b"t", b"visitor": b"v", b"scheme": b"s", b"later": b"x"})
+    assert decode_visitor_head(box.serialize()) == (VisitorHead("t", "v", "s"), b"")
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        amp.AmpBox({b"tunnel": b"t"}).serialize(),
+        amp.AmpBox({b"tunnel": b"\xff", b"visitor": b"v", b"scheme": b"s"}).serialize(),
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x00\x01a\xff\xff" + bytes(MAX_HEAD),
+    ],
+)
+def test_what_is_no_head(wire):
+    with pytest.raises(WireError):
+        decode_visitor_head(wire)
+
+
+@given(st.binary(max_size=100))
+def test_random_bytes_never_do_worse_than_a_wire_error(noise):
+    try:
+        decode_visitor_head(noise)
+    except WireError:
+        pass

@@ -1,0 +1,93 @@
+"""Tests for L{burrow.server.edge.body}."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from burrow.server.edge.body import (
+    MAX_SIZE_LINE,
+    MAX_TRAILERS,
+    ChunkedBody,
+    LengthBody,
+    UntilCloseBody,
+    chunk,
+    last_chunk,
+)
+from burrow.server.edge.head import BadMessage
+
+
+def read(body, wire, sizes):
+    """Feed pieces of the drawn sizes; the payload and what was behind the body."""
+    payload, rest, position = b"", b"", 0
+    for size in sizes:
+        if body.done or position >= len(wire):
+            break
+        piece, rest = body.feed(wire[position : position + size])
+        payload += piece
+        position += size
+    return payload, rest + wire[position:]
+
+
+sizes = st.lists(st.integers(1, 40), min_size=400, max_size=400)
+payloads = st.lists(st.binary(min_size=1, max_size=50), max_size=6)
+
+
+@given(payloads, sizes)
+def test_chunks_written_by_us_are_read_by_us(pieces, split):
+    wire = b"".join(map(chunk, pieces)) + last_chunk([(b"X-A", b"b"), (b"X-C", b"")])
+    body = ChunkedBody()
+    assert read(body, wire + b"next", split) == (b"".join(pieces), b"next")
+    assert body.done
+    assert body.trailers == [(b"X-A", b"b"), (b"X-C", b"")]
+
+
+@given(st.binary(max_size=200), sizes)
+def test_length(payload, split):
+    body = LengthBody(len(payload))
+    assert read(body, payload + b"next", split) == (payload, b"next")
+    assert body.done
+
+
+def test_until_close_never_ends_by_itself():
+    body = UntilCloseBody()
+    assert body.feed(b"any") == (b"any", b"")
+    assert not body.done
+
+
+@given(st.binary(max_size=100))
+def test_random_bytes_never_do_worse_than_bad_message(noise):
+    try:
+        ChunkedBody().feed(noise)
+    except BadMessage as error:
+        assert error.status == 400
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"5\nhello\r\n",
+        b"5 x\r\n",
+        b"\r\n",
+        b"-1\r\n",
+        b"0x5\r\n",
+        b"1_0\r\n",
+        b"ffffffffffffffff\r\n",
+        b"5\r\nhello!",
+        b"5\r\nhello\r\r\n",
+        b"0\r\nNo colon\r\n\r\n",
+        b"0\r\n folded\r\n\r\n",
+        b"0\r\nA: b\n\r\n",
+        b"5;" + b"x" * MAX_SIZE_LINE,
+        b"0\r\n" + b"A: " + b"b" * MAX_TRAILERS,
+        b"0\r\n" + b"A: b\r\n" * MAX_TRAILERS,
+    ],
+)
+def test_what_is_no_chunked_body(wire):
+    with pytest.raises(BadMessage):
+        ChunkedBody().feed(wire)
+
+
+def test_extensions_are_dropped_and_framing_trailers_too():
+    body = ChunkedBody()
+    payload, rest = body.feed(b'3;a="b"\r\nabc\r\n0\r\nContent-Length: 9\r\nX: y\r\n\r\n')
+    assert (payload, rest, body.trailers) == (b"abc", b"", [(b"X", b"y")])

@@ -1,0 +1,158 @@
+"""Tests for L{burrow.server.tunnels} and L{burrow.server.ports}: how a tunnel comes to be, and how not."""
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from burrow.errors import StoreError, StreamGone
+from burrow.mux.control import (
+    BadOption,
+    CertificateFailed,
+    NameTaken,
+    TooManyTunnels,
+    Unavailable,
+    UnknownProtocol,
+)
+from burrow.protocols.http import HttpProtocol
+from burrow.protocols.tcp import TcpProtocol
+from burrow.server.ports import Ports
+from burrow.server.tunnels import Owner, Tunnels
+from burrow.store.memory import MemoryStore
+from burrow.testing import SessionPair
+
+
+class Opening(SynchronousTestCase):
+    def setUp(self):
+        self.reactor = MemoryReactorClock()
+        self.store = MemoryStore()
+        self.ready = lambda host: succeed(None)
+        self.ports = Ports(self.reactor, "127.0.0.1", range(20_000, 20_003))
+        self.tunnels = Tunnels(
+            clock=self.reactor,
+            store=self.store,
+            kinds={"http": HttpProtocol(), "tcp": TcpProtocol()},
+            ports=self.ports,
+            domain="example.com",
+            url=lambda host: f"https://{host}",
+            ready=lambda host: self.ready(host),
+            max_tunnels=3,
+        )
+        self.displaced = []
+
+    def owner(self, token="token1", agent="agent1"):
+        session = SessionPair().server
+        return Owner(token, agent, session, self.displaced.append)
+
+    def opening(self, owner, kind="http", upstream="http://localhost:3000", name=None, **options):
+        return Deferred.fromCoroutine(self.tunnels.open(owner, kind, upstream, name, options))
+
+    def open(self, *arguments, **options):
+        return self.successResultOf(self.opening(*arguments, **options))
+
+    def refused(self, error, *arguments, **options):
+        self.failureResultOf(self.opening(*arguments, **options), error)
+
+    def test_open_and_close(self):
+        tunnel = self.open(self.owner(), name="blog")
+        self.assertEqual((tunnel.host, tunnel.url), ("blog.example.com", "https://blog.example.com"))
+        self.assertIs(self.tunnels.by_host("blog.example.com"), tunnel)
+        self.assertIsNone(self.tunnels.by_host("blog.other.com"))
+        self.successResultOf(Deferred.fromCoroutine(self.tunnels.close(tunnel)))
+        self.assertIsNone(self.tunnels.by_host("blog.example.com"))
+        owned = Deferred.fromCoroutine(self.tunnels.owned("blog.example.com"))
+        self.assertTrue(self.successResultOf(owned))
+
+    def test_assigned_name_is_remembered_by_token_agent_kind_and_upstream(self):
+        first = self.open(self.owner())
+        self.assertEqual(self.open(self.owner()).name, first.name)
+        others = [
+            self.open(self.owner("token2")),
+            self.open(self.owner(agent="agent2")),
+            self.open(self.owner(), upstream="http://localhost:4000"),
+            self.open(self.owner(), kind="tcp"),
+        ]
+        self.assertEqual(len({tunnel.name for tunnel in [first, *others]}), 5)
+
+    def test_newer_session_takes_over_and_the_older_is_told(self):
+        first = self.open(self.owner(), name="blog")
+        second = self.open(self.owner(), name="blog")
+        self.assertEqual(self.displaced, [first])
+        self.assertIs(self.tunnels.by_host("blog.example.com"), second)
+        self.successResultOf(Deferred.fromCoroutine(self.tunnels.close(first)))
+        self.assertIs(self.tunnels.by_host("blog.example.com"), second)
+
+    def test_port_passes_to_the_newer_session(self):
+        first = self.open(self.owner(), kind="tcp", name="db")
+        second = self.open(self.owner(), kind="tcp", name="db")
+        self.assertEqual(first.url, second.url)
+        self.assertEqual(len(self.reactor.tcpServers), 1)
+        self.successResultOf(Deferred.fromCoroutine(self.tunnels.close(first)))
+        port, factory, *_ = self.reactor.tcpServers[0]
+        self.assertIn(port, range(20_000, 20_003))
+        self.assertIs(factory.inner, second.factory)
+
+    def test_refusals(self):
+        owner = self.owner()
+        self.open(owner, name="blog")
+        self.refused(NameTaken, self.owner("token2"), name="blog")
+        self.refused(UnknownProtocol, owner, kind="carrier-pigeon")
+        self.refused(UnknownProtocol, owner, kind="gopher")
+        self.refused(BadOption, owner, name="-")
+        self.refused(BadOption, owner, upstream="")
+        self.refused(BadOption, owner, upstream="x" * 301)
+        self.refused(BadOption, owner, speed="fast")
+        self.refused(BadOption, owner, kind="tcp", port="20000")
+        self.refused(BadOption, owner, kind="tcp", port=True)
+        self.refused(BadOption, owner, kind="tcp", port=19_999)
+        self.open(owner, name="two")
+        self.open(owner, name="three")
+        self.refused(TooManyTunnels, owner, name="four")
+
+    def test_reopening_a_tunnel_counts_once(self):
+        owner = self.owner()
+        for _ in range(10):
+            self.open(owner, name="blog")
+        self.open(owner, name="two")
+        self.open(owner, name="three")
+
+    def test_without_a_certificate_nothing_is_open(self):
+        self.ready = lambda host: fail(CertificateFailed("DNS"))
+        owner = self.owner()
+        for _ in range(5):
+            self.refused(CertificateFailed, owner, name="blog")
+        self.assertIsNone(self.tunnels.by_host("blog.example.com"))
+        self.ready = lambda host: succeed(None)
+        self.open(owner, name="blog")
+
+    def test_store_that_is_away(self):
+        self.store.reserve = lambda reservation: fail(StoreError("away"))
+        self.refused(Unavailable, self.owner(), name="blog")
+
+    def test_agent_that_went_meanwhile(self):
+        waiting = Deferred()
+        self.ready = lambda host: waiting
+        owner = self.owner()
+        opening = self.opening(owner, name="blog")
+        owner.session.abort()
+        waiting.callback(None)
+        self.failureResultOf(opening, StreamGone)
+        self.assertIsNone(self.tunnels.by_host("blog.example.com"))
+
+    def test_all_ports_taken(self):
+        for number in range(3):
+            self.open(self.owner(), kind="tcp", name=f"db{number}")
+        self.refused(TooManyTunnels, self.owner(), kind="tcp", name="one-more")
+
+    def test_port_that_another_program_has(self):
+        listen = self.reactor.listenTCP
+
+        def busy(port, factory, **options):
+            if port == 20_000:
+                raise CannotListenError("127.0.0.1", port, OSError("in use"))
+            return listen(port, factory, **options)
+
+        self.reactor.listenTCP = busy
+        self.refused(NameTaken, self.owner(), kind="tcp", name="asked", port=20_000)
+        urls = {self.open(self.owner(), kind="tcp", name=f"db{number}").url for number in range(2)}
+        self.assertEqual(urls, {"tcp://example.com:20001", "tcp://example.com:20002"})

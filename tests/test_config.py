@@ -1,0 +1,104 @@
+"""Tests for L{burrow.config}."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from burrow.config import (
+    ClientConfig,
+    ServerConfig,
+    add_arguments,
+    config_folder,
+    load,
+    parse_listen,
+    state_folder,
+    twistd_options,
+)
+from burrow.errors import ConfigError
+
+
+def test_flag_before_environment_before_file_before_default():
+    environment = {"BURROW_DOMAIN": "env.example", "BURROW_MAX_TUNNELS": "7"}
+    table = {"domain": "file.example", "max-tunnels": 8, "idle-timeout": 9}
+    config = load(ServerConfig, {"domain": "Flag.Example."}, environment, table)
+    assert (config.domain, config.max_tunnels, config.idle_timeout) == ("flag.example", 7, 9.0)
+    assert config.response_timeout == 120.0
+
+
+def test_lists_from_everywhere():
+    expected = ("10.0.0.0/8", "::1/128")
+    assert load(ServerConfig, {"trusted_proxy": ["10.0.0.0/8", "::1"]}, {}).trusted_proxy == expected
+    assert load(ServerConfig, {}, {"BURROW_TRUSTED_PROXY": "10.0.0.0/8, ::1"}).trusted_proxy == expected
+    assert load(ServerConfig, {}, {}, {"trusted-proxy": ["10.0.0.0/8", "::1"]}).trusted_proxy == expected
+
+
+def test_switches_from_everywhere():
+    assert load(ClientConfig, {"no_retry": True}, {}).no_retry
+    assert load(ClientConfig, {}, {"BURROW_NO_RETRY": "yes"}).no_retry
+    assert not load(ClientConfig, {}, {}, {"no-retry": False}).no_retry
+    with pytest.raises(ConfigError, match="true or false"):
+        load(ClientConfig, {}, {"BURROW_NO_RETRY": "maybe"})
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"https": "443"}, "HOST:PORT"),
+        ({"tls": "magic"}, "local, files, off"),
+        ({"max-tunnels": 0}, "above 0"),
+        ({"speed": 1}, "speed"),
+        ({"domain": True}, "text"),
+        ({"domain": "a..b"}, "domain name"),
+    ],
+)
+def test_impossible_values_say_where_and_what_instead(table, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        load(ServerConfig, {}, {}, table, "server.toml")
+    assert "server.toml" in str(caught.value)
+
+
+def test_tokens_are_not_shown():
+    assert "secret" not in repr(load(ClientConfig, {"token": "secret"}, {}))
+
+
+def test_listen():
+    assert [parse_listen(text) for text in ("off", ":443", "[::1]:80", "127.0.0.1:0")] == [
+        "",
+        ":443",
+        "[::1]:80",
+        "127.0.0.1:0",
+    ]
+    for text in ("443", "x:", "x:99999", "x:-1"):
+        with pytest.raises(ValueError, match="HOST:PORT"):
+            parse_listen(text)
+
+
+def test_defaults_follow_the_domain():
+    local, real = ServerConfig(), ServerConfig(domain="example.com")
+    assert (local.https_listen, local.http_listen) == ("127.0.0.1:8443", "127.0.0.1:8080")
+    assert (real.https_listen, real.http_listen) == (":443", ":80")
+    assert ServerConfig(tls="off").https_listen == ""
+
+
+def test_argparse_and_twistd_have_the_same_options():
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, ServerConfig)
+    flags = {option for action in parser._actions for option in action.option_strings}
+    options = twistd_options(ServerConfig, "")()
+    twistd = {"--" + name for name in options if name != "config"}
+    assert flags - {"-h", "--help"} == twistd
+    options.parseOptions(["--domain", "x.example", "--trusted-proxy", "10.0.0.1,10.0.0.2"])
+    given = options.flags_given()
+    assert (given["domain"], given["trusted_proxy"], given["https"]) == (
+        "x.example",
+        ["10.0.0.1", "10.0.0.2"],
+        None,
+    )
+
+
+def test_folders(monkeypatch):
+    assert config_folder({"XDG_CONFIG_HOME": "/c"}) == Path("/c/burrow")
+    assert state_folder({}) == Path.home() / ".local/state/burrow"
+    monkeypatch.setattr("sys.platform", "win32")
+    assert state_folder({"LOCALAPPDATA": "/local"}) == Path("/local/burrow")
