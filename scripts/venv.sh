@@ -11,14 +11,23 @@ as_root() {
     fi
 }
 
-# install PACKAGE...: those Debian packages that are not installed yet.
-install() {
-    missing=""
-    for package in "$@"; do
-        if [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null)" != "ii " ]; then
-            missing="$missing $package"
-        fi
+# need PACKAGE PATTERN...: note the Debian package as missing unless a program of that name, or a file that the
+# pattern matches, is there. How it came there does not matter.
+missing=""
+need() {
+    package=$1
+    shift
+    for pattern in "$@"; do
+        if PATH="$PATH:/usr/sbin" command -v "$pattern" >/dev/null; then return 0; fi
+        for file in $pattern; do
+            if [ -e "$file" ]; then return 0; fi
+        done
     done
+    missing="$missing $package"
+}
+
+# install: the packages noted as missing.
+install() {
     [ -n "$missing" ] || return 0
     if ! command -v apt-get >/dev/null; then
         echo "Please install, by this system's own package manager:$missing" >&2
@@ -28,6 +37,7 @@ install() {
     as_root apt-get update -qq
     # shellcheck disable=SC2086 # one word a package
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    missing=""
 }
 
 # make_venv FOLDER: a virtual environment of Python 3.11 or later.
@@ -38,7 +48,8 @@ make_venv() {
         exit 1
     fi
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-        install python3-venv
+        missing="$missing python3-venv"
+        install
     fi
     [ -x "$1/bin/python" ] || "$python" -m venv "$1"
 }
