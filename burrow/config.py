@@ -188,6 +188,18 @@ class ServerConfig:
     response_timeout: float = option(
         120.0, "seconds an upstream may take to begin its response", parse=parse_seconds, metavar="SECONDS"
     )
+    grace: float = option(
+        60.0,
+        "seconds that an agent's session, and what runs on it, waits for the agent to come back",
+        parse=parse_seconds,
+        metavar="SECONDS",
+    )
+    hold: float = option(
+        10.0,
+        "seconds that a visitor's request waits for an agent that is expected back",
+        parse=parse_seconds,
+        metavar="SECONDS",
+    )
     idle_timeout: float = option(
         75.0,
         "seconds a visitor's connection may wait between two requests, or take to send one's head",

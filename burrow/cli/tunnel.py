@@ -129,8 +129,8 @@ def login(arguments: argparse.Namespace) -> int:
 
     async def main(reactor: Any) -> None:
         credentials = credentials_of(config, os.environ)
-        session = await Dialer(reactor, credentials).dial()
-        session.close("only asking")
+        linked = await Dialer(reactor, credentials).dial()
+        linked.session.close("only asking")
         path = config_folder() / CREDENTIALS_FILE
         _write_credentials(path, str(credentials.address), config)
         print(f"Logged in to {credentials.address}; the token is in {path}")

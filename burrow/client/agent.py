@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from burrow.client.backoff import Backoff
 from burrow.client.tunnels import TunnelRequest
 from burrow.errors import Refused, ServerUnreachable, WireError
-from burrow.link.dial import Credentials, Dialer
+from burrow.link.dial import Credentials, Dialer, Linked
 from burrow.mux.control import (
     Drain,
     Notice,
@@ -141,7 +141,7 @@ class Agent(Service):
         self._dialer = Dialer(reactor, credentials)
         self._retry = retry
         self._backoff = Backoff()
-        self._session: Session | None = None
+        self._linked: Linked | None = None
         self._life: Deferred[None] | None = None
 
     # -- its life ---------------------------------------------------------------------------------------
@@ -157,53 +157,70 @@ class Agent(Service):
         super().stopService()
         if self._life is not None:
             self._life.cancel()
-        if self._session is not None:
-            self._session.close("the agent stops")
+        self._say_goodbye()
         return None
+
+    def _say_goodbye(self) -> None:
+        if self._linked is not None:
+            self._linked.session.close("the agent stops")
 
     def _ended(self, reason: Failure) -> None:
         if reason.check(CancelledError):
             self.done.callback(None)
         else:
-            if self._session is not None:
-                self._session.close("the agent stops")
+            self._say_goodbye()
             self.done.errback(reason)
 
     async def _live(self) -> None:
         told = ""
         while True:
+            before = self._linked
             try:
-                session = await self._dialer.dial()
-                lost = self._use(session)
-                self.on_event("connected", f"connected to {self._dialer.credentials.address}")
-                await self._open_all(session)
+                linked = await self._dialer.dial(before)
+                if linked is not before:
+                    self._replace(before, linked)
+                    self.on_event("connected", f"connected to {self._dialer.credentials.address}")
+                    await self._open_all(linked.session)
+                elif told:
+                    self.on_event("connected", "connected again")
                 told = ""
                 self._backoff.reset()
-                await lost
+                await self._trouble(linked)
+                if linked.attached:
+                    continue  # only suspected: the next connection takes over while this one still may work
                 raise ServerUnreachable("the connection to the server was lost")
             except ServerUnreachable as error:
-                self._session = None
                 if not self._retry:
                     raise
-                if str(error) != told:
+                if str(error) != told and not self._attached:
                     told = str(error)
                     self.on_event("disconnected", f"{error}; trying again")
                     self.log.info("{error}", error=error)
             await deferLater(self.reactor, self._backoff.next())
 
-    def _use(self, session: Session) -> Deferred[None]:
-        """Use a new session; fires when it is lost, or should be left."""
-        self._session = session
-        lost: Deferred[None] = Deferred(lambda _: None)
+    @property
+    def _attached(self) -> bool:
+        return self._linked is not None and self._linked.attached
 
-        def gone(*_: object) -> None:
-            if not lost.called:
-                lost.callback(None)
+    def _replace(self, before: Linked | None, linked: Linked) -> None:
+        """Use a new session; the one before, which the server does not know any more, ends."""
+        self._linked = linked
+        linked.session.factory = _VisitorStreams(self)
+        if before is not None and not before.session.lost:
+            before.session.abort()
 
-        session.factory = _VisitorStreams(self)
-        session.on_lost = gone
-        session.on_go_away = gone
-        return lost
+    def _trouble(self, linked: Linked) -> Deferred[None]:
+        """Fires when it is time to dial again."""
+        trouble: Deferred[None] = Deferred(lambda _: None)
+
+        def tell() -> None:
+            if not trouble.called:
+                trouble.callback(None)
+
+        linked.on_trouble = tell
+        if not linked.attached or linked.leaving:
+            tell()
+        return trouble
 
     async def _open_all(self, session: Session) -> None:
         """
@@ -244,8 +261,8 @@ class Agent(Service):
 
     def drain(self) -> None:
         """The server is going away: dial again. Running streams go on where they are."""
-        if self._session is not None:
-            self._session.on_go_away(0)
+        if self._linked is not None:
+            self._linked.leave()
 
     def notice(self, code: str, text: str, tunnel: str | None) -> None:
         """Something the person should read; or the news that a tunnel is ours no more."""

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-SUBPROTOCOL = "burrow.yamux.v1"
+PLAIN = "burrow.yamux.v1"
 """The payloads of the binary messages, joined, are a plain yamux byte stream."""
+
+RESUME = "burrow.resume.v1"
+"""Each message is one packet of L{burrow.wire.resume}: the session outlives the WebSocket."""
+
+SESSION_HEADER = "Burrow-Session"
+"""Both ways: the id of the session that the agent wants to go on with, and of the one it gets."""
+
+RECEIVED_HEADER = "Burrow-Received"
+"""Both ways: how many bytes of the session's byte stream its sender has received."""
 
 AGENT_PATH = "/_burrow/agent"
 """Where a server takes its agents' WebSockets, on the base domain."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from secrets import token_urlsafe
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
@@ -20,9 +21,18 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from burrow import __version__
-from burrow.link import AGENT_HEADER, SUBPROTOCOL, VERSION_HEADER
+from burrow.errors import WireError
+from burrow.link import (
+    AGENT_HEADER,
+    PLAIN,
+    RECEIVED_HEADER,
+    RESUME,
+    SESSION_HEADER,
+    VERSION_HEADER,
+)
 from burrow.link.carrier import PROTOCOL_OPTIONS, CarrierProtocol
 from burrow.mux.heartbeat import Heartbeat
+from burrow.mux.lifeline import GRACE, Lifeline
 from burrow.mux.session import Session
 
 MAX_AGENT_STREAMS = 64
@@ -62,8 +72,11 @@ _log = Logger()
 Authenticate = Callable[[Handshake], Awaitable[Any]]
 """Says who an agent is; raises L{HandshakeRefused}."""
 
-Begin = Callable[[Session, Any, Handshake], None]
-"""Called with each new session, with what L{Authenticate} returned, before any byte is read."""
+Begin = Callable[[Session, "Lifeline | None", Any, Handshake], None]
+"""
+Called with each new session, its lifeline if it can be resumed, and what L{Authenticate} returned, before
+any byte is read.
+"""
 
 
 def bearer(header: str) -> str:
@@ -76,41 +89,75 @@ class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[
     """One agent's WebSocket, on the server."""
 
     factory: AcceptFactory
+    _heartbeat: Heartbeat | None = None
+    _lifeline: Lifeline | None = None
+    _peer_received = 0
 
     def onConnect(self, request: ConnectionRequest) -> Deferred[tuple[str, dict[str, str]]]:
         """Autobahn asks whether the handshake may succeed."""
         return Deferred.fromCoroutine(self._check(request))
 
     async def _check(self, request: ConnectionRequest) -> tuple[str, dict[str, str]]:
-        if SUBPROTOCOL not in request.protocols:
-            raise ConnectionDeny(400, f"this server speaks the WebSocket subprotocol {SUBPROTOCOL}")
+        subprotocol = next((known for known in (RESUME, PLAIN) if known in request.protocols), None)
+        if subprotocol is None:
+            raise ConnectionDeny(400, f"this server speaks the WebSocket subprotocols {RESUME} and {PLAIN}")
         headers = request.headers
-        self.handshake = Handshake(
+        self._handshake = Handshake(
             token=bearer(headers.get("authorization", "")),
             agent=headers.get(AGENT_HEADER.lower(), "")[:64],
             version=headers.get(VERSION_HEADER.lower(), "")[:32],
             peer=str(request.peer),
         )
         try:
-            self.identity = await self.factory.authenticate(self.handshake)
+            self._identity = await self.factory.authenticate(self._handshake)
         except HandshakeRefused as refusal:
             _log.info("refused an agent at {peer}: {text}", peer=request.peer, text=refusal.text)
             raise ConnectionDeny(refusal.status, refusal.text) from None
-        return SUBPROTOCOL, {VERSION_HEADER: __version__}
+        answer = {VERSION_HEADER: __version__}
+        self._resumable = subprotocol == RESUME
+        if self._resumable:
+            asked = headers.get(SESSION_HEADER.lower(), "")
+            received = headers.get(RECEIVED_HEADER.lower(), "")
+            owner = self.factory.owner_of(self._identity, self._handshake)
+            self._lifeline = self.factory.find(asked, owner) if received.isdigit() else None
+            self._session_id = asked if self._lifeline is not None else token_urlsafe(16)
+            self._peer_received = int(received) if self._lifeline is not None else 0
+            answer[SESSION_HEADER] = self._session_id
+            answer[RECEIVED_HEADER] = str(self._lifeline.received if self._lifeline is not None else 0)
+        return subprotocol, answer
 
     def onOpen(self) -> None:
-        """The handshake is done: the session begins."""
-        clock = self.factory.clock
-        session = Session(clock, client=False, max_streams=MAX_AGENT_STREAMS)
-        session.peer = self.transport.getPeer()
-        self._heartbeat = Heartbeat(clock, session)
-        self.factory.begin(session, self.identity, self.handshake)
-        self.begin(session)
+        """The handshake is done: a session begins, or goes on."""
+        lifeline = self._lifeline
+        if lifeline is not None and lifeline.session.lost:
+            self.abort()  # it ended while we shook hands; the agent asks again, and gets a new one
+            return
+        try:
+            session = lifeline.session if lifeline is not None else self._begin()
+            session.peer = self.transport.getPeer()
+            self.carry(self._lifeline or session, self._peer_received)
+        except WireError as error:
+            _log.warn("{peer} cannot resume its session: {error}", peer=self._handshake.peer, error=error)
+            self.user = None
+            self.abort()
+            return
+        self._heartbeat = Heartbeat(self.factory.clock, session, self.abort)
+        if self._lifeline is not None:
+            self._heartbeat.on_look = self._lifeline.acknowledge
         self._heartbeat.start()
+
+    def _begin(self) -> Session:
+        session = Session(self.factory.clock, client=False, max_streams=MAX_AGENT_STREAMS)
+        if self._resumable:
+            self._lifeline = self.factory.keep(
+                self._session_id, session, self.factory.owner_of(self._identity, self._handshake)
+            )
+        self.factory.begin(session, self._lifeline, self._identity, self._handshake)
+        return session
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The WebSocket is gone."""
-        if self.session is not None:
+        if self._heartbeat is not None:
             self._heartbeat.stop()
         super().onClose(wasClean, code, reason)
 
@@ -133,17 +180,47 @@ _PHRASES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 503: "Ser
 
 class AcceptFactory(WebSocketServerFactory):  # type: ignore[misc]
     """
-    Builds the server's side of agents' WebSockets.
+    Builds the server's side of agents' WebSockets, and knows the sessions that may be resumed.
 
-    @param authenticate: asked once a handshake. @param begin: told of each session.
+    A session id is worthless without the token that opened the session, and the same agent's id.
+
+    @param authenticate: asked once a handshake. @param begin: told of each new session.
+    @param owner_of: what a session belongs to, to be compared: of the identity and the handshake.
+    @param grace: seconds that a detached session is kept.
     """
 
     protocol = AcceptProtocol
     noisy = False
 
-    def __init__(self, clock: IReactorTime, authenticate: Authenticate, begin: Begin) -> None:
-        super().__init__(protocols=[SUBPROTOCOL], server="Burrow", reactor=clock)
+    def __init__(
+        self,
+        clock: IReactorTime,
+        authenticate: Authenticate,
+        begin: Begin,
+        owner_of: Callable[[Any, Handshake], Any],
+        grace: float = GRACE,
+    ) -> None:
+        super().__init__(protocols=[RESUME, PLAIN], server="Burrow", reactor=clock)
         self.clock = clock
         self.authenticate = authenticate
         self.begin = begin
+        self.owner_of = owner_of
+        self._grace = grace
+        self._kept: dict[str, tuple[Lifeline, Any]] = {}
         self.setProtocolOptions(**PROTOCOL_OPTIONS, webStatus=False)
+
+    def keep(self, session_id: str, session: Session, owner: Any) -> Lifeline:
+        """Make a new session resumable."""
+        lifeline = Lifeline(self.clock, session, grace=self._grace)
+        self._kept[session_id] = lifeline, owner
+        return lifeline
+
+    def find(self, session_id: str, owner: Any) -> Lifeline | None:
+        """The session of that id, if it lives and is C{owner}'s."""
+        self._forget_ended()
+        lifeline, kept_owner = self._kept.get(session_id, (None, None))
+        return lifeline if lifeline is not None and kept_owner == owner else None
+
+    def _forget_ended(self) -> None:
+        for session_id in [key for key, (lifeline, _) in self._kept.items() if lifeline.session.lost]:
+            del self._kept[session_id]

@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from burrow.link import MAX_MESSAGE
 from burrow.mux.interfaces import ICarrier
+from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
 
 NOTSENT_LOWAT = 16 * 1024
@@ -86,7 +87,7 @@ class CarrierProtocol:
     """What the agent's and the server's WebSocket protocols share: mixed into Autobahn's classes."""
 
     log: Any = _LibraryLog()
-    session: Session | None = None
+    user: Session | Lifeline | None = None
     _socket: Any = None
     _waiting = False
 
@@ -101,28 +102,38 @@ class CarrierProtocol:
         """A message of the peer's."""
         if not isBinary:
             self.sendClose(CLOSE_UNSUPPORTED, "binary messages only")
-        elif self.session is not None:
-            self.session.carrier_received(payload)
+        elif self.user is not None:
+            self.user.carrier_received(payload)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The WebSocket is gone, whoever closed it."""
-        session, self.session = self.session, None
-        if session is not None:
+        user, self.user = self.user, None
+        if user is not None:
             error = ConnectionDone(reason or "closed") if wasClean else ConnectionLost(reason or "lost")
-            session.carrier_lost(Failure(error))
+            user.carrier_lost(Failure(error))
 
     # -- for our two roles ------------------------------------------------------------------------
 
-    def begin(self, session: Session) -> None:
-        """Carry C{session} from now on."""
-        self.session = session
+    def carry(self, user: Session | Lifeline, peer_received: int = 0) -> None:
+        """
+        Carry a session from now on: itself, or a lifeline, from what the peer received of it.
+
+        @raise WireError: the lifeline cannot go on from there.
+        """
+        self.user = user
         keep_kernel_queue_short(self.transport)
         # A pull producer of the socket's own transport, under TLS: asked whenever the socket took everything.
         self._socket = lowest_transport(self.transport)
         if ITCPTransport.providedBy(self._socket):
             self._socket.setTcpNoDelay(True)  # Autobahn's own option does not reach an agent's socket
-        session.attach(self)
         self._socket.registerProducer(self, False)
+        if isinstance(user, Lifeline):
+            before = user.attach_carrier(self, peer_received)
+            if isinstance(before, CarrierProtocol):
+                before.user = None
+                before.abort()
+        else:
+            user.attach(self)
 
     def _closeConnection(self, abort: bool = False) -> None:
         """Autobahn closes: a transport with a producer would wait for it for ever."""
@@ -139,8 +150,8 @@ class CarrierProtocol:
             return  # closing: onClose follows
         self.sendMessage(data, True)
         self._waiting = True
-        if self.session is not None:
-            self.session.carrier_paused()
+        if self.user is not None:
+            self.user.carrier_paused()
 
     def close(self, reason: str, code: int) -> None:
         """Say good-bye; Autobahn drops the connection if the peer does not within a second."""
@@ -154,9 +165,9 @@ class CarrierProtocol:
 
     def resumeProducing(self) -> None:
         """The socket took everything."""
-        if self._waiting and self.session is not None:
+        if self._waiting and self.user is not None:
             self._waiting = False
-            self.session.carrier_drained()
+            self.user.carrier_drained()
 
     def stopProducing(self) -> None:
         """The connection is lost; onClose follows."""

@@ -5,13 +5,15 @@ The agent's side of a link: connects to a server, shows its token, and begins a 
 from __future__ import annotations
 
 import json
+import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
-from autobahn.websocket.types import ConnectingRequest
+from autobahn.websocket.types import ConnectingRequest, ConnectionResponse
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
@@ -21,12 +23,21 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from burrow import __version__
-from burrow.errors import BurrowError, ConfigError, Refused, ServerUnreachable
-from burrow.link import AGENT_HEADER, AGENT_PATH, SUBPROTOCOL, VERSION_HEADER
+from burrow.errors import BurrowError, ConfigError, Refused, ServerUnreachable, WireError
+from burrow.link import (
+    AGENT_HEADER,
+    AGENT_PATH,
+    PLAIN,
+    RECEIVED_HEADER,
+    RESUME,
+    SESSION_HEADER,
+    VERSION_HEADER,
+)
 from burrow.link.carrier import CLOSE_RESTART, PROTOCOL_OPTIONS, CarrierProtocol
 from burrow.link.proxy import ConnectProxyEndpoint, proxy_for
 from burrow.link.trust import trust_root
 from burrow.mux.heartbeat import Heartbeat
+from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
 
 CONNECT_TIMEOUT = 10.0
@@ -90,17 +101,61 @@ class Credentials:
     ca_file: Path | None = None
 
 
+class Linked:
+    """
+    An agent's session, and what it takes to go on with it over another WebSocket.
+
+    @ivar lifeline: None if the server has no resumable sessions.
+    @ivar leaving: whether the server takes no more on this session: the next one must be a new one.
+    @ivar on_trouble: called when the connection is lost or suspected, or the session is lost: dial again.
+    """
+
+    def __init__(self, session: Session, lifeline: Lifeline | None, session_id: str) -> None:
+        self.session = session
+        self.lifeline = lifeline
+        self.session_id = session_id
+        self.leaving = False
+        self.on_trouble: Callable[[], None] = lambda: None
+        session.on_lost = lambda reason: self.on_trouble()
+        session.on_go_away = lambda code: self.leave()
+        if lifeline is not None:
+            lifeline.on_detached = lambda reason: self.on_trouble()
+
+    @property
+    def resumable(self) -> bool:
+        """Whether another WebSocket may go on with it."""
+        return self.lifeline is not None and not (self.session.lost or self.leaving)
+
+    def leave(self) -> None:
+        """The server is going away."""
+        self.leaving = True
+        self.on_trouble()
+
+    @property
+    def attached(self) -> bool:
+        """Whether there is a connection now, suspected or not."""
+        return not self.session.lost and (self.lifeline is None or self.lifeline.attached)
+
+
 class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[misc]
     """The agent's WebSocket."""
 
     factory: DialFactory
     data: bytes
     refusal: BurrowError | None = None
+    _heartbeat: Heartbeat | None = None
 
     def onConnecting(self, transport_details: object) -> ConnectingRequest:
         """What the handshake says; Autobahn's own has no brackets around IPv6 addresses."""
         credentials = self.factory.credentials
         host = credentials.address.host
+        resuming = {}
+        previous = self.factory.previous
+        if previous is not None and previous.resumable and previous.lifeline is not None:
+            resuming = {
+                SESSION_HEADER: previous.session_id,
+                RECEIVED_HEADER: str(previous.lifeline.received),
+            }
         return ConnectingRequest(
             host=f"[{host}]" if ":" in host else host,
             port=credentials.address.port,
@@ -109,9 +164,10 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
                 "Authorization": f"Bearer {credentials.token}",
                 AGENT_HEADER: credentials.agent,
                 VERSION_HEADER: __version__,
+                **resuming,
             },
             useragent=f"burrow/{__version__}",
-            protocols=[SUBPROTOCOL],
+            protocols=[RESUME, PLAIN],
         )
 
     def processHandshake(self) -> None:
@@ -129,28 +185,88 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
         self.refusal = _refusal(self.factory.credentials.address, status, fields, body)
         self.dropConnection(abort=True)
 
+    def onConnect(self, response: ConnectionResponse) -> None:
+        """The server's side of the handshake."""
+        self._subprotocol = response.protocol
+        self._session_id = response.headers.get(SESSION_HEADER.lower(), "")
+        received = response.headers.get(RECEIVED_HEADER.lower(), "")
+        self._peer_received = int(received) if received.isdigit() else 0
+
     def onOpen(self) -> None:
-        """The server took us: the session begins."""
+        """The server took us: a session begins, or goes on."""
+        try:
+            linked = self._resumed() or self._begun()
+        except WireError as error:
+            self._fail(ServerUnreachable(f"the session cannot be resumed: {error}"))
+            self.user = None
+            self.abort()
+            return
+        heartbeat = self._heartbeat = Heartbeat(self.factory.reactor, linked.session, self.abort)
+        self._network = _local_address(self.transport.getPeer())
+
+        def look() -> None:
+            if linked.lifeline is not None:
+                linked.lifeline.acknowledge()
+            address = _local_address(self.transport.getPeer())
+            if address != self._network:
+                self._network = address
+                linked.on_trouble()
+
+        heartbeat.on_look = look
+        heartbeat.on_suspect = lambda: linked.on_trouble()
+        heartbeat.start()
+        waiting, self.factory.waiting = self.factory.waiting, None
+        if waiting is not None:
+            waiting.callback(linked)
+
+    def _resumed(self) -> Linked | None:
+        previous = self.factory.previous
+        if previous is None or previous.lifeline is None or not previous.resumable:
+            return None
+        if previous.session_id != self._session_id or self._subprotocol != RESUME:
+            return None
+        self.carry(previous.lifeline, self._peer_received)
+        return previous
+
+    def _begun(self) -> Linked:
         session = Session(self.factory.reactor, client=True)
         session.peer = self.transport.getPeer()
-        self._heartbeat = Heartbeat(self.factory.reactor, session)
+        lifeline = Lifeline(self.factory.reactor, session) if self._subprotocol == RESUME else None
+        self.carry(lifeline or session)
+        return Linked(session, lifeline, self._session_id)
+
+    def _fail(self, error: BurrowError) -> None:
         waiting, self.factory.waiting = self.factory.waiting, None
-        self.begin(session)
-        self._heartbeat.start()
         if waiting is not None:
-            waiting.callback(session)
+            waiting.errback(error)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The WebSocket is gone, or never came to be."""
-        waiting, self.factory.waiting = self.factory.waiting, None
-        if waiting is not None:
-            address = self.factory.credentials.address
-            waiting.errback(self.refusal or ServerUnreachable(f"{address} closed the connection: {reason}"))
-        if self.session is not None:
+        address = self.factory.credentials.address
+        self._fail(self.refusal or ServerUnreachable(f"{address} closed the connection: {reason}"))
+        if self._heartbeat is not None:
             self._heartbeat.stop()
-            if code == CLOSE_RESTART:
-                reason = "the server restarts"
+        if code == CLOSE_RESTART:
+            reason = "the server restarts"
         super().onClose(wasClean, code, reason)
+
+
+def _local_address(peer: Any) -> str | None:
+    """
+    The address of this machine's that packets to C{peer} would have now: another than before means that the
+    network changed. Asking sends nothing: connecting a datagram socket only looks up the route.
+    """
+    host = getattr(peer, "host", None)
+    if host is None:
+        return None
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, 9))
+            address: str = probe.getsockname()[0]
+            return address
+    except OSError:
+        return None
 
 
 def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
@@ -188,18 +304,20 @@ class DialFactory(WebSocketClientFactory):  # type: ignore[misc]
     """
     Builds one agent's WebSocket.
 
-    @ivar waiting: fires with the session once it began, or fails with why it did not.
+    @param previous: the session to go on with, if the server still has it.
+    @ivar waiting: fires with a L{Linked} once there is a session, or fails with why there is none.
     """
 
     protocol = DialProtocol
     noisy = False
 
-    def __init__(self, reactor: Any, credentials: Credentials) -> None:
+    def __init__(self, reactor: Any, credentials: Credentials, previous: Linked | None) -> None:
         url = f"ws://{credentials.address.authority}{AGENT_PATH}"
-        super().__init__(url=url, protocols=[SUBPROTOCOL], reactor=reactor)
+        super().__init__(url=url, protocols=[RESUME, PLAIN], reactor=reactor)
         self.reactor = reactor
         self.credentials = credentials
-        self.waiting: Deferred[Session] | None = Deferred()
+        self.previous = previous
+        self.waiting: Deferred[Linked] | None = Deferred()
         # Masks stay on: over plain ws RFC 6455 section 5.3 requires them against confused proxies.
         self.setProtocolOptions(**PROTOCOL_OPTIONS)
 
@@ -231,14 +349,15 @@ class Dialer:
         self.credentials = credentials
         self._endpoint = _endpoint(reactor, credentials)
 
-    async def dial(self) -> Session:
+    async def dial(self, previous: Linked | None = None) -> Linked:
         """
         One attempt.
 
-        @return: a session with its carrier attached and its heartbeat running.
+        @param previous: a session that goes on, if the server still has it.
+        @return: C{previous}, or a new session; either has a connection, and its heartbeat runs.
         @raise ServerUnreachable: trying again may help. @raise Refused: it does not.
         """
-        factory = DialFactory(self._reactor, self.credentials)
+        factory = DialFactory(self._reactor, self.credentials, previous)
         waiting = factory.waiting
         assert waiting is not None
         address = self.credentials.address

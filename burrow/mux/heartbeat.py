@@ -6,36 +6,59 @@ Any byte received is a sign of life, so a pong that is late behind a bulk transf
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from burrow.mux.session import Session
 
-INTERVAL = 2.5
+INTERVAL = 1.0
 """Seconds between looks at the session."""
 
-PING_EVERY = 5.0
+PING_EVERY = 2.5
 """Seconds between pings. They measure the round trip too."""
 
-DEAD_AFTER = 12.0
-"""Seconds of silence after which the carrier is given up: 14.5 with the last interval."""
+SUSPECT_AFTER = 4.0
+"""Seconds of silence after which the connection is suspected: an agent dials the next one meanwhile."""
+
+DEAD_AFTER = 9.0
+"""Seconds of silence after which the connection is given up: 10 with the last interval."""
+
+_JUMP = 5.0
+
+
+def _nothing() -> None:
+    return None
 
 
 class Heartbeat:
-    """Pings a session, sweeps its lingering streams, and aborts its carrier when it is silent."""
+    """
+    Watches one connection of a session: pings it, and sweeps the session's lingering streams.
+
+    @ivar on_dead: called once when the connection is to be given up; the heartbeat has stopped.
+    @ivar on_suspect: called when silence becomes suspicious, and when the clock jumped: the machine slept.
+    @ivar on_look: called at each look.
+    """
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, session: Session) -> None:
+    def __init__(self, clock: IReactorTime, session: Session, on_dead: Callable[[], None]) -> None:
+        self.on_dead = on_dead
+        self.on_suspect: Callable[[], None] = _nothing
+        self.on_look: Callable[[], None] = _nothing
         self._clock = clock
         self._session = session
         self._pinged = float("-inf")
-        self._loop = LoopingCall(self._beat)
+        self._looked = clock.seconds()
+        self._suspected = False
+        self._loop = LoopingCall(self._look)
         self._loop.clock = clock
 
     def start(self) -> None:
         """Begin; the first ping goes out now."""
+        self._looked = self._clock.seconds()
         self._loop.start(INTERVAL, now=True)
 
     def stop(self) -> None:
@@ -43,19 +66,31 @@ class Heartbeat:
         if self._loop.running:
             self._loop.stop()
 
-    def _beat(self) -> None:
+    def _look(self) -> None:
         now = self._clock.seconds()
+        slept, self._looked = now - self._looked > _JUMP, now
         silent = now - self._session.last_received
-        if silent >= DEAD_AFTER:
+        if slept:
+            # Nobody could be heard meanwhile: ask anew before anything is given up.
+            self._session.last_received = now
+            self._pinged = float("-inf")
+            self.on_suspect()
+        elif silent >= DEAD_AFTER:
             self.log.warn(
                 "{peer} has been silent for {silent:.0f} s; giving the connection up",
                 peer=self._session.peer,
                 silent=silent,
             )
             self.stop()
-            self._session.abort()
+            self.on_dead()
             return
+        elif silent < SUSPECT_AFTER:
+            self._suspected = False
+        elif not self._suspected:
+            self._suspected = True
+            self.on_suspect()
         self._session.sweep()
         if now - self._pinged >= PING_EVERY:
             self._pinged = now
             self._session.ping().addErrback(lambda reason: None)  # lost with the session, which tells
+        self.on_look()

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.protocols import amp
@@ -15,6 +16,7 @@ from twisted.python.failure import Failure
 from burrow.errors import StoreError
 from burrow.link.accept import Handshake, HandshakeRefused
 from burrow.mux.control import BadOption, CloseTunnel, NoSuchTunnel, Notice, OpenTunnel
+from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
 from burrow.server.tunnels import Owner, Tunnel, Tunnels
 from burrow.store.base import Token
@@ -54,15 +56,26 @@ class Agent:
 
     log = Logger()
 
-    def __init__(self, session: Session, token: Token, handshake: Handshake, tunnels: Tunnels) -> None:
+    def __init__(
+        self,
+        session: Session,
+        lifeline: Lifeline | None,
+        token: Token,
+        handshake: Handshake,
+        tunnels: Tunnels,
+    ) -> None:
         self.session = session
+        self.lifeline = lifeline
         self.token = token
         self.handshake = handshake
         self.tunnels: dict[str, Tunnel] = {}
         self._all = tunnels
-        self._owner = Owner(token.id, handshake.agent, session, self._displaced)
+        self._owner = Owner(token.id, handshake.agent, session, self._displaced, lifeline)
         self._channel: ControlChannel | None = None
         session.factory = _FirstStream(self)
+        if lifeline is not None:
+            lifeline.on_attached = self._attached
+            lifeline.on_detached = self._detached
 
     def control_channel(self) -> ControlChannel | None:
         """The protocol for the agent's next stream: only the first has one."""
@@ -105,10 +118,26 @@ class Agent:
         text = f"another agent with the same token opened {tunnel.url}: it has the tunnel now"
         self.tell(Notice, code="taken-over", text=text, tunnel=tunnel.name)
 
-    async def gone(self) -> None:
-        """The session is lost: so are its tunnels."""
+        if not self.tunnels and self.lifeline is not None and not self.lifeline.attached:
+            self.session.abort()  # its successor is here: nobody comes back to this one
+
+    def _attached(self) -> None:
+        for tunnel in self.tunnels.values():
+            self._all.arrived(tunnel)
+
+    def _detached(self, reason: Failure) -> None:
+        self.log.info(
+            "agent {name!r} lost its connection, and is expected back: {reason}",
+            name=self.token.name,
+            reason=reason.getErrorMessage(),
+        )
+
+    async def gone(self, *, expected: bool) -> None:
+        """The session is lost: so are its tunnels. C{expected}: the agent said no good-bye."""
         tunnels, self.tunnels = self.tunnels, {}
         for tunnel in tunnels.values():
+            if expected:
+                self._all.expect(tunnel)
             await self._all.close(tunnel)
 
 
@@ -158,9 +187,14 @@ class Agents:
             raise HandshakeRefused(400, "the agent's id must be 8 to 64 letters, digits, - and _")
         return token
 
-    def begin(self, session: Session, token: Token, handshake: Handshake) -> None:
+    @staticmethod
+    def owner_of(token: Token, handshake: Handshake) -> tuple[str, str]:
+        """Who may go on with a session: the same token's same agent."""
+        return token.id, handshake.agent
+
+    def begin(self, session: Session, lifeline: Lifeline | None, token: Token, handshake: Handshake) -> None:
         """See L{burrow.link.accept.Begin}."""
-        agent = Agent(session, token, handshake, self._tunnels)
+        agent = Agent(session, lifeline, token, handshake, self._tunnels)
         self.connected.add(agent)
         self.log.info("agent {name!r} is connected from {peer}", name=token.name, peer=handshake.peer)
         session.on_lost = lambda reason: self._lost(agent, reason)
@@ -170,5 +204,7 @@ class Agents:
         self.log.info(
             "agent {name!r} is gone: {reason}", name=agent.token.name, reason=reason.getErrorMessage()
         )
-        ending = Deferred.fromCoroutine(agent.gone())
+        # One that could be resumed was waited for already.
+        expected = agent.lifeline is None and not reason.check(ConnectionDone)
+        ending = Deferred.fromCoroutine(agent.gone(expected=expected))
         ending.addErrback(lambda failure: self.log.failure("an agent's tunnels were not closed", failure))

@@ -85,7 +85,9 @@ class BurrowServer(MultiService):
             max_tunnels=config.max_tunnels,
         )
         self.agents = Agents(reactor, self.store, self.tunnels)
-        self._accept = AcceptFactory(reactor, self.agents.authenticate, self.agents.begin)
+        self._accept = AcceptFactory(
+            reactor, self.agents.authenticate, self.agents.begin, self.agents.owner_of, config.grace
+        )
         self._edge = Edge(
             find=self._find,
             own=self._own,
@@ -209,11 +211,15 @@ class BurrowServer(MultiService):
 
     def _find(self, host: str) -> Tunnel | Deferred[Any]:
         tunnel = self.tunnels.by_host(host)
-        if tunnel is not None and tunnel.alive:
+        if tunnel is not None and tunnel.attached:
             return tunnel
-        return Deferred.fromCoroutine(self._why_not(host))
+        return Deferred.fromCoroutine(self._wait_for(host))
 
-    async def _why_not(self, host: str) -> pages.Page:
+    async def _wait_for(self, host: str) -> Tunnel | pages.Page:
+        """The tunnel once its agent is back, if it is expected; else the page that says why there is none."""
+        tunnel = await self.tunnels.attached(host, self.config.hold)
+        if tunnel is not None:
+            return tunnel
         return pages.agent_away(host) if await self.tunnels.owned(host) else pages.no_such_tunnel(host)
 
     def _is_own(self, host: str) -> bool:

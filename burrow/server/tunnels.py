@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import attr
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.logger import Logger
 
 from burrow.errors import StoreError, StreamGone
 from burrow.mux.control import BadOption, NameTaken, TooManyTunnels, Unavailable, UnknownProtocol, VisitorHead
+from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
 from burrow.protocols.base import Kind, Reach
 from burrow.server.names import assigned_name, check_name
@@ -28,6 +29,11 @@ from burrow.store.base import Reservation, Taken
 
 _KIND = re.compile(r"[a-z][a-z0-9]{0,30}")
 _TRIES = 20
+EXPECT_FOR = 60.0
+"""Seconds for which an agent is expected back that went without a good-bye, or whose server restarted."""
+
+MAX_WAITING = 1000
+"""Visitors' requests that wait for agents, at most; more are told at once that the agent is away."""
 MAX_UPSTREAM = 300
 """Characters of an upstream's description, at most: it is kept in the store."""
 
@@ -44,6 +50,7 @@ class Owner:
     agent: str
     session: Session
     displaced: Callable[[Tunnel], None] = field(compare=False)
+    lifeline: Lifeline | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -68,8 +75,14 @@ class Tunnel:
 
     @property
     def alive(self) -> bool:
-        """Whether its agent is connected."""
+        """Whether its session lives, attached or not."""
         return not self.owner.session.lost
+
+    @property
+    def attached(self) -> bool:
+        """Whether its agent is connected now."""
+        lifeline = self.owner.lifeline
+        return self.alive and (lifeline is None or lifeline.attached)
 
     def connect(self, protocol: IProtocol, visitor: str, scheme: str) -> None:
         """Open a stream to the agent for one visitor. @raise StreamGone: the agent is not there."""
@@ -108,6 +121,9 @@ class Tunnels:
         self._max_tunnels = max_tunnels
         self._live: dict[str, Tunnel] = {}
         self._counts: dict[Session, int] = {}
+        self._started = clock.seconds()
+        self._expected: dict[str, float] = {}
+        self._waiting: dict[str, list[Deferred[None]]] = {}
 
     def by_host(self, host: str) -> Tunnel | None:
         """The open tunnel whose name is C{host}, lower case, if visitors reach it by host."""
@@ -122,6 +138,52 @@ class Tunnels:
             return False
         reservation = await self._store.reservation(name)
         return reservation is not None
+
+    # -- visitors that wait -----------------------------------------------------------------------------
+
+    def expect(self, tunnel: Tunnel) -> None:
+        """Its agent went without a good-bye: visitors wait for it, for a while."""
+        now = self._clock.seconds()
+        self._expected = {host: until for host, until in self._expected.items() if until > now}
+        self._expected[tunnel.host] = now + EXPECT_FOR
+
+    def arrived(self, tunnel: Tunnel) -> None:
+        """Its agent is connected: let those go on who waited."""
+        self._expected.pop(tunnel.host, None)
+        for waiting in self._waiting.pop(tunnel.host, []):
+            waiting.callback(None)
+
+    async def attached(self, host: str, hold: float) -> Tunnel | None:
+        """
+        The tunnel of a host once its agent is connected; None if it is not expected, or not in C{hold} seconds.
+
+        @raise StoreError: nobody knows whose the name is.
+        """
+        tunnel = self.by_host(host)
+        if tunnel is None or not tunnel.alive:
+            now = self._clock.seconds()
+            expected = now < self._expected.get(host, self._started + EXPECT_FOR)
+            if not expected or not await self.owned(host):
+                return None
+        elif tunnel.attached:
+            return tunnel
+        queue = self._waiting.setdefault(host, [])
+        if sum(map(len, self._waiting.values())) >= MAX_WAITING:
+            return None
+        waiting: Deferred[None] = Deferred()
+        queue.append(waiting)
+        try:
+            await waiting.addTimeout(hold, self._clock)
+        except TimeoutError:
+            return None
+        finally:
+            if waiting in queue:
+                queue.remove(waiting)
+            if not queue and self._waiting.get(host) is queue:
+                del self._waiting[host]
+        return self.by_host(host)
+
+    # -- opening and closing ------------------------------------------------------------------------------
 
     async def open(
         self, owner: Owner, kind_name: str, upstream: str, name: str | None, options: dict[str, Any]
@@ -193,6 +255,7 @@ class Tunnels:
             before.owner.displaced(before)
         elif before is not None:
             self._uncount(owner.session)
+        self.arrived(tunnel)
         return tunnel
 
     async def _reserve(self, wanted: Reservation) -> Reservation:

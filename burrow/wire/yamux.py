@@ -269,36 +269,34 @@ class Session:
     def _pull_stream(self, stream_id: int, parts: list[bytes | memoryview]) -> int:
         stream = self._streams[stream_id]
         amount = min(stream.queued, stream.send, MAX_FRAME)
-        flags = stream.opening
-        last = stream.ending and amount == stream.queued
-        if last and not stream.breaking:
-            flags |= FIN
-        stream.opening = 0
+        size = amount
+        if amount or stream.opening:
+            parts.append(encode(DATA if amount else WINDOW_UPDATE, stream.opening, stream_id, amount))
+            stream.opening = 0
+            size += HEADER_SIZE
         if amount:
-            parts.append(encode(DATA, flags, stream_id, amount))
             self._take_chunks(stream, amount, parts)
             was, stream.queued = stream.queued, stream.queued - amount
             stream.send -= amount
             if not stream.queued or stream.queued <= LOW_WATER < was:
                 self._drained.append(stream_id)
-        elif flags:
-            parts.append(encode(WINDOW_UPDATE, flags, stream_id, 0))
-        elif not last:
-            return 0
-        if last and stream.breaking:
-            # A frame of its own: the reference implementation drops the data of a frame that has RST.
-            parts.append(encode(WINDOW_UPDATE, RST, stream_id, 0))
-            self._drained.append(stream_id)
-            self._forget(stream_id, stream)
-            return 2 * HEADER_SIZE + amount
-        if flags & FIN:
-            stream.fin_sent = True
-            self._drained.append(stream_id)
-            if stream.fin_received:
-                self._forget(stream_id, stream)
-        elif (stream.queued and stream.send > 0) or (stream.ending and not stream.queued):
+        if stream.ending and not stream.queued:
+            self._finish(stream_id, stream, parts)
+            size += HEADER_SIZE
+        elif stream.queued and stream.send > 0:
             self._turns.add(stream_id)
-        return HEADER_SIZE + amount
+        return size
+
+    def _finish(self, stream_id: int, stream: _Stream, parts: list[bytes | memoryview]) -> None:
+        """
+        Send FIN or RST. In a frame of its own: the reference implementation tells its reader of a frame's
+        flags before it has the frame's data, and so may lose them.
+        """
+        parts.append(encode(WINDOW_UPDATE, RST if stream.breaking else FIN, stream_id, 0))
+        self._drained.append(stream_id)
+        stream.fin_sent = True
+        if stream.breaking or stream.fin_received:
+            self._forget(stream_id, stream)
 
     @staticmethod
     def _take_chunks(stream: _Stream, amount: int, parts: list[bytes | memoryview]) -> None:

@@ -236,7 +236,7 @@ def test_bytes_split_at_every_point(reference):
         link.session.send_data(stream_id, b"echo\nslowly")
         link.session.end_stream(stream_id)
         data = link.session.pull(1 << 18)
-        assert len(data) == HEADER_SIZE + 11
+        assert len(data) == HEADER_SIZE + 11 + HEADER_SIZE
         for position in range(len(data)):
             link.socket.sendall(data[position : position + 1])
         link.run(lambda: stream_id in link.ended)

@@ -150,12 +150,14 @@ class Linked(TestCase):
                 raise HandshakeRefused(401, "wrong token")
             return self.identity
 
-        def begin(session, identity, handshake):
+        def begin(session, lifeline, identity, handshake):
             session.factory = self.accepted
-            self.sessions.append((session, identity, handshake))
+            self.sessions.append((session, lifeline, identity, handshake))
 
-        factory = AcceptFactory(reactor, authenticate, begin)
-        self.port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.factory = AcceptFactory(
+            reactor, authenticate, begin, lambda identity, handshake: (identity, handshake.agent), grace=0.05
+        )
+        self.port = reactor.listenTCP(0, self.factory, interface="127.0.0.1")
         self.addCleanup(self.port.stopListening)
 
     def dialer(self, token="right", port=None):
@@ -163,20 +165,77 @@ class Linked(TestCase):
         return Dialer(reactor, Credentials(address, token, "agent-1234"))
 
     async def test_bytes_and_the_end(self):
-        session = await self.dialer().dial()
-        there, identity, handshake = self.sessions[0]
+        linked = await self.dialer().dial()
+        session = linked.session
+        there, _, identity, handshake = self.sessions[0]
         self.assertEqual((identity, handshake.agent), ("somebody", "agent-1234"))
-        lost = Deferred()
+        lost, here_lost = Deferred(), Deferred()
         there.on_lost = lambda reason: lost.callback(None)
-        here_lost = Deferred()
-        session.on_lost = lambda reason: here_lost.callback(None)
+        linked.on_trouble = lambda: here_lost.callback(None)
         self.assertGreater(await session.ping(), 0)
         session.open_stream(Recorder()).write(b"hello")
         await session.ping()
         self.assertEqual(self.accepted.built[0].received, b"hello")
-        session.close("enough")
+        session.close("enough")  # a good-bye: nothing is kept
         await lost
         await here_lost
+        self.assertTrue(session.lost)
+
+    async def test_session_goes_on_over_another_connection(self):
+        dialer = self.dialer()
+        linked = await dialer.dial()
+        stream = linked.session.open_stream(Recorder())
+        stream.write(b"one ")
+        await linked.session.ping()
+        detached = Deferred()
+        linked.on_trouble = lambda: detached.callback(None)
+        linked.lifeline.drop_carrier()
+        await detached
+        stream.write(b"two ")
+        self.assertIs(await dialer.dial(linked), linked)
+        await linked.session.ping()
+        linked.on_trouble = lambda: None
+        self.assertIs(await dialer.dial(linked), linked)  # while the other is still there: the newer wins
+        stream.write(b"three")
+        await linked.session.ping()
+        self.assertEqual(self.accepted.built[0].received, b"one two three")
+        self.assertEqual(len(self.sessions), 1)
+        await self.end(linked)
+
+    async def end(self, linked):
+        lost = [Deferred(), Deferred()]
+        self.sessions[-1][0].on_lost = lambda reason: lost[0].callback(None)
+        linked.on_trouble = lambda: lost[1].callback(None)
+        linked.session.close("done")
+        await lost[0]
+        await lost[1]
+
+    async def test_session_id_is_worthless_to_others(self):
+        linked = await self.dialer().dial()
+        self.identity = "thief"
+        stolen = await self.dialer().dial(linked)
+        self.assertIsNot(stolen, linked)
+        self.assertEqual(len(self.sessions), 2)
+        await self.end(stolen)
+        ended = Deferred()
+        self.sessions[0][0].on_lost = lambda reason: ended.callback(None)
+        linked.session.close("done")
+        await ended
+
+    async def test_grace_time_ends(self):
+        dialer = self.dialer()
+        linked = await dialer.dial()
+        ended, detached = Deferred(), Deferred()
+        self.sessions[0][0].on_lost = lambda reason: ended.callback(None)
+        linked.on_trouble = lambda: detached.callback(None)
+        linked.lifeline.drop_carrier()
+        await detached
+        await ended
+        linked.on_trouble = lambda: None
+        fresh = await dialer.dial(linked)
+        self.assertIsNot(fresh, linked)
+        linked.session.abort()
+        await self.end(fresh)
 
     async def test_refusal(self):
         with self.assertRaisesRegex(Refused, "wrong token"):

@@ -11,20 +11,35 @@ class Heartbeats(SynchronousTestCase):
         self.pair = SessionPair()
         self.lost = []
         self.pair.agent.on_lost = self.lost.append
-        self.heartbeat = Heartbeat(self.pair.clock, self.pair.agent)
+        self.suspected = []
+        self.heartbeat = Heartbeat(self.pair.clock, self.pair.agent, self.pair.agent.abort)
+        self.heartbeat.on_suspect = lambda: self.suspected.append(self.pair.clock.seconds())
         self.heartbeat.start()
 
     def test_live_peer_is_kept(self):
         for _ in range(200):
             self.pair.clock.advance(0.5)
             self.pair.pump()
-        self.assertEqual(self.lost, [])
+        self.assertEqual((self.lost, self.suspected), ([], []))
         self.heartbeat.stop()
         self.heartbeat.stop()
 
-    def test_silent_peer_is_given_up_within_fifteen_seconds(self):
+    def test_silent_peer_is_suspected_then_given_up(self):
         self.pair.agent_carrier.blocked = True
-        for _ in range(30):
+        for _ in range(24):
             self.pair.clock.advance(0.5)
-        self.assertEqual(len(self.lost), 1)
+        self.assertEqual((len(self.lost), len(self.suspected)), (1, 1))
+        self.assertLess(self.suspected[0], 5.5)
         self.assertEqual(self.pair.clock.getDelayedCalls(), [])
+
+    def test_machine_that_slept_asks_anew_before_it_gives_up(self):
+        for _ in range(4):
+            self.pair.clock.advance(0.5)
+            self.pair.pump()
+        self.pair.clock.advance(3600)
+        self.assertEqual((self.lost, len(self.suspected)), ([], 1))
+        for _ in range(20):
+            self.pair.pump()
+            self.pair.clock.advance(0.5)
+        self.assertEqual((self.lost, len(self.suspected)), ([], 1))
+        self.heartbeat.stop()

@@ -147,6 +147,7 @@ class Visitor(Protocol):
         self._head = b""
         self._routing = False
         self._answered = False
+        self._rerouted = False
         self._chunk_answer = False
         self._close_after = False
         self._failure: tuple[str, bytearray] | None = None
@@ -230,7 +231,7 @@ class Visitor(Protocol):
 
     def _begin(self, head: RequestHead) -> None:
         self._request = head
-        self._answered = self._chunk_answer = False
+        self._answered = self._chunk_answer = self._rerouted = False
         self._failure = None
         self._close_after = not head.keep_alive
         self._body = (
@@ -427,7 +428,12 @@ class Visitor(Protocol):
             self._closing = True
             self.transport.abortConnection()
         elif tunnel is not None and not tunnel.alive:
-            self._answer_page(pages.agent_away(request.host))
+            if self._rerouted or request.has_body or request.method not in _IDEMPOTENT:
+                self._answer_page(pages.agent_away(request.host))
+            else:
+                # The agent went with the request, which asks only: let its successor answer.
+                self._rerouted = True
+                self._route(request)
         elif (
             responses is not None
             and responses.used

@@ -1,0 +1,195 @@
+"""
+A carrier that outlives WebSockets: what C{burrow.resume.v1} puts between a session and its carriers.
+
+To the session it is one carrier that is sometimes slow. Underneath, carriers come and go::
+
+    ATTACHED   a carrier moves packets
+    DETACHED   none does; what the session wants to send waits, for the grace time at most
+    ENDED      the session is lost: the grace time is over, or either side closed it on purpose
+
+A carrier that closes with a WebSocket closing handshake ends the session: that is how a peer says good-bye.
+Any other end only detaches it. Of two carriers the newer wins. What bounds the bytes that wait: the replay's
+limit, and above it the streams' own queues, whose producers are paused.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from burrow.errors import WireError
+from burrow.mux.interfaces import ICarrier
+from burrow.mux.session import PROTOCOL_ERROR, Session
+from burrow.wire.resume import REPLAY_LIMIT, Replay
+
+GRACE = 60.0
+"""Seconds that a detached session waits for its next carrier, unless told otherwise."""
+
+
+@implementer(ICarrier)
+class Lifeline:
+    """
+    @param session: it is carried from now on. @param grace: seconds it may be detached.
+    @ivar on_detached: called with a L{Failure} when a carrier is lost and the session lives on.
+    @ivar on_attached: called when it has a carrier again.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, clock: IReactorTime, session: Session, *, grace: float = GRACE, limit: int = REPLAY_LIMIT
+    ) -> None:
+        self.session = session
+        self.on_detached: Callable[[Failure], None] = lambda reason: None
+        self.on_attached: Callable[[], None] = lambda: None
+        self._clock = clock
+        self._grace = grace
+        self._replay = Replay(limit)
+        self._again: deque[bytes] = deque()
+        self._carrier: ICarrier | None = None
+        self._busy = False
+        self._ending: IDelayedCall | None = None
+        session.attach(self)
+        session.carrier_paused()
+
+    @property
+    def attached(self) -> bool:
+        """Whether a carrier moves packets now."""
+        return self._carrier is not None
+
+    @property
+    def received(self) -> int:
+        """How many bytes of the peer's byte stream are here: what a new carrier's handshake tells."""
+        return self._replay.received
+
+    def attach_carrier(self, carrier: ICarrier, peer_received: int) -> ICarrier | None:
+        """
+        Go on with C{carrier}, from what the peer says it received.
+
+        @return: the carrier that was used until now: it may call back no more, and must be aborted.
+        @raise WireError: what the peer says cannot be; the session is ended.
+        """
+        try:
+            self._again = deque(self._replay.again(peer_received))
+        except WireError as error:
+            self._end(Failure(error))
+            raise
+        before, self._carrier = self._carrier, carrier
+        self._busy = False
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
+        self.session.last_received = self._clock.seconds()
+        self.on_attached()
+        self._go_on()
+        return before
+
+    def drop_carrier(self) -> None:
+        """Give the carrier up, without a good-bye: the session waits for the next one."""
+        if self._carrier is not None:
+            self._carrier.abort()
+
+    def acknowledge(self) -> None:
+        """Acknowledge what came, however little. The heartbeat calls it."""
+        self._acknowledge(now=True)
+
+    # -- ICarrier: what the session calls ---------------------------------------------------------------
+
+    def send(self, data: bytes) -> None:
+        """Send whole frames, now or on a later carrier."""
+        packet = self._replay.wrap(data)
+        if self._carrier is None:
+            self.session.carrier_paused()
+        else:
+            self._carrier.send(packet)
+            if self._replay.full:
+                self.session.carrier_paused()
+
+    def close(self, reason: str, code: int) -> None:
+        """End the session with a good-bye, if there is a carrier to say it on."""
+        if self._carrier is not None:
+            self._carrier.close(reason, code)
+        else:
+            self._end(Failure(ConnectionDone(reason)))
+
+    def abort(self) -> None:
+        """End the session at once."""
+        carrier, self._carrier = self._carrier, None
+        if carrier is not None:
+            carrier.abort()
+        self._end(Failure(ConnectionLost("the session was ended")))
+
+    # -- what the carrier calls -----------------------------------------------------------------------------
+
+    def carrier_received(self, data: bytes) -> None:
+        """One packet of the peer's."""
+        try:
+            new = self._replay.receive(data)
+        except WireError as error:
+            self.log.warn("{peer} broke the protocol: {error}", peer=self.session.peer, error=error)
+            if self._carrier is not None:
+                self._carrier.close(str(error), PROTOCOL_ERROR)
+            return
+        if new:
+            self.session.carrier_received(new)
+            self._acknowledge(now=False)
+        else:
+            self.session.last_received = self._clock.seconds()
+            self._go_on()
+
+    def carrier_paused(self) -> None:
+        """The carrier's socket has bytes waiting."""
+        self._busy = True
+        self.session.carrier_paused()
+
+    def carrier_drained(self) -> None:
+        """The carrier's socket took everything."""
+        self._busy = False
+        self._go_on()
+
+    def carrier_lost(self, reason: Failure) -> None:
+        """The carrier is gone: wait for the next one, unless it said good-bye."""
+        self._carrier = None
+        self._busy = False
+        self._again.clear()
+        self.session.carrier_paused()
+        if self.session.lost:
+            return
+        if reason.check(ConnectionDone):
+            self._end(reason)
+            return
+        if self._ending is None:
+            self._ending = self._clock.callLater(self._grace, self._expire)
+        self.on_detached(reason)
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        """Send what is to be sent again, then let the session send."""
+        while self._again and self._carrier is not None and not self._busy:
+            self._carrier.send(self._again.popleft())
+        if self._carrier is not None and not (self._busy or self._again or self._replay.full):
+            self.session.carrier_drained()
+
+    def _acknowledge(self, *, now: bool) -> None:
+        if self._carrier is not None:
+            packet = self._replay.acknowledgement(now=now)
+            if packet is not None:
+                self._carrier.send(packet)
+
+    def _expire(self) -> None:
+        self._ending = None
+        self._end(Failure(ConnectionLost(f"no new connection came within {self._grace:g} seconds")))
+
+    def _end(self, reason: Failure) -> None:
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
+        self._again.clear()
+        self.session.carrier_lost(reason)

@@ -1,0 +1,123 @@
+"""
+The resume envelope: a byte stream that survives the loss of what carries it. No I/O.
+
+Each message of C{burrow.resume.v1} is one packet, all numbers big endian::
+
+    DATA (1)   type 0 | offset (8) | bytes     offset: of the first byte, in the sender's byte stream
+    ACK        type 1 | offset (8)             all bytes before offset were received
+
+The sender keeps what is not acknowledged. When a new carrier takes over, each side says how much it
+received and the other sends again from there; what comes twice is cut off by its offset.
+
+What bounds the buffer: L{Replay.full} says that C{limit} bytes are not acknowledged, and the session pulls
+no more.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from struct import Struct
+
+from burrow.errors import WireError
+
+_PACKET = Struct("!BQ")
+PACKET_OVERHEAD = _PACKET.size
+DATA, ACK = 0, 1
+
+ACK_EVERY = 64 * 1024
+"""Bytes received after which they are acknowledged at once; fewer wait for the next look of the heartbeat."""
+
+REPLAY_LIMIT = 16 * 1024 * 1024
+"""Bytes not acknowledged, at most: the bandwidth-delay product of 160 MB/s at 100 ms."""
+
+
+class Replay:
+    """
+    One side's half of a resumable byte stream.
+
+    @param limit: bytes not acknowledged above which L{full} is true.
+    @ivar received: bytes that came in whole, so far. @ivar sent: bytes given to L{wrap}, so far.
+    """
+
+    def __init__(self, limit: int = REPLAY_LIMIT) -> None:
+        self._limit = limit
+        self._kept: deque[bytes] = deque()
+        self._acknowledged = 0
+        self._told = 0
+        self.received = 0
+        self.sent = 0
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that are kept to be sent again."""
+        return self.sent - self._acknowledged
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more should be sent before the peer acknowledges."""
+        return self.unacknowledged >= self._limit
+
+    def wrap(self, data: bytes) -> bytes:
+        """The packet that carries C{data}, which is kept until it is acknowledged."""
+        packet = _PACKET.pack(DATA, self.sent) + data
+        self._kept.append(data)
+        self.sent += len(data)
+        return packet
+
+    def receive(self, packet: bytes) -> bytes:
+        """
+        Take one packet; return the bytes in it that are new.
+
+        @raise WireError: it is no packet, leaves bytes out, or acknowledges what was never sent.
+        """
+        if len(packet) < PACKET_OVERHEAD:
+            raise WireError("a packet is shorter than its header")
+        kind, offset = _PACKET.unpack_from(packet)
+        if kind == DATA:
+            if offset > self.received:
+                raise WireError(f"bytes {self.received} to {offset} of the session are missing")
+            new = packet[PACKET_OVERHEAD + self.received - offset :]
+            self.received += len(new)
+            return new
+        if kind != ACK or len(packet) != PACKET_OVERHEAD:
+            raise WireError(f"no packet has type {kind}")
+        self.acknowledge(offset)
+        return b""
+
+    def acknowledge(self, offset: int) -> None:
+        """The peer has all bytes before C{offset}. @raise WireError: it cannot have."""
+        if offset > self.sent:
+            raise WireError(f"byte {offset} is acknowledged, and {self.sent} were sent")
+        while self._kept and self._acknowledged + len(self._kept[0]) <= offset:
+            self._acknowledged += len(self._kept.popleft())
+
+    def acknowledgement(self, *, now: bool) -> bytes | None:
+        """
+        The packet that acknowledges what came, if it is time.
+
+        @param now: also for less than L{ACK_EVERY} bytes.
+        """
+        pending = self.received - self._told
+        if not pending or (pending < ACK_EVERY and not now):
+            return None
+        self._told = self.received
+        return _PACKET.pack(ACK, self.received)
+
+    def again(self, peer_received: int) -> list[bytes]:
+        """
+        The packets to send on a new carrier before anything else.
+
+        @param peer_received: how many bytes the peer says it has.
+        @raise WireError: it says more than was sent, or less than it acknowledged before.
+        """
+        if peer_received < self._acknowledged:
+            raise WireError(f"the peer forgot bytes: it has {peer_received}, and had {self._acknowledged}")
+        self.acknowledge(peer_received)
+        packets = []
+        offset = self._acknowledged
+        for data in self._kept:
+            skip = max(0, peer_received - offset)
+            if skip < len(data):
+                packets.append(_PACKET.pack(DATA, offset + skip) + data[skip:])
+            offset += len(data)
+        return packets
