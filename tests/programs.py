@@ -14,6 +14,9 @@ PACKAGES = {
     "psql": "postgresql-client",
     "runuser": "util-linux",
     "nginx": "nginx-light",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "sshd": "openssh-server",
 }
 
 _PLACES = ("/usr/sbin", "/sbin", "/usr/lib/go/bin")

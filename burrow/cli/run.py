@@ -13,6 +13,7 @@ from twisted.logger import (
     LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
+    PredicateResult,
     formatEvent,
     formatTime,
     globalLogBeginner,
@@ -20,6 +21,14 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 
 from burrow.errors import BurrowError
+
+
+def _ours(event: LogEvent) -> Any:
+    """Below warnings, what Twisted says of its own doings is for nobody who runs Burrow."""
+    namespace = str(event.get("log_namespace", ""))
+    if namespace.startswith("burrow") or event.get("log_level", LogLevel.info) >= LogLevel.warn:
+        return PredicateResult.maybe
+    return PredicateResult.no
 
 
 def _line(event: LogEvent) -> str:
@@ -40,7 +49,7 @@ def start_logging(level: str) -> None:
             sys.stderr.write(_line(event))
             sys.stderr.flush()
 
-    observer = FilteringLogObserver(cast(Any, write), [levels])
+    observer = FilteringLogObserver(cast(Any, write), [cast(Any, _ours), levels])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
 
 

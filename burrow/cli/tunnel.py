@@ -97,9 +97,7 @@ async def live(agent: Agent) -> None:
     try:
         await agent.done
     finally:
-        stopping = agent.stopService()
-        if stopping is not None:
-            await stopping
+        await agent.stopService()
 
 
 def open_one(arguments: argparse.Namespace) -> int:

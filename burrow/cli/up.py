@@ -238,7 +238,7 @@ def demo(arguments: argparse.Namespace) -> int:
                     print("Press Ctrl-C to end.", flush=True)
                     await Deferred()
             finally:
-                agent.stopService()
+                await agent.stopService()
         finally:
             await app.stopListening()
             await together.stop()

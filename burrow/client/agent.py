@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError, ensureDeferred
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
@@ -33,6 +33,9 @@ from burrow.mux.control import (
 )
 from burrow.mux.endpoint import StreamClientEndpoint
 from burrow.mux.session import Session
+
+GOODBYE_TIMEOUT = 1.0
+"""Seconds to wait for the server's good-bye when the agent stops."""
 
 OPEN_TIMEOUT = 60.0
 """Seconds the server may take to open a tunnel: a certificate may have to be had first."""
@@ -62,14 +65,20 @@ class _VisitorStream(Protocol):
     """A stream of the server's: reads its head, then is replaced by the protocol of the tunnel's kind."""
 
     log = Logger()
+    transport: Any
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._data = b""
 
     def dataReceived(self, data: bytes) -> None:
+        """More of the head, or what is behind it."""
         self._data += data
-        transport: Any = self.transport
+        self.look()
+
+    def look(self) -> None:
+        """Use the head, if it is whole and its tunnel known."""
+        transport = self.transport
         try:
             decoded = decode_visitor_head(self._data)
         except WireError as error:
@@ -81,13 +90,15 @@ class _VisitorStream(Protocol):
         head, rest = decoded
         request = self._agent.open_tunnels.get(head.tunnel)
         if request is None:
-            transport.abortConnection()
+            self._agent.wait_for_tunnel(self)
             return
         protocol = request.kind.agent_protocol(self._agent.reactor, request.upstream, head)
+        transport.resumeProducing()
         transport.become(protocol, rest)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The visitor left before its head was whole."""
+        """The visitor left before its tunnel was known."""
+        self._agent.waiting_streams.discard(self)
 
 
 class _VisitorStreams(Factory):
@@ -120,6 +131,8 @@ class Agent(Service):
     @param requests: the tunnels to keep open.
     @param retry: whether to dial again when the server cannot be reached or the session is lost.
     @ivar open_tunnels: the requests by the tunnel that the server opened for each.
+    @ivar waiting_streams: streams of tunnels that are not known yet: they come faster than the server's word
+    that their tunnel is open.
     @ivar on_opened: called with an L{Opened} each time a tunnel is open, again after each reconnect.
     @ivar on_event: called with a word for programs ("connected", "disconnected", "refused", "notice") and a
     sentence for people.
@@ -142,6 +155,10 @@ class Agent(Service):
         self._retry = retry
         self._backoff = Backoff()
         self._linked: Linked | None = None
+        self._told = ""
+        self._failure: Failure | None = None
+        self._asking = 0
+        self.waiting_streams: set[_VisitorStream] = set()
         self._life: Deferred[None] | None = None
 
     # -- its life ---------------------------------------------------------------------------------------
@@ -152,27 +169,33 @@ class Agent(Service):
         self._life = ensureDeferred(self._live())
         self._life.addCallbacks(self.done.callback, self._ended)
 
-    def stopService(self) -> Deferred[None] | None:
-        """Say good-bye to the server."""
+    def stopService(self) -> Deferred[None]:
+        """Say good-bye to the server; fires when it is said, or after L{GOODBYE_TIMEOUT}."""
         super().stopService()
         if self._life is not None:
             self._life.cancel()
-        self._say_goodbye()
-        return None
+        return ensureDeferred(self._say_goodbye())
 
-    def _say_goodbye(self) -> None:
-        if self._linked is not None:
-            self._linked.session.close("the agent stops")
+    async def _say_goodbye(self) -> None:
+        linked = self._linked
+        if linked is None or linked.session.lost:
+            return
+        said: Deferred[None] = Deferred()
+        linked.session.on_lost = lambda reason: said.callback(None)
+        linked.session.close("the agent stops")
+        said.addTimeout(GOODBYE_TIMEOUT, self.reactor)
+        try:
+            await said
+        except TimeoutError:
+            linked.session.abort()
 
     def _ended(self, reason: Failure) -> None:
         if reason.check(CancelledError):
             self.done.callback(None)
         else:
-            self._say_goodbye()
             self.done.errback(reason)
 
     async def _live(self) -> None:
-        told = ""
         while True:
             before = self._linked
             try:
@@ -180,11 +203,9 @@ class Agent(Service):
                 if linked is not before:
                     self._replace(before, linked)
                     self.on_event("connected", f"connected to {self._dialer.credentials.address}")
-                    await self._open_all(linked.session)
-                elif told:
+                elif self._told:
+                    self._settled()
                     self.on_event("connected", "connected again")
-                told = ""
-                self._backoff.reset()
                 await self._trouble(linked)
                 if linked.attached:
                     continue  # only suspected: the next connection takes over while this one still may work
@@ -192,11 +213,16 @@ class Agent(Service):
             except ServerUnreachable as error:
                 if not self._retry:
                     raise
-                if str(error) != told and not self._attached:
-                    told = str(error)
+                if str(error) != self._told and not self._attached:
+                    self._told = str(error)
                     self.on_event("disconnected", f"{error}; trying again")
                     self.log.info("{error}", error=error)
             await deferLater(self.reactor, self._backoff.next())
+
+    def _settled(self) -> None:
+        """Everything is as it should be: the next failure is told anew, and tried again at once."""
+        self._told = ""
+        self._backoff.reset()
 
     @property
     def _attached(self) -> bool:
@@ -208,9 +234,17 @@ class Agent(Service):
         linked.session.factory = _VisitorStreams(self)
         if before is not None and not before.session.lost:
             before.session.abort()
+        self._failure = None
+        opening = ensureDeferred(self._open_all(linked.session))
+        opening.addCallbacks(lambda _: self._settled(), self._not_opened, errbackArgs=(linked,))
 
-    def _trouble(self, linked: Linked) -> Deferred[None]:
-        """Fires when it is time to dial again."""
+    def _not_opened(self, reason: Failure, linked: Linked) -> None:
+        if linked is self._linked:
+            self._failure = reason
+            linked.on_trouble()
+
+    async def _trouble(self, linked: Linked) -> None:
+        """Wait until it is time to dial again. @raise BurrowError: the tunnels could not be opened."""
         trouble: Deferred[None] = Deferred(lambda _: None)
 
         def tell() -> None:
@@ -218,9 +252,12 @@ class Agent(Service):
                 trouble.callback(None)
 
         linked.on_trouble = tell
-        if not linked.attached or linked.leaving:
+        if not linked.attached or linked.leaving or self._failure is not None:
             tell()
-        return trouble
+        await trouble
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            failure.raiseException()
 
     async def _open_all(self, session: Session) -> None:
         """
@@ -233,11 +270,10 @@ class Agent(Service):
         asked = [self._ask(control, request) for request in requests]
         answers: list[tuple[bool, Any]] = await DeferredList(asked, consumeErrors=True)
         refusals: list[Refused] = []
-        for request, (succeeded, answer) in zip(requests, answers, strict=True):
+        for succeeded, answer in answers:
             if succeeded:
-                self.open_tunnels[answer["tunnel"]] = request
-                self.on_opened(Opened(request, answer["name"], answer["url"]))
-            elif answer.check(Refused) and not answer.check(Unavailable):
+                continue
+            if answer.check(Refused) and not answer.check(Unavailable):
                 refusals.append(answer.value)
             else:
                 session.close("a tunnel was not opened")
@@ -255,7 +291,30 @@ class Agent(Service):
             name=request.name,
             options=json.dumps(request.options) if request.options else None,
         )
-        return asking.addTimeout(OPEN_TIMEOUT, self.reactor)
+        asking.addTimeout(OPEN_TIMEOUT, self.reactor)
+        self._asking += 1
+        asking.addBoth(self._asked, request)
+        return asking
+
+    def _asked(self, answer: Any, request: TunnelRequest) -> Any:
+        self._asking -= 1
+        opened = not isinstance(answer, Failure)
+        if opened:
+            self.open_tunnels[answer["tunnel"]] = request
+        waiting, self.waiting_streams = self.waiting_streams, set()
+        for stream in waiting:
+            stream.look()
+        if opened:
+            self.on_opened(Opened(request, answer["name"], answer["url"]))
+        return answer
+
+    def wait_for_tunnel(self, stream: _VisitorStream) -> None:
+        """A stream's tunnel is not known: keep it while the server still has something to answer."""
+        if self._asking:
+            stream.transport.pauseProducing()
+            self.waiting_streams.add(stream)
+        else:
+            stream.transport.abortConnection()
 
     # -- what the server says ------------------------------------------------------------------------------
 

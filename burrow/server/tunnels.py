@@ -144,7 +144,8 @@ class Tunnels:
     def expect(self, tunnel: Tunnel) -> None:
         """Its agent went without a good-bye: visitors wait for it, for a while."""
         now = self._clock.seconds()
-        self._expected = {host: until for host, until in self._expected.items() if until > now}
+        if now >= self._started + EXPECT_FOR:
+            self._expected = {host: until for host, until in self._expected.items() if until > now}
         self._expected[tunnel.host] = now + EXPECT_FOR
 
     def arrived(self, tunnel: Tunnel) -> None:
@@ -155,7 +156,8 @@ class Tunnels:
 
     async def attached(self, host: str, hold: float) -> Tunnel | None:
         """
-        The tunnel of a host once its agent is connected; None if it is not expected, or not in C{hold} seconds.
+        The tunnel of a host once its agent is connected; None if that is not expected, or takes longer
+        than C{hold} seconds.
 
         @raise StoreError: nobody knows whose the name is.
         """
@@ -313,6 +315,9 @@ class Tunnels:
         if self._live.get(tunnel.name) is tunnel:
             del self._live[tunnel.name]
             self._uncount(tunnel.owner.session)
+            if self._clock.seconds() < self._started + EXPECT_FOR:
+                # After a start all are expected back; this one has been, and went.
+                self._expected.setdefault(tunnel.host, 0.0)
             await self._unlisten(tunnel)
             self.log.info("{url} is closed", url=tunnel.url)
 
