@@ -136,11 +136,15 @@ class CarrierProtocol:
             user.attach(self)
 
     def _closeConnection(self, abort: bool = False) -> None:
-        """Autobahn closes: a transport with a producer would wait for it for ever."""
+        """Autobahn closes."""
+        self._release_socket()
+        super()._closeConnection(abort)  # type: ignore[misc]
+
+    def _release_socket(self) -> None:
+        """A transport that closes waits for its producer, for ever: be none."""
         if self._socket is not None:
             self._socket.unregisterProducer()
             self._socket = None
-        super()._closeConnection(abort)  # type: ignore[misc]
 
     # -- ICarrier -----------------------------------------------------------------------------------
 
@@ -164,8 +168,10 @@ class CarrierProtocol:
     # -- IPullProducer: the socket asks for more ------------------------------------------------------
 
     def resumeProducing(self) -> None:
-        """The socket took everything."""
-        if self._waiting and self.user is not None:
+        """The socket took everything; or TLS closes it, since the peer's said that it does."""
+        if getattr(self._socket, "disconnecting", False):
+            self._release_socket()
+        elif self._waiting and self.user is not None:
             self._waiting = False
             self.user.carrier_drained()
 
