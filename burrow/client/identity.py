@@ -33,7 +33,7 @@ def agent_id(folder: Path) -> str:
         else:
             try:
                 os.link(temporary, path)  # of two that start at once, one id wins
-            except OSError:
+            except (OSError, AttributeError):
                 os.replace(temporary, path)
         temporary.unlink(missing_ok=True)
         return path.read_text(encoding="ascii").strip()

@@ -442,6 +442,50 @@ def test_through_an_http_proxy(world, hello):
     proxy.close()
 
 
+ELSEWHERE = """
+import os, socket, sys
+from twisted.internet import selectreactor
+selectreactor.install()
+import autobahn.twisted.websocket, twisted.internet.ssl, twisted.plugin
+# As on Windows and macOS, for our own code: neither these modules nor these calls are there.
+for name in ("resource", "fcntl", "pwd", "grp"):
+    sys.modules[name] = None
+for name in ("TCP_NOTSENT_LOWAT", "SO_REUSEPORT", "TCP_USER_TIMEOUT"):
+    if hasattr(socket, name):
+        delattr(socket, name)
+for name in ("link", "fork"):
+    delattr(os, name)
+from burrow.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_agent_needs_nothing_of_linux(world, hello):
+    import sys
+
+    agent = world.program(
+        sys.executable, "-c", ELSEWHERE, "http", hello.port, "--name", "elsewhere", env=world.env
+    )
+    agent.line("https://elsewhere.localhost")
+    assert answers(world, "elsewhere.localhost")
+
+
+def test_https_upstream_that_signs_for_itself(world, tmp_path):
+    """Development servers do, and on the loopback nobody is in between."""
+    import ssl
+
+    from tests.certificates import make_certificate
+    from tests.e2e.harness import Upstream
+
+    service = Upstream(lambda handler: reply(handler, b"hello"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*make_certificate(tmp_path, "whoever"))
+    service.server.socket = context.wrap_socket(service.server.socket, server_side=True)
+    agent = world.agent("http", f"https://localhost:{service.port}")
+    assert answers(world, agent.host)
+    service.close()
+
+
 def test_twistd_runs_the_same(make_world, hello, tmp_path):
     import os
     import sys
