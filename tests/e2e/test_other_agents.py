@@ -1,0 +1,122 @@
+"""
+An agent that is not ours: a WebSocket client, a yamux session over C{burrow.yamux.v1}, and AMP boxes written
+by hand, as somebody would in another language, from docs/protocol.md.
+"""
+
+import socket
+import struct
+import threading
+import time
+
+import websocket
+
+from burrow.wire.events import DataReceived, StreamOpened
+from burrow.wire.yamux import Session
+from tests.e2e.harness import wait_for
+
+
+def box(**fields):
+    """An AMP box: keys and values behind two-byte lengths, and an empty key at the end."""
+    data = b"".join(
+        struct.pack("!H", len(part)) + part
+        for key, value in fields.items()
+        for part in (key.encode(), value.encode())
+    )
+    return data + b"\0\0"
+
+
+def unbox(data):
+    """The fields of a box, and what is behind it; None while it is not whole."""
+    items, position = [], 0
+    while position + 2 <= len(data):
+        (length,) = struct.unpack_from("!H", data, position)
+        position += 2
+        if not length and len(items) % 2 == 0:
+            return dict(zip(items[::2], items[1::2], strict=True)), data[position:]
+        items.append(data[position : position + length].decode())
+        position += length
+    return None
+
+
+class OtherAgent:
+    """Opens one tunnel, and answers each visitor with what it was told of it."""
+
+    def __init__(self, world, name):
+        self.socket = websocket.create_connection(
+            f"wss://localhost:{world.https}/_burrow/agent",
+            socket=world.connect("localhost"),
+            header=[f"Authorization: Bearer {world.env['BURROW_TOKEN']}", "Burrow-Agent: another-kind"],
+            subprotocols=["burrow.yamux.v1"],
+            timeout=30,
+        )
+        assert self.socket.getsubprotocol() == "burrow.yamux.v1"
+        self.session = Session(client=True)
+        self.data, self.answer = {}, None
+        control = self.session.open_stream()
+        ask = box(
+            _ask="1", _command="OpenTunnel", kind="http", upstream="by hand", name=name, later="ignored"
+        )
+        self.session.send_data(control, ask)
+        self.flush()
+        threading.Thread(target=self.run, args=(control,), daemon=True).start()
+        wait_for(lambda: self.answer, "the answer")
+
+    def flush(self):
+        while data := self.session.pull(1 << 16):
+            self.socket.send_binary(data)
+
+    def run(self, control):
+        try:
+            while message := self.socket.recv():
+                for event in self.session.receive_data(message):
+                    if isinstance(event, StreamOpened):
+                        self.data[event.stream_id] = b""
+                    elif isinstance(event, DataReceived):
+                        self.session.consumed(event.stream_id, len(event.data), time.monotonic())
+                        self.data[event.stream_id] = self.data.get(event.stream_id, b"") + event.data
+                        self.use(event.stream_id, control)
+                self.flush()
+        except (websocket.WebSocketException, OSError):
+            pass
+
+    def use(self, stream_id, control):
+        whole = unbox(self.data[stream_id])
+        if stream_id == control:
+            if whole:
+                self.answer = whole[0]
+        elif whole and b"\r\n\r\n" in whole[1]:
+            head, request = whole
+            body = f"{head['tunnel']} {head['scheme']} {request.split(b' ')[1].decode()}".encode()
+            self.session.send_data(
+                stream_id, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            )
+            self.data[stream_id] = self.data[stream_id][: -len(request)]
+
+    def cut(self):
+        self.socket.sock.shutdown(socket.SHUT_RDWR)
+        self.socket.sock.close()
+
+
+def test_agent_in_another_language(world):
+    agent = OtherAgent(world, "foreign")
+    assert agent.answer == {
+        "_answer": "1",
+        "tunnel": "foreign",
+        "name": "foreign",
+        "url": f"https://foreign.localhost:{world.https}",
+    }
+    for number in range(3):
+        assert world.get("foreign.localhost", f"/{number}")[2] == f"foreign https /{number}".encode()
+    agent.cut()
+
+
+def test_visitor_waits_for_an_agent_that_cannot_resume(world):
+    agent = OtherAgent(world, "foreign-too")
+    agent.cut()
+    answers = []
+    waiting = threading.Thread(target=lambda: answers.append(world.get("foreign-too.localhost", "/waited")))
+    waiting.start()
+    successor = OtherAgent(world, "foreign-too")
+    waiting.join(15)
+    assert answers[0][::2] == (200, b"foreign-too https /waited")
+    successor.cut()
