@@ -172,7 +172,11 @@ class ServerConfig:
         metavar="DIR",
     )
     store: str = option(
-        "", "where names and tokens are kept: memory, or empty for SQLite in --state", metavar="URL"
+        "",
+        "where names and tokens are kept: redis://[:password@]host[:port][/database], rediss:// for TLS, or "
+        "memory; without it, SQLite in --state",
+        metavar="URL",
+        secret=True,
     )
     tcp_ports: str = option(
         "20000-20999", "public ports that TCP tunnels may have", parse=parse_ports, metavar="FIRST-LAST"
@@ -246,10 +250,6 @@ class ServerConfig:
             raise ConfigError("without an HTTPS port there is no TLS: say --tls off too")
         if self.tls == "off" and not self.http_listen:
             raise ConfigError("--tls off serves on the plain port, and --http is off: nothing would listen")
-        if self.store not in ("", "memory"):
-            raise ConfigError(
-                f"--store {self.store!r} is not a known store: leave it out for SQLite, or say memory"
-            )
 
 
 @dataclass(frozen=True)

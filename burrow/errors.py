@@ -42,3 +42,5 @@ class Refused(BurrowError):
 
 class StoreError(BurrowError):
     """The store cannot answer, or will not: its text says why."""
+
+    exit_code = 69

@@ -14,6 +14,7 @@ PACKAGES = {
     "psql": "postgresql-client",
     "runuser": "util-linux",
     "nginx": "nginx-light",
+    "redis-server": "redis-server",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",

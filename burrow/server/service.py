@@ -41,6 +41,11 @@ def open_store(reactor: Any, config: ServerConfig) -> Any:
     """The store that a configuration names; not opened yet."""
     if config.store == "memory":
         return MemoryStore()
+    if config.store:
+        # Imported when it is needed: txredisapi takes a while, and most servers have no Redis.
+        from burrow.store.redis import RedisAddress, RedisStore
+
+        return RedisStore(reactor, RedisAddress.parse(config.store))
     return SQLiteStore(reactor, config.state_dir / DATABASE)
 
 

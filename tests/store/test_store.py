@@ -10,11 +10,13 @@ from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
-from burrow.errors import StoreError
-from burrow.store import sqlite
+from burrow.errors import ConfigError, StoreError
+from burrow.store import redis, sqlite
 from burrow.store.base import Reservation, Taken, Token
 from burrow.store.memory import MemoryStore
+from burrow.store.redis import RedisAddress, RedisStore
 from burrow.store.sqlite import SQLiteStore
+from tests.redis import RedisServer
 
 TOKEN = Token("id1", "laptop", "agent", b"\x01" * 32, 100.0)
 OTHER = Token("id2", "desk", "admin", b"\x02" * 32, 200.0)
@@ -108,6 +110,68 @@ class StoreSuite:
 class Memory(StoreSuite, TestCase):
     def make(self):
         return MemoryStore()
+
+
+class InRedis(StoreSuite, TestCase):
+    """Against a real redis-server."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.redis = RedisServer("--requirepass", "secret", "--databases", "100")
+        cls.databases = iter(range(100))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.redis.stop()
+
+    def make(self, password="secret"):
+        if not hasattr(self, "database"):
+            self.database = next(self.databases)
+        url = f"redis://:{password}@127.0.0.1:{self.redis.port}/{self.database}"
+        return RedisStore(reactor, RedisAddress.parse(url))
+
+    async def test_everything_outlives_the_process(self):
+        await self.store.add_token(TOKEN)
+        await self.store.reserve(attr.evolve(NAME, port=20_000, assigned=True))
+        await self.store.close()
+        self.store = self.make()
+        await self.store.open()
+        self.assertEqual(await self.store.token("id1"), TOKEN)
+        self.assertEqual(await self.store.reservation("blog"), attr.evolve(NAME, port=20_000, assigned=True))
+
+    async def test_wrong_password_and_nobody_there(self):
+        self.patch(redis, "TIMEOUT", 0.5)
+        with self.assertRaisesRegex(StoreError, "WRONGPASS"):
+            await self.make("wrong").open()
+        with self.assertRaisesRegex(StoreError, "does not answer"):
+            await RedisStore(reactor, RedisAddress.parse("redis://127.0.0.1:1")).open()
+
+    async def test_stopped_redis_is_an_error_and_comes_back(self):
+        self.patch(redis, "TIMEOUT", 0.3)
+        await self.store.reserve(NAME)
+        self.redis.pause()
+        with self.assertRaises(StoreError):
+            await self.store.reserve(attr.evolve(NAME, name="late"))
+        self.redis.go_on()
+        self.patch(redis, "TIMEOUT", 10.0)
+        self.assertEqual(await self.store.reservation("blog"), NAME)
+
+    async def test_killed_redis_is_an_error_and_its_successor_is_used(self):
+        self.patch(redis, "TIMEOUT", 0.3)
+        self.redis.stop()
+        with self.assertRaises(StoreError):
+            await self.store.reservation("blog")
+        self.redis.start()
+        self.patch(redis, "TIMEOUT", 10.0)
+        self.assertEqual(await self.store.reserve(NAME), NAME)
+
+    def test_addresses(self):
+        whole = RedisAddress.parse("rediss://me:p%40ss@redis.example:7000/2")
+        self.assertEqual(attr.astuple(whole), ("redis.example", 7000, 2, "me", "p@ss", True))
+        self.assertNotIn("p@ss", repr(whole))
+        for bad in ("mysql://x", "redis://", "redis://x:0x", "redis://x/y", "x"):
+            with self.assertRaises(ConfigError):
+                RedisAddress.parse(bad)
 
 
 class SQLite(StoreSuite, TestCase):
