@@ -37,6 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     tunnel.add_login(commands)
     serve.add_server(commands)
     serve.add_token(commands)
+    serve.add_store(commands)
     return parser
 
 

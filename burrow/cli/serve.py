@@ -69,10 +69,32 @@ def add_token(commands: Any) -> None:
     revoke.add_argument("name", metavar="NAME", help="which")
     revoke.set_defaults(run=token_revoke)
     for action in (create, listing, revoke):
-        action.add_argument(
-            "--state", type=parse_path, metavar="DIR", help="the server's state folder [BURROW_STATE]"
-        )
-        action.add_argument("--config", metavar="FILE", help="the server's configuration file")
+        _which_store(action)
+
+
+def _which_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--state", type=parse_path, metavar="DIR", help="the server's state folder [BURROW_STATE]"
+    )
+    parser.add_argument("--store", metavar="URL", help="the server's store, if it has another [BURROW_STORE]")
+    parser.add_argument("--config", metavar="FILE", help="the server's configuration file")
+
+
+def add_store(commands: Any) -> None:
+    """C{burrow store migrate}."""
+    parser = commands.add_parser(
+        "store", help="copy what must survive to another store", description="Manage stores."
+    )
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    migrate = actions.add_parser(
+        "migrate",
+        help="copy tokens and names to another store",
+        description="Copy all tokens and reservations into another store, which keeps what it has. "
+        "Stop the server first; a second run copies what is new.",
+    )
+    migrate.add_argument("target", metavar="TARGET", help="redis://... or, for SQLite, a state folder")
+    _which_store(migrate)
+    migrate.set_defaults(run=store_migrate)
 
 
 def _with_store(arguments: argparse.Namespace, work: Any) -> int:
@@ -117,6 +139,40 @@ def token_list(arguments: argparse.Namespace) -> int:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
     return _with_store(arguments, work)
+
+
+def store_migrate(arguments: argparse.Namespace) -> int:
+    """C{burrow store migrate TARGET}."""
+
+    async def work(source: Any) -> None:
+        from twisted.internet import reactor
+
+        is_url = "://" in arguments.target
+        state = None if is_url else parse_path(arguments.target)
+        config = ServerConfig(state=state, store=arguments.target if is_url else "")
+        target = open_store(reactor, config)
+        await target.open()
+        try:
+            counts = await _copy(source, target)
+        finally:
+            await target.close()
+        print(f"Copied {counts[0]} tokens and {counts[1]} names")
+
+    return _with_store(arguments, work)
+
+
+async def _copy(source: Any, target: Any) -> tuple[int, int]:
+    """Copy what C{target} has not. @raise ConfigError: it has the same name or port for another token."""
+    tokens = [token for token in await source.tokens() if await target.token(token.id) is None]
+    names = await source.reservations()
+    try:
+        for token in tokens:
+            await target.add_token(token)
+        for reservation in names:
+            await target.reserve(reservation)
+    except Taken as error:
+        raise ConfigError(f"the target has something else already: {error}") from error
+    return len(tokens), len(names)
 
 
 def _when(seconds: float | None) -> str:

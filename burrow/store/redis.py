@@ -23,8 +23,6 @@ from urllib.parse import unquote, urlsplit
 import attr
 import txredisapi
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.ssl import optionsForClientTLS
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.errors import ConfigError, StoreError
@@ -112,7 +110,7 @@ _RESERVATIONS = [_PREFIX + "reservations", _PREFIX + "ports", _PREFIX + "remembe
 @attr.frozen
 class RedisAddress:
     """
-    Where a Redis is: C{redis[s]://[[user]:password@]host[:port][/database]}; C{rediss} is TLS.
+    Where a Redis is: C{redis://[[user]:password@]host[:port][/database]}.
     """
 
     host: str
@@ -120,7 +118,6 @@ class RedisAddress:
     database: int
     user: str | None
     password: str | None = attr.field(repr=False)
-    secure: bool
 
     @classmethod
     def parse(cls, text: str) -> RedisAddress:
@@ -130,13 +127,11 @@ class RedisAddress:
             port, database = parts.port or 6379, int(parts.path.strip("/") or 0)
         except ValueError:
             port, database = 0, 0
-        if parts.scheme not in ("redis", "rediss") or not parts.hostname or not port:
-            raise ConfigError(
-                "--store must look like redis://[:password@]host[:port][/database], or rediss:// for TLS"
-            )
+        if parts.scheme != "redis" or not parts.hostname or not port:
+            raise ConfigError("--store must look like redis://[:password@]host[:port][/database]")
         user = unquote(parts.username) if parts.username else None
         password = unquote(parts.password) if parts.password else None
-        return cls(parts.hostname, port, database, user, password, parts.scheme == "rediss")
+        return cls(parts.hostname, port, database, user, password)
 
 
 def _token(text: Any) -> Token | None:
@@ -160,17 +155,14 @@ class RedisStore:
         self._reactor = reactor
         self._address = address
         self._connection: Any = None
-        self._why = ""
 
     def open(self) -> Deferred[None]:
         """See L{IStore}."""
         return Deferred.fromCoroutine(self._open())
 
-    async def _open(self) -> None:
+    def _connect(self) -> Any:
+        """Begin to connect, with a new pool."""
         address = self._address
-        context = None
-        if address.secure:
-            context = optionsForClientTLS(address.host)
         self._connection = txredisapi.lazyConnectionPool(
             address.host,
             address.port,
@@ -179,23 +171,23 @@ class RedisStore:
             charset="utf-8",
             username=address.user,
             password=address.password,
-            ssl_context_factory=context,
             connectTimeout=TIMEOUT,
             replyTimeout=TIMEOUT,
             convertNumbers=False,
         )
-        # Fires with the handler, or fails where trying again is useless: a wrong password.
-        self._connection._connected.addErrback(self._refused)
         factory = self._connection._factory
         factory.initialDelay, factory.maxDelay = 0.1, 1.0
-        try:
-            await self._ask("ping")
-        except StoreError:
-            await self._close()
-            raise
+        return self._connection._connected
 
-    def _refused(self, reason: Failure) -> None:
-        self._why = f": {reason.getErrorMessage()}"
+    async def _open(self) -> None:
+        # Fires with the handler once it is connected; fails where it gives up, as for a wrong password.
+        connected: Deferred[Any] = self._connect()
+        try:
+            await connected.addTimeout(TIMEOUT, self._reactor)
+        except (TimeoutError, ValueError) as error:
+            await self._close()
+            why = f": {error}" if isinstance(error, ValueError) else ""
+            raise StoreError(f"{self._where} does not answer{why}") from error
 
     def close(self) -> Deferred[None]:
         """See L{IStore}."""
@@ -209,17 +201,26 @@ class RedisStore:
             except (TimeoutError, txredisapi.RedisError):
                 return  # it does not answer: the process's end closes the socket
 
+    @property
+    def _where(self) -> str:
+        return f"Redis at {self._address.host}:{self._address.port}"
+
     async def _ask(self, command: str, *arguments: Any) -> Any:
         if self._connection is None:
             raise StoreError("the store is closed")
-        where = f"Redis at {self._address.host}:{self._address.port}"
+        factory = self._connection._factory
+        if not factory.size:
+            if factory.stopped:
+                # It gives up for good when a Redis takes the connection and answers nothing.
+                self._connect().addErrback(lambda reason: None)
+            # Not left to wait for a connection: what failed must not be done later.
+            raise StoreError(f"{self._where} cannot be reached")
         try:
-            asking: Deferred[Any] = getattr(self._connection, command)(*arguments)
-            return await asking.addTimeout(TIMEOUT, self._reactor)
-        except TimeoutError as error:
-            raise StoreError(f"{where} does not answer{self._why}") from error
+            # Bounded by replyTimeout, which drops the connection. Cancelled, it would leave its answer to the
+            # next question.
+            return await getattr(self._connection, command)(*arguments)
         except txredisapi.RedisError as error:
-            raise StoreError(f"{where} fails: {error}") from error
+            raise StoreError(f"{self._where} fails: {error}") from error
 
     async def _run(self, script: str, keys: list[str], *arguments: str) -> Any:
         return await self._ask("eval", script, keys, list(arguments))

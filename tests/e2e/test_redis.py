@@ -1,0 +1,98 @@
+"""A server whose state is in a real Redis, and a Redis that is not always there."""
+
+import pytest
+
+from tests.e2e.harness import World, burrow, reply, wait_for
+from tests.redis import RedisServer
+
+
+@pytest.fixture
+def redis():
+    server = RedisServer()
+    yield server
+    server.go_on()
+    server.stop()
+
+
+@pytest.fixture
+def redis_world(redis, tmp_path):
+    world = World(tmp_path / "world", store=f"redis://127.0.0.1:{redis.port}/0")
+    world.start_server()
+    created = burrow("token", "create", "test", "--store", world.options["store"])
+    assert created.wait() == 0, created.output
+    world.env["BURROW_TOKEN"] = created.lines[-1]
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def hello(upstream):
+    return upstream(lambda handler: reply(handler, b"hello"))
+
+
+def test_names_are_in_redis(redis_world, hello):
+    world = redis_world
+    url = world.agent("http", hello.port).url
+    tcp = world.agent("tcp", hello.port).url
+    assert not (world.folder / "state" / "burrow.db").exists()
+    world.server.kill()
+    world.server.wait()
+    world.start_server()
+    assert world.agent("http", hello.port).url == url
+    assert world.agent("tcp", hello.port).url == tcp
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_redis_away(redis_world, redis, hello, how):
+    """Tunnels that are up stay up; a new one waits, with a clear word, and opens once Redis is back."""
+    world = redis_world
+    running = world.agent("http", hello.port, "--name", "running")
+    assert world.get(running.host)[2] == b"hello"
+    if how == "killed":
+        redis.stop()
+    else:
+        redis.pause()
+    assert world.get(running.host)[2] == b"hello"
+    assert world.get("unknown.localhost")[0] == 503
+    waiting = world.agent("http", hello.port, "--name", "waiting")
+    wait_for(lambda: waiting.events("disconnected"), "the refusal")
+    assert "store" in waiting.events("disconnected")[0]["message"]
+    assert world.get(running.host)[2] == b"hello"
+    if how == "killed":
+        redis.start()
+        # Nothing was on its disk: the token is gone with it.
+        assert waiting.program.wait() == 77
+    else:
+        redis.go_on()
+        assert world.get(waiting.host)[2] == b"hello"
+    assert world.get(running.host)[2] == b"hello"
+
+
+def test_no_redis_at_the_start(tmp_path):
+    server = burrow(
+        "server", "--store", "redis://:secret@127.0.0.1:1", "--state", tmp_path, "--https", "127.0.0.1:0"
+    )
+    assert server.wait() == 69
+    assert "does not answer" in server.output
+    assert "secret" not in server.output
+
+
+def test_migration_there_and_back(make_world, redis, hello, tmp_path):
+    world = make_world()
+    agent = world.agent("http", hello.port)
+    url = agent.url
+    agent.program.stop()
+    world.server.stop()
+    target = f"redis://127.0.0.1:{redis.port}/5"
+    for _ in range(2):
+        migrate = burrow("store", "migrate", target, "--state", world.folder / "state")
+        assert migrate.wait() == 0, migrate.output
+    assert "Copied 0 tokens and 1 names" in migrate.output
+    world.options["store"] = target
+    world.start_server()
+    assert world.agent("http", hello.port).url == url
+    back = burrow("store", "migrate", tmp_path / "back", "--store", target)
+    assert back.wait() == 0, back.output
+    listing = burrow("token", "list", "--state", tmp_path / "back")
+    assert listing.wait() == 0
+    assert "test" in listing.output
