@@ -29,7 +29,7 @@ from burrow.client.identity import agent_id
 from burrow.client.tunnels import TunnelRequest, tunnel_request
 from burrow.config import ServerConfig, parse_listen, parse_path, state_folder
 from burrow.errors import BurrowError, ConfigError, ServerUnreachable
-from burrow.link.dial import Credentials, ServerAddress
+from burrow.link.address import Credentials, ServerAddress
 from burrow.link.trust import trust_root
 from burrow.server.service import BurrowServer
 from burrow.store.tokens import check_token, make_token

@@ -23,7 +23,9 @@ from twisted.python.failure import Failure
 from burrow.client.backoff import Backoff
 from burrow.client.tunnels import TunnelRequest
 from burrow.errors import Refused, ServerUnreachable, WireError
-from burrow.link.dial import Credentials, Dialer, Linked
+from burrow.link.address import Credentials
+from burrow.link.dial import Dialer
+from burrow.link.linked import Linked
 from burrow.mux.control import (
     Drain,
     Notice,

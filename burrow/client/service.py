@@ -11,7 +11,7 @@ from burrow.client.identity import agent_id
 from burrow.client.tunnels import TunnelRequest, read_tunnels
 from burrow.config import ClientConfig, config_folder, load, read_toml, state_folder
 from burrow.errors import ConfigError
-from burrow.link.dial import Credentials, ServerAddress
+from burrow.link.address import Credentials, ServerAddress
 
 CONFIG_FILE = "config.toml"
 """A person's settings: server, token, ca-file, and [tunnels.NAME] tables."""

@@ -6,9 +6,6 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from burrow import __version__
-from burrow.errors import BurrowError, ConfigError, Refused, ServerUnreachable, WireError
+from burrow.errors import BurrowError, Refused, ServerUnreachable, WireError
 from burrow.link import (
     AGENT_HEADER,
     AGENT_PATH,
@@ -33,7 +30,9 @@ from burrow.link import (
     SESSION_HEADER,
     VERSION_HEADER,
 )
+from burrow.link.address import Credentials, ServerAddress
 from burrow.link.carrier import CLOSE_RESTART, PROTOCOL_OPTIONS, CarrierProtocol
+from burrow.link.linked import Linked
 from burrow.link.proxy import ConnectProxyEndpoint, proxy_for
 from burrow.link.trust import trust_root
 from burrow.mux.heartbeat import Heartbeat
@@ -44,97 +43,6 @@ CONNECT_TIMEOUT = 10.0
 """Seconds for TCP, and as many for the WebSocket handshake."""
 
 _MAX_REFUSAL = 16 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class ServerAddress:
-    """
-    Where a server is.
-
-    @ivar secure: whether it is reached over TLS. @ivar host: a name or an address, IPv6 without brackets.
-    """
-
-    secure: bool
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> ServerAddress:
-        """
-        Read C{https://host[:port]}, C{http://host[:port]} or a bare host, which means https.
-
-        @raise ConfigError: it is none of these.
-        """
-        parts = urlsplit(text if "//" in text else "https://" + text)
-        try:
-            port = parts.port
-        except ValueError:
-            port = 0
-        if parts.scheme not in ("https", "http") or not parts.hostname or port == 0:
-            raise ConfigError(f"{text!r} is no server address: it must look like https://example.com")
-        if parts.path not in ("", "/") or parts.query or parts.username:
-            raise ConfigError(f"the server address {text!r} must end after the host and port")
-        secure = parts.scheme == "https"
-        return cls(secure, parts.hostname, port or (443 if secure else 80))
-
-    @property
-    def authority(self) -> str:
-        """C{host:port}, as in a Host header."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    def __str__(self) -> str:
-        return f"{'https' if self.secure else 'http'}://{self.authority}"
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """
-    How an agent connects and who it is.
-
-    @ivar token: the bearer token; never shown. @ivar agent: the agent's id.
-    @ivar ca_file: believe this file's authorities alone; None for the machine's.
-    """
-
-    address: ServerAddress
-    token: str = field(repr=False)
-    agent: str
-    ca_file: Path | None = None
-
-
-class Linked:
-    """
-    An agent's session, and what it takes to go on with it over another WebSocket.
-
-    @ivar lifeline: None if the server has no resumable sessions.
-    @ivar leaving: whether the server takes no more on this session: the next one must be a new one.
-    @ivar on_trouble: called when the connection is lost or suspected, or the session is lost: dial again.
-    """
-
-    def __init__(self, session: Session, lifeline: Lifeline | None, session_id: str) -> None:
-        self.session = session
-        self.lifeline = lifeline
-        self.session_id = session_id
-        self.leaving = False
-        self.on_trouble: Callable[[], None] = lambda: None
-        session.on_lost = lambda reason: self.on_trouble()
-        session.on_go_away = lambda code: self.leave()
-        if lifeline is not None:
-            lifeline.on_detached = lambda reason: self.on_trouble()
-
-    @property
-    def resumable(self) -> bool:
-        """Whether another WebSocket may go on with it."""
-        return self.lifeline is not None and not (self.session.lost or self.leaving)
-
-    def leave(self) -> None:
-        """The server is going away."""
-        self.leaving = True
-        self.on_trouble()
-
-    @property
-    def attached(self) -> bool:
-        """Whether there is a connection now, suspected or not."""
-        return not self.session.lost and (self.lifeline is None or self.lifeline.attached)
 
 
 class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[misc]

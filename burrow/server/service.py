@@ -24,9 +24,10 @@ from burrow.link.carrier import CLOSE_RESTART
 from burrow.protocols.registry import kinds
 from burrow.server.agents import Agents
 from burrow.server.edge import pages
+from burrow.server.edge.context import Edge
 from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.head import RequestHead
-from burrow.server.edge.http1 import Edge, VisitorFactory
+from burrow.server.edge.http1 import VisitorFactory
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFrontFactory
 from burrow.server.ports import Ports

@@ -350,7 +350,7 @@ import sys
 from twisted.internet import reactor
 from burrow.client.agent import Agent
 from burrow.client.tunnels import tunnel_request
-from burrow.link.dial import Credentials, ServerAddress
+from burrow.link.address import Credentials, ServerAddress
 from pathlib import Path
 url, token, ca_file, upstream = sys.argv[1:5]
 opened = []

@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from burrow.errors import ConfigError, Refused, ServerUnreachable
 from burrow.link import accept, carrier, proxy, trust
 from burrow.link.accept import AcceptFactory, HandshakeRefused, bearer
-from burrow.link.dial import Credentials, Dialer, ServerAddress
+from burrow.link.address import Credentials, ServerAddress
+from burrow.link.dial import Dialer
 from burrow.testing import Recorder, Recorders
 from tests.certificates import make_certificate
 

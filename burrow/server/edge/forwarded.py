@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from typing import Any
 
-from burrow.server.edge.head import Headers, tokens
+from burrow.server.edge.head import Headers, RequestHead, end_to_end, tokens, write_head
 
 _FORGEABLE = frozenset(
     (
@@ -86,3 +87,23 @@ class Forwarding:
             (b"Forwarded", b", ".join([*before, forwarded])),
         ]
         return rest, visitor, scheme
+
+    def rewrite(self, head: RequestHead, peer: Any, scheme: str) -> tuple[bytes, tuple[str, str]]:
+        """
+        A request's head, written anew for the upstream.
+
+        @param peer: the address that connected to us. @param scheme: "http" or "https".
+        @return: the head's bytes; and the visitor's address, C{host:port}, with its scheme.
+        """
+        drop = frozenset((b"host",)) if head.version == "1.1" else frozenset((b"host", b"expect"))
+        host, port = getattr(peer, "host", None) or "unknown", getattr(peer, "port", 0)
+        headers, visitor, scheme = self.apply(end_to_end(head.headers, drop), host, scheme, head.authority)
+        headers.insert(0, (b"Host", head.authority))
+        if b"trailers" in tokens(head.headers, b"te"):
+            headers.append((b"TE", b"trailers"))
+        if head.length is None:
+            headers.append((b"Transfer-Encoding", b"chunked"))
+        if head.upgrade:
+            headers += [(b"Connection", b"Upgrade"), (b"Upgrade", head.upgrade)]
+        address = f"[{visitor}]:{port}" if ":" in visitor else f"{visitor}:{port}"
+        return write_head(head.method + b" " + head.target + b" HTTP/1.1", headers), (address, scheme)

@@ -19,9 +19,7 @@ agent is full; the stream is paused when the visitor does not read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
-from typing import Protocol as Shape
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory, IPushProducer
@@ -34,7 +32,7 @@ from burrow.errors import StoreError, StreamGone
 from burrow.mux.pipe import end_writing
 from burrow.server.edge import pages
 from burrow.server.edge.body import Body, ChunkedBody, LengthBody, chunk, last_chunk
-from burrow.server.edge.forwarded import Forwarding
+from burrow.server.edge.context import Edge, Tunnel
 from burrow.server.edge.head import (
     BadMessage,
     Headers,
@@ -42,11 +40,9 @@ from burrow.server.edge.head import (
     RequestReader,
     ResponseHead,
     end_to_end,
-    tokens,
     write_head,
 )
 from burrow.server.edge.responses import IAnswered, Responses
-from burrow.server.edge.sweep import Sweep
 
 MAX_WAITING = 64 * 1024
 LINGER = 3.0
@@ -55,43 +51,6 @@ _MAX_FAILURE = 4096
 
 FAILURE_HEADER = b"Burrow-Error"
 """An agent that cannot reach its upstream answers with this field, a page's code, and the text as body."""
-
-
-class Tunnel(Shape):
-    """What the edge needs of a tunnel."""
-
-    @property
-    def alive(self) -> bool:
-        """Whether its agent is connected."""
-        ...
-
-    def connect(self, protocol: Protocol, visitor: str, scheme: str) -> None:
-        """Open a stream under C{protocol}. @raise StreamGone: the agent is not there."""
-        ...
-
-
-Find = Callable[[str], "Tunnel | Deferred[Tunnel | pages.Page]"]
-"""Who answers for a host: a tunnel, or later a tunnel or a page that says why there is none."""
-
-Own = Callable[[RequestHead], "pages.Page | IProtocolFactory | None"]
-"""What the server itself says to a request: None if the host is not its own."""
-
-
-@dataclass(slots=True)
-class Edge:
-    """
-    What all visitors' connections share.
-
-    @ivar idle_timeout: seconds for a head. @ivar response_timeout: seconds from a request, or its last
-    byte of body, to its answer's head.
-    """
-
-    find: Find
-    own: Own
-    sweep: Sweep
-    forwarding: Forwarding
-    idle_timeout: float
-    response_timeout: float
 
 
 @implementer(IPushProducer)
@@ -250,7 +209,9 @@ class Visitor(Protocol):
             self._route(head)
 
     def _route(self, head: RequestHead) -> None:
-        self._head = self._upstream_head(head)
+        self._head, self._address = self._edge.forwarding.rewrite(
+            head, self.transport.getPeer(), self._scheme
+        )
         found = self._edge.find(head.host)
         if not isinstance(found, Deferred):
             self._send(found)
@@ -274,24 +235,6 @@ class Visitor(Protocol):
         self._routed(
             pages.Page(503, "store-away", "The server is not ready", text, ((b"Retry-After", b"5"),))
         )
-
-    def _upstream_head(self, head: RequestHead) -> bytes:
-        """The request's head, written anew for the upstream."""
-        peer = getattr(self.transport.getPeer(), "host", None) or "unknown"
-        drop = frozenset((b"host",)) if head.version == "1.1" else frozenset((b"host", b"expect"))
-        headers, visitor, scheme = self._edge.forwarding.apply(
-            end_to_end(head.headers, drop), peer, self._scheme, head.authority
-        )
-        port = getattr(self.transport.getPeer(), "port", 0)
-        self._address = (f"[{visitor}]:{port}" if ":" in visitor else f"{visitor}:{port}", scheme)
-        headers.insert(0, (b"Host", head.authority))
-        if b"trailers" in tokens(head.headers, b"te"):
-            headers.append((b"TE", b"trailers"))
-        if head.length is None:
-            headers.append((b"Transfer-Encoding", b"chunked"))
-        if head.upgrade:
-            headers += [(b"Connection", b"Upgrade"), (b"Upgrade", head.upgrade)]
-        return write_head(head.method + b" " + head.target + b" HTTP/1.1", headers)
 
     def _send(self, tunnel: Tunnel) -> None:
         """Send the request's head, on the stream that this connection has or on a new one."""

@@ -1,0 +1,64 @@
+"""Where a server is, and how an agent shows who it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from burrow.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """
+    Where a server is.
+
+    @ivar secure: whether it is reached over TLS. @ivar host: a name or an address, IPv6 without brackets.
+    """
+
+    secure: bool
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> ServerAddress:
+        """
+        Read C{https://host[:port]}, C{http://host[:port]} or a bare host, which means https.
+
+        @raise ConfigError: it is none of these.
+        """
+        parts = urlsplit(text if "//" in text else "https://" + text)
+        try:
+            port = parts.port
+        except ValueError:
+            port = 0
+        if parts.scheme not in ("https", "http") or not parts.hostname or port == 0:
+            raise ConfigError(f"{text!r} is no server address: it must look like https://example.com")
+        if parts.path not in ("", "/") or parts.query or parts.username:
+            raise ConfigError(f"the server address {text!r} must end after the host and port")
+        secure = parts.scheme == "https"
+        return cls(secure, parts.hostname, port or (443 if secure else 80))
+
+    @property
+    def authority(self) -> str:
+        """C{host:port}, as in a Host header."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{'https' if self.secure else 'http'}://{self.authority}"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """
+    How an agent connects and who it is.
+
+    @ivar token: the bearer token; never shown. @ivar agent: the agent's id.
+    @ivar ca_file: believe this file's authorities alone; None for the machine's.
+    """
+
+    address: ServerAddress
+    token: str = field(repr=False)
+    agent: str
+    ca_file: Path | None = None

@@ -1,0 +1,53 @@
+"""What the visitors' connections of a server share, and what they need of its tunnels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol as Shape
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import Protocol
+
+from burrow.server.edge import pages
+from burrow.server.edge.forwarded import Forwarding
+from burrow.server.edge.head import RequestHead
+from burrow.server.edge.sweep import Sweep
+
+
+class Tunnel(Shape):
+    """What the edge needs of a tunnel."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether its agent is connected."""
+        ...
+
+    def connect(self, protocol: Protocol, visitor: str, scheme: str) -> None:
+        """Open a stream under C{protocol}. @raise StreamGone: the agent is not there."""
+        ...
+
+
+Find = Callable[[str], "Tunnel | Deferred[Tunnel | pages.Page]"]
+"""Who answers for a host: a tunnel, or later a tunnel or a page that says why there is none."""
+
+Own = Callable[[RequestHead], "pages.Page | IProtocolFactory | None"]
+"""What the server itself says to a request: None if the host is not its own."""
+
+
+@dataclass(slots=True)
+class Edge:
+    """
+    What all visitors' connections share.
+
+    @ivar idle_timeout: seconds for a head. @ivar response_timeout: seconds from a request, or its last
+    byte of body, to its answer's head.
+    """
+
+    find: Find
+    own: Own
+    sweep: Sweep
+    forwarding: Forwarding
+    idle_timeout: float
+    response_timeout: float
