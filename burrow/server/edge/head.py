@@ -318,7 +318,8 @@ class ResponseReader:
         codings = tokens(headers, b"transfer-encoding")
         length = _content_length(headers)
         chunked = bool(codings)
-        if chunked and codings[-1] != b"chunked":
+        if chunked and codings != [b"chunked"]:
+            # Another coding is for the hop that asked for it by TE, and we never do.
             raise BadMessage(502, "the response has a Transfer-Encoding that is not chunked")
         if method == b"HEAD" or status < 200 or status in (204, 304):
             length, chunked = 0, False
