@@ -64,9 +64,8 @@ def main():
         }
         base = rows["nginx proxy"][0]
         for name, (rate, half, most) in rows.items():
-            print(
-                f"{name:12} {rate:9.0f} req/s   p50 {half:>8}  p99 {most:>8}   {rate / base:5.2f} of nginx proxy"
-            )
+            of_nginx = f"{rate / base:5.2f} of nginx proxy"
+            print(f"{name:12} {rate:9.0f} req/s   p50 {half:>8}  p99 {most:>8}   {of_nginx}")
         for name, program in (("server", world.server), ("agent", agent.program)):
             print(f"{name:12} {memory(program.process.pid) / 2**20:9.1f} MiB")
     finally:

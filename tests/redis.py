@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import time
 
+from tests.e2e.harness import free_port
 from tests.programs import program
 
 
@@ -13,9 +14,7 @@ class RedisServer:
     """A real Redis on a port of the loopback, keeping nothing on the disk."""
 
     def __init__(self, *options):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._options = options
         self.start()
 

@@ -323,7 +323,8 @@ def test_tcp_upstream_that_is_not_there(world):
         visitor.recv(1)
 
 
-def test_asked_for_port(world, hello):
+def test_asked_for_port(make_world, hello):
+    world = make_world()
     port = int(world.ports.partition("-")[0]) + 7
     assert world.agent("tcp", hello.port, "--port", port, "--name", "porty").url == f"tcp://localhost:{port}"
     other = world.agent("tcp", hello.port, "--port", port, "--name", "other-porty")
