@@ -96,7 +96,16 @@ class CarrierProtocol:
     transport: Any
     state: int
     sendMessage: Any
+    _dataReceived: Any
     sendClose: Any
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes of the socket's. Autobahn's own puts a debug line together each time, which costs more."""
+        self._dataReceived(data)
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """Bytes for the socket; likewise. We never ask for chopped writes."""
+        self.transport.write(data)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """A message of the peer's."""
