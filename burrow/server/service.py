@@ -231,6 +231,8 @@ class BurrowServer(MultiService):
     def _is_own(self, host: str) -> bool:
         if host in ("", self.config.domain):
             return True
+        if not (host[-1].isdigit() or ":" in host):
+            return False  # a name: no need to try, at each request, whether it is an address
         try:
             ipaddress.ip_address(host)
         except ValueError:
