@@ -1,6 +1,7 @@
 """Real processes: a server, agents and upstreams, started and stopped by tests."""
 
 import contextlib
+import hashlib
 import json
 import os
 import random
@@ -302,6 +303,27 @@ def reply(handler, body, status=200, **headers):
     handler.end_headers()
     if handler.command != "HEAD":
         handler.wfile.write(body)
+
+
+def send_bytes(handler, size, block):
+    """Answer with C{size} bytes: C{block} over and over."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(size))
+    handler.end_headers()
+    while size:
+        piece = block[: min(size, len(block))]
+        handler.wfile.write(piece)
+        size -= len(piece)
+
+
+def reply_digest(handler):
+    """Read the body; answer with its SHA-256 in hex."""
+    left, digest = int(handler.headers["Content-Length"]), hashlib.sha256()
+    while left:
+        piece = handler.rfile.read(min(left, 1 << 20))
+        digest.update(piece)
+        left -= len(piece)
+    reply(handler, digest.hexdigest().encode())
 
 
 class TcpUpstream:

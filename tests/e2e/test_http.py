@@ -9,7 +9,15 @@ import time
 
 import pytest
 
-from tests.e2e.harness import free_port, memory, read_response, reply, wait_for
+from tests.e2e.harness import (
+    free_port,
+    memory,
+    read_response,
+    reply,
+    reply_digest,
+    send_bytes,
+    wait_for,
+)
 
 
 def tell(handler):
@@ -501,24 +509,7 @@ BLOCK = bytes(range(256)) * 4096
 
 def source(handler):
     """Answer with as many bytes as the path says."""
-    size = int(handler.path.strip("/"))
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(size))
-    handler.end_headers()
-    while size:
-        piece = BLOCK[: min(size, len(BLOCK))]
-        handler.wfile.write(piece)
-        size -= len(piece)
-
-
-def sink(handler):
-    """Read the body, answer with its length and digest."""
-    left, digest = int(handler.headers["Content-Length"]), hashlib.sha256()
-    while left:
-        piece = handler.rfile.read(min(left, 1 << 20))
-        digest.update(piece)
-        left -= len(piece)
-    reply(handler, digest.hexdigest().encode())
+    send_bytes(handler, int(handler.path.strip("/")), BLOCK)
 
 
 class Peak:
@@ -568,7 +559,7 @@ def test_download_of_2_gb_in_flat_memory(world, upstream):
 
 
 def test_upload_of_2_gb_in_flat_memory(world, upstream):
-    agent = world.agent("http", upstream(sink).port)
+    agent = world.agent("http", upstream(reply_digest).port)
     world.get(agent.host, method="POST", body=b"x")
     peak = Peak(world.server.process.pid, agent.program.process.pid)
     connection = world.http_connection(agent.host, 120)

@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import Program, free_port, memory, read_response, reply, wait_for
+from tests.e2e.harness import (
+    Program,
+    free_port,
+    memory,
+    read_response,
+    reply_digest,
+    send_bytes,
+    wait_for,
+)
 from tests.e2e.relay import Relay
 from tests.e2e.test_apps import postgres  # noqa: F401 - a fixture
 from tests.programs import program
@@ -34,21 +42,9 @@ def relay(world):
 def serve(handler):
     """GET /N sends N bytes; POST reads a body and answers with its digest."""
     if handler.command == "POST":
-        left, digest = int(handler.headers["Content-Length"]), hashlib.sha256()
-        while left:
-            piece = handler.rfile.read(min(left, 1 << 20))
-            digest.update(piece)
-            left -= len(piece)
-        reply(handler, digest.hexdigest().encode())
-        return
-    size = int(handler.path.strip("/") or 5)
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(size))
-    handler.end_headers()
-    while size:
-        piece = BLOCK[: min(size, len(BLOCK))]
-        handler.wfile.write(piece)
-        size -= len(piece)
+        reply_digest(handler)
+    else:
+        send_bytes(handler, int(handler.path.strip("/") or 5), BLOCK)
 
 
 def cutting(relay, moved, total, times):
