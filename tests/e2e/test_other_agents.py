@@ -58,7 +58,8 @@ class OtherAgent:
         )
         self.session.send_data(control, ask)
         self.flush()
-        threading.Thread(target=self.run, args=(control,), daemon=True).start()
+        self.thread = threading.Thread(target=self.run, args=(control,), daemon=True)
+        self.thread.start()
         wait_for(lambda: self.answer, "the answer")
 
     def flush(self):
@@ -93,8 +94,11 @@ class OtherAgent:
             self.data[stream_id] = self.data[stream_id][: -len(request)]
 
     def cut(self):
+        """End the connection without a good-bye."""
         self.socket.sock.shutdown(socket.SHUT_RDWR)
-        self.socket.sock.close()
+        # Closed when nobody reads it any more: the next connection gets the same number, and lost bytes to us.
+        self.thread.join(30)
+        self.socket.shutdown()
 
 
 def test_agent_in_another_language(world):
