@@ -96,7 +96,7 @@ class OtherAgent:
     def cut(self):
         """End the connection without a good-bye."""
         self.socket.sock.shutdown(socket.SHUT_RDWR)
-        # Closed when nobody reads it any more: the next connection gets the same number, and lost bytes to us.
+        # Closed when nobody reads it any more: the next connection gets the same number, and lost bytes.
         self.thread.join(30)
         self.socket.shutdown()
 
