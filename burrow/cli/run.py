@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -69,7 +69,7 @@ def complain(error: BaseException | str) -> None:
     print(f"burrow: {error}", file=sys.stderr, flush=True)
 
 
-def run(main: Callable[[Any], Awaitable[None]], services: Sequence[Any] = (), *, log_level: str) -> int:
+def run(main: Callable[[Any], Coroutine[Any, Any, None]], *, log_level: str) -> int:
     """
     Run the reactor until C{main(reactor)} is done, a signal asks to stop, or a L{BurrowError} ends it.
 
@@ -101,7 +101,7 @@ def run(main: Callable[[Any], Awaitable[None]], services: Sequence[Any] = (), *,
 
     def start() -> None:
         nonlocal running
-        running = Deferred.fromCoroutine(_call(main, reactor))
+        running = Deferred.fromCoroutine(main(reactor))
         running.addBoth(ended)
 
     def shutdown() -> Any:
@@ -114,7 +114,3 @@ def run(main: Callable[[Any], Awaitable[None]], services: Sequence[Any] = (), *,
     reactor.addSystemEventTrigger("before", "shutdown", shutdown)
     reactor.run()
     return code
-
-
-async def _call(main: Callable[[Any], Awaitable[None]], reactor: Any) -> None:
-    await main(reactor)

@@ -70,16 +70,17 @@ class Ports:
         listening, switch = self._open.get(port, (None, None))
         if listening is not None and switch is not None and switch.inner is factory:
             del self._open[port]
-            await _stop(listening)
+            await stop_listening(listening)
 
     async def close_all(self) -> None:
         """Stop to serve any."""
         opened, self._open = self._open, {}
         for listening, _ in opened.values():
-            await _stop(listening)
+            await stop_listening(listening)
 
 
-async def _stop(listening: IListeningPort) -> None:
+async def stop_listening(listening: IListeningPort) -> None:
+    """Stop a socket that listens; returns once it is closed."""
     stopping = listening.stopListening()
     if stopping is not None:
         await stopping

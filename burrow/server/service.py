@@ -30,12 +30,13 @@ from burrow.server.edge.head import RequestHead
 from burrow.server.edge.http1 import VisitorFactory
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFrontFactory
-from burrow.server.ports import Ports
+from burrow.server.ports import Ports, stop_listening
 from burrow.server.tunnels import Tunnel, Tunnels
 from burrow.store.memory import MemoryStore
 from burrow.store.sqlite import SQLiteStore
 
 DATABASE = "burrow.db"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def open_store(reactor: Any, config: ServerConfig) -> Any:
@@ -118,14 +119,13 @@ class BurrowServer(MultiService):
             raise ConfigError(
                 f"--public-url must look like https://{self.config.domain} or with a port behind it"
             )
-        return parts.scheme, port or {"http": 80, "https": 443}[parts.scheme]
+        return parts.scheme, port or _DEFAULT_PORTS[parts.scheme]
 
     def url(self, host: str) -> str:
         """The public URL of a host. Ports that were given as 0 are known once the server listens."""
         secure = self.config.tls != "off"
         scheme, port = self._base or (("https", self._https_port) if secure else ("http", self._http_port))
-        default = {"http": 80, "https": 443}[scheme]
-        return f"{scheme}://{host}" if port == default else f"{scheme}://{host}:{port}"
+        return f"{scheme}://{host}" if port == _DEFAULT_PORTS[scheme] else f"{scheme}://{host}:{port}"
 
     @property
     def own_url(self) -> str:
@@ -180,9 +180,7 @@ class BurrowServer(MultiService):
     async def _stop_listening(self) -> None:
         listening, self._listening = self._listening, []
         for port in listening:
-            stopping = port.stopListening()
-            if stopping is not None:
-                await stopping
+            await stop_listening(port)
 
     def stopService(self) -> Deferred[Any]:
         """Stop to listen, say good-bye to the agents, close the store."""

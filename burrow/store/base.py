@@ -60,6 +60,12 @@ class Reservation:
     created: float
 
 
+def renewed(known: Reservation, wanted: Reservation) -> Reservation:
+    """What a reservation becomes that its owner makes again: see L{IStore.reserve}."""
+    port = known.port if wanted.port is None else wanted.port
+    return attr.evolve(wanted, port=port, assigned=known.assigned, created=known.created)
+
+
 class IStore(Interface):
     """Tokens by id and name; reservations by name and port. Both unique."""
 

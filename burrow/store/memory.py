@@ -6,7 +6,7 @@ import attr
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from burrow.store.base import IStore, Reservation, Taken, Token
+from burrow.store.base import IStore, Reservation, Taken, Token, renewed
 
 
 @implementer(IStore)
@@ -65,12 +65,7 @@ class MemoryStore:
                 if other.port == port and other.name != reservation.name:
                     return fail(Taken(f"port {port} belongs to the name {other.name!r}"))
         if known is not None:
-            reservation = attr.evolve(
-                reservation,
-                port=known.port if port is None else port,
-                assigned=known.assigned,
-                created=known.created,
-            )
+            reservation = renewed(known, reservation)
         self._reservations[reservation.name] = reservation
         return succeed(reservation)
 

@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
 from burrow.errors import StoreError
-from burrow.store.base import IStore, Reservation, Taken, Token
+from burrow.store.base import IStore, Reservation, Taken, Token, renewed
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process's transaction."""
@@ -203,12 +203,7 @@ class SQLiteStore:
             if known is not None:
                 if known.token != wanted.token:
                     raise Taken(f"the name {wanted.name!r} belongs to another token")
-                wanted = attr.evolve(
-                    wanted,
-                    port=known.port if wanted.port is None else wanted.port,
-                    assigned=known.assigned,
-                    created=known.created,
-                )
+                wanted = renewed(known, wanted)
             try:
                 cursor.execute(
                     f"INSERT OR REPLACE INTO reservations ({_RESERVATION}) SELECT ?, ?, ?, ?, ?, ?, ?, ? "
