@@ -2,6 +2,7 @@
 
 import socket
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 from twisted.internet import reactor
@@ -114,7 +115,7 @@ class Proxied(SynchronousTestCase):
 
 class Trust(SynchronousTestCase):
     def test_files(self):
-        folder = Path(self.mktemp())
+        folder = Path(mkdtemp())
         cert_file, key_file = make_certificate(folder, "example.com")
         trust.trust_root(cert_file)
         for bad in (key_file, folder / "nowhere"):
@@ -124,7 +125,7 @@ class Trust(SynchronousTestCase):
     def test_platforms_whose_openssl_finds_no_roots(self):
         for platform in ("win32", "darwin"):
             self.patch(trust.sys, "platform", platform)
-            der = Path(make_certificate(Path(self.mktemp()), "root.example")[0]).read_bytes()
+            der = Path(make_certificate(Path(mkdtemp()), "root.example")[0]).read_bytes()
             from twisted.internet.ssl import Certificate
 
             roots = [(Certificate.loadPEM(der).dump(), "x509_asn", True), (b"", "pkcs_7_asn", True)]
