@@ -173,8 +173,8 @@ class ServerConfig:
     )
     store: str = option(
         "",
-        "where names and tokens are kept: redis://[:password@]host[:port][/database], or memory; without it, "
-        "SQLite in --state",
+        "where what must survive is kept: redis://[:password@]host[:port][/database], rediss:// for TLS, "
+        "redis+sentinel://host[:port],.../master[/database], or memory; without it, SQLite in --state",
         metavar="URL",
         secret=True,
     )

@@ -101,7 +101,7 @@ def _with_store(arguments: argparse.Namespace, work: Any) -> int:
     config = _config(arguments)
 
     async def main(reactor: Any) -> None:
-        store = open_store(reactor, config)
+        store = open_store(reactor, config, serving=False)
         await store.open()
         try:
             await work(store)
@@ -150,7 +150,7 @@ def store_migrate(arguments: argparse.Namespace) -> int:
         is_url = "://" in arguments.target
         state = None if is_url else parse_path(arguments.target)
         config = ServerConfig(state=state, store=arguments.target if is_url else "")
-        target = open_store(reactor, config)
+        target = open_store(reactor, config, serving=False)
         await target.open()
         try:
             counts = await _copy(source, target)

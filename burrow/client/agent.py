@@ -215,11 +215,16 @@ class Agent(Service):
             except ServerUnreachable as error:
                 if not self._retry:
                     raise
-                if str(error) != self._told and not self._attached:
-                    self._told = str(error)
-                    self.on_event("disconnected", f"{error}; trying again")
-                    self.log.info("{error}", error=error)
+                if not self._attached:
+                    self._tell(error)
             await deferLater(self.reactor, self._backoff.next())
+
+    def _tell(self, error: BaseException | None) -> None:
+        """Say why there is no tunnel, once."""
+        if str(error) != self._told:
+            self._told = str(error)
+            self.on_event("disconnected", f"{error}; trying again")
+            self.log.info("{error}", error=error)
 
     def _settled(self) -> None:
         """Everything is as it should be: the next failure is told anew, and tried again at once."""
@@ -259,6 +264,8 @@ class Agent(Service):
         await trouble
         if self._failure is not None:
             failure, self._failure = self._failure, None
+            if self._retry and failure.check(ServerUnreachable):
+                self._tell(failure.value)
             failure.raiseException()
 
     async def _open_all(self, session: Session) -> None:

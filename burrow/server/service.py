@@ -39,15 +39,22 @@ DATABASE = "burrow.db"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def open_store(reactor: Any, config: ServerConfig) -> Any:
-    """The store that a configuration names; not opened yet."""
+def open_store(reactor: Any, config: ServerConfig, *, serving: bool = True) -> Any:
+    """
+    The store that a configuration names; not opened yet.
+
+    @param serving: whether it is a server's, which goes on while its store is away.
+    """
     if config.store == "memory":
         return MemoryStore()
     if config.store:
         # Imported when it is needed: txredisapi takes a while, and most servers have no Redis.
-        from burrow.store.redis import RedisAddress, RedisStore
+        from burrow.store.connection import RedisAddress
+        from burrow.store.known import KnownStore
+        from burrow.store.redis import RedisStore
 
-        return RedisStore(reactor, RedisAddress.parse(config.store))
+        redis = RedisStore(reactor, RedisAddress.parse(config.store))
+        return KnownStore(reactor, redis) if serving else redis
     return SQLiteStore(reactor, config.state_dir / DATABASE)
 
 

@@ -67,7 +67,10 @@ def renewed(known: Reservation, wanted: Reservation) -> Reservation:
 
 
 class IStore(Interface):
-    """Tokens by id and name; reservations by name and port. Both unique."""
+    """
+    Tokens by id and name; reservations by name and port, all unique; and notes: texts by space and key, for
+    whoever needs to keep one (leases, nodes, certificates, locks), until removed or until their time is over.
+    """
 
     def open():  # type: ignore[no-untyped-def]
         """Get ready. Fires with None. Fails with L{StoreError}, whose text says what to do."""
@@ -110,3 +113,21 @@ class IStore(Interface):
 
     def release(name):  # type: ignore[no-untyped-def]
         """Give a name, and its port, back. Fires with whether there was one."""
+
+    def note(space, key):  # type: ignore[no-untyped-def]
+        """Fires with the text of a note, or None if there is none or its time is over."""
+
+    def notes(space):  # type: ignore[no-untyped-def]
+        """Fires with all notes of a space: a dictionary of texts by key."""
+
+    def put_note(space, key, text, ttl=None):  # type: ignore[no-untyped-def]
+        """
+        Keep a note. C{ttl}: seconds; such a note may be lost with the machine's power, one without it is
+        on the disk where the store has one. Fires with None.
+        """
+
+    def swap_note(space, key, old, new, ttl=None):  # type: ignore[no-untyped-def]
+        """
+        In one step: if the note's text is C{old} (None: there is none), make it C{new} (None: remove it).
+        Fires with whether it was.
+        """

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import attr
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
@@ -11,9 +14,15 @@ from burrow.store.base import IStore, Reservation, Taken, Token, renewed
 
 @implementer(IStore)
 class MemoryStore:
-    """Keeps everything in two dictionaries, bounded by who may write: the holders of tokens."""
+    """
+    Keeps everything in dictionaries, bounded by who may write: the holders of tokens.
 
-    def __init__(self) -> None:
+    @param now: tells the time, in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._notes: dict[tuple[str, str], tuple[str, float | None]] = {}
         self._tokens: dict[str, Token] = {}
         self._reservations: dict[str, Reservation] = {}
 
@@ -88,3 +97,36 @@ class MemoryStore:
     def release(self, name: str) -> Deferred[bool]:
         """See L{IStore}."""
         return succeed(self._reservations.pop(name, None) is not None)
+
+    def _note(self, space: str, key: str) -> str | None:
+        text, until = self._notes.get((space, key), (None, None))
+        if until is not None and until <= self._now():
+            del self._notes[space, key]
+            return None
+        return text
+
+    def note(self, space: str, key: str) -> Deferred[str | None]:
+        """See L{IStore}."""
+        return succeed(self._note(space, key))
+
+    def notes(self, space: str) -> Deferred[dict[str, str]]:
+        """See L{IStore}."""
+        keys = [key for known, key in self._notes if known == space]
+        return succeed({key: text for key in keys if (text := self._note(space, key)) is not None})
+
+    def put_note(self, space: str, key: str, text: str, ttl: float | None = None) -> Deferred[None]:
+        """See L{IStore}."""
+        self._notes[space, key] = text, None if ttl is None else self._now() + ttl
+        return succeed(None)
+
+    def swap_note(
+        self, space: str, key: str, old: str | None, new: str | None, ttl: float | None = None
+    ) -> Deferred[bool]:
+        """See L{IStore}."""
+        if self._note(space, key) != old:
+            return succeed(False)
+        if new is None:
+            self._notes.pop((space, key), None)
+        else:
+            self.put_note(space, key, new, ttl)
+        return succeed(True)

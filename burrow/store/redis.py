@@ -8,28 +8,25 @@ Keys, all under C{burrow:}::
     reservations    hash   name -> JSON
     ports           hash   port -> name
     remembered      hash   token, agent, kind, upstream -> name
+    notes:SPACE     hash   key -> when its time is over, in seconds since the epoch or empty, newline, text
+    epoch           text   made when the first server came; missing, or another, after a flush
 
-What must happen in one step is a script, which Redis runs without another in between. Every question has
-L{TIMEOUT} seconds; a Redis that is away, stopped or slow is a L{StoreError} then, and txredisapi connects
-again by itself.
+What must happen in one step is a script, which Redis runs without another in between.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import attr
-import txredisapi
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from burrow.errors import ConfigError, StoreError
+from burrow.errors import StoreError
 from burrow.store.base import IStore, Reservation, Taken, Token
-
-TIMEOUT = 3.0
-"""Seconds for an answer."""
+from burrow.store.connection import RedisAddress, RedisConnection
 
 _PREFIX = "burrow:"
 
@@ -58,6 +55,7 @@ end
 """
 
 _RESERVE = """
+if ARGV[2] ~= '' and redis.call('GET', KEYS[4]) ~= ARGV[2] then return 'flushed' end
 local wanted = cjson.decode(ARGV[1])
 local known = redis.call('HGET', KEYS[1], wanted['name'])
 if known then
@@ -103,35 +101,76 @@ if redis.call('HGET', KEYS[3], key) == ARGV[1] then redis.call('HDEL', KEYS[3], 
 return 1
 """
 
+_NOTES = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local function read(raw)
+    if not raw then return false end
+    local newline = string.find(raw, '\\n', 1, true)
+    local ends = tonumber(string.sub(raw, 1, newline - 1))
+    if ends and ends <= now then return false end
+    return string.sub(raw, newline + 1)
+end
+local function write(key, text, ttl)
+    local ends = ''
+    if ttl ~= '' then ends = string.format('%.3f', now + ttl) end
+    redis.call('HSET', KEYS[1], key, ends .. '\\n' .. text)
+end
+"""
+
+_NOTE = (
+    _NOTES
+    + """
+return read(redis.call('HGET', KEYS[1], ARGV[1]))
+"""
+)
+
+_ALL_NOTES = (
+    _NOTES
+    + """
+local all = redis.call('HGETALL', KEYS[1])
+local found = {}
+for i = 1, #all, 2 do
+    local text = read(all[i + 1])
+    if text then
+        found[#found + 1] = all[i]
+        found[#found + 1] = text
+    else
+        redis.call('HDEL', KEYS[1], all[i])
+    end
+end
+return found
+"""
+)
+
+_PUT_NOTE = (
+    _NOTES
+    + """
+write(ARGV[1], ARGV[2], ARGV[3])
+"""
+)
+
+_SWAP_NOTE = (
+    _NOTES
+    + """
+local known = read(redis.call('HGET', KEYS[1], ARGV[1]))
+if ARGV[2] == '' then
+    if known then return 0 end
+elseif known ~= string.sub(ARGV[2], 2) then
+    return 0
+end
+if ARGV[3] == '' then
+    redis.call('HDEL', KEYS[1], ARGV[1])
+else
+    write(ARGV[1], string.sub(ARGV[3], 2), ARGV[4])
+end
+return 1
+"""
+)
+
+_EPOCH = _PREFIX + "epoch"
 _TOKENS = [_PREFIX + "tokens", _PREFIX + "token-names"]
 _RESERVATIONS = [_PREFIX + "reservations", _PREFIX + "ports", _PREFIX + "remembered"]
-
-
-@attr.frozen
-class RedisAddress:
-    """
-    Where a Redis is: C{redis://[[user]:password@]host[:port][/database]}.
-    """
-
-    host: str
-    port: int
-    database: int
-    user: str | None
-    password: str | None = attr.field(repr=False)
-
-    @classmethod
-    def parse(cls, text: str) -> RedisAddress:
-        """@raise ConfigError: it is no such URL; the error does not show a password."""
-        parts = urlsplit(text)
-        try:
-            port, database = parts.port or 6379, int(parts.path.strip("/") or 0)
-        except ValueError:
-            port, database = 0, 0
-        if parts.scheme != "redis" or not parts.hostname or not port:
-            raise ConfigError("--store must look like redis://[:password@]host[:port][/database]")
-        user = unquote(parts.username) if parts.username else None
-        password = unquote(parts.password) if parts.password else None
-        return cls(parts.hostname, port, database, user, password)
 
 
 def _token(text: Any) -> Token | None:
@@ -145,6 +184,10 @@ def _reservation(text: Any) -> Reservation | None:
     return None if text is None else Reservation(**json.loads(text))
 
 
+class Flushed(StoreError):
+    """What was in Redis is gone: a name may belong to somebody though it looks free."""
+
+
 @implementer(IStore)
 class RedisStore:
     """
@@ -152,75 +195,38 @@ class RedisStore:
     """
 
     def __init__(self, reactor: Any, address: RedisAddress) -> None:
-        self._reactor = reactor
-        self._address = address
-        self._connection: Any = None
+        self._connection = RedisConnection(reactor, address)
+        self._ask = self._connection.ask
+        self._epoch = ""
 
     def open(self) -> Deferred[None]:
         """See L{IStore}."""
         return Deferred.fromCoroutine(self._open())
 
-    def _connect(self) -> Any:
-        """Begin to connect, with a new pool."""
-        address = self._address
-        self._connection = txredisapi.lazyConnectionPool(
-            address.host,
-            address.port,
-            address.database,
-            poolsize=2,
-            charset="utf-8",
-            username=address.user,
-            password=address.password,
-            connectTimeout=TIMEOUT,
-            replyTimeout=TIMEOUT,
-            convertNumbers=False,
-        )
-        factory = self._connection._factory
-        factory.initialDelay, factory.maxDelay = 0.1, 1.0
-        return self._connection._connected
-
     async def _open(self) -> None:
-        # Fires with the handler once it is connected; fails where it gives up, as for a wrong password.
-        connected: Deferred[Any] = self._connect()
+        await self._connection.open()
         try:
-            await connected.addTimeout(TIMEOUT, self._reactor)
-        except (TimeoutError, ValueError) as error:
-            await self._close()
-            why = f": {error}" if isinstance(error, ValueError) else ""
-            raise StoreError(f"{self._where} does not answer{why}") from error
+            await self.settle()
+        except BaseException:
+            await self._connection.close()
+            raise
 
     def close(self) -> Deferred[None]:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._close())
+        return Deferred.fromCoroutine(self._connection.close())
 
-    async def _close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                await connection.disconnect().addTimeout(TIMEOUT, self._reactor)
-            except (TimeoutError, txredisapi.RedisError):
-                return  # it does not answer: the process's end closes the socket
+    async def flushed(self) -> bool:
+        """
+        Whether what was here when the store was settled is gone, as after FLUSHALL.
 
-    @property
-    def _where(self) -> str:
-        return f"Redis at {self._address.host}:{self._address.port}"
+        @raise StoreError: nobody knows.
+        """
+        return bool(await self._ask("get", _EPOCH) != self._epoch)
 
-    async def _ask(self, command: str, *arguments: Any) -> Any:
-        if self._connection is None:
-            raise StoreError("the store is closed")
-        factory = self._connection._factory
-        if not factory.size:
-            if factory.stopped:
-                # It gives up for good when a Redis takes the connection and answers nothing.
-                self._connect().addErrback(lambda reason: None)
-            # Not left to wait for a connection: what failed must not be done later.
-            raise StoreError(f"{self._where} cannot be reached")
-        try:
-            # Bounded by replyTimeout, which drops the connection. Cancelled, it would leave its answer to the
-            # next question.
-            return await getattr(self._connection, command)(*arguments)
-        except txredisapi.RedisError as error:
-            raise StoreError(f"{self._where} fails: {error}") from error
+    async def settle(self) -> None:
+        """Take what is here now for all there is: until the next flush, L{flushed} is false."""
+        await self._ask("setnx", _EPOCH, secrets.token_hex(8))
+        self._epoch = await self._ask("get", _EPOCH) or ""
 
     async def _run(self, script: str, keys: list[str], *arguments: str) -> Any:
         return await self._ask("eval", script, keys, list(arguments))
@@ -267,13 +273,21 @@ class RedisStore:
         """See L{IStore}."""
         return Deferred.fromCoroutine(self._reserve(reservation))
 
-    async def _reserve(self, wanted: Reservation) -> Reservation:
-        answer = await self._run(_RESERVE, _RESERVATIONS, json.dumps(attr.asdict(wanted)))
+    async def _reserve(self, wanted: Reservation, *, whatever: bool = False) -> Reservation:
+        epoch = "" if whatever else self._epoch
+        keys = [*_RESERVATIONS, _EPOCH]
+        answer = await self._run(_RESERVE, keys, json.dumps(attr.asdict(wanted)), epoch)
+        if answer == "flushed":
+            raise Flushed("Redis was flushed; it is filled again by the servers that know what was there")
         if answer == "name":
             raise Taken(f"the name {wanted.name!r} belongs to another token")
         if answer == "port":
             raise Taken(f"port {wanted.port} belongs to another name")
         return Reservation(**json.loads(answer))
+
+    def refill(self, reservation: Reservation) -> Deferred[Reservation]:
+        """L{reserve} after a flush, for what was known before it."""
+        return Deferred.fromCoroutine(self._reserve(reservation, whatever=True))
 
     def reservation(self, name: str) -> Deferred[Reservation | None]:
         """See L{IStore}."""
@@ -301,3 +315,37 @@ class RedisStore:
     def release(self, name: str) -> Deferred[bool]:
         """See L{IStore}."""
         return Deferred.fromCoroutine(self._flag(_RELEASE, _RESERVATIONS, name))
+
+    # -- notes --------------------------------------------------------------------------------------------
+
+    def note(self, space: str, key: str) -> Deferred[str | None]:
+        """See L{IStore}."""
+        return Deferred.fromCoroutine(self._run(_NOTE, [_space(space)], key))
+
+    def notes(self, space: str) -> Deferred[dict[str, str]]:
+        """See L{IStore}."""
+        return Deferred.fromCoroutine(self._get_notes(space))
+
+    async def _get_notes(self, space: str) -> dict[str, str]:
+        found = await self._run(_ALL_NOTES, [_space(space)])
+        return dict(zip(found[::2], found[1::2], strict=True))
+
+    def put_note(self, space: str, key: str, text: str, ttl: float | None = None) -> Deferred[None]:
+        """See L{IStore}."""
+        return Deferred.fromCoroutine(self._run(_PUT_NOTE, [_space(space)], key, text, _seconds(ttl)))
+
+    def swap_note(
+        self, space: str, key: str, old: str | None, new: str | None, ttl: float | None = None
+    ) -> Deferred[bool]:
+        """See L{IStore}."""
+        # "=" before a text tells an empty one from none.
+        texts = ["" if text is None else "=" + text for text in (old, new)]
+        return Deferred.fromCoroutine(self._flag(_SWAP_NOTE, [_space(space)], key, *texts, _seconds(ttl)))
+
+
+def _space(space: str) -> str:
+    return f"{_PREFIX}notes:{space}"
+
+
+def _seconds(ttl: float | None) -> str:
+    return "" if ttl is None else repr(float(ttl))

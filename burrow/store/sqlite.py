@@ -4,6 +4,8 @@ The store in one SQLite file: the default, for one machine.
 SQLite has no other than blocking calls, so they run on one thread of their own (adbapi), in order.
 Other processes (C{burrow token create} beside a running server) share the file: WAL mode, and a
 transaction waits up to L{BUSY_TIMEOUT} for another's.
+
+Notes whose time ends are in a second file beside the first, which nobody waits for the disk for.
 """
 
 from __future__ import annotations
@@ -37,8 +39,20 @@ MIGRATIONS = (
     );
     CREATE INDEX remembered ON reservations (token, agent, kind, upstream) WHERE assigned;
     """,
+    """
+    CREATE TABLE notes (
+        space TEXT NOT NULL, key TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (space, key)
+    ) WITHOUT ROWID;
+    """,
 )
 """The schema, a step a version: the file's user_version says how many were taken. Never change one."""
+
+LIVE = """
+CREATE TABLE IF NOT EXISTS live.live_notes (
+    space TEXT NOT NULL, key TEXT NOT NULL, text TEXT NOT NULL, until REAL NOT NULL, PRIMARY KEY (space, key)
+) WITHOUT ROWID
+"""
+"""The second file's schema. The file is made anew when it cannot be used: what it has is of the moment."""
 
 _TOKEN = ", ".join(field.name for field in attr.fields(Token))
 _RESERVATION = ", ".join(field.name for field in attr.fields(Reservation))
@@ -123,15 +137,39 @@ class SQLiteStore:
         if pool is not None:
             pool.close()
 
+    @property
+    def _live(self) -> Path:
+        return self._path.with_name(self._path.stem + "-live" + self._path.suffix)
+
+    def _prepare(self, connection: Any) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        migrate(connection._connection)
+        try:
+            self._attach(connection)
+        except sqlite3.OperationalError:
+            raise  # in use, or not to be written: nothing is wrong with what it says
+        except sqlite3.DatabaseError:
+            # It is never waited for the disk for, so a power failure may have broken it.
+            connection.execute("DETACH live")
+            for suffix in ("", "-wal", "-shm"):
+                self._live.with_name(self._live.name + suffix).unlink(missing_ok=True)
+            self._attach(connection)
+
+    def _attach(self, connection: Any) -> None:
+        os.close(os.open(self._live, os.O_CREAT | os.O_RDWR, 0o600))
+        connection.execute("ATTACH ? AS live", (str(self._live),))
+        connection.execute("PRAGMA live.journal_mode = WAL")
+        connection.execute("PRAGMA live.synchronous = OFF")
+        connection.execute(LIVE)
+
     def _run(self, work: Callable[[Any], _T], *, prepare: bool = False) -> Deferred[_T]:
         """Run C{work} with a cursor, in a transaction, on the store's thread."""
 
         def transact(connection: Any) -> _T:
             try:
                 if prepare:
-                    connection.execute("PRAGMA journal_mode = WAL")
-                    connection.execute("PRAGMA synchronous = FULL")
-                    migrate(connection._connection)
+                    self._prepare(connection)
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     result = work(connection.cursor())
@@ -248,3 +286,62 @@ class SQLiteStore:
         return self._run(
             lambda cursor: bool(cursor.execute("DELETE FROM reservations WHERE name = ?", (name,)).rowcount)
         )
+
+    # -- notes --------------------------------------------------------------------------------------------
+
+    def _note(self, cursor: Any, space: str, key: str) -> str | None:
+        row = cursor.execute(
+            "SELECT text FROM live_notes WHERE space = ? AND key = ? AND until > ? "
+            "UNION ALL SELECT text FROM notes WHERE space = ? AND key = ?",
+            (space, key, self._reactor.seconds(), space, key),
+        ).fetchone()
+        return None if row is None else str(row[0])
+
+    def _put_note(self, cursor: Any, space: str, key: str, text: str | None, ttl: float | None) -> None:
+        if ttl is not None or text is None:
+            cursor.execute("DELETE FROM notes WHERE space = ? AND key = ?", (space, key))
+        if ttl is None or text is None:
+            cursor.execute("DELETE FROM live_notes WHERE space = ? AND key = ?", (space, key))
+        if text is None:
+            return
+        if ttl is None:
+            cursor.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", (space, key, text))
+        else:
+            until = self._reactor.seconds() + ttl
+            cursor.execute("INSERT OR REPLACE INTO live_notes VALUES (?, ?, ?, ?)", (space, key, text, until))
+
+    def note(self, space: str, key: str) -> Deferred[str | None]:
+        """See L{IStore}."""
+        return self._run(lambda cursor: self._note(cursor, space, key))
+
+    def notes(self, space: str) -> Deferred[dict[str, str]]:
+        """See L{IStore}."""
+
+        def find(cursor: Any) -> dict[str, str]:
+            now = self._reactor.seconds()
+            cursor.execute("DELETE FROM live_notes WHERE space = ? AND until <= ?", (space, now))
+            rows = cursor.execute(
+                "SELECT key, text FROM notes WHERE space = ? "
+                "UNION ALL SELECT key, text FROM live_notes WHERE space = ?",
+                (space, space),
+            )
+            return dict(rows.fetchall())
+
+        return self._run(find)
+
+    def put_note(self, space: str, key: str, text: str, ttl: float | None = None) -> Deferred[None]:
+        """See L{IStore}."""
+        return self._run(lambda cursor: self._put_note(cursor, space, key, text, ttl))
+
+    def swap_note(
+        self, space: str, key: str, old: str | None, new: str | None, ttl: float | None = None
+    ) -> Deferred[bool]:
+        """See L{IStore}."""
+
+        def swap(cursor: Any) -> bool:
+            same = self._note(cursor, space, key) == old
+            if same:
+                self._put_note(cursor, space, key, new, ttl)
+            return same
+
+        return self._run(swap)

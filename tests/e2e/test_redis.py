@@ -1,5 +1,7 @@
 """A server whose state is in a real Redis, and a Redis that is not always there."""
 
+import socket
+
 import pytest
 
 from tests.e2e.harness import World, burrow, reply, wait_for
@@ -48,6 +50,8 @@ def test_redis_away(redis_world, redis, hello, how):
     world = redis_world
     running = world.agent("http", hello.port, "--name", "running")
     assert world.get(running.host)[2] == b"hello"
+    world.agent("http", hello.port, "--name", "before").ready()
+    world.started[-1].stop()
     if how == "killed":
         redis.stop()
     else:
@@ -58,14 +62,30 @@ def test_redis_away(redis_world, redis, hello, how):
     wait_for(lambda: waiting.events("disconnected"), "the refusal")
     assert "store" in waiting.events("disconnected")[0]["message"]
     assert world.get(running.host)[2] == b"hello"
+    # One that was reserved before is known, and needs no Redis.
+    before = world.agent("http", hello.port, "--name", "before")
+    assert world.get(before.host)[2] == b"hello"
     if how == "killed":
-        redis.start()
-        # Nothing was on its disk: the token is gone with it.
-        assert waiting.program.wait() == 77
+        redis.start()  # nothing was on its disk: the server writes what it knows
     else:
         redis.go_on()
-        assert world.get(waiting.host)[2] == b"hello"
+    assert world.get(waiting.host)[2] == b"hello"
     assert world.get(running.host)[2] == b"hello"
+
+
+def test_flushed_redis_is_filled_again(redis_world, redis, hello):
+    world = redis_world
+    agent = world.agent("http", hello.port, "--name", "mine")
+    assert world.get(agent.host)[2] == b"hello"
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", redis.port)) as client:
+            client.sendall(b"FLUSHALL\r\n")
+            assert client.recv(100) == b"+OK\r\n"
+        # The token is still known, and the name still its own.
+        again = world.agent("http", hello.port, "--name", "again")
+        assert world.get(again.host)[2] == b"hello"
+        assert world.get(agent.host)[2] == b"hello"
+        again.program.stop()
 
 
 def test_no_redis_at_the_start(tmp_path):

@@ -6,18 +6,22 @@ import tempfile
 from pathlib import Path
 
 import attr
+import txredisapi
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from burrow.errors import ConfigError, StoreError
-from burrow.store import redis, sqlite
+from burrow.store import connection, sqlite
 from burrow.store.base import Reservation, Taken, Token
+from burrow.store.connection import RedisAddress
+from burrow.store.known import KnownStore
 from burrow.store.memory import MemoryStore
-from burrow.store.redis import RedisAddress, RedisStore
+from burrow.store.redis import Flushed, RedisStore
 from burrow.store.sqlite import SQLiteStore
-from tests.redis import RedisServer
+from tests.certificates import make_certificate
+from tests.redis import RedisServer, Sentinel
 
 TOKEN = Token("id1", "laptop", "agent", b"\x01" * 32, 100.0)
 OTHER = Token("id2", "desk", "admin", b"\x02" * 32, 200.0)
@@ -107,14 +111,53 @@ class StoreSuite:
         self.assertEqual(len(won), 1)
         self.assertEqual(await self.store.reservation("blog"), won[0])
 
+    async def test_notes_are_kept_by_space_and_key(self):
+        self.assertIsNone(await self.store.note("a", "x"))
+        await self.store.put_note("a", "x", "one\ntwo")
+        await self.store.put_note("a", "y", "")
+        await self.store.put_note("b", "x", "äö")
+        self.assertEqual(await self.store.note("a", "x"), "one\ntwo")
+        self.assertEqual(await self.store.note("a", "y"), "")
+        self.assertEqual(await self.store.notes("a"), {"x": "one\ntwo", "y": ""})
+        self.assertEqual(await self.store.notes("b"), {"x": "äö"})
+        self.assertEqual(await self.store.notes("c"), {})
+
+    async def test_note_whose_time_is_over_is_gone(self):
+        await self.store.put_note("a", "short", "x", 0.05)
+        await self.store.put_note("a", "long", "y", 1000)
+        await self.store.put_note("a", "renewed", "z", 0.05)
+        await self.store.put_note("a", "renewed", "z", None)
+        await self.store.put_note("a", "given-a-time", "z")
+        await self.store.put_note("a", "given-a-time", "z", 0.05)
+        await deferLater(reactor, 0.1)
+        self.assertIsNone(await self.store.note("a", "short"))
+        self.assertTrue(await self.store.swap_note("a", "short", None, None))
+        self.assertEqual(await self.store.notes("a"), {"long": "y", "renewed": "z"})
+
+    async def test_note_is_swapped_for_what_it_was(self):
+        swap = self.store.swap_note
+        self.assertFalse(await swap("a", "x", "old", "new"))
+        self.assertTrue(await swap("a", "x", None, "first", 1000))
+        self.assertFalse(await swap("a", "x", None, "second"))
+        self.assertFalse(await swap("a", "x", "", "second"))
+        self.assertTrue(await swap("a", "x", "first", ""))
+        self.assertTrue(await swap("a", "x", "", "second"))
+        self.assertEqual(await self.store.note("a", "x"), "second")
+        self.assertTrue(await swap("a", "x", "second", None))
+        self.assertIsNone(await self.store.note("a", "x"))
+
+    async def test_of_many_swaps_at_once_one_wins(self):
+        asked = [self.store.swap_note("lock", "x", None, str(number), 1000) for number in range(20)]
+        self.assertEqual(sum(await gatherResults(asked)), 1)
+
 
 class Memory(StoreSuite, TestCase):
     def make(self):
         return MemoryStore()
 
 
-class InRedis(StoreSuite, TestCase):
-    """Against a real redis-server."""
+class WithRedis:
+    """A real redis-server for a test case; a database of its own for each test."""
 
     @classmethod
     def setUpClass(cls):
@@ -131,6 +174,17 @@ class InRedis(StoreSuite, TestCase):
         url = f"redis://:{password}@127.0.0.1:{self.redis.port}/{self.database}"
         return RedisStore(reactor, RedisAddress.parse(url))
 
+    async def eventually(self, ask):
+        """The answer, once Redis is asked successfully again."""
+        for _ in range(100):
+            try:
+                return await ask()
+            except StoreError:
+                await deferLater(reactor, 0.1)
+        raise AssertionError("Redis is not used again")
+
+
+class InRedis(WithRedis, StoreSuite, TestCase):
     async def test_everything_outlives_the_process(self):
         await self.store.add_token(TOKEN)
         await self.store.reserve(attr.evolve(NAME, port=20_000, assigned=True))
@@ -141,20 +195,11 @@ class InRedis(StoreSuite, TestCase):
         self.assertEqual(await self.store.reservation("blog"), attr.evolve(NAME, port=20_000, assigned=True))
 
     async def test_wrong_password_and_nobody_there(self):
-        self.patch(redis, "TIMEOUT", 0.5)
+        self.patch(connection, "TIMEOUT", 0.5)
         with self.assertRaisesRegex(StoreError, "WRONGPASS"):
             await self.make("wrong").open()
         with self.assertRaisesRegex(StoreError, "does not answer"):
             await RedisStore(reactor, RedisAddress.parse("redis://127.0.0.1:1")).open()
-
-    async def eventually(self, ask):
-        """The answer, once Redis is asked successfully again."""
-        for _ in range(100):
-            try:
-                return await ask()
-            except StoreError:
-                await deferLater(reactor, 0.1)
-        raise AssertionError("Redis is not used again")
 
     async def test_stopped_redis_is_an_error_and_comes_back(self):
         await self.store.reserve(NAME)
@@ -170,15 +215,190 @@ class InRedis(StoreSuite, TestCase):
         with self.assertRaises(StoreError):
             await self.store.reservation("blog")
         self.redis.start()
-        self.assertEqual(await self.eventually(lambda: self.store.reserve(NAME)), NAME)
+        self.assertIsNone(await self.eventually(lambda: self.store.reservation("blog")))
+        self.assertTrue(await self.store.flushed())
+        with self.assertRaises(Flushed):
+            await self.store.reserve(NAME)
+        await self.store.settle()
+        self.assertEqual(await self.store.reserve(NAME), NAME)
 
     def test_addresses(self):
         whole = RedisAddress.parse("redis://me:p%40ss@redis.example:7000/2")
-        self.assertEqual(attr.astuple(whole), ("redis.example", 7000, 2, "me", "p@ss"))
+        expected = RedisAddress((("redis.example", 7000),), 2, "me", "p@ss")
+        self.assertEqual(whole, expected)
+        secure = RedisAddress.parse("rediss://redis.example?ca_file=/ca.pem")
+        expected = RedisAddress((("redis.example", 6379),), tls=True, ca_file=Path("/ca.pem"))
+        self.assertEqual(secure, expected)
+        sentinel = RedisAddress.parse("redis+sentinel://:pw@a,[::1]:26380/main/3")
+        hosts = (("a", 26379), ("::1", 26380))
+        self.assertEqual(sentinel, RedisAddress(hosts, 3, None, "pw", master="main"))
         self.assertNotIn("p@ss", repr(whole))
-        for bad in ("mysql://x", "rediss://x", "redis://", "redis://x:0x", "redis://x/y", "x"):
+        for bad in (
+            *("mysql://x", "redis://", "redis://x:0x", "redis://x:0", "redis://x/y", "redis://x/1/2", "x"),
+            *("redis://x?ca_file=/x", "rediss://x?other=1", "redis+sentinel://x", "redis+sentinel://a,/main"),
+        ):
             with self.assertRaises(ConfigError):
                 RedisAddress.parse(bad)
+
+
+class OverTLS(TestCase):
+    def setUp(self):
+        folder = Path(tempfile.mkdtemp())
+        self.ca, _ = files = make_certificate(folder, "localhost")
+        self.redis = RedisServer(tls=files)
+        self.addCleanup(self.redis.stop)
+
+    async def test_redis_over_tls(self):
+        url = f"rediss://localhost:{self.redis.port}/1?ca_file={self.ca}"
+        store = RedisStore(reactor, RedisAddress.parse(url))
+        await store.open()
+        await store.add_token(TOKEN)
+        self.assertEqual(await store.token("id1"), TOKEN)
+        await store.close()
+
+    async def test_certificate_that_nobody_vouches_for(self):
+        self.patch(connection, "TIMEOUT", 0.5)
+        store = RedisStore(reactor, RedisAddress.parse(f"rediss://localhost:{self.redis.port}"))
+        with self.assertRaisesRegex(StoreError, "does not answer"):
+            await store.open()
+
+
+class ThroughSentinel(TestCase):
+    async def test_replica_takes_over_when_the_master_dies(self):
+        self.patch(connection, "TIMEOUT", 1.0)
+        master = RedisServer()
+        self.addCleanup(master.stop)
+        replica = RedisServer("--replicaof", "127.0.0.1", str(master.port), "--repl-diskless-sync-delay", "0")
+        self.addCleanup(replica.stop)
+        sentinel = Sentinel(master)
+        self.addCleanup(sentinel.stop)
+        address = RedisAddress.parse(f"redis+sentinel://127.0.0.1:{sentinel.port}/main")
+        store = KnownStore(reactor, RedisStore(reactor, address))
+        await store.open()
+        # txredisapi's question who is the master has a timer that closing does not end.
+        self.addCleanup(lambda: deferLater(reactor, connection.TIMEOUT))
+        self.addCleanup(store.close)
+        await store.add_token(TOKEN)
+        while not await self.has_token(replica):
+            await deferLater(reactor, 0.05)
+        # The Sentinel asks the master for its replicas every 10 seconds.
+        master.stop()
+        self.assertEqual(await store.token("id1"), TOKEN)
+        for _ in range(600):
+            try:
+                await store.reserve(NAME)
+                break
+            except StoreError:
+                await deferLater(reactor, 0.05)
+        self.assertEqual(await store.reservation("blog"), NAME)
+        self.assertTrue(await self.has_token(replica))
+
+    async def has_token(self, redis):
+        other = await txredisapi.Connection("127.0.0.1", redis.port)
+        found = await other.hexists("burrow:tokens", "id1")
+        await other.disconnect()
+        return found
+
+
+class Known(WithRedis, StoreSuite, TestCase):
+    """The store of a server, which goes on while Redis does not."""
+
+    def make(self):
+        return KnownStore(reactor, super().make())
+
+    async def until(self, condition):
+        for _ in range(200):
+            if await condition():
+                return
+            await deferLater(reactor, 0.05)
+        raise AssertionError("it did not come to be")
+
+    async def flushes(self):
+        """Empty this test's database behind the store's back."""
+        other = txredisapi.lazyConnection("127.0.0.1", self.redis.port, self.database, password="secret")
+        await other.flushdb()
+        await other.disconnect()
+
+    async def test_what_is_known_is_served_while_redis_is_away_and_written_when_it_is_back(self):
+        await self.store.add_token(TOKEN)
+        await self.store.reserve(attr.evolve(NAME, assigned=True))
+        await self.store.put_note("a", "x", "text")
+        self.redis.stop()
+        self.assertEqual(await self.store.token("id1"), TOKEN)
+        await self.store.token_used("id1", 123.5)
+        renewed = await self.store.reserve(attr.evolve(NAME, upstream="http://localhost:4000", assigned=True))
+        self.assertEqual((await self.store.reservation("blog")).upstream, "http://localhost:4000")
+        key = ("id1", "agent1", "http", "http://localhost:4000")
+        self.assertEqual(await self.store.remembered(*key), renewed)
+        self.assertEqual(await self.store.note("a", "x"), "text")
+        for asked in (
+            lambda: self.store.reserve(attr.evolve(NAME, token="id2")),
+            lambda: self.store.reserve(attr.evolve(NAME, port=20_000)),
+            lambda: self.store.reserve(attr.evolve(NAME, name="new")),
+            lambda: self.store.token("unknown"),
+            lambda: self.store.reservation("unknown"),
+            lambda: self.store.swap_note("a", "x", "text", "other"),
+        ):
+            with self.assertRaises(StoreError):
+                await asked()
+        self.redis.start()
+        # It kept nothing: all of it comes from the server's memory.
+        await self.until(self.written)
+        self.assertEqual((await self.store.token("id1")).last_used, 123.5)
+        self.assertEqual(await self.store.note("a", "x"), "text")
+
+    async def written(self):
+        second = super().make()
+        try:
+            await second.open()
+            used = await second.token("id1")
+            name = await second.reservation("blog")
+        except StoreError:
+            return False
+        finally:
+            await second.close()
+        return used and used.last_used == 123.5 and name and name.upstream == "http://localhost:4000"
+
+    async def test_flushed_redis_is_filled_before_it_is_believed(self):
+        await self.store.add_token(TOKEN)
+        await self.store.reserve(NAME)
+        await self.flushes()
+        self.assertEqual(await self.store.token("id1"), TOKEN)
+        await self.flushes()
+        with self.assertRaises(Taken):
+            await self.store.reserve(attr.evolve(NAME, token="id2"))
+        await self.flushes()
+        self.assertEqual(await self.store.reservation("blog"), NAME)
+
+    async def test_revoked_token_and_released_name_are_no_flush(self):
+        await self.store.add_token(TOKEN)
+        await self.store.reserve(NAME)
+        second = super().make()
+        await second.open()
+        await second.revoke_token("laptop")
+        await second.release("blog")
+        await second.close()
+        self.assertIsNone(await self.store.token("id1"))
+        self.assertIsNone(await self.store.reservation("blog"))
+        self.redis.stop()
+        self.addCleanup(self.redis.start)
+        with self.assertRaises(StoreError):
+            await self.store.token("id1")
+
+    async def test_stopped_redis(self):
+        self.patch(connection, "TIMEOUT", 0.5)
+        await self.store.add_token(TOKEN)
+        self.redis.pause()
+        for _ in range(20):
+            self.assertEqual(await self.store.token("id1"), TOKEN)
+        self.redis.go_on()
+        await self.until(lambda: self.reserved(attr.evolve(NAME, name="new")))
+
+    async def reserved(self, reservation):
+        try:
+            return await self.store.reserve(reservation)
+        except StoreError:
+            return None
 
 
 class SQLite(StoreSuite, TestCase):

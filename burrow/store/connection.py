@@ -1,0 +1,180 @@
+"""
+Where a Redis is, and the connections to it: plain, over TLS, or to whom Sentinels name as the master.
+
+Every question has L{TIMEOUT} seconds; a Redis that is away, stopped or slow is a L{StoreError} then, and
+txredisapi connects again by itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import attr
+import txredisapi
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.ssl import optionsForClientTLS
+
+from burrow.errors import ConfigError, StoreError
+from burrow.link.trust import trust_root
+
+TIMEOUT = 3.0
+"""Seconds for an answer."""
+
+_POOL = 2
+_SHAPE = (
+    "--store must look like redis://[[user]:password@]host[:port][/database], rediss:// for TLS (with "
+    "?ca_file=FILE for a private CA), or redis+sentinel://host[:port],host[:port]/master[/database]"
+)
+
+
+@attr.frozen
+class RedisAddress:
+    """
+    Where a Redis is.
+
+    @ivar hosts: the Redis itself; with C{master}, its Sentinels. @ivar master: the name that the Sentinels
+    know it by. @ivar ca_file: with TLS, believe this file's authorities alone.
+    """
+
+    hosts: tuple[tuple[str, int], ...]
+    database: int = 0
+    user: str | None = None
+    password: str | None = attr.field(default=None, repr=False)
+    tls: bool = False
+    ca_file: Path | None = None
+    master: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> RedisAddress:
+        """@raise ConfigError: it is no such URL; the error does not show a password."""
+        try:
+            return cls._parse(text)
+        except ValueError as error:
+            raise ConfigError(_SHAPE) from error
+
+    @classmethod
+    def _parse(cls, text: str) -> RedisAddress:
+        parts = urlsplit(text)
+        login, _, netloc = parts.netloc.rpartition("@")
+        user, _, password = login.partition(":")
+        sentinel = parts.scheme == "redis+sentinel"
+        pieces = netloc.split(",") if sentinel else [netloc]
+        hosts = tuple(_host(piece, 26379 if sentinel else 6379) for piece in pieces)
+        path = parts.path.strip("/").split("/")
+        master = path.pop(0) if sentinel else ""
+        query = parse_qs(parts.query, strict_parsing=bool(parts.query))
+        ca_file = query.pop("ca_file", [""])[0]
+        if parts.scheme not in ("redis", "rediss", "redis+sentinel") or query or len(path) > 1:
+            raise ValueError("another scheme, query or path")
+        if (sentinel and not master) or (ca_file and parts.scheme != "rediss"):
+            raise ValueError("a Sentinel without a master, or a CA without TLS")
+        return cls(
+            hosts=hosts,
+            database=int(path[0] or 0) if path else 0,
+            user=unquote(user) or None,
+            password=unquote(password) or None,
+            tls=parts.scheme == "rediss",
+            ca_file=Path(ca_file) if ca_file else None,
+            master=master,
+        )
+
+    def __str__(self) -> str:
+        where = ", ".join(f"{host}:{port}" for host, port in self.hosts)
+        return f"the master {self.master!r} of the Sentinels at {where}" if self.master else where
+
+
+def _host(piece: str, default: int) -> tuple[str, int]:
+    parts = urlsplit(f"//{piece}")
+    if not parts.hostname:
+        raise ValueError("no host")
+    port = default if parts.port is None else parts.port
+    if not port:
+        raise ValueError("no port")
+    return parts.hostname, port
+
+
+class RedisConnection:
+    """The connections to one Redis."""
+
+    def __init__(self, reactor: Any, address: RedisAddress) -> None:
+        self.address = address
+        self._reactor = reactor
+        self._handler: Any = None
+        self._sentinel: Any = None
+
+    async def open(self) -> None:
+        """@raise StoreError: it does not answer within L{TIMEOUT}."""
+        # Fires once it is connected; fails where it gives up, as for a wrong password.
+        connected: Deferred[Any] = self._connect()
+        try:
+            await connected.addTimeout(TIMEOUT, self._reactor)
+        except (TimeoutError, ValueError) as error:
+            await self.close()
+            why = f": {error}" if isinstance(error, ValueError) else ""
+            raise StoreError(f"Redis at {self.address} does not answer{why}") from error
+
+    async def close(self) -> None:
+        """Let go of the connections, within L{TIMEOUT}."""
+        handler, self._handler = self._handler, None
+        sentinel, self._sentinel = self._sentinel, None
+        for closing in (handler, sentinel):
+            if closing is not None:
+                try:
+                    await closing.disconnect().addTimeout(TIMEOUT, self._reactor)
+                except (TimeoutError, txredisapi.RedisError):
+                    continue  # it does not answer: the process's end closes the socket
+
+    def _connect(self) -> Any:
+        """Begin to connect, with a new pool."""
+        address = self.address
+        options = {
+            "charset": "utf-8",
+            "username": address.user,
+            "password": address.password,
+            "replyTimeout": TIMEOUT,
+            "convertNumbers": False,
+        }
+        if address.master:
+            if self._sentinel is None:
+                self._sentinel = txredisapi.Sentinel(
+                    address.hosts, reconnect=True, connectTimeout=TIMEOUT, replyTimeout=TIMEOUT
+                )
+                self._sentinel.discovery_timeout = TIMEOUT
+            self._handler = self._sentinel.master_for(
+                address.master, dbid=address.database, poolsize=_POOL, **options
+            )
+            factory = self._handler._factory
+        else:
+            host, port = address.hosts[0]
+            endpoint: Any = HostnameEndpoint(self._reactor, host, port, timeout=TIMEOUT)
+            if address.tls:
+                trust = optionsForClientTLS(host, trustRoot=trust_root(address.ca_file))
+                endpoint = wrapClientTLS(trust, endpoint)
+            factory = txredisapi.RedisFactory(None, address.database, _POOL, isLazy=True, **options)
+            factory.startConnecting(endpoint)
+            self._handler = factory.handler
+        factory.initialDelay, factory.maxDelay = 0.1, 1.0
+        return self._handler._connected
+
+    async def ask(self, command: str, *arguments: Any) -> Any:
+        """
+        Ask one question. @raise StoreError: there is no answer; what it was to do may be done or not.
+        """
+        if self._handler is None:
+            raise StoreError("the store is closed")
+        factory = self._handler._factory
+        if not factory.size:
+            if factory.stopped:
+                # It gives up for good when a Redis takes the connection and answers nothing.
+                self._connect().addErrback(lambda reason: None)
+            # Not left to wait for a connection: what failed must not be done later.
+            raise StoreError(f"Redis at {self.address} cannot be reached")
+        try:
+            # Bounded by replyTimeout, which drops the connection. Cancelled, it would leave its answer to the
+            # next question.
+            return await getattr(self._handler, command)(*arguments)
+        except txredisapi.RedisError as error:
+            raise StoreError(f"Redis at {self.address} fails: {error}") from error
