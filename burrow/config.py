@@ -62,6 +62,12 @@ def parse_listen(text: str) -> str:
     return f"[{host}]:{int(port)}" if ":" in host else f"{host}:{int(port)}"
 
 
+def split_listen(listen: str) -> tuple[str, int]:
+    """What L{parse_listen} returned, as host and port; the host is empty for all interfaces."""
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def parse_ports(text: str) -> str:
     """C{FIRST-LAST} or one port; returns it as written."""
     first, _, last = text.partition("-")
@@ -178,6 +184,13 @@ class ServerConfig:
         metavar="URL",
         secret=True,
     )
+    node: str = option(
+        "",
+        "where the other servers of the same store link to this one: an address of this machine's that they "
+        "can reach; without it, they are on this machine",
+        parse=parse_listen,
+        metavar="HOST:PORT",
+    )
     tcp_ports: str = option(
         "20000-20999", "public ports that TCP tunnels may have", parse=parse_ports, metavar="FIRST-LAST"
     )
@@ -232,6 +245,11 @@ class ServerConfig:
         return default if self.http is None else self.http
 
     @property
+    def node_address(self) -> tuple[str, int]:
+        """Where the other nodes of the same store link to this one."""
+        return split_listen(self.node or "127.0.0.1:0")
+
+    @property
     def state_dir(self) -> Path:
         """The state folder."""
         return self.state or state_folder()
@@ -244,6 +262,8 @@ class ServerConfig:
 
     def check(self) -> None:
         """Say what contradicts itself. @raise ConfigError: something does."""
+        if self.node and self.node_address[0] in ("", "0.0.0.0", "::"):
+            raise ConfigError("--node must be an address that the other servers can reach, not all of them")
         if self.tls == "files" and not (self.cert_file and self.key_file):
             raise ConfigError("--tls files needs --cert-file and --key-file")
         if self.tls != "off" and not self.https_listen:

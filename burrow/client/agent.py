@@ -34,7 +34,6 @@ from burrow.mux.control import (
     decode_visitor_head,
 )
 from burrow.mux.endpoint import StreamClientEndpoint
-from burrow.mux.session import Session
 
 GOODBYE_TIMEOUT = 1.0
 """Seconds to wait for the server's good-bye when the agent stops."""
@@ -46,20 +45,22 @@ OPEN_TIMEOUT = 60.0
 class _Control(amp.AMP):
     """The agent's end of the control channel."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, linked: Linked) -> None:
         super().__init__()
         self._agent = agent
+        self._linked = linked
 
     @Drain.responder
     def drain(self) -> dict[str, str]:
         """See L{Drain}."""
-        self._agent.drain()
+        self._linked.leave()
         return {}
 
     @Notice.responder
     def notice(self, code: str, text: str, tunnel: str | None = None) -> dict[str, str]:
-        """See L{Notice}."""
-        self._agent.notice(code, text, tunnel)
+        """See L{Notice}. What a session says that we have left, we know: our own next session caused it."""
+        if not self._linked.leaving:
+            self._agent.notice(code, text, tunnel)
         return {}
 
 
@@ -157,6 +158,7 @@ class Agent(Service):
         self._retry = retry
         self._backoff = Backoff()
         self._linked: Linked | None = None
+        self._retired: set[Linked] = set()
         self._told = ""
         self._failure: Failure | None = None
         self._asking = 0
@@ -179,6 +181,8 @@ class Agent(Service):
         return ensureDeferred(self._say_goodbye())
 
     async def _say_goodbye(self) -> None:
+        for retired in list(self._retired):
+            retired.session.close("the agent stops")
         linked = self._linked
         if linked is None or linked.session.lost:
             return
@@ -201,7 +205,7 @@ class Agent(Service):
         while True:
             before = self._linked
             try:
-                linked = await self._dialer.dial(before)
+                linked = await self._dialer.dial(None if before is None or before.leaving else before)
                 if linked is not before:
                     self._replace(before, linked)
                     self.on_event("connected", f"connected to {self._dialer.credentials.address}")
@@ -236,22 +240,52 @@ class Agent(Service):
         return self._linked is not None and self._linked.attached
 
     def _replace(self, before: Linked | None, linked: Linked) -> None:
-        """Use a new session; the one before, which the server does not know any more, ends."""
+        """
+        Use a new session. The one before ends, since the server does not know it any more; or, if its server
+        asked us to leave it, once what runs on it has ended.
+        """
         self._linked = linked
         linked.session.factory = _VisitorStreams(self)
         if before is not None and not before.session.lost:
-            before.session.abort()
+            if before.leaving:
+                self._retired.add(before)
+                ensureDeferred(self._retire(before)).addErrback(self._not_retired, before)
+            else:
+                before.session.abort()
         self._failure = None
-        opening = ensureDeferred(self._open_all(linked.session))
+        opening = ensureDeferred(self._open_all(linked))
         opening.addCallbacks(lambda _: self._settled(), self._not_opened, errbackArgs=(linked,))
+
+    async def _retire(self, linked: Linked) -> None:
+        """Keep a session connected that was left, until its server ends it."""
+        backoff = Backoff()
+        while not linked.session.lost:
+            if linked.attached:
+                await self._trouble_of(linked)
+                continue
+            try:
+                other = await self._dialer.dial(linked)
+            except ServerUnreachable:
+                await deferLater(self.reactor, backoff.next())
+                continue
+            if other is not linked:
+                other.session.abort()
+                linked.session.abort()
+        self._retired.discard(linked)
+
+    def _not_retired(self, reason: Failure, linked: Linked) -> None:
+        self.log.info("a session that was left is lost: {reason}", reason=reason.getErrorMessage())
+        self._retired.discard(linked)
+        linked.session.abort()
 
     def _not_opened(self, reason: Failure, linked: Linked) -> None:
         if linked is self._linked:
             self._failure = reason
             linked.on_trouble()
 
-    async def _trouble(self, linked: Linked) -> None:
-        """Wait until it is time to dial again. @raise BurrowError: the tunnels could not be opened."""
+    @staticmethod
+    async def _trouble_of(linked: Linked) -> None:
+        """Wait until a session's connection is lost or suspected, or its server asks us to leave it."""
         trouble: Deferred[None] = Deferred(lambda _: None)
 
         def tell() -> None:
@@ -259,22 +293,26 @@ class Agent(Service):
                 trouble.callback(None)
 
         linked.on_trouble = tell
-        if not linked.attached or linked.leaving or self._failure is not None:
-            tell()
         await trouble
+
+    async def _trouble(self, linked: Linked) -> None:
+        """Wait until it is time to dial again. @raise BurrowError: the tunnels could not be opened."""
+        if linked.attached and not linked.leaving and self._failure is None:
+            await self._trouble_of(linked)
         if self._failure is not None:
             failure, self._failure = self._failure, None
             if self._retry and failure.check(ServerUnreachable):
                 self._tell(failure.value)
             failure.raiseException()
 
-    async def _open_all(self, session: Session) -> None:
+    async def _open_all(self, linked: Linked) -> None:
         """
         Open every tunnel; a refused one does not keep the others from being opened.
 
         @raise Refused: the server opens none of them. @raise ServerUnreachable: trying again may help.
         """
-        control: Any = await connectProtocol(StreamClientEndpoint(session), _Control(self))
+        session = linked.session
+        control: Any = await connectProtocol(StreamClientEndpoint(session), _Control(self, linked))
         requests = list(self.requests)
         asked = [self._ask(control, request) for request in requests]
         answers: list[tuple[bool, Any]] = await DeferredList(asked, consumeErrors=True)
@@ -326,11 +364,6 @@ class Agent(Service):
             stream.transport.abortConnection()
 
     # -- what the server says ------------------------------------------------------------------------------
-
-    def drain(self) -> None:
-        """The server is going away: dial again. Running streams go on where they are."""
-        if self._linked is not None:
-            self._linked.leave()
 
     def notice(self, code: str, text: str, tunnel: str | None) -> None:
         """Something the person should read; or the news that a tunnel is ours no more."""

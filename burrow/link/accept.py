@@ -85,6 +85,11 @@ def bearer(header: str) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
+def node_of(session_id: str) -> str:
+    """Which node's a session is, by its id."""
+    return session_id.partition(".")[0]
+
+
 class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[misc]
     """One agent's WebSocket, on the server."""
 
@@ -120,7 +125,7 @@ class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[
             received = headers.get(RECEIVED_HEADER.lower(), "")
             owner = self.factory.owner_of(self._identity, self._handshake)
             self._lifeline = self.factory.find(asked, owner) if received.isdigit() else None
-            self._session_id = asked if self._lifeline is not None else token_urlsafe(16)
+            self._session_id = asked if self._lifeline is not None else self.factory.new_id()
             self._peer_received = int(received) if self._lifeline is not None else 0
             answer[SESSION_HEADER] = self._session_id
             answer[RECEIVED_HEADER] = str(self._lifeline.received if self._lifeline is not None else 0)
@@ -147,7 +152,7 @@ class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[
         self._heartbeat.start()
 
     def _begin(self) -> Session:
-        session = Session(self.factory.clock, client=False, max_streams=MAX_AGENT_STREAMS)
+        session = Session(self.factory.clock, client=False, max_streams=self.factory.max_streams)
         if self._resumable:
             self._lifeline = self.factory.keep(
                 self._session_id, session, self.factory.owner_of(self._identity, self._handshake)
@@ -187,6 +192,8 @@ class AcceptFactory(WebSocketServerFactory):  # type: ignore[misc]
     @param authenticate: asked once a handshake. @param begin: told of each new session.
     @param owner_of: what a session belongs to, to be compared: of the identity and the handshake.
     @param grace: seconds that a detached session is kept.
+    @param node: this node's id: its sessions' ids begin with it, so that other nodes know whose they are.
+    @param max_streams: how many streams a peer may open.
     """
 
     protocol = AcceptProtocol
@@ -199,15 +206,23 @@ class AcceptFactory(WebSocketServerFactory):  # type: ignore[misc]
         begin: Begin,
         owner_of: Callable[[Any, Handshake], Any],
         grace: float = GRACE,
+        node: str = "",
+        max_streams: int = MAX_AGENT_STREAMS,
     ) -> None:
         super().__init__(protocols=[RESUME, PLAIN], server="Burrow", reactor=clock)
         self.clock = clock
         self.authenticate = authenticate
         self.begin = begin
         self.owner_of = owner_of
+        self.max_streams = max_streams
+        self._node = node
         self._grace = grace
         self._kept: dict[str, tuple[Lifeline, Any]] = {}
         self.setProtocolOptions(**PROTOCOL_OPTIONS, webStatus=False)
+
+    def new_id(self) -> str:
+        """An id for a new session."""
+        return f"{self._node}.{token_urlsafe(16)}"
 
     def keep(self, session_id: str, session: Session, owner: Any) -> Lifeline:
         """Make a new session resumable."""

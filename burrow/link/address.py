@@ -56,9 +56,11 @@ class Credentials:
 
     @ivar token: the bearer token; never shown. @ivar agent: the agent's id.
     @ivar ca_file: believe this file's authorities alone; None for the machine's.
+    @ivar ca_pem: believe this PEM text's authorities alone, whatever else.
     """
 
     address: ServerAddress
     token: str = field(repr=False)
     agent: str
     ca_file: Path | None = None
+    ca_pem: str = ""

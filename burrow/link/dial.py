@@ -242,7 +242,9 @@ def _endpoint(reactor: Any, credentials: Credentials) -> IStreamClientEndpoint:
         via = HostnameEndpoint(reactor, proxy[0], proxy[1], timeout=CONNECT_TIMEOUT)
         endpoint = ConnectProxyEndpoint(via, host, address.port, proxy[2])
     if address.secure:
-        options = optionsForClientTLS(address.host, trustRoot=trust_root(credentials.ca_file))
+        options = optionsForClientTLS(
+            address.host, trustRoot=trust_root(credentials.ca_file, credentials.ca_pem)
+        )
         endpoint = wrapClientTLS(options, endpoint)
     return endpoint
 

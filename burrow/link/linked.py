@@ -31,7 +31,7 @@ class Linked:
     @property
     def resumable(self) -> bool:
         """Whether another WebSocket may go on with it."""
-        return self.lifeline is not None and not (self.session.lost or self.leaving)
+        return self.lifeline is not None and not self.session.lost
 
     def leave(self) -> None:
         """The server is going away."""

@@ -47,12 +47,14 @@ def bundled_roots() -> list[Certificate]:
     return roots
 
 
-def trust_root(ca_file: Path | None) -> Any:
+def trust_root(ca_file: Path | None, ca_pem: str = "") -> Any:
     """
-    An L{IOpenSSLTrustRoot}.
+    An L{IOpenSSLTrustRoot}: of the authorities in a text, in a file, or this machine's.
 
     @raise ConfigError: C{ca_file} cannot be read or holds no certificate.
     """
+    if ca_pem:
+        return trustRootFromCertificates(certificates_of(ca_pem.encode(), "the other side's certificate"))
     if ca_file is not None:
         try:
             pem = ca_file.read_bytes()

@@ -135,14 +135,49 @@ class VisitorHead(NamedTuple):
 
     def encode(self) -> bytes:
         """The box's bytes."""
-        box = amp.AmpBox({key.encode(): value.encode() for key, value in self._asdict().items()})
-        encoded: bytes = box.serialize()
-        return encoded
+        return encode_box(self._asdict())
 
 
 _LENGTH = Struct("!H")
 MAX_HEAD = 16 * 1024
 """Bytes of a visitor head, at most. A longer one breaks the protocol."""
+
+
+def decode_box(data: bytes) -> tuple[dict[str, str], bytes] | None:
+    """
+    Read the box at the beginning of a stream.
+
+    @return: the box and the bytes behind it; None while more bytes are needed.
+    @raise WireError: this is no box, nor the beginning of one.
+    """
+    items: list[bytes] = []
+    position = 0
+    while len(data) - position >= 2:
+        (length,) = _LENGTH.unpack_from(data, position)
+        position += 2
+        is_key = len(items) % 2 == 0
+        if is_key and not length:
+            try:
+                texts = [item.decode() for item in items]
+            except UnicodeDecodeError as error:
+                raise WireError("a stream begins with a box that is not UTF-8") from error
+            return dict(zip(texts[::2], texts[1::2], strict=True)), data[position:]
+        if is_key and length > 255:
+            raise WireError("a stream does not begin with a box")
+        if len(data) - position < length:
+            break
+        items.append(data[position : position + length])
+        position += length
+    if len(data) > MAX_HEAD:
+        raise WireError("the box at the beginning of a stream has no end")
+    return None
+
+
+def encode_box(fields: dict[str, str]) -> bytes:
+    """A box's bytes."""
+    box = amp.AmpBox({key.encode(): value.encode() for key, value in fields.items()})
+    encoded: bytes = box.serialize()
+    return encoded
 
 
 def decode_visitor_head(data: bytes) -> tuple[VisitorHead, bytes] | None:
@@ -152,28 +187,11 @@ def decode_visitor_head(data: bytes) -> tuple[VisitorHead, bytes] | None:
     @return: the head and the bytes behind it; None while more bytes are needed.
     @raise WireError: this is no head, nor the beginning of one.
     """
-    items: list[bytes] = []
-    position = 0
-    while len(data) - position >= 2:
-        (length,) = _LENGTH.unpack_from(data, position)
-        position += 2
-        is_key = len(items) % 2 == 0
-        if is_key and not length:
-            return _head_of(items), data[position:]
-        if is_key and length > 255:
-            raise WireError("a visitor's stream does not begin with a box")
-        if len(data) - position < length:
-            break
-        items.append(data[position : position + length])
-        position += length
-    if len(data) > MAX_HEAD:
-        raise WireError("the box of a visitor's stream has no end")
-    return None
-
-
-def _head_of(items: list[bytes]) -> VisitorHead:
-    box = dict(zip(items[::2], items[1::2], strict=True))
+    decoded = decode_box(data)
+    if decoded is None:
+        return None
+    box, rest = decoded
     try:
-        return VisitorHead(*(box[key.encode()].decode() for key in VisitorHead._fields))
-    except (KeyError, UnicodeDecodeError) as error:
-        raise WireError(f"a visitor's stream begins with a wrong box: {error!r}") from error
+        return VisitorHead(*(box[key] for key in VisitorHead._fields)), rest
+    except KeyError as error:
+        raise WireError(f"a visitor's stream begins with a wrong box: it has no {error}") from error

@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from zope.interface import implementer
 
 from burrow.mux.control import VisitorHead
+from burrow.mux.pipe import PipeEnd
 from burrow.protocols.base import ITunnelProtocol, Reach
 from burrow.protocols.forward import Connectors, Forward
 from burrow.protocols.upstream import Upstream, UpstreamFailed
@@ -35,7 +36,7 @@ class HttpProtocol:
         return Forward(Connectors.get(reactor, upstream), upstream, answer_failure)
 
 
-def answer_failure(stream: Forward, error: UpstreamFailed) -> None:
+def answer_failure(stream: PipeEnd, error: UpstreamFailed) -> None:
     """
     Tell the edge why there is no answer: it makes the page, in the form that the visitor asked for.
 

@@ -137,7 +137,7 @@ class Agent:
         tunnels, self.tunnels = self.tunnels, {}
         for tunnel in tunnels.values():
             if expected:
-                self._all.expect(tunnel)
+                self._all.expect(tunnel.name)
             await self._all.close(tunnel)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from secrets import token_hex, token_urlsafe
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,21 +17,25 @@ from twisted.logger import Logger
 from burrow import __version__
 from burrow.certificates.files import FileCertificates
 from burrow.certificates.local import LocalCertificates
-from burrow.config import ServerConfig
+from burrow.config import ServerConfig, split_listen
 from burrow.errors import ConfigError
-from burrow.link import AGENT_PATH
-from burrow.link.accept import AcceptFactory
+from burrow.link import AGENT_PATH, SESSION_HEADER
+from burrow.link.accept import AcceptFactory, node_of
 from burrow.link.carrier import CLOSE_RESTART
+from burrow.protocols.base import Reach
 from burrow.protocols.registry import kinds
 from burrow.server.agents import Agents
+from burrow.server.cluster import Cluster, Lease, Node
 from burrow.server.edge import pages
 from burrow.server.edge.context import Edge
 from burrow.server.edge.forwarded import Forwarding
-from burrow.server.edge.head import RequestHead
+from burrow.server.edge.head import RequestHead, first_value
 from burrow.server.edge.http1 import VisitorFactory
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFrontFactory
+from burrow.server.elsewhere import ElsewherePorts
 from burrow.server.ports import Ports, stop_listening
+from burrow.server.relay import MAX_HOPS, Relay, Relayed, make_certificate, node_context
 from burrow.server.tunnels import Tunnel, Tunnels
 from burrow.store.memory import MemoryStore
 from burrow.store.sqlite import SQLiteStore
@@ -58,11 +63,6 @@ def open_store(reactor: Any, config: ServerConfig, *, serving: bool = True) -> A
     return SQLiteStore(reactor, config.state_dir / DATABASE)
 
 
-def _split(listen: str) -> tuple[str, int]:
-    host, _, port = listen.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
 class BurrowServer(MultiService):
     """
     A Burrow server.
@@ -87,21 +87,39 @@ class BurrowServer(MultiService):
         self.certificates = self._make_certificates()
         self._sweep = Sweep(reactor)
         listen = config.https_listen or config.http_listen
-        self._ports = Ports(reactor, _split(listen)[0], config.port_range)
+        self._ports = Ports(reactor, split_listen(listen)[0], config.port_range)
+        self._node = token_hex(6)
+        self._node_secret = token_urlsafe(32)
+        self.cluster = Cluster(reactor, self.store, self._node)
+        self._relay = Relay(reactor, self._node, self._node_secret, self._find_for_node, self._look)
+        self._kinds = kinds()
+        self._elsewhere = ElsewherePorts(self._kinds, self._ports, self.cluster, self._relay)
         self.tunnels = Tunnels(
             clock=reactor,
             store=self.store,
-            kinds=kinds(),
+            kinds=self._kinds,
             ports=self._ports,
             domain=config.domain,
             url=self.url,
             ready=self._certificate_ready,
             max_tunnels=config.max_tunnels,
+            cluster=self.cluster,
+            relayed=self._relayed,
         )
+        self.cluster.hurried = lambda: self.tunnels.awaited
+        self.cluster.on_changed = self._nodes_changed
+        self.cluster.on_taken = self._taken
+        self.cluster.on_lost = self._lost
         self.agents = Agents(reactor, self.store, self.tunnels)
         self._accept = AcceptFactory(
-            reactor, self.agents.authenticate, self.agents.begin, self.agents.owner_of, config.grace
+            reactor,
+            self.agents.authenticate,
+            self.agents.begin,
+            self.agents.owner_of,
+            config.grace,
+            node=self._node,
         )
+        self._relay.agents = self._accept
         self._edge = Edge(
             find=self._find,
             own=self._own,
@@ -158,14 +176,15 @@ class BurrowServer(MultiService):
                 plain = VisitorFactory(self._edge, "http", self._redirect)
             if self.config.http_listen:
                 self._http_port = self._listen(self.config.http_listen, plain, "--http")
-        except ConfigError:
+            await self.cluster.join(self._listen_for_nodes())
+        except BaseException:
             await self._stop_listening()
             raise
         self._sweep.start()
         self.log.info("Burrow {version} serves {url}", version=__version__, url=self.own_url)
 
     def _listen(self, listen: str, factory: IProtocolFactory, option: str) -> int:
-        host, port = _split(listen)
+        host, port = split_listen(listen)
         interfaces = [host] if host else ["::", "0.0.0.0"]
         failure: CannotListenError | None = None
         for interface in interfaces:
@@ -184,6 +203,34 @@ class BurrowServer(MultiService):
             raise ConfigError(f"cannot listen on {listen}: {reason}; choose another with {option} HOST:PORT")
         return port
 
+    def _listen_for_nodes(self) -> Node:
+        """Listen for the links of other nodes: over TLS, unless they are on this machine."""
+        host, port = self.config.node_address
+        certificate = ""
+        options: dict[str, Any] = {"backlog": 64, "interface": host}
+        factory = self._relay.accept
+        try:
+            if ipaddress.ip_address(host).is_loopback:
+                listening = self._reactor.listenTCP(port, factory, **options)
+            else:
+                identity, certificate = make_certificate(host)
+                listening = self._reactor.listenSSL(port, factory, node_context(*identity), **options)
+        except (CannotListenError, ValueError) as error:
+            raise ConfigError(
+                f"cannot listen on {self.config.node}: {error}; choose another with --node HOST:PORT, "
+                "where HOST is an IP address of this machine's"
+            ) from error
+        self._listening.append(listening)
+        return Node(
+            id=self._node,
+            host=host,
+            port=_port_of(listening),
+            secret=self._node_secret,
+            certificate=certificate,
+            version=__version__,
+            started=self._reactor.seconds(),
+        )
+
     async def _stop_listening(self) -> None:
         listening, self._listening = self._listening, []
         for port in listening:
@@ -200,6 +247,8 @@ class BurrowServer(MultiService):
         await self._ports.close_all()
         for agent in list(self.agents.connected):
             agent.session.close("the server stops", CLOSE_RESTART)
+        await self.cluster.leave()
+        self._relay.stop()
         await self.store.close()
 
     # -- what visitors meet ----------------------------------------------------------------------------------
@@ -220,18 +269,61 @@ class BurrowServer(MultiService):
         ready: Deferred[None] = self.certificates.ready(host)
         return ready
 
-    def _find(self, host: str) -> Tunnel | Deferred[Any]:
-        tunnel = self.tunnels.by_host(host)
-        if tunnel is not None and tunnel.attached:
+    def _find(self, host: str) -> Tunnel | Relayed | Deferred[Any]:
+        tunnel = self.tunnels.find(host)
+        if tunnel is not None:
             return tunnel
         return Deferred.fromCoroutine(self._wait_for(host))
 
-    async def _wait_for(self, host: str) -> Tunnel | pages.Page:
+    async def _wait_for(self, host: str) -> Tunnel | Relayed | pages.Page:
         """The tunnel once its agent is back, if it is expected; else the page that says why there is none."""
         tunnel = await self.tunnels.attached(host, self.config.hold)
         if tunnel is not None:
             return tunnel
         return pages.agent_away(host) if await self.tunnels.owned(host) else pages.no_such_tunnel(host)
+
+    # -- among other nodes -----------------------------------------------------------------------------------
+
+    def _relayed(self, host: str) -> Relayed | None:
+        """The tunnel of a host that another node holds and that can be reached there."""
+        name, _, domain = host.partition(".")
+        lease = self.cluster.elsewhere(name) if domain == self.config.domain else None
+        if lease is None or lease.kind not in self._kinds or self._kinds[lease.kind].reach is not Reach.HOST:
+            return None
+        return self._relay.tunnel(lease)
+
+    async def _find_for_node(self, name: str, hops: int) -> Tunnel | Relayed | None:
+        """See L{burrow.server.relay.Find}."""
+        tunnel = self.tunnels.by_name(name)
+        if tunnel is not None and (tunnel.attached or tunnel.kind.reach is not Reach.HOST):
+            return tunnel
+        found = await self.tunnels.attached(f"{name}.{self.config.domain}", self.config.hold)
+        if isinstance(found, Relayed):
+            return self._relay.tunnel(found.lease, hops + 1) if hops < MAX_HOPS else None
+        return found
+
+    def _whose_agent(self, head: RequestHead) -> IProtocolFactory:
+        """Who takes an agent: this node, or the one that has the session that it wants to go on with."""
+        asked = first_value(head.headers, SESSION_HEADER.lower().encode()).decode("latin-1")
+        elsewhere = self._relay.agent_factory(node_of(asked)) if asked else None
+        return self._accept if elsewhere is None else elsewhere
+
+    def _look(self) -> None:
+        self.tunnels.look()
+
+    def _nodes_changed(self) -> None:
+        self._relay.update(self.cluster.others)
+        self._elsewhere.update()
+        self.tunnels.look()
+
+    def _taken(self, lease: Lease) -> None:
+        self._elsewhere.serve(lease)  # first, so that the port is served all the time
+        closing = ensureDeferred(self.tunnels.taken(lease))
+        closing.addErrback(lambda reason: self.log.failure("a tunnel was not closed", reason))
+
+    def _lost(self, names: list[str]) -> None:
+        for name in names:
+            self.tunnels.expect(name)
 
     def _is_own(self, host: str) -> bool:
         if host in ("", self.config.domain):
@@ -250,7 +342,7 @@ class BurrowServer(MultiService):
         path = head.target.partition(b"?")[0].decode("latin-1")
         if path == AGENT_PATH:
             if head.upgrade.lower() == b"websocket":
-                return self._accept
+                return self._whose_agent(head)
             return pages.bad_request(400, "agents connect here by WebSocket")
         if path == "/_burrow/health":
             return pages.Page(200, "healthy", "Burrow is well", f"Version {__version__}.")

@@ -23,8 +23,10 @@ from burrow.mux.control import BadOption, NameTaken, TooManyTunnels, Unavailable
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
 from burrow.protocols.base import Kind, Reach
+from burrow.server.cluster import Cluster, Lease
 from burrow.server.names import assigned_name, check_name
 from burrow.server.ports import Ports
+from burrow.server.relay import Relayed
 from burrow.store.base import Reservation, Taken
 
 _KIND = re.compile(r"[a-z][a-z0-9]{0,30}")
@@ -44,6 +46,7 @@ class Owner:
     Who opens tunnels: one agent's session.
 
     @ivar token: the token's id. @ivar agent: the agent's id.
+    @ivar displaced: called with a tunnel of its own that another session opened.
     """
 
     token: str
@@ -95,6 +98,8 @@ class Tunnels:
     @param domain: the base domain. @param url: makes the public URL of a host.
     @param ready: fires once a host has its certificate, or fails with CertificateFailed.
     @param max_tunnels: how many one agent may have open.
+    @param cluster: this node among the others. @param relayed: the tunnel of a host that another node holds,
+        if there is one and it can be reached.
     """
 
     log = Logger()
@@ -110,7 +115,11 @@ class Tunnels:
         url: Callable[[str], str],
         ready: Callable[[str], Deferred[None]],
         max_tunnels: int,
+        cluster: Cluster,
+        relayed: Callable[[str], Relayed | None],
     ) -> None:
+        self._cluster = cluster
+        self._relayed = relayed
         self._clock = clock
         self._store = store
         self._kinds = kinds
@@ -131,6 +140,10 @@ class Tunnels:
         tunnel = self._live.get(name) if domain == self._domain else None
         return tunnel if tunnel is not None and tunnel.kind.reach is Reach.HOST else None
 
+    def by_name(self, name: str) -> Tunnel | None:
+        """The open tunnel of that name, however visitors reach it."""
+        return self._live.get(name)
+
     async def owned(self, host: str) -> bool:
         """Whether somebody owns the name, though no tunnel is open. @raise StoreError: nobody knows."""
         name, _, domain = host.partition(".")
@@ -141,34 +154,59 @@ class Tunnels:
 
     # -- visitors that wait -----------------------------------------------------------------------------
 
-    def expect(self, tunnel: Tunnel) -> None:
+    def expect(self, name: str) -> None:
         """Its agent went without a good-bye: visitors wait for it, for a while."""
         now = self._clock.seconds()
         if now >= self._started + EXPECT_FOR:
             self._expected = {host: until for host, until in self._expected.items() if until > now}
-        self._expected[tunnel.host] = now + EXPECT_FOR
+        self._expected[f"{name}.{self._domain}"] = now + EXPECT_FOR
 
     def arrived(self, tunnel: Tunnel) -> None:
         """Its agent is connected: let those go on who waited."""
         self._expected.pop(tunnel.host, None)
-        for waiting in self._waiting.pop(tunnel.host, []):
+        self._wake(tunnel.host)
+
+    def _wake(self, host: str) -> None:
+        for waiting in self._waiting.pop(host, []):
             waiting.callback(None)
 
-    async def attached(self, host: str, hold: float) -> Tunnel | None:
+    def look(self) -> None:
+        """Something changed on the other nodes: let those go on whose tunnel is there now."""
+        for host in [host for host in self._waiting if self._relayed(host) is not None]:
+            self._wake(host)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a visitor waits for a tunnel."""
+        return bool(self._waiting)
+
+    def find(self, host: str) -> Tunnel | Relayed | None:
+        """The tunnel of a host, here or on another node, if its agent is connected."""
+        tunnel = self.by_host(host)
+        if tunnel is not None and tunnel.attached:
+            return tunnel
+        return self._relayed(host)
+
+    async def attached(self, host: str, hold: float) -> Tunnel | Relayed | None:
         """
         The tunnel of a host once its agent is connected; None if that is not expected, or takes longer
         than C{hold} seconds.
 
         @raise StoreError: nobody knows whose the name is.
         """
+        found = self.find(host)
+        if found is not None:
+            return found
         tunnel = self.by_host(host)
         if tunnel is None or not tunnel.alive:
             now = self._clock.seconds()
             expected = now < self._expected.get(host, self._started + EXPECT_FOR)
-            if not expected or not await self.owned(host):
+            lease = await self._cluster.ask(host.partition(".")[0])
+            if not (expected or lease is not None) or not await self.owned(host):
                 return None
-        elif tunnel.attached:
-            return tunnel
+            found = self.find(host)
+            if found is not None:
+                return found
         queue = self._waiting.setdefault(host, [])
         if sum(map(len, self._waiting.values())) >= MAX_WAITING:
             return None
@@ -183,7 +221,7 @@ class Tunnels:
                 queue.remove(waiting)
             if not queue and self._waiting.get(host) is queue:
                 del self._waiting[host]
-        return self.by_host(host)
+        return self.find(host)
 
     # -- opening and closing ------------------------------------------------------------------------------
 
@@ -247,7 +285,10 @@ class Tunnels:
             tunnel.url = f"{kind.scheme}://{self._domain}:{reservation.port}"
         else:
             await self._ready(host)
+        await self._cluster.hold(tunnel.name, kind.name, reservation.port)
         if owner.session.lost:
+            if tunnel.name not in self._live:
+                await self._cluster.let_go(tunnel.name)
             await self._unlisten(tunnel)
             raise StreamGone("the agent went while its tunnel was being opened")
         before = self._live.get(tunnel.name)
@@ -310,6 +351,13 @@ class Tunnels:
         if tunnel.factory is not None and port is not None:
             await self._ports.close(port, tunnel.factory)
 
+    async def taken(self, lease: Lease) -> None:
+        """Another node has a tunnel of ours now: here it is closed."""
+        tunnel = self._live.get(lease.name)
+        if tunnel is not None:
+            tunnel.owner.displaced(tunnel)
+            await self.close(tunnel)
+
     async def close(self, tunnel: Tunnel) -> None:
         """Take a tunnel away, if it is still the one of its name. Its running streams go on."""
         if self._live.get(tunnel.name) is tunnel:
@@ -318,6 +366,7 @@ class Tunnels:
             if self._clock.seconds() < self._started + EXPECT_FOR:
                 # After a start all are expected back; this one has been, and went.
                 self._expected.setdefault(tunnel.host, 0.0)
+            await self._cluster.let_go(tunnel.name)
             await self._unlisten(tunnel)
             self.log.info("{url} is closed", url=tunnel.url)
 

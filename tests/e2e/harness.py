@@ -146,10 +146,12 @@ class Agent:
         """The ready events, once there are so many."""
 
         def look():
+            events = self.events("ready")
+            if len(events) >= count:
+                return events
             if self.program.process.poll() is not None:
                 raise AssertionError(f"the agent ended:\n{self.program.output}")
-            events = self.events("ready")
-            return events if len(events) >= count else None
+            return None
 
         return wait_for(look, f"the agent to be ready; it says:\n{self.program.output}\nwhich")
 
@@ -165,8 +167,10 @@ class Agent:
 class World:
     """A state folder, a server on it, and whatever tests start beside."""
 
-    def __init__(self, folder, **options):
+    def __init__(self, folder, *, address="127.0.0.1", ca_file=None, **options):
         self.folder = Path(folder)
+        self.address = address
+        self.ca_file = ca_file or self.folder / "state" / "ca.pem"
         self.https, self.http = free_port(), free_port()
         first = free_port(20)
         self.ports = f"{first}-{first + 19}"
@@ -176,18 +180,21 @@ class World:
         self.env = {
             "XDG_STATE_HOME": str(self.folder / "agent-state"),
             "XDG_CONFIG_HOME": str(self.folder / "agent-config"),
-            "BURROW_CA_FILE": str(self.folder / "state" / "ca.pem"),
+            "BURROW_CA_FILE": str(self.ca_file),
             "NO_PROXY": "*",
         }
         self.tls = options.get("tls", "local") != "off"
         if not self.tls:
             del self.env["BURROW_CA_FILE"]
+        host = "localhost" if address == "127.0.0.1" else address
+        if "domain" in options and address == "127.0.0.1":
+            host = options["domain"]
         self.env["BURROW_SERVER"] = (
-            f"https://localhost:{self.https}" if self.tls else f"http://localhost:{self.http}"
+            f"https://{host}:{self.https}" if self.tls else f"http://{host}:{self.http}"
         )
 
     def start_server(self):
-        arguments = ["--https", f"127.0.0.1:{self.https}", "--http", f"127.0.0.1:{self.http}"]
+        arguments = ["--https", f"{self.address}:{self.https}", "--http", f"{self.address}:{self.http}"]
         arguments += ["--state", self.folder / "state", "--tcp-ports", self.ports]
         for name, value in self.options.items():
             for item in value if isinstance(value, list) else [value]:
@@ -222,11 +229,11 @@ class World:
 
     def connect(self, host, timeout=PATIENCE):
         """A visitor's connection to a host of the server's."""
-        plain = socket.create_connection(("127.0.0.1", self.https if self.tls else self.http), timeout)
+        plain = socket.create_connection((self.address, self.https if self.tls else self.http), timeout)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not self.tls:
             return plain
-        context = ssl.create_default_context(cafile=str(self.folder / "state" / "ca.pem"))
+        context = ssl.create_default_context(cafile=str(self.ca_file))
         return context.wrap_socket(plain, server_hostname=host)
 
     def http_connection(self, host, timeout=PATIENCE):
@@ -235,9 +242,9 @@ class World:
         connection.sock = self.connect(host, timeout)
         return connection
 
-    def get(self, host, path="/", method="GET", body=None, **headers):
+    def get(self, host, path="/", method="GET", body=None, timeout=PATIENCE, **headers):
         """One request on a connection of its own: status, headers, body."""
-        connection = self.http_connection(host)
+        connection = self.http_connection(host, timeout)
         connection.request(
             method, path, body, {name.replace("_", "-"): value for name, value in headers.items()}
         )

@@ -12,11 +12,11 @@ class Relay:
     Forwards TCP connections to a port of the loopback.
 
     L{cut} resets all that are open, L{silence} forwards nothing more on those that are open, without closing
-    them: as if a cable was pulled. New connections work, unless C{refuse} is set.
+    them: as if a cable was pulled. New connections work, and go to C{target}.
     """
 
     def __init__(self, port):
-        self._target = port
+        self.target = ("127.0.0.1", port)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self._listener.getsockname()[1]
         self._lock = threading.Lock()
@@ -32,7 +32,7 @@ class Relay:
             except OSError:
                 return
             try:
-                far = socket.create_connection(("127.0.0.1", self._target), 5)
+                far = socket.create_connection(self.target, 5)
             except OSError:
                 near.close()
                 continue

@@ -16,6 +16,7 @@ from burrow.mux.control import (
 )
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.tcp import TcpProtocol
+from burrow.server.cluster import Cluster
 from burrow.server.ports import Ports
 from burrow.server.tunnels import Owner, Tunnels
 from burrow.store.memory import MemoryStore
@@ -25,7 +26,7 @@ from burrow.testing import SessionPair
 class Opening(SynchronousTestCase):
     def setUp(self):
         self.reactor = MemoryReactorClock()
-        self.store = MemoryStore()
+        self.store = MemoryStore(self.reactor.seconds)
         self.ready = lambda host: succeed(None)
         self.ports = Ports(self.reactor, "127.0.0.1", range(20_000, 20_003))
         self.tunnels = Tunnels(
@@ -37,6 +38,8 @@ class Opening(SynchronousTestCase):
             url=lambda host: f"https://{host}",
             ready=lambda host: self.ready(host),
             max_tunnels=3,
+            cluster=Cluster(self.reactor, self.store, "node1"),
+            relayed=lambda host: None,
         )
         self.displaced = []
 

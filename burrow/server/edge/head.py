@@ -79,6 +79,11 @@ def write_head(first_line: bytes, headers: Headers) -> bytes:
     return b"\r\n".join(lines)
 
 
+def first_value(headers: Headers, name: bytes) -> bytes:
+    """The first value of a (lower-case) name; empty if there is none."""
+    return next((value for key, value in headers if key.lower() == name), b"")
+
+
 @dataclass(slots=True)
 class RequestHead:
     """
@@ -123,7 +128,7 @@ class ResponseHead:
 
     def value(self, name: bytes) -> bytes:
         """The first field's value of one (lower-case) name; empty if there is none."""
-        return next((value for key, value in self.headers if key.lower() == name), b"")
+        return first_value(self.headers, name)
 
 
 @dataclass(slots=True)

@@ -272,6 +272,7 @@ class Visitor(Protocol):
 
     def _hand_over(self, factory: IProtocolFactory, head: RequestHead) -> None:
         """Let another protocol have the connection, beginning with this request."""
+        self._detach()
         protocol: Any = factory.buildProtocol(self.transport.getPeer())
         first = write_head(head.method + b" " + head.target + b" HTTP/" + head.version.encode(), head.headers)
         rest, self._buffer = self._buffer, b""
@@ -344,6 +345,10 @@ class Visitor(Protocol):
         """See L{IAnswered}."""
         if self._failure is not None:
             code, text = self._failure
+            if code == pages.AGENT_AWAY and self._request is not None:
+                # Another node's word: the agent left it, and came to no other.
+                self._answer_page(pages.agent_away(self._request.host))
+                return
             self._answer_page(pages.upstream_failed(code, text.decode("utf-8", "replace")))
             return
         if self._chunk_answer:

@@ -54,10 +54,13 @@ def no_such_tunnel(host: str) -> Page:
     )
 
 
+AGENT_AWAY = "agent-away"
+
+
 def agent_away(host: str) -> Page:
     """The name has an owner whose agent is not connected."""
     text = f"The agent of {host} is not connected now. It reconnects by itself: try again in a few seconds."
-    return Page(503, "agent-away", "The agent is away", text, ((b"Retry-After", b"5"),))
+    return Page(503, AGENT_AWAY, "The agent is away", text, ((b"Retry-After", b"5"),))
 
 
 def upstream_failed(code: str, text: str) -> Page:

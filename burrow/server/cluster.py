@@ -1,0 +1,250 @@
+"""
+This node among the others that share its store: who is there, and who holds which tunnel.
+
+In the store each node has a note, renewed every L{BEAT} and forgotten L{NODE_TTL} after the last
+time; and each live tunnel has a lease, a note that says which node holds it. A lease of a node that is
+forgotten is worth nothing, so a node that dies loses all of its own at once, and renewing a thousand costs
+one write.
+
+A lease is taken over by whoever opens the tunnel next, since only its owner can: the newer session wins. The
+node that held it learns that at its next look. While the store is away nothing changes hands; when it is
+back, a node takes what it holds again, except what another node has taken meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import attr
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from burrow.errors import StoreError
+
+BEAT = 1.0
+"""Seconds between two renewals, each with a look at the others."""
+
+SHORT_BEAT = 0.1
+"""Seconds between two looks while visitors wait for a tunnel that may open on another node."""
+
+NODE_TTL = 5.0
+"""Seconds after its last renewal that a node counts as dead."""
+
+LEASE_TTL = 7200.0
+_RENEW_LEASES = 3000.0
+_NODES, _LEASES = "nodes", "leases"
+
+
+@attr.frozen
+class Node:
+    """
+    One server process.
+
+    @ivar host: with C{port}, where other nodes link to it.
+    @ivar secret: what they show there. New at each start; whoever may read the store may link.
+    @ivar certificate: what it shows there, in PEM form; empty if it speaks without TLS, on the loopback.
+    @ivar draining: it takes no new agents: nobody is sent there who has a choice.
+    """
+
+    id: str
+    host: str
+    port: int
+    secret: str = attr.field(repr=False)
+    certificate: str = attr.field(repr=False)
+    version: str
+    started: float
+    draining: bool = False
+
+
+@attr.frozen
+class Lease:
+    """
+    Which node holds a live tunnel.
+
+    @ivar port: the public port, if it has one.
+    @ivar since: when it was taken, in seconds since the epoch: of two leases the later one holds.
+    """
+
+    name: str
+    node: str
+    kind: str
+    port: int | None
+    since: float
+
+
+def _text(record: Node | Lease) -> str:
+    return json.dumps(attr.asdict(record))
+
+
+def _records(kind: type[Any], notes: dict[str, str]) -> dict[str, Any]:
+    """The records in notes; what a newer release writes and we do not know is left out."""
+    known = {field.name for field in attr.fields(kind)}
+    return {
+        key: kind(**{name: value for name, value in json.loads(text).items() if name in known})
+        for key, text in notes.items()
+    }
+
+
+class Cluster:
+    """
+    @param own_id: this node's id.
+    @ivar others: the other nodes that are alive, by id.
+    @ivar on_changed: called when another node came or went, or a lease of another's changed.
+    @ivar on_taken: called with the lease of another node's on a name that we hold.
+    @ivar on_lost: called with the names that a node held that died.
+    @ivar hurried: says whether somebody waits for a change.
+    """
+
+    log = Logger()
+
+    def __init__(self, clock: Any, store: Any, own_id: str) -> None:
+        self.own_id = own_id
+        self.node: Node | None = None
+        self.others: dict[str, Node] = {}
+        self.on_changed: Callable[[], None] = lambda: None
+        self.on_taken: Callable[[Lease], None] = lambda lease: None
+        self.on_lost: Callable[[list[str]], None] = lambda names: None
+        self.hurried: Callable[[], bool] = lambda: False
+        self._clock = clock
+        self._store = store
+        self._held: dict[str, Lease] = {}
+        self._theirs: dict[str, Lease] = {}
+        self._beaten = float("-inf")
+        self._renewed = clock.seconds()
+        self._loop = LoopingCall(self._beat)
+        self._loop.clock = clock
+        self._leaving = False
+
+    # -- its life -----------------------------------------------------------------------------------------
+
+    async def join(self, node: Node) -> None:
+        """Be there for the others, as C{node}. @raise StoreError: the store cannot tell who is."""
+        self.node = node
+        await self._look()
+        self._loop.start(SHORT_BEAT, now=False)
+
+    async def drain(self) -> None:
+        """Tell the others that this node takes no more agents."""
+        if self.node is not None:
+            self.node = attr.evolve(self.node, draining=True)
+            await self._quietly(self._store.put_note(_NODES, self.own_id, _text(self.node), NODE_TTL))
+
+    async def leave(self) -> None:
+        """Be gone, and hold nothing."""
+        if self._loop.running:
+            self._loop.stop()
+        self._leaving = True
+        for lease in list(self._held.values()):
+            await self.let_go(lease.name)
+        if self.node is not None:
+            await self._quietly(self._store.swap_note(_NODES, self.own_id, _text(self.node), None))
+
+    # -- leases ---------------------------------------------------------------------------------------------
+
+    async def hold(self, name: str, kind: str, port: int | None) -> None:
+        """Take a name, whoever held it. If the store is away that is done when it is back."""
+        before = self._theirs.pop(name, None)
+        # Later than the lease that it replaces, also where another machine's clock is ahead.
+        since = max(self._clock.seconds(), 0.0 if before is None else before.since + 0.001)
+        lease = self._held[name] = Lease(name, self.own_id, kind, port, since)
+        await self._quietly(self._store.put_note(_LEASES, lease.name, _text(lease), LEASE_TTL))
+
+    async def let_go(self, name: str) -> None:
+        """Give a name up, if it is still ours."""
+        lease = self._held.pop(name, None)
+        if lease is not None:
+            await self._quietly(self._store.swap_note(_LEASES, name, _text(lease), None))
+
+    async def ask(self, name: str) -> Lease | None:
+        """The same as L{elsewhere}, as of now. @raise StoreError: the store cannot tell."""
+        if self.others and name not in self._held:
+            text = await self._store.note(_LEASES, name)
+            leases = {} if text is None else _records(Lease, {name: text})
+            lease: Lease | None = leases.get(name)
+            if lease is not None and lease.node in self.others and name not in self._held:
+                self._theirs[name] = lease
+        return self.elsewhere(name)
+
+    def elsewhere(self, name: str) -> Lease | None:
+        """The lease of another node that is alive on a name, as of the last look."""
+        return self._theirs.get(name)
+
+    @property
+    def theirs(self) -> Iterable[Lease]:
+        """All leases of other nodes that are alive, as of the last look."""
+        return self._theirs.values()
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    async def _quietly(self, asking: Deferred[Any]) -> None:
+        """Ask for what is repaired later if the store cannot do it now."""
+        try:
+            await asking
+        except StoreError as error:
+            self.log.warn("the store could not be told who holds what: {error}", error=error)
+
+    async def _beat(self) -> None:
+        now = self._clock.seconds()
+        hurried = bool(self.others) and self.hurried()
+        if now - self._beaten < BEAT and not hurried:
+            return
+        try:
+            await self._look()
+        except StoreError as error:
+            # What is known stays: whoever serves goes on to.
+            self.log.debug("the other nodes cannot be looked for: {error}", error=error)
+        except Exception:
+            self.log.failure("the other nodes could not be looked for")
+
+    async def _look(self) -> None:
+        """Renew ourselves; see who is there and who holds what."""
+        now = self._clock.seconds()
+        nodes = _records(Node, await self._store.notes(_NODES))
+        if now - self._beaten >= BEAT and self.node is not None:
+            self._beaten = now
+            await self._store.put_note(_NODES, self.own_id, _text(self.node), NODE_TTL)
+        known = nodes.pop(self.own_id, None) is not None
+        if self._leaving:
+            return
+        gone = self.others.keys() - nodes.keys()
+        came = nodes.keys() - self.others.keys()
+        before, self.others = self._theirs, nodes
+        self._theirs = {}
+        if nodes or gone or not known:
+            await self._see_leases(nodes)
+        elif now - self._renewed >= _RENEW_LEASES:
+            self._renewed = now
+            for lease in list(self._held.values()):
+                await self._store.put_note(_LEASES, lease.name, _text(lease), LEASE_TTL)
+        for node in gone:
+            self.log.info("node {node} is gone", node=node)
+        for node in came:
+            self.log.info("node {node} is there", node=node)
+        lost = [name for name, lease in before.items() if lease.node in gone and name not in self._theirs]
+        if lost:
+            self.on_lost(lost)
+        if gone or came or before != self._theirs:
+            self.on_changed()
+
+    async def _see_leases(self, nodes: dict[str, Node]) -> None:
+        notes = await self._store.notes(_LEASES)
+        leases: dict[str, Lease] = _records(Lease, notes)
+        self._theirs = {
+            name: lease for name, lease in leases.items() if lease.node in nodes and name not in self._held
+        }
+        for name, ours in list(self._held.items()):
+            lease = leases.get(name)
+            if lease == ours or self._held.get(name) is not ours:
+                continue  # as it should be; or it has changed while we looked
+            if lease is not None and lease.node in nodes and lease.since > ours.since:
+                del self._held[name]
+                self._theirs[name] = lease
+                self.on_taken(lease)
+            else:
+                await self._store.swap_note(_LEASES, name, notes.get(name), _text(ours), LEASE_TTL)
+        for name, lease in leases.items():
+            if lease.node != self.own_id and lease.node not in nodes and name not in self._held:
+                await self._store.swap_note(_LEASES, name, notes[name], None)

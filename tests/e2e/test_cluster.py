@@ -1,0 +1,250 @@
+"""Two servers that share a Redis: a visitor reaches any, and either may die."""
+
+import hashlib
+import random
+import socket
+import threading
+import time
+
+import pytest
+
+from tests.certificates import make_certificate
+from tests.e2e.harness import TcpUpstream, World, burrow, free_port, reply, send_bytes, wait_for
+from tests.e2e.relay import Relay
+from tests.e2e.test_nginx import configuration, start_nginx
+from tests.redis import RedisServer
+
+BLOCK = bytes(random.Random(3).randbytes(1024**2))
+DOMAIN = "burrow.localhost"
+
+
+class Nodes:
+    """Two worlds on one Redis, and nginx that sends connections to either."""
+
+    def __init__(self, folder):
+        self.redis = RedisServer()
+        self.port = free_port()
+        cert_file, key_file = make_certificate(folder / "certificate", DOMAIN, f"*.{DOMAIN}")
+        options = {
+            "store": f"redis://127.0.0.1:{self.redis.port}",
+            "domain": DOMAIN,
+            "tls": "files",
+            "cert_file": cert_file,
+            "key_file": key_file,
+            "public_url": f"https://{DOMAIN}:{self.port}",
+        }
+        self.worlds = [
+            World(folder / "one", ca_file=cert_file, **options),
+            World(folder / "two", ca_file=cert_file, address="127.0.0.2", **options),
+        ]
+        one, two = self.worlds
+        two.ports = one.ports
+        for world in self.worlds:
+            world.start_server()
+        created = burrow("token", "create", "test", "--store", options["store"])
+        assert created.wait() == 0, created.output
+        for world in self.worlds:
+            world.env["BURROW_TOKEN"] = created.lines[-1]
+        text = configuration("Several servers").replace("listen 443", f"listen 127.0.0.1:{self.port}")
+        text = text.replace("10.0.0.1:443", f"127.0.0.1:{one.https}")
+        text = text.replace("10.0.0.2:443", f"127.0.0.2:{two.https}")
+        self.nginx = start_nginx(folder / "nginx", text)
+        # The certificate has no addresses in it.
+        self.second = Relay(two.https)
+        self.second.target = ("127.0.0.2", two.https)
+        two.env["BURROW_SERVER"] = f"https://{DOMAIN}:{self.second.port}"
+        self.front = {"BURROW_SERVER": f"https://{DOMAIN}:{self.port}"}
+
+    def close(self):
+        for world in self.worlds:
+            world.close()
+        self.nginx.stop()
+        self.second.close()
+        self.redis.stop()
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory):
+    nodes = Nodes(tmp_path_factory.mktemp("nodes"))
+    yield nodes
+    nodes.close()
+
+
+def test_visitor_reaches_any_node(nodes, upstream):
+    one, two = nodes.worlds
+    agent = one.agent("http", upstream(lambda handler: reply(handler, b"hello")).port, "--name", "any")
+    agent.ready()
+    for world in (two, one, two):
+        assert world.get(agent.host)[2] == b"hello"
+    # A kept connection, on the node that does not hold the session.
+    connection = two.http_connection(agent.host)
+    for _ in range(20):
+        connection.request("GET", "/")
+        assert connection.getresponse().read() == b"hello"
+    connection.close()
+    agent.program.stop()
+    wait_for(lambda: two.get(agent.host)[0] == 503, "the other node to know that the agent is gone")
+
+
+def test_bytes_through_two_nodes(nodes, upstream):
+    one, two = nodes.worlds
+    size = 50 * 1024**2
+    agent = one.agent(
+        "http", upstream(lambda handler: send_bytes(handler, size, BLOCK)).port, "--name", "bulk"
+    )
+    agent.ready()
+    status, _, body = two.get(agent.host)
+    assert status == 200
+    assert hashlib.sha256(body).digest() == hashlib.sha256(BLOCK * 50).digest()
+
+
+def test_port_is_open_on_every_node(nodes):
+    one, two = nodes.worlds
+
+    def echo(connection):
+        while data := connection.recv(65536):
+            connection.sendall(data)
+
+    service = TcpUpstream(echo)
+    agent = one.agent("tcp", service.port, "--name", "echo")
+    port = int(agent.url.rpartition(":")[2])
+
+    def asked(address):
+        try:
+            with socket.create_connection((address, port), 5) as visitor:
+                visitor.sendall(b"ping")
+                return visitor.recv(100)
+        except OSError:
+            return None
+
+    assert asked("127.0.0.1") == b"ping"
+    wait_for(lambda: asked("127.0.0.2") == b"ping", "the port on the other node")
+    # The agent moves: its new node serves the port itself, the old one passes on.
+    agent.program.kill()
+    moved = two.agent("tcp", service.port, "--name", "echo")
+    assert moved.url == agent.url
+    assert asked("127.0.0.2") == b"ping"
+    wait_for(lambda: asked("127.0.0.1") == b"ping", "the port on the first node")
+    service.close()
+
+
+def test_name_of_another_token_is_taken_on_every_node(nodes, upstream):
+    one, two = nodes.worlds
+    service = upstream(lambda handler: reply(handler, b"mine"))
+    agent = one.agent("http", service.port, "--name", "owned")
+    agent.ready()
+    created = burrow("token", "create", "other", "--store", one.options["store"])
+    assert created.wait() == 0
+    thief = two.agent("http", service.port, "--name", "owned", BURROW_TOKEN=created.lines[-1])
+    assert thief.program.wait() == 77
+    assert "belongs to another token" in thief.program.output
+    assert two.get(agent.host)[2] == b"mine"
+
+
+def test_second_agent_on_another_node_takes_the_tunnel_over(nodes, upstream):
+    one, two = nodes.worlds
+    first = one.agent("http", upstream(lambda handler: reply(handler, b"first")).port, "--name", "newer")
+    assert two.get(first.host)[2] == b"first"
+    second = two.agent("http", upstream(lambda handler: reply(handler, b"second")).port, "--name", "newer")
+    second.ready()
+    assert first.program.wait() == 77
+    assert "has the tunnel now" in first.program.output
+    for world in (one, two):
+        wait_for(lambda world=world: world.get(second.host)[2] == b"second", "the newer agent's answer")
+
+
+def test_session_goes_on_through_another_node(nodes, upstream):
+    """The agent's connection is cut while it downloads; its next one reaches the other node."""
+    one, two = nodes.worlds
+    size = 100 * 1024**2
+    relay = Relay(one.https)
+    agent = one.agent(
+        "http",
+        upstream(lambda handler: send_bytes(handler, size, BLOCK)).port,
+        *("--name", "roaming"),
+        BURROW_SERVER=f"https://{DOMAIN}:{relay.port}",
+    )
+    connection = one.http_connection(agent.host)
+    connection.request("GET", "/")
+    response = connection.getresponse()
+    digest = hashlib.sha256()
+    targets = [("127.0.0.2", two.https), ("127.0.0.1", one.https)]
+    for number in range(10):
+        for _ in range(10):
+            digest.update(response.read(1024**2))
+        relay.target = targets[number % 2]
+        relay.cut()
+    assert digest.digest() == hashlib.sha256(BLOCK * 100).digest()
+    relay.close()
+
+
+def test_node_is_killed_under_load(nodes, upstream, tmp_path):
+    """100 tunnels of 10 agents; either node dies; each tunnel answers again, with its own answer."""
+    answers = {}
+    agents = []
+    for number in range(10):
+        word = f"upstream {number}".encode()
+        service = upstream(lambda handler, word=word: reply(handler, word))
+        file = tmp_path / f"agent{number}.toml"
+        file.write_text(
+            "".join(f"[tunnels.load{number}-{i}]\nupstream = {service.port}\n" for i in range(10))
+        )
+        # Ten machines: each has an id of its own.
+        state = str(tmp_path / f"machine{number}")
+        environment = {
+            **nodes.front,
+            "XDG_STATE_HOME": state,
+            "BURROW_TOKEN": nodes.worlds[0].env["BURROW_TOKEN"],
+        }
+        agents.append(nodes.worlds[0].agent("start", "--config", file, **environment))
+        answers.update({f"load{number}-{i}.{DOMAIN}": word for i in range(10)})
+    for agent in agents:
+        agent.ready(10)
+    log = []
+    going = True
+
+    def poll(hosts, world):
+        while going:
+            for host in hosts:
+                begun = time.monotonic()
+                try:
+                    body = world.get(host, timeout=10)[2]
+                except OSError:
+                    body = b""
+                log.append((begun, host, body))
+
+    def answered(since, patience):
+        """Whether every tunnel answered with its own word after C{since}."""
+        deadline = since + patience
+        while time.monotonic() < deadline:
+            right = {host for begun, host, body in list(log) if begun > since and body == answers[host]}
+            if len(right) == len(answers):
+                return True
+            time.sleep(0.02)
+        missing = sorted(set(answers) - right)
+        return f"{len(missing)} tunnels did not answer: {missing[:5]}"
+
+    hosts = list(answers)
+    for dying, living in ((0, 1), (1, 0)):
+        going = True
+        survivor = nodes.worlds[living]
+        threads = [threading.Thread(target=poll, args=(hosts[i::5], survivor), daemon=True) for i in range(5)]
+        for thread in threads:
+            thread.start()
+        assert answered(time.monotonic(), 10) is True
+        died = time.monotonic()
+        nodes.worlds[dying].server.kill()
+        assert answered(died, 5) is True
+        going = False
+        for thread in threads:
+            thread.join()
+        wrong = {body for _, host, body in log if body.startswith(b"upstream") and body != answers[host]}
+        assert not wrong
+        failed = [entry for entry in log if not entry[2].startswith(b"upstream")]
+        assert not failed, (
+            f"{len(failed)} of {len(log)} requests failed: {[(e[0] - died, *e[1:]) for e in failed[:3]]}\n{survivor.server.output[-6000:]}"
+        )
+        log.clear()
+        nodes.worlds[dying].start_server()
+    for agent in agents:
+        agent.program.stop()
