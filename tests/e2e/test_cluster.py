@@ -241,9 +241,7 @@ def test_node_is_killed_under_load(nodes, upstream, tmp_path):
         wrong = {body for _, host, body in log if body.startswith(b"upstream") and body != answers[host]}
         assert not wrong
         failed = [entry for entry in log if not entry[2].startswith(b"upstream")]
-        assert not failed, (
-            f"{len(failed)} of {len(log)} requests failed: {[(e[0] - died, *e[1:]) for e in failed[:3]]}\n{survivor.server.output[-6000:]}"
-        )
+        assert not failed, f"{len(failed)} of {len(log)} requests failed: {failed[:3]}"
         log.clear()
         nodes.worlds[dying].start_server()
     for agent in agents:
