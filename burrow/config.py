@@ -217,6 +217,15 @@ class ServerConfig:
         parse=parse_seconds,
         metavar="SECONDS",
     )
+    workers: int = option(
+        1, "processes that serve, to use as many cores; `burrow server` only", parse=parse_count, metavar="N"
+    )
+    drain: float = option(
+        3600.0,
+        "seconds that a process which `burrow server reload` replaced lets running streams go on",
+        parse=parse_seconds,
+        metavar="SECONDS",
+    )
     idle_timeout: float = option(
         75.0,
         "seconds a visitor's connection may wait between two requests, or take to send one's head",
@@ -262,6 +271,10 @@ class ServerConfig:
 
     def check(self) -> None:
         """Say what contradicts itself. @raise ConfigError: something does."""
+        if self.workers > 1 and self.store == "memory":
+            raise ConfigError("--store memory is one process's: it has no --workers")
+        if self.workers > 1 and self.node_address[1]:
+            raise ConfigError("--node must end in :0 with --workers: each has a port of its own")
         if self.node and self.node_address[0] in ("", "0.0.0.0", "::"):
             raise ConfigError("--node must be an address that the other servers can reach, not all of them")
         if self.tls == "files" and not (self.cert_file and self.key_file):

@@ -9,9 +9,14 @@ from __future__ import annotations
 
 
 class BurrowError(Exception):
-    """The base of all errors of ours. Its text is meant for the person who reads the screen."""
+    """
+    The base of all errors of ours. Its text is meant for the person who reads the screen.
+
+    @ivar told: whether the person knows already.
+    """
 
     exit_code = 1
+    told = False
 
 
 class WireError(BurrowError):

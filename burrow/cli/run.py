@@ -92,7 +92,8 @@ def run(main: Callable[[Any], Coroutine[Any, Any, None]], *, log_level: str) -> 
         running = None
         if isinstance(result, Failure) and not result.check(CancelledError):
             if isinstance(result.value, BurrowError):
-                complain(result.value)
+                if not result.value.told:
+                    complain(result.value)
                 code = result.value.exit_code
             else:
                 print(result.getTraceback(), file=sys.stderr)

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import signal
+import socket
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.stdio import StandardIO
+from twisted.python.failure import Failure
 
 from burrow.cli.run import run
+from burrow.cli.supervise import (
+    ALIVE_FD,
+    INHERITED,
+    KEEPER_FD,
+    READY_FD,
+    READY_TIMEOUT,
+    Supervisor,
+    command_line,
+    on_hangup,
+    server_state,
+)
 from burrow.config import ServerConfig, add_arguments, parse_path
-from burrow.errors import ConfigError
+from burrow.errors import ConfigError, ServerUnreachable
+from burrow.server.listening import TcpSockets
 from burrow.server.service import BurrowServer, open_store
 from burrow.server.tap import server_config
 from burrow.store.base import ROLES, Taken
@@ -19,11 +38,16 @@ from burrow.store.tokens import make_token
 
 
 def add_server(commands: Any) -> None:
-    """C{burrow server}."""
+    """C{burrow server [reload]}."""
     parser = commands.add_parser(
         "server",
-        help="run a server",
-        description="Run a Burrow server: public URLs for its agents' services.",
+        help="run a server, or replace a running one's processes",
+        description="Run a Burrow server: public URLs for its agents' services. `burrow server reload`, or "
+        "SIGHUP, starts new processes, with the code and the configuration of now, and lets the old ones end "
+        "when nothing runs on them any more: no request fails and no download is cut.",
+    )
+    parser.add_argument(
+        "action", nargs="?", choices=("reload",), help="replace the processes of the server that runs"
     )
     add_arguments(parser, ServerConfig)
     parser.add_argument("--config", metavar="FILE", help="a TOML file with these options, without the dashes")
@@ -39,20 +63,109 @@ def _config(arguments: argparse.Namespace) -> ServerConfig:
 def serve(arguments: argparse.Namespace) -> int:
     """C{burrow server}."""
     config = _config(arguments)
+    if arguments.action == "reload":
+        return _reload(config)
+    if os.name != "posix":
+        if config.workers > 1:
+            raise ConfigError("--workers needs a system that can share sockets: Linux, macOS or a BSD")
+        return _serve_here(config)
+    if INHERITED in os.environ:
+        return _work(config, json.loads(os.environ.pop(INHERITED)))
+    config.check()
+
+    async def main(reactor: Any) -> None:
+        supervisor = Supervisor(
+            reactor, command_line(), lambda: _config(arguments), lambda line: print(line, flush=True)
+        )
+        try:
+            await supervisor.start()
+            on_hangup(reactor, supervisor.reload)
+            await Deferred()
+        finally:
+            await supervisor.stop()
+
+    return run(main, log_level=config.log_level)
+
+
+def _greeting(server: BurrowServer) -> list[str]:
+    lines = [f"Burrow serves {server.own_url}"]
+    if server.config.tls == "local":
+        lines.append(f"Its CA is {server.certificates.ca_file}")
+    return lines
+
+
+def _serve_here(config: ServerConfig) -> int:
+    """Serve in this process, where there are no workers."""
 
     async def main(reactor: Any) -> None:
         server = BurrowServer(reactor, config)
         server.startService()
         try:
             await server.ready
-            print(f"Burrow serves {server.own_url}", flush=True)
-            if config.tls == "local":
-                print(f"Its CA is {server.certificates.ca_file}", flush=True)
+            print("\n".join(_greeting(server)), flush=True)
             await Deferred()
         finally:
             await server.stopService()
 
     return run(main, log_level=config.log_level)
+
+
+class _Parent(Protocol):
+    """The pipes to the process that stays."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """It is gone: so are we, as it would be if it served itself."""
+        os._exit(1)
+
+
+def _work(config: ServerConfig, inherited: dict[str, Any]) -> int:
+    """Serve as one of several processes: see L{burrow.cli.supervise}."""
+    # A terminal's Ctrl-C is for the process that stays, which tells us.
+    os.setpgrp()
+
+    async def main(reactor: Any) -> None:
+        parent = _Parent()
+        cast(Any, StandardIO)(parent, stdin=ALIVE_FD, stdout=READY_FD, reactor=reactor)
+        server = BurrowServer(
+            reactor,
+            config,
+            inherited=inherited["ports"],
+            tcp_sockets=TcpSockets(reactor, inherited["tcp"], socket.socket(fileno=KEEPER_FD)),
+            group=inherited["group"],
+        )
+        server.startService()
+        drained: Deferred[None] = Deferred()
+
+        def drain() -> None:
+            draining = Deferred.fromCoroutine(server.drain(config.drain))
+            draining.addBoth(lambda _: None if drained.called else drained.callback(None))
+
+        try:
+            await server.ready
+            on_hangup(reactor, drain)
+            word = json.dumps({"ready": True, "say": _greeting(server)}) + "\n"
+            cast(Any, parent.transport).write(word.encode())
+            await drained
+        finally:
+            await server.stopService()
+
+    return run(main, log_level=config.log_level)
+
+
+def _reload(config: ServerConfig) -> int:
+    """C{burrow server reload}: ask for it, and wait until it is done."""
+    before = server_state(config.state_dir)
+    os.kill(before["pid"], signal.SIGHUP)
+    deadline = time.monotonic() + READY_TIMEOUT + 10
+    while time.monotonic() < deadline:
+        now = server_state(config.state_dir)
+        if now["failed"] > before["failed"]:
+            raise ConfigError("nothing was replaced, the server goes on as it was: its log says why")
+        if now["reloaded"] > before["reloaded"]:
+            print("The server's processes are replaced")
+            return 0
+        time.sleep(0.05)
+    raise ServerUnreachable("the server did not say that it was replaced: look at its log")
 
 
 def add_token(commands: Any) -> None:

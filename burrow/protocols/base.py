@@ -44,8 +44,9 @@ class ITunnelProtocol(IPlugin):
         """
         On the server, for kinds with a port of their own: the factory of visitors' protocols.
 
-        @param tunnel: has C{connect(protocol, visitor, scheme)}, which opens a stream to the agent and raises
-            L{StreamGone}. @return: an L{IProtocolFactory}.
+        @param tunnel: has C{found()}, which fires with the tunnel where it is now, since an agent may move
+            from node to node; that has C{connect(protocol, visitor, scheme)}, which opens a stream to the
+            agent. Both raise L{StreamGone}. @return: an L{IProtocolFactory}.
         """
 
     def agent_protocol(reactor, upstream, head):  # type: ignore[no-untyped-def]

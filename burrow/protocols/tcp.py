@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from burrow.errors import StreamGone
+from burrow.errors import BurrowError
 from burrow.mux.control import VisitorHead
 from burrow.mux.pipe import PipeEnd
 from burrow.protocols.base import ITunnelProtocol, Reach
@@ -19,6 +22,8 @@ from burrow.protocols.upstream import Upstream, UpstreamFailed
 class _Visitor(PipeEnd):
     """A visitor's connection, on the server."""
 
+    log = Logger()
+
     def __init__(self, tunnel: Any) -> None:
         self._tunnel = tunnel
 
@@ -27,15 +32,26 @@ class _Visitor(PipeEnd):
         super().connectionMade()
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
+        self._finding = Deferred.fromCoroutine(self._connect())
+        self._finding.addErrback(self._failed)
+
+    async def _connect(self) -> None:
         peer = self.transport.getPeer()
         visitor = f"[{peer.host}]:{peer.port}" if ":" in peer.host else f"{peer.host}:{peer.port}"
+        tunnel = await self._tunnel.found()
         stream = PipeEnd()
-        try:
-            self._tunnel.connect(stream, visitor, "tcp")
-        except StreamGone:
-            self.transport.abortConnection()
-            return
+        tunnel.connect(stream, visitor, "tcp")
         self.join(stream)
+
+    def _failed(self, reason: Failure) -> None:
+        if not reason.check(BurrowError, CancelledError):
+            self.log.failure("a visitor's connection failed", reason)
+        self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The visitor is gone, perhaps before its tunnel was found."""
+        self._finding.cancel()
+        super().connectionLost(reason)
 
 
 class _VisitorFactory(Factory):

@@ -15,7 +15,8 @@ from twisted.python.failure import Failure
 
 from burrow.errors import StoreError
 from burrow.link.accept import Handshake, HandshakeRefused
-from burrow.mux.control import BadOption, CloseTunnel, NoSuchTunnel, Notice, OpenTunnel
+from burrow.link.carrier import CLOSE_RESTART
+from burrow.mux.control import BadOption, CloseTunnel, Drain, NoSuchTunnel, Notice, OpenTunnel
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
 from burrow.server.tunnels import Owner, Tunnel, Tunnels
@@ -72,6 +73,7 @@ class Agent:
         self._all = tunnels
         self._owner = Owner(token.id, handshake.agent, session, self._displaced, lifeline)
         self._channel: ControlChannel | None = None
+        self._told_to_leave = False
         session.factory = _FirstStream(self)
         if lifeline is not None:
             lifeline.on_attached = self._attached
@@ -103,6 +105,15 @@ class Agent:
             raise NoSuchTunnel(f"this agent has no tunnel {name[:63]!r} open")
         await self._all.close(tunnel)
         return {}
+
+    def leave(self) -> None:
+        """Ask the agent to go to another node; then, when nothing runs here any more, say good-bye."""
+        if not self._told_to_leave and self._channel is not None and self._channel.transport is not None:
+            self._told_to_leave = True
+            self.tell(Drain)
+            self.session.go_away()
+        if self._told_to_leave and not self.tunnels and self.session.stream_count <= 1:
+            self.session.close("the server restarts", CLOSE_RESTART)
 
     def tell(self, command: type[amp.Command], **arguments: Any) -> None:
         """Send the agent a command whose answer does not matter."""

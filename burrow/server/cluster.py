@@ -46,6 +46,7 @@ class Node:
     @ivar host: with C{port}, where other nodes link to it.
     @ivar secret: what they show there. New at each start; whoever may read the store may link.
     @ivar certificate: what it shows there, in PEM form; empty if it speaks without TLS, on the loopback.
+    @ivar group: what is replaced and stopped together: the processes of one C{burrow server}.
     @ivar draining: it takes no new agents: nobody is sent there who has a choice.
     """
 
@@ -56,6 +57,7 @@ class Node:
     certificate: str = attr.field(repr=False)
     version: str
     started: float
+    group: str = ""
     draining: bool = False
 
 
@@ -159,9 +161,12 @@ class Cluster:
             await self._quietly(self._store.swap_note(_LEASES, name, _text(lease), None))
 
     async def ask(self, name: str) -> Lease | None:
-        """The same as L{elsewhere}, as of now. @raise StoreError: the store cannot tell."""
+        """The same as L{elsewhere}, as of now if the store can tell."""
         if self.others and name not in self._held:
-            text = await self._store.note(_LEASES, name)
+            try:
+                text = await self._store.note(_LEASES, name)
+            except StoreError:
+                return self.elsewhere(name)
             leases = {} if text is None else _records(Lease, {name: text})
             lease: Lease | None = leases.get(name)
             if lease is not None and lease.node in self.others and name not in self._held:
@@ -171,6 +176,15 @@ class Cluster:
     def elsewhere(self, name: str) -> Lease | None:
         """The lease of another node that is alive on a name, as of the last look."""
         return self._theirs.get(name)
+
+    async def strangers(self) -> bool:
+        """Whether there is another node, as of now, that is not stopped together with this one."""
+        try:
+            await self._look()
+        except StoreError:
+            return False  # nothing changes hands now
+        ours = self.node.group if self.node is not None else ""
+        return any(not node.draining and node.group != ours for node in self.others.values())
 
     @property
     def theirs(self) -> Iterable[Lease]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 from twisted.internet.defer import ensureDeferred
-from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 
 from burrow.errors import StreamGone
@@ -11,35 +14,43 @@ from burrow.mux.control import NameTaken
 from burrow.protocols.base import Kind, Reach
 from burrow.server.cluster import Cluster, Lease
 from burrow.server.ports import Ports
-from burrow.server.relay import Relay
 
 
 class _Elsewhere:
     """A tunnel, wherever it is held when a visitor comes."""
 
-    def __init__(self, name: str, cluster: Cluster, relay: Relay) -> None:
+    def __init__(self, name: str, find: Callable[[str], Awaitable[Any]]) -> None:
         self._name = name
-        self._cluster = cluster
-        self._relay = relay
+        self._find = find
 
-    def connect(self, protocol: IProtocol, visitor: str, scheme: str) -> None:
-        lease = self._cluster.elsewhere(self._name)
-        tunnel = self._relay.tunnel(lease) if lease is not None else None
+    async def found(self) -> Any:
+        """The tunnel where it is now. @raise StreamGone: nowhere."""
+        tunnel = await self._find(self._name)
         if tunnel is None:
-            raise StreamGone("the node that holds the tunnel cannot be reached")
-        tunnel.connect(protocol, visitor, scheme)
+            raise StreamGone("no agent has this tunnel open")
+        return tunnel
 
 
 class ElsewherePorts:
-    """Keeps the ports open; bounded by the server's TCP ports."""
+    """
+    Keeps the ports open; bounded by the server's TCP ports.
+
+    @param find: the tunnel of a name, here or elsewhere, once its agent is connected; or None.
+    """
 
     log = Logger()
 
-    def __init__(self, kinds: dict[str, Kind], ports: Ports, cluster: Cluster, relay: Relay) -> None:
+    def __init__(
+        self,
+        kinds: dict[str, Kind],
+        ports: Ports,
+        cluster: Cluster,
+        find: Callable[[str], Awaitable[Any]],
+    ) -> None:
         self._kinds = kinds
         self._ports = ports
         self._cluster = cluster
-        self._relay = relay
+        self._find = find
         self._served: dict[int, tuple[str, IProtocolFactory]] = {}
 
     def update(self) -> None:
@@ -60,9 +71,9 @@ class ElsewherePorts:
         port = lease.port
         if port is None or kind is None or kind.reach is not Reach.TCP_PORT:
             return
-        factory = kind.visitor_factory(_Elsewhere(lease.name, self._cluster, self._relay))
+        factory = kind.visitor_factory(_Elsewhere(lease.name, self._find))
         try:
-            self._ports.listen(port, factory)
+            self._ports.listen(port, factory, shared=True)
         except NameTaken as error:
             self.log.debug("{name} cannot be served here too: {error}", name=lease.name, error=error)
             return

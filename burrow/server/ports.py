@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
 
 from burrow.mux.control import BadOption, NameTaken
+from burrow.server.listening import TcpSockets, stop_listening
 
 
 class _Switch(Factory):
@@ -28,10 +29,11 @@ class _Switch(Factory):
 class Ports:
     """
     @param interface: the address that public ports listen on; empty for all. @param allowed: which may be.
+    @param sockets: opens them.
     """
 
-    def __init__(self, reactor: Any, interface: str, allowed: range) -> None:
-        self._reactor = reactor
+    def __init__(self, sockets: TcpSockets, interface: str, allowed: range) -> None:
+        self._sockets = sockets
         self._interface = interface
         self._allowed = allowed
         self._open: dict[int, tuple[IListeningPort, _Switch]] = {}
@@ -49,10 +51,11 @@ class Ports:
         random.shuffle(free)
         return free
 
-    def listen(self, port: int, factory: IProtocolFactory) -> None:
+    def listen(self, port: int, factory: IProtocolFactory, *, shared: bool = False) -> None:
         """
         Serve C{port} by C{factory} from now on, whoever served it before.
 
+        @param shared: whether another node may have the port open, perhaps on this machine.
         @raise NameTaken: another program has the port.
         """
         if port in self._open:
@@ -60,7 +63,7 @@ class Ports:
             return
         switch = _Switch(factory)
         try:
-            listening = self._reactor.listenTCP(port, switch, interface=self._interface, backlog=512)
+            listening = self._sockets.listen(port, switch, self._interface, shared=shared)
         except CannotListenError as error:
             raise NameTaken(f"port {port} is in use on the server by another program") from error
         self._open[port] = listening, switch
@@ -70,6 +73,7 @@ class Ports:
         listening, switch = self._open.get(port, (None, None))
         if listening is not None and switch is not None and switch.inner is factory:
             del self._open[port]
+            self._sockets.closed(port)
             await stop_listening(listening)
 
     async def close_all(self) -> None:
@@ -77,10 +81,3 @@ class Ports:
         opened, self._open = self._open, {}
         for listening, _ in opened.values():
             await stop_listening(listening)
-
-
-async def stop_listening(listening: IListeningPort) -> None:
-    """Stop a socket that listens; returns once it is closed."""
-    stopping = listening.stopListening()
-    if stopping is not None:
-        await stopping

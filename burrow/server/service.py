@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
+from collections.abc import Mapping, Sequence
 from secrets import token_hex, token_urlsafe
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from burrow import __version__
@@ -34,13 +35,18 @@ from burrow.server.edge.http1 import VisitorFactory
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFrontFactory
 from burrow.server.elsewhere import ElsewherePorts
-from burrow.server.ports import Ports, stop_listening
+from burrow.server.listening import Listeners, TcpSockets, stop_listening
+from burrow.server.ports import Ports
 from burrow.server.relay import MAX_HOPS, Relay, Relayed, make_certificate, node_context
-from burrow.server.tunnels import Tunnel, Tunnels
+from burrow.server.tunnels import EXPECT_FOR, Tunnel, Tunnels
 from burrow.store.memory import MemoryStore
 from burrow.store.sqlite import SQLiteStore
 
 DATABASE = "burrow.db"
+LEAVE_WITHIN = 10.0
+"""Seconds that a node takes to leave, at most: its agents are on other nodes then."""
+
+_DRAIN_EVERY = 0.1
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -68,32 +74,47 @@ class BurrowServer(MultiService):
     A Burrow server.
 
     @param store: an L{IStore<burrow.store.base.IStore>}, not opened; by default what the configuration names.
+    @param inherited: see L{Listeners}. @param tcp_sockets: opens the public TCP ports.
+    @param group: what is replaced and stopped together with this process.
     @ivar ready: fires with the server once it listens, or fails with why it does not.
     @raise ConfigError: the configuration contradicts itself.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any, config: ServerConfig, store: Any = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        config: ServerConfig,
+        store: Any = None,
+        *,
+        inherited: Mapping[str, Sequence[int]] | None = None,
+        tcp_sockets: TcpSockets | None = None,
+        group: str = "",
+    ) -> None:
         super().__init__()
         config.check()
         self.config = config
         self.store = open_store(reactor, config) if store is None else store
         self.ready: Deferred[BurrowServer] = Deferred()
         self._reactor = reactor
-        self._listening: list[IListeningPort] = []
+        self._listeners = Listeners(reactor, inherited or {})
+        self._node_port: IListeningPort | None = None
+        self._closing_unused: IDelayedCall | None = None
         self._https_port = self._http_port = 0
         self._base = self._public_base()
         self.certificates = self._make_certificates()
         self._sweep = Sweep(reactor)
         listen = config.https_listen or config.http_listen
-        self._ports = Ports(reactor, split_listen(listen)[0], config.port_range)
+        self._tcp_sockets = tcp_sockets or TcpSockets(reactor)
+        self._ports = Ports(self._tcp_sockets, split_listen(listen)[0], config.port_range)
         self._node = token_hex(6)
+        self._group = group or self._node
         self._node_secret = token_urlsafe(32)
         self.cluster = Cluster(reactor, self.store, self._node)
         self._relay = Relay(reactor, self._node, self._node_secret, self._find_for_node, self._look)
         self._kinds = kinds()
-        self._elsewhere = ElsewherePorts(self._kinds, self._ports, self.cluster, self._relay)
+        self._elsewhere = ElsewherePorts(self._kinds, self._ports, self.cluster, self._found)
         self.tunnels = Tunnels(
             clock=reactor,
             store=self.store,
@@ -172,36 +193,18 @@ class BurrowServer(MultiService):
         try:
             if self.certificates is not None:
                 front = TLSFrontFactory(self.certificates, visitors, self._sweep, self.config.idle_timeout)
-                self._https_port = self._listen(self.config.https_listen, front, "--https")
+                self._https_port = self._listeners.listen("https", self.config.https_listen, front)
                 plain = VisitorFactory(self._edge, "http", self._redirect)
             if self.config.http_listen:
-                self._http_port = self._listen(self.config.http_listen, plain, "--http")
+                self._http_port = self._listeners.listen("http", self.config.http_listen, plain)
             await self.cluster.join(self._listen_for_nodes())
         except BaseException:
-            await self._stop_listening()
+            await self._listeners.close()
             raise
         self._sweep.start()
+        # By then every agent that comes back has taken its ports over.
+        self._closing_unused = self._reactor.callLater(EXPECT_FOR, self._tcp_sockets.close_unused)
         self.log.info("Burrow {version} serves {url}", version=__version__, url=self.own_url)
-
-    def _listen(self, listen: str, factory: IProtocolFactory, option: str) -> int:
-        host, port = split_listen(listen)
-        interfaces = [host] if host else ["::", "0.0.0.0"]
-        failure: CannotListenError | None = None
-        for interface in interfaces:
-            try:
-                listening = self._reactor.listenTCP(port, factory, backlog=1024, interface=interface)
-            except CannotListenError as error:
-                failure = error
-                continue
-            self._listening.append(listening)
-            number = _port_of(listening)
-            if interface != "::" or _dual_stack(listening):
-                return number
-            port = number
-        if failure is not None and not any(port == _port_of(known) for known in self._listening):
-            reason = getattr(failure.socketError, "strerror", None) or failure.socketError
-            raise ConfigError(f"cannot listen on {listen}: {reason}; choose another with {option} HOST:PORT")
-        return port
 
     def _listen_for_nodes(self) -> Node:
         """Listen for the links of other nodes: over TLS, unless they are on this machine."""
@@ -220,35 +223,56 @@ class BurrowServer(MultiService):
                 f"cannot listen on {self.config.node}: {error}; choose another with --node HOST:PORT, "
                 "where HOST is an IP address of this machine's"
             ) from error
-        self._listening.append(listening)
+        self._node_port = listening
         return Node(
             id=self._node,
             host=host,
-            port=_port_of(listening),
+            port=listening.getHost().port,
             secret=self._node_secret,
             certificate=certificate,
             version=__version__,
             started=self._reactor.seconds(),
+            group=self._group,
         )
 
-    async def _stop_listening(self) -> None:
-        listening, self._listening = self._listening, []
-        for port in listening:
-            await stop_listening(port)
+    async def drain(self, within: float) -> None:
+        """
+        Go away without a word that is lost: listen no more, send the agents elsewhere, let what runs end.
+
+        @param within: seconds after which what still runs is left to L{stopService}.
+        """
+        self._edge.draining = True
+        await self._listeners.close()
+        await self.cluster.drain()
+        self.log.info("this server goes away: its agents are sent elsewhere, what runs may end")
+        ends = self._reactor.seconds() + within
+        while self._reactor.seconds() < ends and (self._edge.visitors or self.agents.connected):
+            for agent in list(self.agents.connected):
+                agent.leave()
+            await deferLater(self._reactor, _DRAIN_EVERY)
 
     def stopService(self) -> Deferred[Any]:
-        """Stop to listen, say good-bye to the agents, close the store."""
+        """
+        Stop to listen, say good-bye to the agents, close the store. Where other nodes go on, the agents are
+        sent there first.
+        """
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
         await MultiService.stopService(self)
+        if not self._edge.draining and self.cluster.node is not None and await self.cluster.strangers():
+            await self.drain(LEAVE_WITHIN)
         self._sweep.stop()
-        await self._stop_listening()
+        if self._closing_unused is not None and self._closing_unused.active():
+            self._closing_unused.cancel()
+        await self._listeners.close()
         await self._ports.close_all()
         for agent in list(self.agents.connected):
             agent.session.close("the server stops", CLOSE_RESTART)
         await self.cluster.leave()
         self._relay.stop()
+        if self._node_port is not None:
+            await stop_listening(self._node_port)
         await self.store.close()
 
     # -- what visitors meet ----------------------------------------------------------------------------------
@@ -270,34 +294,40 @@ class BurrowServer(MultiService):
         return ready
 
     def _find(self, host: str) -> Tunnel | Relayed | Deferred[Any]:
-        tunnel = self.tunnels.find(host)
-        if tunnel is not None:
-            return tunnel
-        return Deferred.fromCoroutine(self._wait_for(host))
+        name, _, domain = host.partition(".")
+        if domain != self.config.domain:
+            return succeed(pages.no_such_tunnel(host))
+        found = self.tunnels.find(name)
+        if found is not None and self._by_host(found):
+            return found
+        return Deferred.fromCoroutine(self._wait_for(host, name))
 
-    async def _wait_for(self, host: str) -> Tunnel | Relayed | pages.Page:
+    async def _wait_for(self, host: str, name: str) -> Tunnel | Relayed | pages.Page:
         """The tunnel once its agent is back, if it is expected; else the page that says why there is none."""
-        tunnel = await self.tunnels.attached(host, self.config.hold)
-        if tunnel is not None:
-            return tunnel
-        return pages.agent_away(host) if await self.tunnels.owned(host) else pages.no_such_tunnel(host)
+        found = await self._found(name)
+        if found is None:
+            return pages.agent_away(host) if await self.tunnels.owned(name) else pages.no_such_tunnel(host)
+        return found if self._by_host(found) else pages.no_such_tunnel(host)
+
+    def _by_host(self, tunnel: Tunnel | Relayed) -> bool:
+        """Whether visitors reach it by host."""
+        kind = tunnel.kind if isinstance(tunnel, Tunnel) else self._kinds.get(tunnel.lease.kind)
+        return kind is not None and kind.reach is Reach.HOST
 
     # -- among other nodes -----------------------------------------------------------------------------------
 
-    def _relayed(self, host: str) -> Relayed | None:
-        """The tunnel of a host that another node holds and that can be reached there."""
-        name, _, domain = host.partition(".")
-        lease = self.cluster.elsewhere(name) if domain == self.config.domain else None
-        if lease is None or lease.kind not in self._kinds or self._kinds[lease.kind].reach is not Reach.HOST:
-            return None
-        return self._relay.tunnel(lease)
+    def _relayed(self, name: str) -> Relayed | None:
+        """The tunnel of a name that another node holds and that can be reached there."""
+        lease = self.cluster.elsewhere(name)
+        return self._relay.tunnel(lease) if lease is not None else None
+
+    async def _found(self, name: str) -> Tunnel | Relayed | None:
+        """The tunnel of a name, once its agent is connected, wherever."""
+        return await self.tunnels.attached(name, self.config.hold)
 
     async def _find_for_node(self, name: str, hops: int) -> Tunnel | Relayed | None:
         """See L{burrow.server.relay.Find}."""
-        tunnel = self.tunnels.by_name(name)
-        if tunnel is not None and (tunnel.attached or tunnel.kind.reach is not Reach.HOST):
-            return tunnel
-        found = await self.tunnels.attached(f"{name}.{self.config.domain}", self.config.hold)
+        found = await self._found(name)
         if isinstance(found, Relayed):
             return self._relay.tunnel(found.lease, hops + 1) if hops < MAX_HOPS else None
         return found
@@ -362,16 +392,3 @@ class BurrowServer(MultiService):
         location = self.url(f"[{host}]" if ":" in host else host) + target
         text = f"This server speaks HTTPS: {location}"
         return pages.Page(308, "https", "Over there", text, ((b"Location", location.encode("latin-1")),))
-
-
-def _port_of(listening: Any) -> int:
-    port: int = listening.getHost().port
-    return port
-
-
-def _dual_stack(listening: IListeningPort) -> bool:
-    """Whether a socket on :: takes IPv4 connections too."""
-    handle = getattr(listening, "socket", None)
-    if handle is None or not hasattr(socket, "IPV6_V6ONLY"):
-        return False
-    return not handle.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)

@@ -87,6 +87,10 @@ class Tunnel:
         lifeline = self.owner.lifeline
         return self.alive and (lifeline is None or lifeline.attached)
 
+    async def found(self) -> Tunnel:
+        """The tunnel where it is now: here."""
+        return self
+
     def connect(self, protocol: IProtocol, visitor: str, scheme: str) -> None:
         """Open a stream to the agent for one visitor. @raise StreamGone: the agent is not there."""
         head = VisitorHead(self.name, visitor, scheme).encode()
@@ -98,7 +102,7 @@ class Tunnels:
     @param domain: the base domain. @param url: makes the public URL of a host.
     @param ready: fires once a host has its certificate, or fails with CertificateFailed.
     @param max_tunnels: how many one agent may have open.
-    @param cluster: this node among the others. @param relayed: the tunnel of a host that another node holds,
+    @param cluster: this node among the others. @param relayed: the tunnel of a name that another node holds,
         if there is one and it can be reached.
     """
 
@@ -134,21 +138,12 @@ class Tunnels:
         self._expected: dict[str, float] = {}
         self._waiting: dict[str, list[Deferred[None]]] = {}
 
-    def by_host(self, host: str) -> Tunnel | None:
-        """The open tunnel whose name is C{host}, lower case, if visitors reach it by host."""
-        name, _, domain = host.partition(".")
-        tunnel = self._live.get(name) if domain == self._domain else None
-        return tunnel if tunnel is not None and tunnel.kind.reach is Reach.HOST else None
-
     def by_name(self, name: str) -> Tunnel | None:
         """The open tunnel of that name, however visitors reach it."""
         return self._live.get(name)
 
-    async def owned(self, host: str) -> bool:
+    async def owned(self, name: str) -> bool:
         """Whether somebody owns the name, though no tunnel is open. @raise StoreError: nobody knows."""
-        name, _, domain = host.partition(".")
-        if domain != self._domain:
-            return False
         reservation = await self._store.reservation(name)
         return reservation is not None
 
@@ -158,56 +153,56 @@ class Tunnels:
         """Its agent went without a good-bye: visitors wait for it, for a while."""
         now = self._clock.seconds()
         if now >= self._started + EXPECT_FOR:
-            self._expected = {host: until for host, until in self._expected.items() if until > now}
-        self._expected[f"{name}.{self._domain}"] = now + EXPECT_FOR
+            self._expected = {known: until for known, until in self._expected.items() if until > now}
+        self._expected[name] = now + EXPECT_FOR
 
     def arrived(self, tunnel: Tunnel) -> None:
         """Its agent is connected: let those go on who waited."""
-        self._expected.pop(tunnel.host, None)
-        self._wake(tunnel.host)
+        self._expected.pop(tunnel.name, None)
+        self._wake(tunnel.name)
 
-    def _wake(self, host: str) -> None:
-        for waiting in self._waiting.pop(host, []):
+    def _wake(self, name: str) -> None:
+        # A copy: each that goes on takes itself from the queue.
+        for waiting in list(self._waiting.pop(name, ())):
             waiting.callback(None)
 
     def look(self) -> None:
         """Something changed on the other nodes: let those go on whose tunnel is there now."""
-        for host in [host for host in self._waiting if self._relayed(host) is not None]:
-            self._wake(host)
+        for name in [name for name in self._waiting if self._relayed(name) is not None]:
+            self._wake(name)
 
     @property
     def awaited(self) -> bool:
         """Whether a visitor waits for a tunnel."""
         return bool(self._waiting)
 
-    def find(self, host: str) -> Tunnel | Relayed | None:
-        """The tunnel of a host, here or on another node, if its agent is connected."""
-        tunnel = self.by_host(host)
+    def find(self, name: str) -> Tunnel | Relayed | None:
+        """The tunnel of a name, here or on another node, if its agent is connected."""
+        tunnel = self._live.get(name)
         if tunnel is not None and tunnel.attached:
             return tunnel
-        return self._relayed(host)
+        return self._relayed(name)
 
-    async def attached(self, host: str, hold: float) -> Tunnel | Relayed | None:
+    async def attached(self, name: str, hold: float) -> Tunnel | Relayed | None:
         """
-        The tunnel of a host once its agent is connected; None if that is not expected, or takes longer
+        The tunnel of a name once its agent is connected; None if that is not expected, or takes longer
         than C{hold} seconds.
 
         @raise StoreError: nobody knows whose the name is.
         """
-        found = self.find(host)
+        found = self.find(name)
         if found is not None:
             return found
-        tunnel = self.by_host(host)
+        tunnel = self._live.get(name)
         if tunnel is None or not tunnel.alive:
-            now = self._clock.seconds()
-            expected = now < self._expected.get(host, self._started + EXPECT_FOR)
-            lease = await self._cluster.ask(host.partition(".")[0])
-            if not (expected or lease is not None) or not await self.owned(host):
+            expected = self._clock.seconds() < self._expected.get(name, self._started + EXPECT_FOR)
+            lease = await self._cluster.ask(name)
+            if not (expected or lease is not None) or not await self.owned(name):
                 return None
-            found = self.find(host)
+            found = self.find(name)
             if found is not None:
                 return found
-        queue = self._waiting.setdefault(host, [])
+        queue = self._waiting.setdefault(name, [])
         if sum(map(len, self._waiting.values())) >= MAX_WAITING:
             return None
         waiting: Deferred[None] = Deferred()
@@ -219,9 +214,9 @@ class Tunnels:
         finally:
             if waiting in queue:
                 queue.remove(waiting)
-            if not queue and self._waiting.get(host) is queue:
-                del self._waiting[host]
-        return self.find(host)
+            if not queue and self._waiting.get(name) is queue:
+                del self._waiting[name]
+        return self.find(name)
 
     # -- opening and closing ------------------------------------------------------------------------------
 
@@ -327,12 +322,12 @@ class Tunnels:
         tunnel.factory = tunnel.kind.visitor_factory(tunnel)
         if reservation.port is not None:
             self._ports.check(reservation.port)
-            self._ports.listen(reservation.port, tunnel.factory)
+            self._ports.listen(reservation.port, tunnel.factory, shared=bool(self._cluster.others))
             return reservation
         taken = [known.port for known in await self._store.reservations() if known.port is not None]
         for port in self._ports.candidates(taken)[:_TRIES]:
             try:
-                self._ports.listen(port, tunnel.factory)
+                self._ports.listen(port, tunnel.factory, shared=bool(self._cluster.others))
             except NameTaken:
                 continue
             try:
@@ -365,7 +360,7 @@ class Tunnels:
             self._uncount(tunnel.owner.session)
             if self._clock.seconds() < self._started + EXPECT_FOR:
                 # After a start all are expected back; this one has been, and went.
-                self._expected.setdefault(tunnel.host, 0.0)
+                self._expected.setdefault(tunnel.name, 0.0)
             await self._cluster.let_go(tunnel.name)
             await self._unlisten(tunnel)
             self.log.info("{url} is closed", url=tunnel.url)

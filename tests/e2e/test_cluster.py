@@ -2,9 +2,11 @@
 
 import hashlib
 import random
+import signal
 import socket
 import threading
 import time
+from http.client import HTTPException
 
 import pytest
 
@@ -178,6 +180,43 @@ def test_session_goes_on_through_another_node(nodes, upstream):
     relay.close()
 
 
+def test_node_that_stops_sends_its_agents_away_first(nodes, upstream):
+    """SIGTERM: a download that runs may end, agents move, and no request fails, neither here nor there."""
+    one, two = nodes.worlds
+    size = 20 * 1024**2
+
+    def slow(handler):
+        if handler.path != "/slow":
+            reply(handler, b"hello")
+            return
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(size))
+        handler.end_headers()
+        for _ in range(20):
+            handler.wfile.write(BLOCK)
+            time.sleep(0.1)
+
+    agent = one.agent("http", upstream(slow).port, "--name", "leaving", **nodes.front)
+    agent.ready()
+    for leaving, staying in ((one, two), (two, one)):
+        bodies = []
+        download = threading.Thread(
+            target=lambda world, bodies: bodies.append(world.get(agent.host, "/slow")[2]),
+            args=(leaving, bodies),
+        )
+        download.start()
+        time.sleep(0.3)
+        leaving.server.kill(signal.SIGTERM)
+        while leaving.server.process.poll() is None:
+            assert staying.get(agent.host)[2] == b"hello"
+        assert staying.get(agent.host)[2] == b"hello"
+        download.join()
+        assert bodies == [BLOCK * 20]
+        assert leaving.server.wait() == 0
+        leaving.start_server()
+    agent.program.stop()
+
+
 def test_node_is_killed_under_load(nodes, upstream, tmp_path):
     """100 tunnels of 10 agents; either node dies; each tunnel answers again, with its own answer."""
     answers = {}
@@ -209,7 +248,7 @@ def test_node_is_killed_under_load(nodes, upstream, tmp_path):
                 begun = time.monotonic()
                 try:
                     body = world.get(host, timeout=10)[2]
-                except OSError:
+                except (OSError, HTTPException):
                     body = b""
                 log.append((begun, host, body))
 
@@ -240,7 +279,8 @@ def test_node_is_killed_under_load(nodes, upstream, tmp_path):
             thread.join()
         wrong = {body for _, host, body in log if body.startswith(b"upstream") and body != answers[host]}
         assert not wrong
-        failed = [entry for entry in log if not entry[2].startswith(b"upstream")]
+        # What was under way through the node that died may be broken off; what came after is served.
+        failed = [entry for entry in log if entry[0] > died and not entry[2].startswith(b"upstream")]
         assert not failed, f"{len(failed)} of {len(log)} requests failed: {failed[:3]}"
         log.clear()
         nodes.worlds[dying].start_server()

@@ -28,7 +28,7 @@ class Opening(SynchronousTestCase):
         self.reactor = MemoryReactorClock()
         self.store = MemoryStore(self.reactor.seconds)
         self.ready = lambda host: succeed(None)
-        self.ports = Ports(self.reactor, "127.0.0.1", range(20_000, 20_003))
+        self.ports = Ports(self, "127.0.0.1", range(20_000, 20_003))
         self.tunnels = Tunnels(
             clock=self.reactor,
             store=self.store,
@@ -43,6 +43,14 @@ class Opening(SynchronousTestCase):
         )
         self.displaced = []
 
+    # The sockets of the ports.
+
+    def listen(self, port, factory, interface, *, shared):
+        return self.reactor.listenTCP(port, factory, interface=interface)
+
+    def closed(self, port):
+        pass
+
     def owner(self, token="token1", agent="agent1"):
         session = SessionPair().server
         return Owner(token, agent, session, self.displaced.append)
@@ -56,14 +64,23 @@ class Opening(SynchronousTestCase):
     def refused(self, error, *arguments, **options):
         self.failureResultOf(self.opening(*arguments, **options), error)
 
+    def test_all_visitors_who_wait_go_on_when_the_agent_arrives(self):
+        self.open(self.owner(), name="blog")
+        first = self.tunnels.by_name("blog")
+        first.owner.session.abort()
+        waiting = [Deferred.fromCoroutine(self.tunnels.attached("blog", 10)) for _ in range(5)]
+        for one in waiting:
+            self.assertNoResult(one)
+        second = self.open(self.owner(), name="blog")
+        self.assertEqual([self.successResultOf(one) for one in waiting], [second] * 5)
+
     def test_open_and_close(self):
         tunnel = self.open(self.owner(), name="blog")
         self.assertEqual((tunnel.host, tunnel.url), ("blog.example.com", "https://blog.example.com"))
-        self.assertIs(self.tunnels.by_host("blog.example.com"), tunnel)
-        self.assertIsNone(self.tunnels.by_host("blog.other.com"))
+        self.assertIs(self.tunnels.by_name("blog"), tunnel)
         self.successResultOf(Deferred.fromCoroutine(self.tunnels.close(tunnel)))
-        self.assertIsNone(self.tunnels.by_host("blog.example.com"))
-        owned = Deferred.fromCoroutine(self.tunnels.owned("blog.example.com"))
+        self.assertIsNone(self.tunnels.by_name("blog"))
+        owned = Deferred.fromCoroutine(self.tunnels.owned("blog"))
         self.assertTrue(self.successResultOf(owned))
 
     def test_assigned_name_is_remembered_by_token_agent_kind_and_upstream(self):
@@ -81,9 +98,9 @@ class Opening(SynchronousTestCase):
         first = self.open(self.owner(), name="blog")
         second = self.open(self.owner(), name="blog")
         self.assertEqual(self.displaced, [first])
-        self.assertIs(self.tunnels.by_host("blog.example.com"), second)
+        self.assertIs(self.tunnels.by_name("blog"), second)
         self.successResultOf(Deferred.fromCoroutine(self.tunnels.close(first)))
-        self.assertIs(self.tunnels.by_host("blog.example.com"), second)
+        self.assertIs(self.tunnels.by_name("blog"), second)
 
     def test_port_passes_to_the_newer_session(self):
         first = self.open(self.owner(), kind="tcp", name="db")
@@ -124,7 +141,7 @@ class Opening(SynchronousTestCase):
         owner = self.owner()
         for _ in range(5):
             self.refused(CertificateFailed, owner, name="blog")
-        self.assertIsNone(self.tunnels.by_host("blog.example.com"))
+        self.assertIsNone(self.tunnels.by_name("blog"))
         self.ready = lambda host: succeed(None)
         self.open(owner, name="blog")
 
@@ -140,7 +157,7 @@ class Opening(SynchronousTestCase):
         owner.session.abort()
         waiting.callback(None)
         self.failureResultOf(opening, StreamGone)
-        self.assertIsNone(self.tunnels.by_host("blog.example.com"))
+        self.assertIsNone(self.tunnels.by_name("blog"))
 
     def test_all_ports_taken(self):
         for number in range(3):

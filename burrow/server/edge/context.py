@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol as Shape
 
 from twisted.internet.defer import Deferred
@@ -43,6 +43,8 @@ class Edge:
 
     @ivar idle_timeout: seconds for a head. @ivar response_timeout: seconds from a request, or its last
     byte of body, to its answer's head.
+    @ivar visitors: the connections that are open.
+    @ivar draining: whether this server goes away: each connection is closed after the answer that is next.
     """
 
     find: Find
@@ -51,3 +53,5 @@ class Edge:
     forwarding: Forwarding
     idle_timeout: float
     response_timeout: float
+    visitors: set[Protocol] = field(default_factory=set)
+    draining: bool = False

@@ -128,6 +128,7 @@ class Visitor(Protocol):
         """The first head has idle_timeout to come."""
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
+        self._edge.visitors.add(self)
         self._edge.sweep.add(self, self._edge.idle_timeout)
 
     def dataReceived(self, data: bytes) -> None:
@@ -140,6 +141,7 @@ class Visitor(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The visitor is gone: so is its request at the upstream."""
+        self._edge.visitors.discard(self)
         self._edge.sweep.discard(self)
         self._closing = True
         self._detach()
@@ -273,6 +275,7 @@ class Visitor(Protocol):
     def _hand_over(self, factory: IProtocolFactory, head: RequestHead) -> None:
         """Let another protocol have the connection, beginning with this request."""
         self._detach()
+        self._edge.visitors.discard(self)
         protocol: Any = factory.buildProtocol(self.transport.getPeer())
         first = write_head(head.method + b" " + head.target + b" HTTP/" + head.version.encode(), head.headers)
         rest, self._buffer = self._buffer, b""
@@ -304,6 +307,7 @@ class Visitor(Protocol):
             return
         self._edge.sweep.discard(self)
         self._answered = True
+        self._close_after = self._close_after or self._edge.draining
         bodiless = request.method == b"HEAD" or head.status in (204, 304)
         framed = bodiless or head.length is not None
         drop = frozenset() if framed else frozenset((b"content-length",))
@@ -397,7 +401,7 @@ class Visitor(Protocol):
     def _answer_page(self, page: pages.Page, *, linger: bool = False) -> None:
         """Answer with a page of ours, and end the exchange."""
         request = self._request
-        self._close_after = self._close_after or linger or self._body is not None
+        self._close_after = self._close_after or linger or self._body is not None or self._edge.draining
         accept = b""
         if request is not None:
             accept = b",".join(value for name, value in request.headers if name.lower() == b"accept")

@@ -1,0 +1,256 @@
+"""A server that is replaced while it serves, and one that dies."""
+
+import hashlib
+import os
+import random
+import re
+import signal
+import socket
+import threading
+import time
+from http.client import HTTPException
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import TcpUpstream, burrow, reply, reply_digest, wait_for
+
+BLOCK = bytes(random.Random(5).randbytes(1024**2))
+SIZE = 50 * 1024**2
+
+
+def slowly(handler):
+    """GET /slow sends SIZE bytes in about 4 s; anything else answers at once, on a kept connection."""
+    if handler.command == "POST":
+        reply_digest(handler)
+    elif handler.path == "/slow":
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(SIZE))
+        handler.end_headers()
+        for _ in range(SIZE // len(BLOCK)):
+            handler.wfile.write(BLOCK)
+            time.sleep(0.08)
+    else:
+        reply(handler, b"hello")
+
+
+class Load:
+    """Visitors that ask without pause, on kept connections and new ones, and note what fails."""
+
+    def __init__(self, world, host, count=4):
+        self.answers = 0
+        self.failures = []
+        self._world = world
+        self._host = host
+        self._going = True
+        self._threads = [threading.Thread(target=self._keep, daemon=True) for _ in range(count)]
+        self._threads += [threading.Thread(target=self._poll, daemon=True)]
+        for thread in self._threads:
+            thread.start()
+
+    def _keep(self):
+        connection = None
+        while self._going:
+            try:
+                connection = connection or self._world.http_connection(self._host)
+                connection.request("GET", "/")
+                response = connection.getresponse()
+                body = response.read()
+                closes = response.getheader("Connection") == "close"
+            except (OSError, HTTPException) as error:
+                self.failures.append(repr(error))
+                connection = None
+                continue
+            self._note(response.status, body)
+            if closes:
+                connection.close()
+                connection = None
+
+    def _poll(self):
+        while self._going:
+            begun = time.monotonic()
+            try:
+                status, _, body = self._world.get(self._host)
+            except (OSError, HTTPException) as error:
+                self.failures.append(repr(error))
+            else:
+                self._note(status, body)
+            time.sleep(max(0, 0.05 - (time.monotonic() - begun)))
+
+    def _note(self, status, body):
+        if (status, body) == (200, b"hello"):
+            self.answers += 1
+        else:
+            self.failures.append((status, body))
+
+    def stop(self):
+        self._going = False
+        for thread in self._threads:
+            thread.join()
+
+
+def reload(world):
+    command = burrow("server", "reload", "--state", world.folder / "state")
+    assert command.wait() == 0, command.output
+    return command
+
+
+def workers(world):
+    """The process ids of the processes that serve."""
+    pid = world.server.process.pid
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(number) for number in text.split()]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_reload_under_load_fails_no_request_and_cuts_no_download(make_world, upstream, count):
+    world = make_world(workers=str(count))
+    agent = world.agent("http", upstream(slowly).port, "--name", "busy")
+    agent.ready()
+    before = workers(world)
+    assert len(before) == count
+    load = Load(world, agent.host)
+    digests = []
+
+    def download():
+        body = world.get(agent.host, "/slow")[2]
+        digests.append(hashlib.sha256(body).hexdigest())
+
+    def upload():
+        digests.append(world.get(agent.host, "/", "POST", BLOCK * 50)[2].decode())
+
+    expected = hashlib.sha256(BLOCK * 50).hexdigest()
+    for _ in range(3):
+        moving = [threading.Thread(target=work) for work in (download, download, upload)]
+        for thread in moving:
+            thread.start()
+        time.sleep(0.5)
+        reload(world)
+        for thread in moving:
+            thread.join()
+    load.stop()
+    assert digests == [expected] * 9
+    assert not load.failures, f"{len(load.failures)} of {load.answers} failed: {load.failures[:3]}"
+    assert load.answers > 100
+    assert not set(before) & set(workers(world))
+    wait_for(lambda: len(workers(world)) == count, "the old processes to end")
+    assert agent.program.process.poll() is None
+    assert world.get(agent.host)[2] == b"hello"
+
+
+def test_reload_keeps_tcp_connections_and_the_port(make_world):
+    world = make_world()
+
+    def echo(connection):
+        while data := connection.recv(65536):
+            connection.sendall(data)
+
+    service = TcpUpstream(echo)
+    agent = world.agent("tcp", service.port)
+    port = int(agent.url.rpartition(":")[2])
+    kept = socket.create_connection(("127.0.0.1", port), 10)
+    failures = []
+    going = True
+
+    def poll():
+        while going:
+            try:
+                with socket.create_connection(("127.0.0.1", port), 10) as visitor:
+                    visitor.sendall(b"ping")
+                    if visitor.recv(10) != b"ping":
+                        failures.append("no answer")
+            except (OSError, HTTPException) as error:
+                failures.append(repr(error))
+
+    poller = threading.Thread(target=poll)
+    poller.start()
+    for number in range(3):
+        reload(world)
+        kept.sendall(b"%d" % number)
+        assert kept.recv(10) == b"%d" % number
+        time.sleep(1.5)
+    going = False
+    poller.join()
+    assert not failures
+    kept.close()
+    wait_for(lambda: len(workers(world)) == 1, "the old processes to end")
+    service.close()
+
+
+def test_reload_reads_the_configuration_again(make_world, tmp_path, upstream):
+    """A new port is opened, the old one closed; a wrong configuration changes nothing."""
+    file = tmp_path / "server.toml"
+    file.write_text("response-timeout = 30\n")
+    world = make_world(config=file)
+    agent = world.agent("http", upstream(slowly).port, "--name", "config")
+    agent.ready()
+    file.write_text("response-timeout = 'nonsense'\n")
+    command = burrow("server", "reload", "--state", world.folder / "state")
+    assert command.wait() == 78
+    assert "goes on as it was" in command.output
+    assert "nonsense" in world.server.output
+    assert world.get(agent.host)[2] == b"hello"
+    file.write_text("response-timeout = 60\n")
+    reload(world)
+    assert world.get(agent.host)[2] == b"hello"
+
+
+def test_worker_that_is_killed_is_replaced(make_world, upstream):
+    world = make_world(workers="2")
+    agent = world.agent("http", upstream(slowly).port, "--name", "worker")
+    agent.ready()
+    load = Load(world, agent.host, 2)
+    for _ in range(3):
+        victim = random.choice(workers(world))
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda victim=victim: len(set(workers(world)) - {victim}) == 2, "another worker")
+        wait_for(lambda: world.get(agent.host)[2] == b"hello", "an answer")
+    load.stop()
+    # Requests that ran on the connections of the dead process are lost with it; none is refused.
+    assert not [failure for failure in load.failures if isinstance(failure, tuple)]
+    assert load.answers > 50
+
+
+def test_visitor_polls_through_kill_9_and_no_request_fails(make_world, upstream):
+    """The sockets stay with the process that stays: who comes meanwhile waits. Kills come between two polls."""
+    world = make_world()
+    agent = world.agent("http", upstream(slowly).port, "--name", "polled")
+    agent.ready()
+    for number in range(100):
+        if number % 25 == 10:
+            os.kill(workers(world)[0], signal.SIGKILL)
+        assert world.get(agent.host)[2] == b"hello"
+        time.sleep(0.05)
+
+
+def test_reload_of_nothing(tmp_path):
+    command = burrow("server", "reload", "--state", tmp_path)
+    assert command.wait() == 78
+    assert "no `burrow server` runs" in command.output
+
+
+def test_workers_need_a_store_that_can_be_shared(tmp_path):
+    command = burrow("server", "--workers", "2", "--store", "memory", "--state", tmp_path)
+    assert command.wait() == 78
+    assert "--workers" in command.output
+
+
+def test_systemd_is_told(make_world, tmp_path):
+    """sd_notify(3), as C{Type=notify-reload} wants it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        path = tmp_path / "notify"
+        receiver.bind(str(path))
+        receiver.settimeout(20)
+        os.environ["NOTIFY_SOCKET"] = str(path)
+        try:
+            world = make_world()
+        finally:
+            del os.environ["NOTIFY_SOCKET"]
+        assert receiver.recv(1000) == b"READY=1"
+        reload(world)
+        assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=\d+", receiver.recv(1000))
+        assert receiver.recv(1000) == b"READY=1"
+        world.server.kill(signal.SIGTERM)
+        assert receiver.recv(1000) == b"STOPPING=1"
+        assert world.server.wait() == 0
+        assert not (world.folder / "state" / "server.json").exists()
