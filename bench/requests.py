@@ -66,8 +66,8 @@ def main():
         for name, (rate, half, most) in rows.items():
             of_nginx = f"{rate / base:5.2f} of nginx proxy"
             print(f"{name:12} {rate:9.0f} req/s   p50 {half:>8}  p99 {most:>8}   {of_nginx}")
-        for name, program in (("server", world.server), ("agent", agent.program)):
-            print(f"{name:12} {memory(program.process.pid) / 2**20:9.1f} MiB")
+        for name, pid in (("server", world.workers[0]), ("agent", agent.program.process.pid)):
+            print(f"{name:12} {memory(pid) / 2**20:9.1f} MiB")
     finally:
         world.close()
         nginx.stop()

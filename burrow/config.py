@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from twisted.python import usage
 
@@ -36,6 +37,10 @@ def _folder(variable: str, unix: str, environ: Mapping[str, str]) -> Path:
     if sys.platform == "win32":
         return Path(environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "burrow"
     return Path.home() / unix / "burrow"
+
+
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 
 
 def config_folder(environ: Mapping[str, str] = os.environ) -> Path:
@@ -159,14 +164,41 @@ class ServerConfig:
     )
     tls: str = option(
         "local",
-        "where certificates come from: a CA of its own (local), files, or none, behind a proxy (off)",
-        choices=("local", "files", "off"),
+        "where certificates come from: a CA of its own (local), Let's Encrypt or another by ACME (acme), "
+        "files, or none, behind a proxy (off)",
+        choices=("local", "acme", "files", "off"),
     )
     cert_file: Path | None = option(
         None, "with --tls files: the certificate chain in PEM form", parse=parse_path, metavar="FILE"
     )
     key_file: Path | None = option(
         None, "with --tls files: the private key in PEM form", parse=parse_path, metavar="FILE"
+    )
+    acme_directory: str = option(
+        "", f"with --tls acme: the CA's directory (default: Let's Encrypt, {LETS_ENCRYPT})", metavar="URL"
+    )
+    acme_staging: bool = option(
+        False, "with --tls acme: use Let's Encrypt's staging CA, whose certificates nobody believes, to try"
+    )
+    acme_email: str = option("", "with --tls acme: where the CA may write to", metavar="EMAIL")
+    acme_ca_file: Path | None = option(
+        None,
+        "with --tls acme: believe the CAs in this PEM file alone when the CA is asked, for a private one",
+        parse=parse_path,
+        metavar="FILE",
+    )
+    acme_eab_kid: str = option(
+        "", "with --tls acme: the key id of an external account binding, where the CA wants one", metavar="ID"
+    )
+    acme_eab_key: str = option("", "its key, in base64url", metavar="KEY", secret=True)
+    acme_fallback: str = option(
+        "", "with --tls acme: another CA's directory, for when the first does not answer", metavar="URL"
+    )
+    acme_limit: int | None = option(
+        None,
+        "certificates for new names a week (default: 45 at Let's Encrypt, which allows 50; else no limit)",
+        parse=parse_count,
+        metavar="N",
     )
     public_url: str = option(
         "", "how visitors reach this server, when a proxy in front has another address", metavar="URL"
@@ -254,6 +286,17 @@ class ServerConfig:
         return default if self.http is None else self.http
 
     @property
+    def acme_url(self) -> str:
+        """The CA's directory."""
+        return self.acme_directory or (LETS_ENCRYPT_STAGING if self.acme_staging else LETS_ENCRYPT)
+
+    def acme_weekly(self, url: str) -> int:
+        """Certificates for new names that a CA is asked for in a week; 0 for no limit."""
+        if self.acme_limit is not None:
+            return self.acme_limit
+        return 45 if (urlsplit(url).hostname or "").endswith(".letsencrypt.org") else 0
+
+    @property
     def node_address(self) -> tuple[str, int]:
         """Where the other nodes of the same store link to this one."""
         return split_listen(self.node or "127.0.0.1:0")
@@ -279,10 +322,23 @@ class ServerConfig:
             raise ConfigError("--node must be an address that the other servers can reach, not all of them")
         if self.tls == "files" and not (self.cert_file and self.key_file):
             raise ConfigError("--tls files needs --cert-file and --key-file")
+        if self.tls == "acme":
+            self._check_acme()
         if self.tls != "off" and not self.https_listen:
             raise ConfigError("without an HTTPS port there is no TLS: say --tls off too")
         if self.tls == "off" and not self.http_listen:
             raise ConfigError("--tls off serves on the plain port, and --http is off: nothing would listen")
+
+    def _check_acme(self) -> None:
+        if self.local and not self.acme_directory:
+            raise ConfigError(f"no public CA issues for {self.domain}: give --domain, or --tls local")
+        if self.acme_staging and self.acme_directory:
+            raise ConfigError("--acme-staging and --acme-directory name two CAs: give one")
+        if bool(self.acme_eab_kid) != bool(self.acme_eab_key):
+            raise ConfigError("--acme-eab-kid and --acme-eab-key belong together")
+        for url in filter(None, (self.acme_directory, self.acme_fallback)):
+            if not url.startswith("https://"):
+                raise ConfigError(f"a CA's directory is an https URL, and {url!r} is none")
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,17 @@ class ICertificates(Interface):
         L{CertificateFailed<burrow.mux.control.CertificateFailed>}, whose text says why.
         """
 
-    def context(name):  # type: ignore[no-untyped-def]
+    def context(name, protocols=()):  # type: ignore[no-untyped-def]
         """
-        What a handshake for C{name} is answered with: fires with an L{SSL.Context}, or with None if there is
-        no certificate for it. May fire later: the handshake waits, and nobody else does.
+        What a handshake for C{name} that offers C{protocols} by ALPN is answered with: fires with an
+        L{SSL.Context}, or with None if there is no certificate for it. May fire later: the handshake waits,
+        and nobody else does.
         """
 
 
-def server_context(key: PrivateKeyTypes, chain: list[x509.Certificate]) -> SSL.Context:
+def server_context(
+    key: PrivateKeyTypes, chain: list[x509.Certificate], protocols: list[bytes] = PROTOCOLS
+) -> SSL.Context:
     """A context that shows C{chain}, the leaf first. TLS 1.2 and 1.3, Twisted's choice of ciphers."""
     leaf, *others = [crypto.X509.from_cryptography(certificate) for certificate in chain]
     options: Any = CertificateOptions(
@@ -38,7 +41,10 @@ def server_context(key: PrivateKeyTypes, chain: list[x509.Certificate]) -> SSL.C
         certificate=leaf,
         extraCertChain=others,
         raiseMinimumTo=TLSVersion.TLSv1_2,
-        acceptableProtocols=PROTOCOLS,
+        acceptableProtocols=protocols,
+        # Visitors that come back resume: a round trip and a signature less.
+        enableSessions=True,
+        enableSessionTickets=True,
     )
     context: SSL.Context = options.getContext()
     return context

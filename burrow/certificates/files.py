@@ -87,7 +87,7 @@ class FileCertificates:
             return succeed(None)
         return fail(CertificateFailed(f"the server's certificate file has no certificate for {name}"))
 
-    def context(self, name: str | None) -> Deferred[SSL.Context | None]:
+    def context(self, name: str | None, protocols: tuple[bytes, ...] = ()) -> Deferred[SSL.Context | None]:
         """See L{ICertificates}: the one there is, whatever the name."""
         self._refresh()
         return succeed(self._context)

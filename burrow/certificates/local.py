@@ -156,7 +156,7 @@ class LocalCertificates:
         """See L{ICertificates}: there is always one."""
         return succeed(None)
 
-    def context(self, name: str | None) -> Deferred[SSL.Context | None]:
+    def context(self, name: str | None, protocols: tuple[bytes, ...] = ()) -> Deferred[SSL.Context | None]:
         """See L{ICertificates}: names outside the base domain get the base domain's."""
         if name is None or not (name == self._domain or name.endswith("." + self._domain)):
             name = self._domain

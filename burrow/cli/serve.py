@@ -182,10 +182,11 @@ def add_token(commands: Any) -> None:
     revoke.add_argument("name", metavar="NAME", help="which")
     revoke.set_defaults(run=token_revoke)
     for action in (create, listing, revoke):
-        _which_store(action)
+        which_store(action)
 
 
-def _which_store(parser: argparse.ArgumentParser) -> None:
+def which_store(parser: argparse.ArgumentParser) -> None:
+    """The options of a command that looks into a server's store."""
     parser.add_argument(
         "--state", type=parse_path, metavar="DIR", help="the server's state folder [BURROW_STATE]"
     )
@@ -206,11 +207,12 @@ def add_store(commands: Any) -> None:
         "Stop the server first; a second run copies what is new.",
     )
     migrate.add_argument("target", metavar="TARGET", help="redis://... or, for SQLite, a state folder")
-    _which_store(migrate)
+    which_store(migrate)
     migrate.set_defaults(run=store_migrate)
 
 
-def _with_store(arguments: argparse.Namespace, work: Any) -> int:
+def with_store(arguments: argparse.Namespace, work: Any) -> int:
+    """Run C{work(store)} with the server's store; return the exit code."""
     config = _config(arguments)
 
     async def main(reactor: Any) -> None:
@@ -235,23 +237,28 @@ def token_create(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"{error}; revoke it, or choose another name") from error
         print(text, flush=True)
 
-    return _with_store(arguments, work)
+    return with_store(arguments, work)
 
 
 def token_list(arguments: argparse.Namespace) -> int:
     """C{burrow token list}."""
 
     async def work(store: Any) -> None:
-        rows = [("NAME", "ROLE", "CREATED", "LAST USED")]
+        rows: list[tuple[str, ...]] = [("NAME", "ROLE", "CREATED", "LAST USED")]
         rows += [
             (token.name, token.role, _when(token.created), _when(token.last_used))
             for token in await store.tokens()
         ]
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        for row in rows:
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        show_table(rows)
 
-    return _with_store(arguments, work)
+    return with_store(arguments, work)
+
+
+def show_table(rows: list[tuple[str, ...]]) -> None:
+    """Print rows in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def store_migrate(arguments: argparse.Namespace) -> int:
@@ -271,7 +278,7 @@ def store_migrate(arguments: argparse.Namespace) -> int:
             await target.close()
         print(f"Copied {counts[0]} tokens and {counts[1]} names")
 
-    return _with_store(arguments, work)
+    return with_store(arguments, work)
 
 
 async def _copy(source: Any, target: Any) -> tuple[int, int]:
@@ -299,4 +306,4 @@ def token_revoke(arguments: argparse.Namespace) -> int:
         if not await store.revoke_token(arguments.name):
             raise ConfigError(f"there is no token named {arguments.name!r}: `burrow token list` shows them")
 
-    return _with_store(arguments, work)
+    return with_store(arguments, work)

@@ -30,7 +30,13 @@ class NotAllowed(Refused):
 
 
 class CertificateFailed(Refused):
-    """The name has no certificate, so the tunnel was not opened."""
+    """
+    The name has no certificate, so the tunnel was not opened.
+
+    @ivar final: whether another CA would say the same.
+    """
+
+    final = False
 
 
 class UnknownProtocol(Refused):

@@ -202,6 +202,8 @@ class BurrowServer(MultiService):
             await self._listeners.close()
             raise
         self._sweep.start()
+        if hasattr(self.certificates, "start"):
+            self.certificates.start()
         # By then every agent that comes back has taken its ports over.
         self._closing_unused = self._reactor.callLater(EXPECT_FOR, self._tcp_sockets.close_unused)
         self.log.info("Burrow {version} serves {url}", version=__version__, url=self.own_url)
@@ -266,6 +268,8 @@ class BurrowServer(MultiService):
         if self._closing_unused is not None and self._closing_unused.active():
             self._closing_unused.cancel()
         await self._listeners.close()
+        if hasattr(self.certificates, "stop"):
+            await self.certificates.stop()
         await self._ports.close_all()
         for agent in list(self.agents.connected):
             agent.session.close("the server stops", CLOSE_RESTART)
@@ -285,6 +289,11 @@ class BurrowServer(MultiService):
             assert config.cert_file is not None
             assert config.key_file is not None
             return FileCertificates(self._reactor, config.cert_file, config.key_file)
+        if config.tls == "acme":
+            # Imported when it is needed: txacme takes a while.
+            from burrow.certificates.setup import acme_certificates
+
+            return acme_certificates(self._reactor, self.store, config, lambda: self.tunnels.hosts)
         return None
 
     def _certificate_ready(self, host: str) -> Deferred[None]:

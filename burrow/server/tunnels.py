@@ -142,6 +142,11 @@ class Tunnels:
         """The open tunnel of that name, however visitors reach it."""
         return self._live.get(name)
 
+    @property
+    def hosts(self) -> list[str]:
+        """The names of the open tunnels that visitors reach by host."""
+        return [tunnel.host for tunnel in self._live.values() if tunnel.kind.reach is Reach.HOST]
+
     async def owned(self, name: str) -> bool:
         """Whether somebody owns the name, though no tunnel is open. @raise StoreError: nobody knows."""
         reservation = await self._store.reservation(name)

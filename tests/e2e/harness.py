@@ -204,6 +204,12 @@ class World:
         self.server.line("Burrow serves")
         return self.server
 
+    @property
+    def workers(self):
+        """The ids of the server's processes that serve."""
+        pid = self.server.process.pid
+        return [int(number) for number in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def token(self, name="test", role="agent"):
         program = burrow("token", "create", name, "--role", role, "--state", self.folder / "state")
         assert program.wait() == 0, program.output
@@ -220,6 +226,10 @@ class World:
         return program
 
     def close(self):
+        if self.server is not None:
+            with contextlib.suppress(OSError):
+                for pid in self.workers:
+                    os.kill(pid, signal.SIGCONT)  # a test may have stopped it
         for program in self.started:
             program.kill(signal.SIGTERM)
         for program in self.started:

@@ -1,6 +1,8 @@
 """Agents that come, go and come back; names and ports that stay; tokens that do not fit."""
 
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -59,11 +61,10 @@ def test_server_stopped_cleanly_takes_its_agents_back_at_once(make_world, hello)
     wait_for(lambda: answers(world, host), "the agent", 2)
 
 
-def silence(program):
-    """Stop a process without closing its connections: as if its machine had vanished."""
-    import signal
-
-    program.kill(signal.SIGSTOP)
+def silence(*pids):
+    """Stop processes without closing their connections: as if their machine had vanished."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
 
 
 def test_agent_killed_and_started_again_has_its_names_and_ports_back(world, hello, tcp_upstream):
@@ -72,7 +73,7 @@ def test_agent_killed_and_started_again_has_its_names_and_ports_back(world, hell
     first = [world.agent(*each) for each in arguments]
     urls = [agent.url for agent in first]
     for agent in first:
-        silence(agent.program)  # the server still believes in the old session
+        silence(agent.program.process.pid)  # the server still believes in the old session
     other = world.token("thief")
     for each in arguments:
         thief = world.agent(*each, BURROW_TOKEN=other)
@@ -105,7 +106,7 @@ def test_dead_agent_is_found_within_fifteen_seconds(make_world, hello):
     world = make_world(hold="1")
     agent = world.agent("http", hello.port, "--name", "silent")
     agent.ready()
-    silence(agent.program)
+    silence(agent.program.process.pid)
     started = time.monotonic()
     world.server.line("lost its connection, and is expected back", patience=20)
     assert time.monotonic() - started < 15
@@ -116,7 +117,7 @@ def test_dead_server_is_found_within_fifteen_seconds(make_world, hello):
     world = make_world()
     agent = world.agent("http", hello.port)
     agent.ready()
-    silence(world.server)
+    silence(*world.workers)
     wait_for(lambda: agent.events("disconnected"), "the disconnect", 16)
 
 
@@ -475,8 +476,8 @@ def test_https_upstream_that_signs_for_itself(world, tmp_path):
     """Development servers do, and on the loopback nobody is in between."""
     import ssl
 
-    from tests.certificates import make_certificate
     from tests.e2e.harness import Upstream
+    from tests.files import make_certificate
 
     service = Upstream(lambda handler: reply(handler, b"hello"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

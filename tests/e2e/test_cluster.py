@@ -10,10 +10,10 @@ from http.client import HTTPException
 
 import pytest
 
-from tests.certificates import make_certificate
 from tests.e2e.harness import TcpUpstream, World, burrow, free_port, reply, send_bytes, wait_for
 from tests.e2e.relay import Relay
 from tests.e2e.test_nginx import configuration, start_nginx
+from tests.files import make_certificate
 from tests.redis import RedisServer
 
 BLOCK = bytes(random.Random(3).randbytes(1024**2))

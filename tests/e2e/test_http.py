@@ -546,7 +546,7 @@ FLAT = 40 * 1024**2
 def test_download_of_2_gb_in_flat_memory(world, upstream):
     agent = world.agent("http", upstream(source).port)
     world.get(agent.host, "/1000000")
-    peak = Peak(world.server.process.pid, agent.program.process.pid)
+    peak = Peak(world.workers[0], agent.program.process.pid)
     connection = world.http_connection(agent.host, 120)
     connection.request("GET", f"/{GIGABYTES}")
     response = connection.getresponse()
@@ -561,7 +561,7 @@ def test_download_of_2_gb_in_flat_memory(world, upstream):
 def test_upload_of_2_gb_in_flat_memory(world, upstream):
     agent = world.agent("http", upstream(reply_digest).port)
     world.get(agent.host, method="POST", body=b"x")
-    peak = Peak(world.server.process.pid, agent.program.process.pid)
+    peak = Peak(world.workers[0], agent.program.process.pid)
     connection = world.http_connection(agent.host, 120)
     connection.putrequest("POST", "/")
     connection.putheader("Content-Length", str(GIGABYTES))
@@ -578,7 +578,7 @@ def test_slow_reader_does_not_slow_another(world, upstream):
     service = upstream(source)
     agent = world.agent("http", service.port)
     world.get(agent.host, "/1000")
-    peak = Peak(world.server.process.pid, agent.program.process.pid)
+    peak = Peak(world.workers[0], agent.program.process.pid)
     slow = world.connect(agent.host)
     slow.sendall(f"GET /{1024**3} HTTP/1.1\r\nHost: {agent.host}\r\n\r\n".encode())
     slow.recv(1000)  # and no more

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.certificates import make_certificate
 from tests.e2e.harness import Program, free_port, reply
+from tests.files import make_certificate
 from tests.programs import program
 
 DOCS = Path(__file__).parents[2] / "docs" / "nginx.md"

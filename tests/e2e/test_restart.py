@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 from http.client import HTTPException
-from pathlib import Path
 
 import pytest
 
@@ -95,19 +94,12 @@ def reload(world):
     return command
 
 
-def workers(world):
-    """The process ids of the processes that serve."""
-    pid = world.server.process.pid
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(number) for number in text.split()]
-
-
 @pytest.mark.parametrize("count", [1, 2])
 def test_reload_under_load_fails_no_request_and_cuts_no_download(make_world, upstream, count):
     world = make_world(workers=str(count))
     agent = world.agent("http", upstream(slowly).port, "--name", "busy")
     agent.ready()
-    before = workers(world)
+    before = world.workers
     assert len(before) == count
     load = Load(world, agent.host)
     digests = []
@@ -132,8 +124,8 @@ def test_reload_under_load_fails_no_request_and_cuts_no_download(make_world, ups
     assert digests == [expected] * 9
     assert not load.failures, f"{len(load.failures)} of {load.answers} failed: {load.failures[:3]}"
     assert load.answers > 100
-    assert not set(before) & set(workers(world))
-    wait_for(lambda: len(workers(world)) == count, "the old processes to end")
+    assert not set(before) & set(world.workers)
+    wait_for(lambda: len(world.workers) == count, "the old processes to end")
     assert agent.program.process.poll() is None
     assert world.get(agent.host)[2] == b"hello"
 
@@ -173,7 +165,7 @@ def test_reload_keeps_tcp_connections_and_the_port(make_world):
     poller.join()
     assert not failures
     kept.close()
-    wait_for(lambda: len(workers(world)) == 1, "the old processes to end")
+    wait_for(lambda: len(world.workers) == 1, "the old processes to end")
     service.close()
 
 
@@ -201,9 +193,9 @@ def test_worker_that_is_killed_is_replaced(make_world, upstream):
     agent.ready()
     load = Load(world, agent.host, 2)
     for _ in range(3):
-        victim = random.choice(workers(world))
+        victim = random.choice(world.workers)
         os.kill(victim, signal.SIGKILL)
-        wait_for(lambda victim=victim: len(set(workers(world)) - {victim}) == 2, "another worker")
+        wait_for(lambda victim=victim: len(set(world.workers) - {victim}) == 2, "another worker")
         wait_for(lambda: world.get(agent.host)[2] == b"hello", "an answer")
     load.stop()
     # Requests that ran on the connections of the dead process are lost with it; none is refused.
@@ -212,13 +204,13 @@ def test_worker_that_is_killed_is_replaced(make_world, upstream):
 
 
 def test_visitor_polls_through_kill_9_and_no_request_fails(make_world, upstream):
-    """The sockets stay with the process that stays: who comes meanwhile waits. Kills come between two polls."""
+    """The sockets stay with the process that stays: who comes meanwhile waits. No poll runs at a kill."""
     world = make_world()
     agent = world.agent("http", upstream(slowly).port, "--name", "polled")
     agent.ready()
     for number in range(100):
         if number % 25 == 10:
-            os.kill(workers(world)[0], signal.SIGKILL)
+            os.kill(world.workers[0], signal.SIGKILL)
         assert world.get(agent.host)[2] == b"hello"
         time.sleep(0.05)
 

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from tests.certificates import make_certificate
 from tests.e2e.harness import burrow, free_port, read_response, reply, wait_for
+from tests.files import make_certificate
 
 DOMAIN = "burrow.localhost"
 

@@ -18,7 +18,7 @@ from burrow.link.accept import AcceptFactory, HandshakeRefused, bearer
 from burrow.link.address import Credentials, ServerAddress
 from burrow.link.dial import Dialer
 from burrow.testing import Recorder, Recorders
-from tests.certificates import make_certificate
+from tests.files import make_certificate
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from burrow.store.known import KnownStore
 from burrow.store.memory import MemoryStore
 from burrow.store.redis import Flushed, RedisStore
 from burrow.store.sqlite import SQLiteStore
-from tests.certificates import make_certificate
+from tests.files import make_certificate
 from tests.redis import RedisServer, Sentinel
 
 TOKEN = Token("id1", "laptop", "agent", b"\x01" * 32, 100.0)

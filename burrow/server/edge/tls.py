@@ -89,7 +89,9 @@ class TLSFront(Protocol):
             self._waiting = True
             self.factory.sweep.discard(self)
             self.transport.pauseProducing()
-            getting: Deferred[SSL.Context | None] = self.factory.certificates.context(hello.name)
+            getting: Deferred[SSL.Context | None] = self.factory.certificates.context(
+                hello.name, hello.protocols
+            )
             getting.addCallbacks(self._begin, self._failed)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

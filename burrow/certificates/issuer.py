@@ -1,0 +1,519 @@
+"""
+Certificates from a CA by ACME: one a name, before its tunnel is announced.
+
+txacme's AcmeIssuingService issues and renews, one service a CA, over the client in
+L{burrow.certificates.acme}. Around it: the store, where certificates are kept for all nodes; a lock a name,
+so that one node orders; limits; a second CA; and when to renew: as the CA wants it (RFC 9773), else at two
+thirds of the lifetime.
+
+A certificate is asked for by L{AcmeCertificates.ready} alone, which the opening of a reserved name calls, and
+for the base domain: no handshake ever causes an order.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from secrets import token_hex
+from typing import Any, cast
+
+import attr
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from OpenSSL import SSL
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, ensureDeferred, succeed
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from txacme.client import AuthorizationFailed, NoSupportedChallenges
+from txacme.interfaces import ICertificateStore
+from txacme.service import AcmeIssuingService
+from zope.interface import implementer
+
+from burrow.certificates.acme import AcmeProblem, Directory, ExternalAccount, OrderClient
+from burrow.certificates.base import ICertificates, server_context
+from burrow.certificates.limits import Limits, at
+from burrow.certificates.responder import PROTOCOL, TLSALPNResponder
+from burrow.errors import BurrowError, StoreError
+from burrow.mux.control import CertificateFailed
+
+CERTIFICATES, ERRORS = "certificates", "certificate-errors"
+"""Spaces of the store: PEM texts of key and chain by name; why the last renewal failed."""
+
+CHECK_EVERY = 10.0
+"""Seconds between two looks at what is to be renewed."""
+
+LOOK_EVERY = 10.0
+"""Seconds after which a certificate in use is looked up again: another node may have renewed it."""
+
+ISSUE_TIMEOUT = 50.0
+"""Seconds an order may take: less than an agent waits."""
+
+MAX_CONTEXTS = 2048
+_LOCKS, _ACCOUNTS = "acme-locks", "acme-accounts"
+_LOCK_TTL = 120.0
+_LOCK_POLL = 0.2
+_RETRY_FIRST, _RETRY_LIMIT = 60.0, 6 * 3600.0
+_ERROR_TTL = 14 * 86_400.0
+
+
+@attr.frozen
+class Authority:
+    """
+    One CA that may issue.
+
+    @ivar directory: its directory's URL. @ivar trust_root: what its own certificate must come from.
+    @ivar weekly: see L{Limits}.
+    """
+
+    directory: str
+    email: str = ""
+    external: ExternalAccount | None = None
+    trust_root: Any = None
+    weekly: int = 0
+
+
+@attr.define
+class Issued:
+    """
+    A certificate, ready to be shown.
+
+    @ivar text: key and chain in PEM form, as in the store. @ivar renew_at: seconds since the epoch.
+    @ivar ask_at: when to ask the CA again when to renew.
+    """
+
+    text: str
+    leaf: x509.Certificate
+    context: SSL.Context
+    renew_at: float
+    ask_at: float = 0.0
+    looked: float = 0.0
+
+    @property
+    def expires(self) -> float:
+        """Seconds since the epoch."""
+        return self.leaf.not_valid_after_utc.timestamp()
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds."""
+        return self.expires - self.leaf.not_valid_before_utc.timestamp()
+
+
+def renewal_time(leaf: x509.Certificate, uniform: Callable[[float, float], float] = random.uniform) -> float:
+    """At two thirds of the lifetime, up to a twentieth of it earlier, so that many do not come at once."""
+    begins, ends = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
+    lifetime = ends - begins
+    return begins + lifetime * (2 / 3 - uniform(0.0, 0.05))
+
+
+def pem_of(key: ec.EllipticCurvePrivateKey) -> str:
+    """A key in PEM form."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+def read_certificate(text: str) -> tuple[Any, list[x509.Certificate]]:
+    """Key and chain of what is in the store. @raise ValueError: it is neither."""
+    key = serialization.load_pem_private_key(text.encode(), None)
+    return key, x509.load_pem_x509_certificates(text.encode())
+
+
+def explain(name: str, error: BaseException | None) -> str:
+    """Why there is no certificate, for the person who wanted it."""
+    if isinstance(error, AuthorizationFailed):
+        details = "; ".join(str(one) for one in error.errors) or "it does not say why"
+        return (
+            f"the CA could not reach this server as {name}: {details}. Does DNS for {name} point here, and "
+            "is port 443 open to the world?"
+        )
+    if isinstance(error, NoSupportedChallenges):
+        return f"the CA offers no tls-alpn-01 challenge for {name}"
+    if isinstance(error, AcmeProblem) and error.kind == "rateLimited":
+        until = "" if error.until is None else f" until {at(error.until)}"
+        return f"the CA's rate limit is reached{until}: {error}"
+    if isinstance(error, AcmeProblem):
+        return f"the CA refuses a certificate for {name}: {error} ({error.kind})"
+    if isinstance(error, (TimeoutError, CancelledError)):
+        return f"the CA issued nothing for {name} within {ISSUE_TIMEOUT:.0f} seconds"
+    return str(error)
+
+
+@implementer(ICertificateStore)
+class _Keeper:
+    """What AcmeIssuingService keeps its certificates in; tells it which are to be renewed."""
+
+    def __init__(self, owner: AcmeCertificates, *, renews: bool) -> None:
+        self._owner = owner
+        self._renews = renews
+
+    def get(self, server_name: str) -> Deferred[Any]:
+        raise KeyError(server_name)
+
+    def store(self, server_name: str, pem_objects: list[Any]) -> Deferred[None]:
+        text = "".join(one.as_text() for one in pem_objects)
+        return Deferred.fromCoroutine(self._owner.issued(server_name, text))
+
+    def as_dict(self) -> Deferred[dict[str, list[Any]]]:
+        """Those to be renewed, each without anything: the service orders what has nothing."""
+        if not self._renews:
+            return succeed({})
+        return Deferred.fromCoroutine(self._owner.due())
+
+
+class _Orders:
+    """One CA's issuing service, made when it is first needed."""
+
+    def __init__(self, owner: AcmeCertificates, authority: Authority, *, renews: bool) -> None:
+        self.authority = authority
+        self.limits = Limits(owner.store, authority.directory, authority.weekly, owner.now)
+        self._owner = owner
+        self._directory: Directory | None = None
+        self._opening: list[Deferred[None]] | None = None
+        self.service = AcmeIssuingService(
+            cert_store=_Keeper(owner, renews=renews),
+            client_creator=lambda: Deferred.fromCoroutine(self._client()),
+            clock=owner.reactor,
+            responders=[owner.responder],
+            check_interval=timedelta(seconds=CHECK_EVERY),
+            panic=owner.not_renewed,
+            generate_key=lambda: ec.generate_private_key(ec.SECP256R1()),
+        )
+
+    async def _client(self) -> OrderClient:
+        return OrderClient(await self.directory(), self._owner.known_leaf)
+
+    async def directory(self) -> Directory:
+        """The CA, with our account's key: made once for all nodes."""
+        if self._directory is None:
+            store, url = self._owner.store, self.authority.directory
+            text = await store.note(_ACCOUNTS, url)
+            if text is None:
+                key = ec.generate_private_key(ec.SECP256R1())
+                new = key.private_bytes(
+                    serialization.Encoding.PEM,
+                    serialization.PrivateFormat.PKCS8,
+                    serialization.NoEncryption(),
+                ).decode()
+                await store.swap_note(_ACCOUNTS, url, None, new)
+                text = await store.note(_ACCOUNTS, url) or new
+            if self._directory is None:
+                self._directory = Directory(
+                    self._owner.reactor,
+                    url,
+                    cast(Any, serialization.load_pem_private_key(text.encode(), None)),
+                    email=self.authority.email,
+                    external=self.authority.external,
+                    trust_root=self.authority.trust_root,
+                )
+        return self._directory
+
+    async def stop(self) -> None:
+        """End it."""
+        if self.service.running:
+            await self.service.stopService()
+        if self._directory is not None:
+            await self._directory.close()
+
+
+@implementer(ICertificates)
+class AcmeCertificates:
+    """
+    @param domain: the base domain, which has a certificate, too.
+    @param authorities: the CA; others are tried in their order where it does not answer or refuses.
+    @param in_use: the names of the tunnels that are open here.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        store: Any,
+        domain: str,
+        authorities: list[Authority],
+        in_use: Callable[[], Iterable[str]],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.reactor = reactor
+        self.store = store
+        self.now = now
+        self.responder = TLSALPNResponder(store)
+        self._domain = domain
+        self._in_use = in_use
+        self._id = token_hex(8)
+        self._known: OrderedDict[str, Issued] = OrderedDict()
+        self._loading: dict[str, list[Deferred[None]]] = {}
+        self._obtaining: dict[str, list[Deferred[None]]] = {}
+        self._renewing: set[str] = set()
+        self._retry: dict[str, tuple[float, float]] = {}
+        self._orders = [
+            _Orders(self, authority, renews=number == 0) for number, authority in enumerate(authorities)
+        ]
+
+    def start(self) -> None:
+        """Begin to renew, and to have a certificate for the base domain. The port listens already."""
+        self._orders[0].service.startService()
+
+    async def stop(self) -> None:
+        """End it."""
+        for orders in self._orders:
+            await orders.stop()
+
+    # -- what is shown --------------------------------------------------------------------------------------
+
+    def context(self, name: str | None, protocols: tuple[bytes, ...] = ()) -> Deferred[SSL.Context | None]:
+        """See L{ICertificates}. Names outside the base domain get the base domain's."""
+        if name is None or not name.endswith("." + self._domain):
+            name = self._domain
+        if PROTOCOL in protocols:
+            return Deferred.fromCoroutine(self.responder.context(name))
+        known = self._known.get(name)
+        if known is None:
+            return Deferred.fromCoroutine(self._context(name))
+        if self.now() - known.looked > LOOK_EVERY or known.looked > self.now():
+            known.looked = self.now()  # one at a time looks; all others go on with what there is
+            ensureDeferred(self._load(name)).addErrback(self._not_looked, name)
+        return succeed(known.context)
+
+    async def _context(self, name: str) -> SSL.Context | None:
+        known = await self._load(name)
+        return None if known is None else known.context
+
+    def _not_looked(self, reason: Failure, name: str) -> None:
+        self.log.warn("the certificate of {name} cannot be looked up: {error}", name=name, error=reason.value)
+
+    async def _load(self, name: str) -> Issued | None:
+        """The certificate that the store has now."""
+        if name in self._loading:
+            waiting: Deferred[None] = Deferred()
+            self._loading[name].append(waiting)
+            await waiting
+            return self._known.get(name)
+        self._loading[name] = []
+        try:
+            text: str | None = await self.store.note(CERTIFICATES, name)
+            if text is not None:
+                self._take(name, text)
+        finally:
+            for one in self._loading.pop(name):
+                one.callback(None)
+        return self._known.get(name)
+
+    def _take(self, name: str, text: str) -> None:
+        known = self._known.get(name)
+        if known is None or known.text != text:
+            try:
+                key, chain = read_certificate(text)
+            except ValueError as error:
+                self.log.error("the certificate of {name} in the store: {error}", name=name, error=error)
+                return
+            known = Issued(text, chain[0], server_context(key, chain), renewal_time(chain[0]))
+            while len(self._known) >= MAX_CONTEXTS:
+                self._known.popitem(last=False)
+            self._known[name] = known
+        known.looked = self.now()
+        self._known.move_to_end(name)
+
+    # -- what is obtained -----------------------------------------------------------------------------------
+
+    def ready(self, name: str) -> Deferred[None]:
+        """See L{ICertificates}."""
+        return Deferred.fromCoroutine(self._ready(name))
+
+    async def _ready(self, name: str) -> None:
+        known = self._known.get(name) or await self._load(name)
+        if known is None or known.expires <= self.now():
+            await self._obtain(name)
+
+    async def _obtain(self, name: str) -> None:
+        """Have a certificate issued: once, however many ask. @raise CertificateFailed: there is none."""
+        if name in self._obtaining:
+            waiting: Deferred[None] = Deferred()
+            self._obtaining[name].append(waiting)
+            await waiting
+            return
+        self._obtaining[name] = []
+        failure: Failure | None = None
+        try:
+            await self._obtain_locked(name)
+        except BaseException:
+            failure = Failure()
+            raise
+        finally:
+            for one in self._obtaining.pop(name):
+                if failure is None:
+                    one.callback(None)
+                else:
+                    one.errback(failure)
+
+    async def _obtain_locked(self, name: str) -> None:
+        ends = self.reactor.seconds() + ISSUE_TIMEOUT
+        while not await self.store.swap_note(_LOCKS, name, None, self._id, _LOCK_TTL):
+            # Another node orders it.
+            known = await self._load(name)
+            if known is not None and known.expires > self.now():
+                return
+            if self.reactor.seconds() > ends:
+                raise CertificateFailed(f"another node still orders the certificate of {name}")
+            await deferLater(self.reactor, _LOCK_POLL)
+        try:
+            known = await self._load(name)
+            if known is None or known.expires <= self.now():
+                await self._order(name, renewal=known is not None)
+        finally:
+            await self._unlock(name)
+
+    async def _unlock(self, name: str) -> None:
+        try:
+            await self.store.swap_note(_LOCKS, name, self._id, None)
+        except StoreError as error:
+            self.log.warn("a lock is left to its time: {error}", error=error)
+
+    async def _order(self, name: str, *, renewal: bool) -> None:
+        """Order from the CA, or from the next one. @raise CertificateFailed: none issues."""
+        reasons = []
+        for orders in self._orders:
+            try:
+                await self._order_from(orders, name, renewal=renewal)
+            except CertificateFailed as error:
+                reasons.append(str(error))
+                if error.final:
+                    break
+            else:
+                return
+        raise CertificateFailed("; then ".join(reasons))
+
+    async def _order_from(self, orders: _Orders, name: str, *, renewal: bool) -> None:
+        counted = await orders.limits.begin(name, renewal=renewal)
+        issuing: Deferred[Any] = orders.service.issue_cert(name)
+        try:
+            await issuing.addTimeout(ISSUE_TIMEOUT, self.reactor)
+        except Exception as error:
+            await orders.limits.undo(counted)
+            await self._failed(orders, name, error)
+            if not isinstance(error, (BurrowError, AuthorizationFailed, TimeoutError, CancelledError)):
+                self.log.failure("no certificate for {name}", name=name)
+            failed = CertificateFailed(explain(name, error))
+            failed.final = isinstance(error, AuthorizationFailed)
+            raise failed from error
+
+    async def _failed(self, orders: _Orders, name: str, error: Exception) -> None:
+        if isinstance(error, AuthorizationFailed):
+            await orders.limits.failed(name)
+        elif isinstance(error, AcmeProblem) and error.kind == "rateLimited":
+            await orders.limits.refused(error.until)
+        await self.responder.forget(name)
+
+    async def issued(self, name: str, text: str) -> None:
+        """The service has a new certificate: keep it, show it from now on."""
+        await self.store.put_note(CERTIFICATES, name, text)
+        self._take(name, text)
+        self._retry.pop(name, None)
+        await self.store.swap_note(ERRORS, name, await self.store.note(ERRORS, name), None)
+        if name in self._renewing:
+            self._renewing.discard(name)
+            await self._unlock(name)
+        self.log.info(
+            "{name} has a certificate until {until}", name=name, until=at(self._known[name].expires)
+        )
+
+    # -- what is renewed ------------------------------------------------------------------------------------
+
+    async def due(self) -> dict[str, list[Any]]:
+        """The names whose certificate is to be renewed now, by this node."""
+        due: dict[str, list[Any]] = {}
+        for name in {self._domain, *self._in_use()}:
+            try:
+                if await self._is_due(name):
+                    self._renewing.add(name)
+                    due[name] = []
+            except (StoreError, CertificateFailed) as error:
+                self.log.warn("{name} cannot be renewed now: {error}", name=name, error=error)
+        return due
+
+    async def _is_due(self, name: str) -> bool:
+        if name in self._renewing or name in self._obtaining:
+            return False
+        if self.now() < self._retry.get(name, (0.0, 0.0))[0]:
+            return False
+        known = self._known.get(name) or await self._load(name)
+        if known is not None:
+            await self._ask_when(known)
+            if self.now() < known.renew_at:
+                return False
+        if not await self.store.swap_note(_LOCKS, name, None, self._id, _LOCK_TTL):
+            return False
+        again = await self._load(name)
+        if again is not None and again is not known and self.now() < again.renew_at:
+            await self._unlock(name)  # another node just has
+            return False
+        try:
+            await self._orders[0].limits.begin(name, renewal=known is not None)
+        except CertificateFailed as error:
+            await self._unlock(name)
+            await self._postpone(name, str(error))
+            return False
+        return True
+
+    async def _ask_when(self, known: Issued) -> None:
+        """Ask the CA when it wants the certificate to be renewed, as often as it says."""
+        if self.now() < known.ask_at:
+            return
+        known.ask_at = self.now() + _RETRY_LIMIT
+        try:
+            window = await (await self._orders[0].directory()).renewal_window(known.leaf)
+        except (BurrowError, x509.ExtensionNotFound):
+            return
+        if window is not None:
+            start, end, again = window
+            known.renew_at = random.uniform(start, end)
+            known.ask_at = self.now() + again
+
+    def not_renewed(self, failure: Failure, name: str) -> Deferred[None]:
+        """What AcmeIssuingService calls a panic: a renewal failed."""
+        return Deferred.fromCoroutine(self._not_renewed(failure, name))
+
+    async def _not_renewed(self, failure: Failure, name: str) -> None:
+        error = failure.value
+        reason = explain(name, error)
+        try:
+            if isinstance(error, Exception):
+                await self._failed(self._orders[0], name, error)
+            others = self._orders[1:] if not isinstance(error, AuthorizationFailed) else []
+            for orders in others:
+                try:
+                    await self._order_from(orders, name, renewal=True)
+                    return
+                except CertificateFailed as failed:
+                    reason += f"; then {failed}"
+            await self._postpone(name, reason)
+        finally:
+            self._renewing.discard(name)
+            await self._unlock(name)
+
+    async def _postpone(self, name: str, reason: str) -> None:
+        known = self._known.get(name)
+        first = _RETRY_FIRST if known is None else min(_RETRY_FIRST, known.lifetime / 50)
+        _, before = self._retry.get(name, (0.0, first / 2))
+        delay = min(before * 2, _RETRY_LIMIT)
+        self._retry[name] = self.now() + random.uniform(delay / 2, delay), delay
+        state = "there is none yet" if known is None else f"the one there is ends {at(known.expires)}"
+        self.log.error(
+            "no new certificate for {name}: {reason}; {state}; tried again {again}",
+            name=name,
+            reason=reason,
+            state=state,
+            again=at(self._retry[name][0]),
+        )
+        await self.store.put_note(ERRORS, name, reason, _ERROR_TTL)
+
+    def known_leaf(self, name: str) -> x509.Certificate | None:
+        """The certificate that a name has now."""
+        known = self._known.get(name)
+        return None if known is None else known.leaf

@@ -1,0 +1,81 @@
+"""
+Answers TLS-ALPN-01 (RFC 8737) on the serving port: any node of the store can.
+
+The challenge is kept in the store as long as it is open; the handshake that offers C{acme-tls/1} is answered
+with a certificate of its own for it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from OpenSSL import SSL
+from txacme.interfaces import IResponder
+from zope.interface import implementer
+
+from burrow.certificates.acme import Challenge
+from burrow.certificates.base import server_context
+
+PROTOCOL = b"acme-tls/1"
+CHALLENGE_TTL = 600.0
+"""Seconds a challenge is open, at most."""
+
+_SPACE = "acme-challenges"
+_ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
+
+
+@implementer(IResponder)
+class TLSALPNResponder:
+    """@param store: the nodes' common store."""
+
+    challenge_type = "tls-alpn-01"
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def start_responding(self, server_name: str, challenge: Challenge, response: str) -> Any:
+        """See txacme's IResponder: fires once every node can answer."""
+        return self._store.put_note(_SPACE, server_name, response, CHALLENGE_TTL)
+
+    def stop_responding(self, server_name: str, challenge: Challenge, response: str) -> Any:
+        """See txacme's IResponder."""
+        return self._store.swap_note(_SPACE, server_name, response, None)
+
+    async def forget(self, name: str) -> None:
+        """Answer no more for a name whose order failed: txacme stops only what it began to validate."""
+        response = await self._store.note(_SPACE, name)
+        if response is not None:
+            await self._store.swap_note(_SPACE, name, response, None)
+
+    async def context(self, name: str) -> SSL.Context | None:
+        """What a validation's handshake is answered with; None if no challenge is open for the name."""
+        response: str | None = await self._store.note(_SPACE, name)
+        return None if response is None else challenge_context(name, response)
+
+
+def challenge_context(name: str, key_authorization: str) -> SSL.Context:
+    """A self-signed certificate with the acmeIdentifier extension (RFC 8737 section 3), and ALPN for it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "acme-tls/1")])
+    now = datetime.datetime.now(datetime.UTC)
+    digest = hashlib.sha256(key_authorization.encode()).digest()
+    # An OCTET STRING of 32 bytes, in DER.
+    identifier = x509.UnrecognizedExtension(_ACME_IDENTIFIER, b"\x04\x20" + digest)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(identifier, critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return server_context(key, [certificate], [PROTOCOL])

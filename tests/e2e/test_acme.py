@@ -1,0 +1,497 @@
+"""C{--tls acme} against Pebble, Let's Encrypt's own test CA."""
+
+import base64
+import contextlib
+import json
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+
+import pytest
+from cryptography import x509
+
+from tests.e2e.harness import World, burrow, free_port, reply, wait_for
+from tests.e2e.test_nginx import configuration, start_nginx
+from tests.e2e.test_restart import Load, reload
+from tests.files import make_certificate
+from tests.pebble import Pebble
+from tests.programs import program
+from tests.redis import RedisServer
+
+DOMAIN = "burrow.localhost"
+
+
+def acme_world(folder, pebble, https, **options):
+    """A world whose server gets its certificates from Pebble; not started."""
+    options = {"acme_directory": pebble.directory, "acme_ca_file": pebble.ca_file, **options}
+    world = World(folder, ca_file=pebble.root, tls="acme", domain=DOMAIN, **options)
+    world.https = https
+    world.env["BURROW_SERVER"] = f"https://{DOMAIN}:{https}"
+    return world
+
+
+@pytest.fixture(scope="module")
+def acme(tmp_path_factory):
+    """A world and its Pebble."""
+    https = free_port()
+    pebble = Pebble(https)
+    world = acme_world(tmp_path_factory.mktemp("acme"), pebble, https)
+    world.start_server()
+    world.env["BURROW_TOKEN"] = world.token()
+    yield world, pebble
+    world.close()
+    pebble.close()
+
+
+@pytest.fixture
+def make_acme(tmp_path):
+    """Makes pairs of a started world and its Pebble."""
+    made = []
+
+    def make(pebble_options=None, **options):
+        https = free_port()
+        pebble = Pebble(https, **(pebble_options or {}))
+        world = acme_world(tmp_path / f"acme{len(made)}", pebble, https, **options)
+        made.append((world, pebble))
+        world.start_server()
+        world.env["BURROW_TOKEN"] = world.token()
+        return world, pebble
+
+    yield make
+    for world, pebble in made:
+        world.close()
+        pebble.close()
+
+
+@pytest.fixture
+def hello(upstream):
+    return upstream(lambda handler: reply(handler, b"hello")).port
+
+
+def shown(world, name):
+    """The certificate that a handshake for a name shows, unverified; None if there is none."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection((world.address, world.https), 20) as plain:
+        try:
+            with context.wrap_socket(plain, server_hostname=name) as secure:
+                return secure.getpeercert(True)
+        except ssl.SSLError:
+            return None
+
+
+def test_curl_believes_the_url(acme, hello, tmp_path):
+    world, pebble = acme
+    agent = world.agent("http", hello, "--name", "curl")
+    where = f"{agent.host}:{world.https}:127.0.0.1"
+    curl = [program("curl"), "--silent", "--show-error", "--noproxy", "*", "--cacert", pebble.root]
+    done = subprocess.run([*curl, "--resolve", where, agent.url], capture_output=True, timeout=30)
+    assert (done.returncode, done.stdout) == (0, b"hello"), done.stderr
+    # The full chain: the intermediate comes with it, and the root is not needed from the server.
+    client = [
+        program("openssl"),
+        "s_client",
+        "-connect",
+        f"127.0.0.1:{world.https}",
+        "-servername",
+        agent.host,
+    ]
+    text = subprocess.run(
+        [
+            *client,
+            "-CAfile",
+            pebble.root,
+            "-verify_return_error",
+            "-verify_hostname",
+            agent.host,
+            "-showcerts",
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=30,
+        text=True,
+    )
+    assert "Verify return code: 0 (ok)" in text.stdout
+    assert text.stdout.count("BEGIN CERTIFICATE") == 2
+    assert "prime256v1" in text.stdout or "id-ecPublicKey" in text.stdout
+
+
+def test_fifty_tunnels_at_once_and_one_order_a_name(acme, hello, tmp_path):
+    world, pebble = acme
+    world.agent("http", hello, "--name", "before").ready()
+    before = pebble.orders()
+    file = tmp_path / "fifty.toml"
+    file.write_text("".join(f"[tunnels.many{number}]\nupstream = {hello}\n" for number in range(50)))
+    agent = world.agent("start", "--config", file)
+    for event in agent.ready(50):
+        assert world.get(event["url"].split("/")[2].split(":")[0])[2] == b"hello"
+    assert pebble.orders() == before + 50
+    agent.program.stop()
+
+
+def test_twenty_agents_for_one_name_and_one_order(acme, hello):
+    world, pebble = acme
+    before = pebble.orders()
+    agents = [world.agent("http", hello, "--name", "wanted") for _ in range(20)]
+    wait_for(lambda: all(agent.events("ready") for agent in agents), "all agents")
+    # Each took the tunnel over from the one before: one is left.
+    wait_for(lambda: sum(agent.program.process.poll() is None for agent in agents) == 1, "one to be left")
+    assert world.get(f"wanted.{DOMAIN}")[2] == b"hello"
+    assert pebble.orders() == before + 1
+
+
+def test_certificates_outlive_the_server(acme, hello):
+    world, pebble = acme
+    agent = world.agent("http", hello, "--name", "kept")
+    agent.ready()
+    before, certificate = pebble.orders(), shown(world, agent.host)
+    world.server.kill()
+    world.server.wait()
+    world.start_server()
+    wait_for(lambda: world.get(agent.host)[2] == b"hello", "the tunnel")
+    assert shown(world, agent.host) == certificate
+    assert pebble.orders() == before
+    reload(world)
+    assert world.get(agent.host)[2] == b"hello"
+    assert shown(world, agent.host) == certificate
+
+
+def test_name_that_nobody_reserved_causes_no_order(acme):
+    world, pebble = acme
+    before = pebble.orders()
+    for name in (f"stranger.{DOMAIN}", f"a.b.{DOMAIN}", "other.example"):
+        certificate = shown(world, name)
+        assert certificate is None or name == "other.example"  # others are shown the base domain's
+    assert pebble.orders() == before
+
+
+def test_challenge_that_is_not_open_has_no_answer(acme):
+    world, _ = acme
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["acme-tls/1"])
+    with socket.create_connection(("127.0.0.1", world.https), 20) as plain, pytest.raises(ssl.SSLError):
+        context.wrap_socket(plain, server_hostname=f"curl.{DOMAIN}")
+
+
+def test_dns_that_points_elsewhere(acme, hello):
+    """The agent is told why; nothing of the tunnel is there; once DNS is right it opens."""
+    world, pebble = acme
+    host = f"elsewhere.{DOMAIN}"
+    pebble.point(host, "127.0.0.9")
+    agent = world.agent("http", hello, "--name", "elsewhere")
+    assert agent.program.wait() == 77
+    assert f"Does DNS for {host} point here" in agent.program.output
+    assert not agent.events("ready")
+    assert shown(world, host) is None
+    pebble.point(host, "127.0.0.1")
+    agent = world.agent("http", hello, "--name", "elsewhere")
+    agent.ready()
+    assert world.get(host)[2] == b"hello"
+
+
+def test_failed_validations_are_limited(acme, hello):
+    """Four an hour: the fifth is not even asked for, whatever the agent does; a restart forgets nothing."""
+    world, pebble = acme
+    pebble.point(f"failing.{DOMAIN}", "127.0.0.9")
+
+    def refused():
+        agent = world.agent("http", hello, "--name", "failing")
+        assert agent.program.wait() == 77
+        return agent.program.output
+
+    for _ in range(4):
+        assert "Does DNS for" in refused()
+    asked = pebble.log.read_text().count("POST /order-plz")
+    assert "failed 4 validations within an hour" in refused()
+    world.server.kill()
+    world.server.wait()
+    world.start_server()
+    assert "failed 4 validations within an hour" in refused()
+    assert pebble.log.read_text().count("POST /order-plz") == asked
+
+
+def test_certs_shows_them(acme, hello):
+    world, _ = acme
+    world.agent("http", hello, "--name", "listed").ready()
+    command = burrow("certs", "--state", world.folder / "state")
+    assert command.wait() == 0
+    assert "LAST ERROR" in command.lines[0]
+    assert any(line.startswith(f"listed.{DOMAIN} ") and "Pebble" in line for line in command.lines)
+
+
+def test_half_of_all_nonces_refused(make_acme, hello):
+    world, _ = make_acme({"nonce_reject": 50})
+    for number in range(5):
+        agent = world.agent("http", hello, "--name", f"nonce{number}")
+        assert world.get(agent.host)[2] == b"hello"
+
+
+def test_external_account_binding(make_acme, hello):
+    key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+    world, _ = make_acme({"eab": {"kid-1": key}}, acme_eab_kid="kid-1", acme_eab_key=key)
+    agent = world.agent("http", hello, "--name", "bound")
+    assert world.get(agent.host)[2] == b"hello"
+    assert key not in world.server.output
+
+
+def test_ca_that_does_not_answer(make_acme, hello):
+    """Names that have a certificate open; a new one is refused with the reason, and not served."""
+    world, pebble = make_acme()
+    agent = world.agent("http", hello, "--name", "known")
+    assert world.get(agent.host)[2] == b"hello"
+    agent.program.stop()
+    pebble.stop()
+    agent = world.agent("http", hello, "--name", "known")
+    assert world.get(agent.host)[2] == b"hello"
+    new = world.agent("http", hello, "--name", "new")
+    assert new.program.wait() == 77
+    assert "cannot be reached" in new.program.output
+    assert shown(world, f"new.{DOMAIN}") is None
+
+
+def test_second_ca(make_acme, tmp_path, hello):
+    """The first does not answer: the second issues."""
+    https = free_port()
+    first, second = Pebble(https), Pebble(https)
+    both = tmp_path / "both.pem"
+    both.write_bytes(first.ca_file.read_bytes() + second.ca_file.read_bytes())
+    first.stop()
+    world = acme_world(tmp_path / "two", first, https, acme_fallback=second.directory, acme_ca_file=both)
+    world.ca_file = second.root
+    world.env["BURROW_CA_FILE"] = str(second.root)
+    try:
+        world.start_server()
+        world.env["BURROW_TOKEN"] = world.token()
+        agent = world.agent("http", hello, "--name", "second")
+        assert world.get(agent.host)[2] == b"hello"
+    finally:
+        world.close()
+        first.close()
+        second.close()
+
+
+@contextlib.contextmanager
+def ca_behind_nginx(folder, pebble, locations):
+    """nginx before Pebble, for what Pebble cannot do; its directory and its own certificate."""
+    port = free_port()
+    certificate, key = make_certificate(folder / "front", "localhost")
+    text = f"""
+events {{}}
+http {{
+    server {{
+        listen 127.0.0.1:{port} ssl;
+        ssl_certificate {certificate};
+        ssl_certificate_key {key};
+        {locations.replace("PORT", str(port))}
+        location / {{
+            proxy_pass https://127.0.0.1:{pebble.port};
+            proxy_set_header Host $http_host;
+        }}
+        access_log {folder}/access;
+    }}
+}}
+"""
+    nginx = start_nginx(folder / "nginx", text)
+    try:
+        yield {"acme_directory": f"https://localhost:{port}/dir", "acme_ca_file": certificate}
+    finally:
+        nginx.stop()
+
+
+def test_ca_whose_rate_limit_is_reached(tmp_path):
+    """
+    Pebble has no limits: nginx in front of it answers new orders as Let's Encrypt does then. The log tells
+    until when, and the CA is not asked again before.
+    """
+    https = free_port()
+    pebble = Pebble(https)
+    problem = {"type": "urn:ietf:params:acme:error:rateLimited", "detail": "too many", "status": 429}
+    refusing = f"""
+        location = /order-plz {{
+            default_type application/problem+json;
+            add_header Retry-After 3600 always;
+            return 429 '{json.dumps(problem)}';
+        }}"""
+    try:
+        with ca_behind_nginx(tmp_path, pebble, refusing) as options:
+            world = acme_world(tmp_path / "world", pebble, https, **options)
+            for _ in range(2):
+                world.start_server()
+                wait_for(lambda: "no new certificate" in world.server.output, "the log to tell")
+                assert "rate limit is reached until" in world.server.output
+                assert (tmp_path / "access").read_text().count("/order-plz") == 1
+                world.server.stop()
+            command = burrow("certs", "--state", world.folder / "state")
+            assert command.wait() == 0
+            assert "rate limit is reached" in command.output
+    finally:
+        pebble.close()
+
+
+def test_ca_says_when_to_renew(tmp_path):
+    """
+    RFC 9773, which Debian's Pebble does not know: nginx in front of it says that every certificate is to be
+    renewed, the first time it is asked after one.
+    """
+    https = free_port()
+    pebble = Pebble(https)
+    paths = {
+        "newNonce": "nonce-plz",
+        "newAccount": "sign-me-up",
+        "newOrder": "order-plz",
+        "renewalInfo": "renewal-info",
+    }
+    directory = {name: f"https://localhost:PORT/{path}" for name, path in paths.items()}
+    window = {"suggestedWindow": {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}}
+    informing = f"""
+        location = /dir {{ default_type application/json; return 200 '{json.dumps(directory)}'; }}
+        location /renewal-info/ {{
+            default_type application/json;
+            add_header Retry-After 21600 always;
+            return 200 '{json.dumps(window)}';
+        }}"""
+    try:
+        with ca_behind_nginx(tmp_path, pebble, informing) as options:
+            world = acme_world(tmp_path / "world", pebble, https, **options)
+            world.start_server()
+            first = wait_for(lambda: shown(world, DOMAIN), "a certificate")
+            wait_for(lambda: shown(world, DOMAIN) not in (None, first), "another certificate")
+            asked = (tmp_path / "access").read_text()
+            name = re.search(r"GET /renewal-info/(\S+)", asked)[1]
+            serial = x509.load_der_x509_certificate(first).serial_number
+            encoded = name.partition(".")[2]
+            assert int.from_bytes(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))) == serial
+            world.server.stop()
+    finally:
+        pebble.close()
+
+
+def test_renewal_under_load(make_acme, hello):
+    """A certificate of 24 s is renewed in time; no request fails, new handshakes show the new one."""
+    world, _ = make_acme({"validity": 24})
+    agent = world.agent("http", hello, "--name", "short")
+    agent.ready()
+    first = shown(world, agent.host)
+    load = Load(world, agent.host, 2)
+    wait_for(lambda: shown(world, agent.host) != first, "another certificate", 60)
+    time.sleep(1)
+    load.stop()
+    assert not load.failures, load.failures[:3]
+    assert load.answers > 100
+    assert resumed(world, agent.host)
+
+
+def resumed(world, name):
+    """Whether a second handshake resumes the first one's session."""
+    context = ssl.create_default_context(cafile=str(world.ca_file))
+
+    def ask(session):
+        plain = socket.create_connection(("127.0.0.1", world.https), 20)
+        with context.wrap_socket(plain, server_hostname=name, session=session) as secure:
+            secure.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+            while secure.recv(4096):
+                pass
+            return secure.session, secure.session_reused
+
+    session, _ = ask(None)
+    return ask(session)[1]
+
+
+def test_certificate_expires_while_the_ca_is_down(make_acme, hello):
+    """It is still shown; the log and `burrow certs` tell; once the CA is back it is renewed."""
+    world, pebble = make_acme({"validity": 12})
+    agent = world.agent("http", hello, "--name", "late")
+    agent.ready()
+    first = shown(world, agent.host)
+    pebble.stop()
+    wait_for(lambda: f"no new certificate for late.{DOMAIN}" in world.server.output, "the log to tell", 60)
+    time.sleep(12)
+    assert shown(world, agent.host) == first
+    command = burrow("certs", "--state", world.folder / "state")
+    assert command.wait() == 0
+    assert "cannot be reached" in command.output
+    pebble.start()
+    wait_for(lambda: shown(world, agent.host) != first, "another certificate", 90)
+    wait_for(lambda: world.get(agent.host)[2] == b"hello", "an answer over a valid certificate")
+
+
+class AcmeNodes:
+    """Two nodes on one Redis, behind nginx, which the CA reaches, too."""
+
+    def __init__(self, folder):
+        self.redis = RedisServer()
+        self.port = free_port()
+        self.pebble = Pebble(self.port)
+        self.worlds = []
+        store = f"redis://127.0.0.1:{self.redis.port}"
+        public = f"https://{DOMAIN}:{self.port}"
+        for number in range(2):
+            world = acme_world(
+                *(folder / f"node{number}", self.pebble, free_port()), store=store, public_url=public
+            )
+            world.env["BURROW_SERVER"] = public
+            self.worlds.append(world)
+        text = configuration("Several servers").replace("listen 443", f"listen 127.0.0.1:{self.port}")
+        text = text.replace("10.0.0.1:443", f"127.0.0.1:{self.worlds[0].https}")
+        text = text.replace("10.0.0.2:443", f"127.0.0.1:{self.worlds[1].https}")
+        self.nginx = start_nginx(folder / "nginx", text)
+        created = burrow("token", "create", "test", "--store", store)
+        assert created.wait() == 0, created.output
+        for world in self.worlds:
+            world.env["BURROW_TOKEN"] = created.lines[-1]
+            world.start_server()
+
+    def close(self):
+        for world in self.worlds:
+            world.close()
+        self.nginx.stop()
+        self.pebble.close()
+        self.redis.stop()
+
+
+def test_one_node_orders_any_answers_all_serve(tmp_path, hello):
+    nodes = AcmeNodes(tmp_path)
+    try:
+        one, two = nodes.worlds
+        wait_for(lambda: shown(one, DOMAIN), "the base domain's certificate")
+        assert shown(two, DOMAIN) == shown(one, DOMAIN)
+        agents = [one.agent("http", hello, "--name", f"node{number}") for number in range(6)]
+        for agent in agents:
+            agent.ready()
+            # nginx sends the CA's validations to either node in turn.
+            assert shown(one, agent.host) == shown(two, agent.host) is not None
+            for world in (one, two):
+                assert world.get(agent.host)[2] == b"hello"
+        assert nodes.pebble.orders() == 7
+        _handshake_waits_and_nobody_else_does(nodes, agents[0].host)
+    finally:
+        nodes.close()
+
+
+def _handshake_waits_and_nobody_else_does(nodes, name):
+    """A node that has just started asks Redis for a name's certificate; Redis does not answer for a while."""
+    one = nodes.worlds[0]
+    one.server.kill(signal.SIGTERM)
+    one.server.wait()
+    one.start_server()
+    assert one.get(DOMAIN, "/_burrow/health")[0] == 200
+    nodes.redis.pause()
+    got = []
+
+    def ask():
+        with contextlib.suppress(OSError):
+            got.append(shown(one, name))
+
+    waiting = threading.Thread(target=ask)
+    waiting.start()
+    for _ in range(20):
+        assert one.get(DOMAIN, "/_burrow/health")[0] == 200
+    assert not got
+    nodes.redis.go_on()
+    waiting.join()
+    assert got[0] is not None
