@@ -12,7 +12,7 @@ import base64
 import datetime
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -142,8 +142,6 @@ class Directory:
 
     @param url: its directory. @param key: our account's key, a P-256 one.
     @param email: for the account; empty for none. @param trust_root: what its own certificate must come from.
-    @param account_url: our account's URL, if it is known.
-    @ivar on_account: called with the account's URL once it is known.
     """
 
     def __init__(
@@ -155,16 +153,13 @@ class Directory:
         email: str = "",
         external: ExternalAccount | None = None,
         trust_root: Any = None,
-        account_url: str = "",
-        on_account: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self.url = url
         self.key = key
         self.reactor = reactor
         self._email = email
         self._external = external
-        self._account = account_url
-        self._on_account = on_account
+        self._account = ""
         self._urls: dict[str, Any] = {}
         self._nonces: list[str] = []
         self._creating: list[Deferred[None]] | None = None
@@ -270,8 +265,6 @@ class Directory:
             waiters, self._creating = self._creating, None
             for one in waiters:
                 one.callback(None)
-        if self._on_account is not None:
-            await self._on_account(self._account)
         return self._account
 
     async def _new_account(self) -> str:

@@ -1,10 +1,10 @@
 """
 Certificates from a CA by ACME: one a name, before its tunnel is announced.
 
-txacme's AcmeIssuingService issues and renews, one service a CA, over the client in
-L{burrow.certificates.acme}. Around it: the store, where certificates are kept for all nodes; a lock a name,
-so that one node orders; limits; a second CA; and when to renew: as the CA wants it (RFC 9773), else at two
-thirds of the lifetime.
+txacme's AcmeIssuingService issues and renews, one service a CA (L{burrow.certificates.orders}), over the
+client in L{burrow.certificates.acme}. Around it: the store, where certificates are kept for all nodes; a lock
+a name, so that one node orders; limits; a second CA; and when to renew: as the CA wants it (RFC 9773), else at
+two thirds of the lifetime.
 
 A certificate is asked for by L{AcmeCertificates.ready} alone, which the opening of a reserved name calls, and
 for the base domain: no handshake ever causes an order.
@@ -16,27 +16,23 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from datetime import timedelta
 from secrets import token_hex
-from typing import Any, cast
+from typing import Any
 
-import attr
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, ensureDeferred, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from txacme.client import AuthorizationFailed, NoSupportedChallenges
-from txacme.interfaces import ICertificateStore
-from txacme.service import AcmeIssuingService
+from txacme.client import AuthorizationFailed
 from zope.interface import implementer
 
-from burrow.certificates.acme import AcmeProblem, Directory, ExternalAccount, OrderClient
+from burrow.certificates.acme import AcmeProblem
 from burrow.certificates.base import ICertificates, server_context
-from burrow.certificates.limits import Limits, at
+from burrow.certificates.issued import Issued, read_certificate, renewal_time
+from burrow.certificates.limits import at
+from burrow.certificates.orders import ISSUE_TIMEOUT, Authority, Orders, explain
 from burrow.certificates.responder import PROTOCOL, TLSALPNResponder
 from burrow.errors import BurrowError, StoreError
 from burrow.mux.control import CertificateFailed
@@ -50,175 +46,12 @@ CHECK_EVERY = 10.0
 LOOK_EVERY = 10.0
 """Seconds after which a certificate in use is looked up again: another node may have renewed it."""
 
-ISSUE_TIMEOUT = 50.0
-"""Seconds an order may take: less than an agent waits."""
-
 MAX_CONTEXTS = 2048
-_LOCKS, _ACCOUNTS = "acme-locks", "acme-accounts"
+_LOCKS = "acme-locks"
 _LOCK_TTL = 120.0
 _LOCK_POLL = 0.2
 _RETRY_FIRST, _RETRY_LIMIT = 60.0, 6 * 3600.0
 _ERROR_TTL = 14 * 86_400.0
-
-
-@attr.frozen
-class Authority:
-    """
-    One CA that may issue.
-
-    @ivar directory: its directory's URL. @ivar trust_root: what its own certificate must come from.
-    @ivar weekly: see L{Limits}.
-    """
-
-    directory: str
-    email: str = ""
-    external: ExternalAccount | None = None
-    trust_root: Any = None
-    weekly: int = 0
-
-
-@attr.define
-class Issued:
-    """
-    A certificate, ready to be shown.
-
-    @ivar text: key and chain in PEM form, as in the store. @ivar renew_at: seconds since the epoch.
-    @ivar ask_at: when to ask the CA again when to renew.
-    """
-
-    text: str
-    leaf: x509.Certificate
-    context: SSL.Context
-    renew_at: float
-    ask_at: float = 0.0
-    looked: float = 0.0
-
-    @property
-    def expires(self) -> float:
-        """Seconds since the epoch."""
-        return self.leaf.not_valid_after_utc.timestamp()
-
-    @property
-    def lifetime(self) -> float:
-        """Seconds."""
-        return self.expires - self.leaf.not_valid_before_utc.timestamp()
-
-
-def renewal_time(leaf: x509.Certificate, uniform: Callable[[float, float], float] = random.uniform) -> float:
-    """At two thirds of the lifetime, up to a twentieth of it earlier, so that many do not come at once."""
-    begins, ends = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
-    lifetime = ends - begins
-    return begins + lifetime * (2 / 3 - uniform(0.0, 0.05))
-
-
-def pem_of(key: ec.EllipticCurvePrivateKey) -> str:
-    """A key in PEM form."""
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
-
-
-def read_certificate(text: str) -> tuple[Any, list[x509.Certificate]]:
-    """Key and chain of what is in the store. @raise ValueError: it is neither."""
-    key = serialization.load_pem_private_key(text.encode(), None)
-    return key, x509.load_pem_x509_certificates(text.encode())
-
-
-def explain(name: str, error: BaseException | None) -> str:
-    """Why there is no certificate, for the person who wanted it."""
-    if isinstance(error, AuthorizationFailed):
-        details = "; ".join(str(one) for one in error.errors) or "it does not say why"
-        return (
-            f"the CA could not reach this server as {name}: {details}. Does DNS for {name} point here, and "
-            "is port 443 open to the world?"
-        )
-    if isinstance(error, NoSupportedChallenges):
-        return f"the CA offers no tls-alpn-01 challenge for {name}"
-    if isinstance(error, AcmeProblem) and error.kind == "rateLimited":
-        until = "" if error.until is None else f" until {at(error.until)}"
-        return f"the CA's rate limit is reached{until}: {error}"
-    if isinstance(error, AcmeProblem):
-        return f"the CA refuses a certificate for {name}: {error} ({error.kind})"
-    if isinstance(error, (TimeoutError, CancelledError)):
-        return f"the CA issued nothing for {name} within {ISSUE_TIMEOUT:.0f} seconds"
-    return str(error)
-
-
-@implementer(ICertificateStore)
-class _Keeper:
-    """What AcmeIssuingService keeps its certificates in; tells it which are to be renewed."""
-
-    def __init__(self, owner: AcmeCertificates, *, renews: bool) -> None:
-        self._owner = owner
-        self._renews = renews
-
-    def get(self, server_name: str) -> Deferred[Any]:
-        raise KeyError(server_name)
-
-    def store(self, server_name: str, pem_objects: list[Any]) -> Deferred[None]:
-        text = "".join(one.as_text() for one in pem_objects)
-        return Deferred.fromCoroutine(self._owner.issued(server_name, text))
-
-    def as_dict(self) -> Deferred[dict[str, list[Any]]]:
-        """Those to be renewed, each without anything: the service orders what has nothing."""
-        if not self._renews:
-            return succeed({})
-        return Deferred.fromCoroutine(self._owner.due())
-
-
-class _Orders:
-    """One CA's issuing service, made when it is first needed."""
-
-    def __init__(self, owner: AcmeCertificates, authority: Authority, *, renews: bool) -> None:
-        self.authority = authority
-        self.limits = Limits(owner.store, authority.directory, authority.weekly, owner.now)
-        self._owner = owner
-        self._directory: Directory | None = None
-        self._opening: list[Deferred[None]] | None = None
-        self.service = AcmeIssuingService(
-            cert_store=_Keeper(owner, renews=renews),
-            client_creator=lambda: Deferred.fromCoroutine(self._client()),
-            clock=owner.reactor,
-            responders=[owner.responder],
-            check_interval=timedelta(seconds=CHECK_EVERY),
-            panic=owner.not_renewed,
-            generate_key=lambda: ec.generate_private_key(ec.SECP256R1()),
-        )
-
-    async def _client(self) -> OrderClient:
-        return OrderClient(await self.directory(), self._owner.known_leaf)
-
-    async def directory(self) -> Directory:
-        """The CA, with our account's key: made once for all nodes."""
-        if self._directory is None:
-            store, url = self._owner.store, self.authority.directory
-            text = await store.note(_ACCOUNTS, url)
-            if text is None:
-                key = ec.generate_private_key(ec.SECP256R1())
-                new = key.private_bytes(
-                    serialization.Encoding.PEM,
-                    serialization.PrivateFormat.PKCS8,
-                    serialization.NoEncryption(),
-                ).decode()
-                await store.swap_note(_ACCOUNTS, url, None, new)
-                text = await store.note(_ACCOUNTS, url) or new
-            if self._directory is None:
-                self._directory = Directory(
-                    self._owner.reactor,
-                    url,
-                    cast(Any, serialization.load_pem_private_key(text.encode(), None)),
-                    email=self.authority.email,
-                    external=self.authority.external,
-                    trust_root=self.authority.trust_root,
-                )
-        return self._directory
-
-    async def stop(self) -> None:
-        """End it."""
-        if self.service.running:
-            await self.service.stopService()
-        if self._directory is not None:
-            await self._directory.close()
 
 
 @implementer(ICertificates)
@@ -227,6 +60,7 @@ class AcmeCertificates:
     @param domain: the base domain, which has a certificate, too.
     @param authorities: the CA; others are tried in their order where it does not answer or refuses.
     @param in_use: the names of the tunnels that are open here.
+    @ivar tell: called with a word for programs and a sentence, for what people may want to know.
     """
 
     log = Logger()
@@ -244,6 +78,7 @@ class AcmeCertificates:
         self.store = store
         self.now = now
         self.responder = TLSALPNResponder(store)
+        self.tell: Callable[[str, str], None] = lambda kind, text: None
         self._domain = domain
         self._in_use = in_use
         self._id = token_hex(8)
@@ -253,7 +88,8 @@ class AcmeCertificates:
         self._renewing: set[str] = set()
         self._retry: dict[str, tuple[float, float]] = {}
         self._orders = [
-            _Orders(self, authority, renews=number == 0) for number, authority in enumerate(authorities)
+            Orders(self, authority, renews=number == 0, check_every=CHECK_EVERY)
+            for number, authority in enumerate(authorities)
         ]
 
     def start(self) -> None:
@@ -389,7 +225,7 @@ class AcmeCertificates:
                 return
         raise CertificateFailed("; then ".join(reasons))
 
-    async def _order_from(self, orders: _Orders, name: str, *, renewal: bool) -> None:
+    async def _order_from(self, orders: Orders, name: str, *, renewal: bool) -> None:
         counted = await orders.limits.begin(name, renewal=renewal)
         issuing: Deferred[Any] = orders.service.issue_cert(name)
         try:
@@ -403,7 +239,7 @@ class AcmeCertificates:
             failed.final = isinstance(error, AuthorizationFailed)
             raise failed from error
 
-    async def _failed(self, orders: _Orders, name: str, error: Exception) -> None:
+    async def _failed(self, orders: Orders, name: str, error: Exception) -> None:
         if isinstance(error, AuthorizationFailed):
             await orders.limits.failed(name)
         elif isinstance(error, AcmeProblem) and error.kind == "rateLimited":
@@ -419,9 +255,9 @@ class AcmeCertificates:
         if name in self._renewing:
             self._renewing.discard(name)
             await self._unlock(name)
-        self.log.info(
-            "{name} has a certificate until {until}", name=name, until=at(self._known[name].expires)
-        )
+        text = f"{name} has a certificate until {at(self._known[name].expires)}"
+        self.log.info("{text}", text=text)
+        self.tell("certificate-issued", text)
 
     # -- what is renewed ------------------------------------------------------------------------------------
 
@@ -511,6 +347,7 @@ class AcmeCertificates:
             state=state,
             again=at(self._retry[name][0]),
         )
+        self.tell("certificate-failed", f"no new certificate for {name}: {reason}")
         await self.store.put_note(ERRORS, name, reason, _ERROR_TTL)
 
     def known_leaf(self, name: str) -> x509.Certificate | None:

@@ -18,7 +18,7 @@ exit codes: 0 asked to stop, 2 wrong usage, 69 server not reachable (with --no-r
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    from burrow.cli import certs, serve, tunnel, up
+    from burrow.cli import look, serve, tunnel, up
     from burrow.protocols.registry import kinds
 
     parser = argparse.ArgumentParser(
@@ -38,7 +38,8 @@ def make_parser() -> argparse.ArgumentParser:
     serve.add_server(commands)
     serve.add_token(commands)
     serve.add_store(commands)
-    certs.add_certs(commands)
+    look.add_certs(commands)
+    look.add_events(commands)
     return parser
 
 

@@ -63,12 +63,14 @@ def _config(arguments: argparse.Namespace) -> ServerConfig:
 def serve(arguments: argparse.Namespace) -> int:
     """C{burrow server}."""
     config = _config(arguments)
+    if os.name != "posix":
+        if config.workers > 1 or arguments.action:
+            raise ConfigError(
+                "workers and reload need a system with inherited sockets: Linux, macOS or a BSD"
+            )
+        return _serve_here(config)
     if arguments.action == "reload":
         return _reload(config)
-    if os.name != "posix":
-        if config.workers > 1:
-            raise ConfigError("--workers needs a system that can share sockets: Linux, macOS or a BSD")
-        return _serve_here(config)
     if INHERITED in os.environ:
         return _work(config, json.loads(os.environ.pop(INHERITED)))
     config.check()

@@ -19,6 +19,7 @@ from burrow.link.carrier import CLOSE_RESTART
 from burrow.mux.control import BadOption, CloseTunnel, Drain, NoSuchTunnel, Notice, OpenTunnel
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
+from burrow.server.events import Events
 from burrow.server.tunnels import Owner, Tunnel, Tunnels
 from burrow.store.base import Token
 from burrow.store.tokens import check_token
@@ -173,7 +174,8 @@ class Agents:
 
     log = Logger()
 
-    def __init__(self, clock: Any, store: Any, tunnels: Tunnels) -> None:
+    def __init__(self, clock: Any, store: Any, tunnels: Tunnels, events: Events) -> None:
+        self._events = events
         self._clock = clock
         self._store = store
         self._tunnels = tunnels
@@ -208,6 +210,7 @@ class Agents:
         agent = Agent(session, lifeline, token, handshake, self._tunnels)
         self.connected.add(agent)
         self.log.info("agent {name!r} is connected from {peer}", name=token.name, peer=handshake.peer)
+        self._events.add("agent-connected", f"agent {token.name!r} is connected from {handshake.peer}")
         session.on_lost = lambda reason: self._lost(agent, reason)
 
     def _lost(self, agent: Agent, reason: Failure) -> None:
@@ -215,6 +218,7 @@ class Agents:
         self.log.info(
             "agent {name!r} is gone: {reason}", name=agent.token.name, reason=reason.getErrorMessage()
         )
+        self._events.add("agent-gone", f"agent {agent.token.name!r} is gone: {reason.getErrorMessage()}")
         # One that could be resumed was waited for already.
         expected = agent.lifeline is None and not reason.check(ConnectionDone)
         ending = Deferred.fromCoroutine(agent.gone(expected=expected))

@@ -148,7 +148,8 @@ class Cluster:
 
     async def hold(self, name: str, kind: str, port: int | None) -> None:
         """Take a name, whoever held it. If the store is away that is done when it is back."""
-        before = self._theirs.pop(name, None)
+        before = await self.ask(name)
+        self._theirs.pop(name, None)
         # Later than the lease that it replaces, also where another machine's clock is ahead.
         since = max(self._clock.seconds(), 0.0 if before is None else before.since + 0.001)
         lease = self._held[name] = Lease(name, self.own_id, kind, port, since)

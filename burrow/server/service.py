@@ -35,6 +35,7 @@ from burrow.server.edge.http1 import VisitorFactory
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFrontFactory
 from burrow.server.elsewhere import ElsewherePorts
+from burrow.server.events import Events
 from burrow.server.listening import Listeners, TcpSockets, stop_listening
 from burrow.server.ports import Ports
 from burrow.server.relay import MAX_HOPS, Relay, Relayed, make_certificate, node_context
@@ -103,7 +104,6 @@ class BurrowServer(MultiService):
         self._closing_unused: IDelayedCall | None = None
         self._https_port = self._http_port = 0
         self._base = self._public_base()
-        self.certificates = self._make_certificates()
         self._sweep = Sweep(reactor)
         listen = config.https_listen or config.http_listen
         self._tcp_sockets = tcp_sockets or TcpSockets(reactor)
@@ -112,6 +112,8 @@ class BurrowServer(MultiService):
         self._group = group or self._node
         self._node_secret = token_urlsafe(32)
         self.cluster = Cluster(reactor, self.store, self._node)
+        self.events = Events(reactor, self.store, self._node)
+        self.certificates = self._make_certificates()
         self._relay = Relay(reactor, self._node, self._node_secret, self._find_for_node, self._look)
         self._kinds = kinds()
         self._elsewhere = ElsewherePorts(self._kinds, self._ports, self.cluster, self._found)
@@ -125,13 +127,14 @@ class BurrowServer(MultiService):
             ready=self._certificate_ready,
             max_tunnels=config.max_tunnels,
             cluster=self.cluster,
+            events=self.events,
             relayed=self._relayed,
         )
         self.cluster.hurried = lambda: self.tunnels.awaited
         self.cluster.on_changed = self._nodes_changed
         self.cluster.on_taken = self._taken
         self.cluster.on_lost = self._lost
-        self.agents = Agents(reactor, self.store, self.tunnels)
+        self.agents = Agents(reactor, self.store, self.tunnels, self.events)
         self._accept = AcceptFactory(
             reactor,
             self.agents.authenticate,
@@ -202,6 +205,8 @@ class BurrowServer(MultiService):
             await self._listeners.close()
             raise
         self._sweep.start()
+        self.events.start()
+        self.events.add("node-started", f"Burrow {__version__} serves {self.own_url}")
         if hasattr(self.certificates, "start"):
             self.certificates.start()
         # By then every agent that comes back has taken its ports over.
@@ -273,6 +278,8 @@ class BurrowServer(MultiService):
         await self._ports.close_all()
         for agent in list(self.agents.connected):
             agent.session.close("the server stops", CLOSE_RESTART)
+        self.events.add("node-stopped", f"a node of {self.own_url} stopped")
+        await self.events.stop()
         await self.cluster.leave()
         self._relay.stop()
         if self._node_port is not None:
@@ -293,7 +300,9 @@ class BurrowServer(MultiService):
             # Imported when it is needed: txacme takes a while.
             from burrow.certificates.setup import acme_certificates
 
-            return acme_certificates(self._reactor, self.store, config, lambda: self.tunnels.hosts)
+            return acme_certificates(
+                self._reactor, self.store, config, lambda: self.tunnels.hosts, self.events.add
+            )
         return None
 
     def _certificate_ready(self, host: str) -> Deferred[None]:
@@ -361,6 +370,7 @@ class BurrowServer(MultiService):
         closing.addErrback(lambda reason: self.log.failure("a tunnel was not closed", reason))
 
     def _lost(self, names: list[str]) -> None:
+        self.events.add("node-lost", f"a node that held {len(names)} tunnels is gone")
         for name in names:
             self.tunnels.expect(name)
 

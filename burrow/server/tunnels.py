@@ -24,6 +24,7 @@ from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
 from burrow.protocols.base import Kind, Reach
 from burrow.server.cluster import Cluster, Lease
+from burrow.server.events import Events
 from burrow.server.names import assigned_name, check_name
 from burrow.server.ports import Ports
 from burrow.server.relay import Relayed
@@ -120,9 +121,11 @@ class Tunnels:
         ready: Callable[[str], Deferred[None]],
         max_tunnels: int,
         cluster: Cluster,
+        events: Events,
         relayed: Callable[[str], Relayed | None],
     ) -> None:
         self._cluster = cluster
+        self._events = events
         self._relayed = relayed
         self._clock = clock
         self._store = store
@@ -253,6 +256,7 @@ class Tunnels:
             self._uncount(owner.session)
             raise
         self.log.info("{url} is open, for {upstream}", url=tunnel.url, upstream=upstream)
+        self._events.add("tunnel-open", f"{tunnel.url} is open, for {upstream}")
         return tunnel
 
     async def _open(
@@ -369,6 +373,7 @@ class Tunnels:
             await self._cluster.let_go(tunnel.name)
             await self._unlisten(tunnel)
             self.log.info("{url} is closed", url=tunnel.url)
+            self._events.add("tunnel-closed", f"{tunnel.url} is closed")
 
     def _uncount(self, session: Session) -> None:
         left = self._counts.get(session, 0) - 1

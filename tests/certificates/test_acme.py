@@ -13,7 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from burrow.certificates import issuer
 from burrow.certificates.acme import AcmeProblem, parse_time, problem_of, renewal_id
-from burrow.certificates.issuer import AcmeCertificates, Authority, explain, renewal_time
+from burrow.certificates.issued import renewal_time
+from burrow.certificates.issuer import AcmeCertificates
+from burrow.certificates.orders import Authority, explain
 from burrow.link.trust import trust_root
 from burrow.mux.control import CertificateFailed
 from burrow.server.edge.sweep import Sweep

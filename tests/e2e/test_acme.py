@@ -223,6 +223,13 @@ def test_certs_shows_them(acme, hello):
     assert "LAST ERROR" in command.lines[0]
     assert any(line.startswith(f"listed.{DOMAIN} ") and "Pebble" in line for line in command.lines)
 
+    def told():
+        events = burrow("events", "--state", world.folder / "state")
+        assert events.wait() == 0
+        return f"listed.{DOMAIN} has a certificate" in events.output and "agent-connected" in events.output
+
+    wait_for(told, "the events")
+
 
 def test_half_of_all_nonces_refused(make_acme, hello):
     world, _ = make_acme({"nonce_reject": 50})

@@ -17,6 +17,7 @@ from burrow.mux.control import (
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.tcp import TcpProtocol
 from burrow.server.cluster import Cluster
+from burrow.server.events import Events
 from burrow.server.ports import Ports
 from burrow.server.tunnels import Owner, Tunnels
 from burrow.store.memory import MemoryStore
@@ -39,6 +40,7 @@ class Opening(SynchronousTestCase):
             ready=lambda host: self.ready(host),
             max_tunnels=3,
             cluster=Cluster(self.reactor, self.store, "node1"),
+            events=Events(self.reactor, self.store, "node1"),
             relayed=lambda host: None,
         )
         self.displaced = []

@@ -1,4 +1,4 @@
-"""C{burrow certs}: the certificates that a server with C{--tls acme} has, and what could not be renewed."""
+"""C{burrow certs} and C{burrow events}: what a server's store tells of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 
 from cryptography import x509
 
-from burrow.certificates.issuer import CERTIFICATES, ERRORS, read_certificate, renewal_time
+from burrow.certificates.issued import read_certificate, renewal_time
+from burrow.certificates.issuer import CERTIFICATES, ERRORS
 from burrow.certificates.limits import at
 from burrow.cli.serve import show_table, which_store, with_store
+from burrow.server.events import recent
 
 
 def add_certs(commands: Any) -> None:
@@ -22,6 +24,29 @@ def add_certs(commands: Any) -> None:
     )
     which_store(parser)
     parser.set_defaults(run=certs)
+
+
+def add_events(commands: Any) -> None:
+    """C{burrow events}."""
+    parser = commands.add_parser(
+        "events",
+        help="show what happened lately on the server, or all servers of a store",
+        description="Show the events of the last day, at most 200 of each server process: agents and tunnels "
+        "that came and went, certificates, servers.",
+    )
+    which_store(parser)
+    parser.set_defaults(run=events)
+
+
+def events(arguments: argparse.Namespace) -> int:
+    """C{burrow events}."""
+
+    async def work(store: Any) -> None:
+        rows: list[tuple[str, ...]] = [("WHEN", "NODE", "WHAT", "")]
+        rows += [(at(event.when), event.node, event.kind, event.text) for event in await recent(store)]
+        show_table(rows)
+
+    return with_store(arguments, work)
 
 
 def certs(arguments: argparse.Namespace) -> int:
