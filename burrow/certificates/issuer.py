@@ -3,8 +3,8 @@ Certificates from a CA by ACME: one a name, before its tunnel is announced.
 
 txacme's AcmeIssuingService issues and renews, one service a CA (L{burrow.certificates.orders}), over the
 client in L{burrow.certificates.acme}. Around it: the store, where certificates are kept for all nodes; a lock
-a name, so that one node orders; limits; a second CA; and when to renew: as the CA wants it (RFC 9773), else at
-two thirds of the lifetime.
+a name, so that one node orders; limits; a second CA; and when to renew: as the CA wants it (RFC 9773), else
+at two thirds of the lifetime.
 
 A certificate is asked for by L{AcmeCertificates.ready} alone, which the opening of a reserved name calls, and
 for the base domain: no handshake ever causes an order.

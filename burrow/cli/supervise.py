@@ -262,6 +262,7 @@ class Supervisor:
         except (WorkerEnded, TimeoutError) as error:
             for worker in started:
                 worker.leaving = True
+                worker.ready.addErrback(lambda reason: None)  # one reason suffices
                 worker.signal("KILL")
             if isinstance(error, TimeoutError):
                 raise ConfigError(f"the server did not start within {READY_TIMEOUT:.0f} s") from error
