@@ -45,7 +45,7 @@ def test_switches_from_everywhere():
     ("table", "words"),
     [
         ({"https": "443"}, "HOST:PORT"),
-        ({"tls": "magic"}, "local, files, off"),
+        ({"tls": "magic"}, "local, acme, files, off"),
         ({"max-tunnels": 0}, "above 0"),
         ({"speed": 1}, "speed"),
         ({"domain": True}, "text"),

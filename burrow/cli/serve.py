@@ -113,11 +113,18 @@ def _serve_here(config: ServerConfig) -> int:
 
 
 class _Parent(Protocol):
-    """The pipes to the process that stays."""
+    """
+    The pipes to the process that stays.
+
+    @ivar needed: whether we end when it is gone; not any more when we end by ourselves.
+    """
+
+    needed = True
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It is gone: so are we, as it would be if it served itself."""
-        os._exit(1)
+        if self.needed:
+            os._exit(1)
 
 
 def _work(config: ServerConfig, inherited: dict[str, Any]) -> int:
@@ -128,30 +135,38 @@ def _work(config: ServerConfig, inherited: dict[str, Any]) -> int:
     async def main(reactor: Any) -> None:
         parent = _Parent()
         cast(Any, StandardIO)(parent, stdin=ALIVE_FD, stdout=READY_FD, reactor=reactor)
-        server = BurrowServer(
-            reactor,
-            config,
-            inherited=inherited["ports"],
-            tcp_sockets=TcpSockets(reactor, inherited["tcp"], socket.socket(fileno=KEEPER_FD)),
-            group=inherited["group"],
-        )
-        server.startService()
-        drained: Deferred[None] = Deferred()
-
-        def drain() -> None:
-            draining = Deferred.fromCoroutine(server.drain(config.drain))
-            draining.addBoth(lambda _: None if drained.called else drained.callback(None))
-
         try:
-            await server.ready
-            on_hangup(reactor, drain)
-            word = json.dumps({"ready": True, "say": _greeting(server)}) + "\n"
-            cast(Any, parent.transport).write(word.encode())
-            await drained
+            await _serve_until_drained(reactor, config, inherited, cast(Any, parent.transport))
         finally:
-            await server.stopService()
+            parent.needed = False
 
     return run(main, log_level=config.log_level)
+
+
+async def _serve_until_drained(
+    reactor: Any, config: ServerConfig, inherited: dict[str, Any], ready: Any
+) -> None:
+    server = BurrowServer(
+        reactor,
+        config,
+        inherited=inherited["ports"],
+        tcp_sockets=TcpSockets(reactor, inherited["tcp"], socket.socket(fileno=KEEPER_FD)),
+        group=inherited["group"],
+    )
+    server.startService()
+    drained: Deferred[None] = Deferred()
+
+    def drain() -> None:
+        draining = Deferred.fromCoroutine(server.drain(config.drain))
+        draining.addBoth(lambda _: None if drained.called else drained.callback(None))
+
+    try:
+        await server.ready
+        on_hangup(reactor, drain)
+        ready.write(json.dumps({"ready": True, "say": _greeting(server)}).encode() + b"\n")
+        await drained
+    finally:
+        await server.stopService()
 
 
 def _reload(config: ServerConfig) -> int:

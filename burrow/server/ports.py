@@ -19,20 +19,34 @@ class _Switch(Factory):
 
     noisy = False
 
-    def __init__(self, inner: IProtocolFactory) -> None:
+    def __init__(self, inner: IProtocolFactory, visitors: set[Any]) -> None:
         self.inner = inner
+        self._visitors = visitors
 
     def buildProtocol(self, addr: Any) -> Any:
-        return self.inner.buildProtocol(addr)
+        protocol: Any = self.inner.buildProtocol(addr)
+        if protocol is not None:
+            self._visitors.add(protocol)
+            lost = protocol.connectionLost
+
+            def connection_lost(reason: Any) -> None:
+                self._visitors.discard(protocol)
+                lost(reason)
+
+            # Not wrapped in another protocol: what it provides (half-closes) must be seen.
+            protocol.connectionLost = connection_lost
+        return protocol
 
 
 class Ports:
     """
     @param interface: the address that public ports listen on; empty for all. @param allowed: which may be.
     @param sockets: opens them.
+    @ivar visitors: the connections that are open.
     """
 
     def __init__(self, sockets: TcpSockets, interface: str, allowed: range) -> None:
+        self.visitors: set[Any] = set()
         self._sockets = sockets
         self._interface = interface
         self._allowed = allowed
@@ -61,7 +75,7 @@ class Ports:
         if port in self._open:
             self._open[port][1].inner = factory
             return
-        switch = _Switch(factory)
+        switch = _Switch(factory, self.visitors)
         try:
             listening = self._sockets.listen(port, switch, self._interface, shared=shared)
         except CannotListenError as error:

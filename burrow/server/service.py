@@ -253,9 +253,13 @@ class BurrowServer(MultiService):
         await self.cluster.drain()
         self.log.info("this server goes away: its agents are sent elsewhere, what runs may end")
         ends = self._reactor.seconds() + within
-        while self._reactor.seconds() < ends and (self._edge.visitors or self.agents.connected):
+        while self._reactor.seconds() < ends and (
+            self._edge.visitors or self._ports.visitors or self.agents.connected
+        ):
             for agent in list(self.agents.connected):
                 agent.leave()
+            if not self.tunnels.any_open:
+                await self._ports.close_all()  # their new nodes have them open
             await deferLater(self._reactor, _DRAIN_EVERY)
 
     def stopService(self) -> Deferred[Any]:
@@ -361,7 +365,8 @@ class BurrowServer(MultiService):
 
     def _nodes_changed(self) -> None:
         self._relay.update(self.cluster.others)
-        self._elsewhere.update()
+        if not self._edge.draining:
+            self._elsewhere.update()
         self.tunnels.look()
 
     def _taken(self, lease: Lease) -> None:

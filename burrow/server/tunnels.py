@@ -146,6 +146,11 @@ class Tunnels:
         return self._live.get(name)
 
     @property
+    def any_open(self) -> bool:
+        """Whether a tunnel is open here."""
+        return bool(self._live)
+
+    @property
     def hosts(self) -> list[str]:
         """The names of the open tunnels that visitors reach by host."""
         return [tunnel.host for tunnel in self._live.values() if tunnel.kind.reach is Reach.HOST]
