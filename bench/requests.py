@@ -11,9 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.certificates import make_certificate
 from tests.e2e.harness import World, free_port, memory
 from tests.e2e.test_nginx import start_nginx
+from tests.files import make_certificate
 
 CONFIGURATION = """
 worker_processes 1;

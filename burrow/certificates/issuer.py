@@ -36,9 +36,10 @@ from burrow.certificates.orders import ISSUE_TIMEOUT, Authority, Orders, explain
 from burrow.certificates.responder import PROTOCOL, TLSALPNResponder
 from burrow.errors import BurrowError, StoreError
 from burrow.mux.control import CertificateFailed
+from burrow.store.spaces import CERTIFICATES
 
-CERTIFICATES, ERRORS = "certificates", "certificate-errors"
-"""Spaces of the store: PEM texts of key and chain by name; why the last renewal failed."""
+ERRORS = "certificate-errors"
+"""The space of the store that has why the last renewal failed, by name."""
 
 CHECK_EVERY = 10.0
 """Seconds between two looks at what is to be renewed."""
@@ -136,6 +137,10 @@ class AcmeCertificates:
             text: str | None = await self.store.note(CERTIFICATES, name)
             if text is not None:
                 self._take(name, text)
+            elif name in self._known:
+                # The store lost it, not we.
+                await self.store.swap_note(CERTIFICATES, name, None, self._known[name].text)
+                self._known[name].looked = self.now()
         finally:
             for one in self._loading.pop(name):
                 one.callback(None)

@@ -15,12 +15,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from burrow.mux.control import CertificateFailed
+from burrow.store.spaces import LIMITS, WEEK
 
-WEEK, HOUR = 7 * 86_400.0, 3600.0
+HOUR = 3600.0
 SAME_NAME, FAILED = 4, 4
 """Certificates for one name a week; failed validations of one name an hour."""
-
-_SPACE = "acme-limits"
 
 
 def at(when: float) -> str:
@@ -44,7 +43,7 @@ class Limits:
         return f"{self._authority} {what}"
 
     async def _times(self, what: str, window: float) -> tuple[str | None, list[float]]:
-        text: str | None = await self._store.note(_SPACE, self._key(what))
+        text: str | None = await self._store.note(LIMITS, self._key(what))
         times = [] if text is None else json.loads(text)
         return text, [when for when in times if when > self._now() - window]
 
@@ -60,7 +59,7 @@ class Limits:
                 return sorted(times)[len(times) - most] + window
             else:
                 times.append(when)
-            if await self._store.swap_note(_SPACE, self._key(what), text, json.dumps(times), window):
+            if await self._store.swap_note(LIMITS, self._key(what), text, json.dumps(times), window):
                 return 0.0
 
     async def begin(self, name: str, *, renewal: bool) -> list[tuple[str, float]]:
@@ -71,7 +70,7 @@ class Limits:
         @raise CertificateFailed: it may not be made now.
         """
         now = self._now()
-        until: str | None = await self._store.note(_SPACE, self._key("refused"))
+        until: str | None = await self._store.note(LIMITS, self._key("refused"))
         if until is not None and float(until) > now:
             raise CertificateFailed(f"the CA's rate limit is reached until {at(float(until))}")
         _, failures = await self._times(f"failed {name}", HOUR)
@@ -104,4 +103,4 @@ class Limits:
     async def refused(self, until: float | None) -> None:
         """The CA itself says that a limit is reached."""
         when = self._now() + HOUR if until is None else until
-        await self._store.put_note(_SPACE, self._key("refused"), repr(when), max(1.0, when - self._now()))
+        await self._store.put_note(LIMITS, self._key("refused"), repr(when), max(1.0, when - self._now()))

@@ -22,11 +22,10 @@ from zope.interface import implementer
 from burrow.certificates.acme import AcmeProblem, Directory, ExternalAccount, OrderClient
 from burrow.certificates.limits import Limits, at
 from burrow.certificates.responder import TLSALPNResponder
+from burrow.store.spaces import ACCOUNTS
 
 ISSUE_TIMEOUT = 50.0
 """Seconds an order may take: less than an agent waits."""
-
-_ACCOUNTS = "acme-accounts"
 
 
 @attr.frozen
@@ -153,7 +152,7 @@ class Orders:
         """The CA, with our account's key: made once for all nodes."""
         if self._directory is None:
             store, url = self._owner.store, self.authority.directory
-            text = await store.note(_ACCOUNTS, url)
+            text = await store.note(ACCOUNTS, url)
             if text is None:
                 key = ec.generate_private_key(ec.SECP256R1())
                 new = key.private_bytes(
@@ -161,8 +160,8 @@ class Orders:
                     serialization.PrivateFormat.PKCS8,
                     serialization.NoEncryption(),
                 ).decode()
-                await store.swap_note(_ACCOUNTS, url, None, new)
-                text = await store.note(_ACCOUNTS, url) or new
+                await store.swap_note(ACCOUNTS, url, None, new)
+                text = await store.note(ACCOUNTS, url) or new
             if self._directory is None:
                 self._directory = Directory(
                     self._owner.reactor,

@@ -34,6 +34,7 @@ from burrow.server.listening import TcpSockets
 from burrow.server.service import BurrowServer, open_store
 from burrow.server.tap import server_config
 from burrow.store.base import ROLES, Taken
+from burrow.store.spaces import ACCOUNTS, CERTIFICATES, LIMITS, WEEK
 from burrow.store.tokens import make_token
 
 
@@ -219,8 +220,8 @@ def add_store(commands: Any) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     migrate = actions.add_parser(
         "migrate",
-        help="copy tokens and names to another store",
-        description="Copy all tokens and reservations into another store, which keeps what it has. "
+        help="copy tokens, names and certificates to another store",
+        description="Copy all tokens, names and certificates into another store, which keeps what it has. "
         "Stop the server first; a second run copies what is new.",
     )
     migrate.add_argument("target", metavar="TARGET", help="redis://... or, for SQLite, a state folder")
@@ -293,12 +294,12 @@ def store_migrate(arguments: argparse.Namespace) -> int:
             counts = await _copy(source, target)
         finally:
             await target.close()
-        print(f"Copied {counts[0]} tokens and {counts[1]} names")
+        print(f"Copied {counts[0]} tokens, {counts[1]} names and {counts[2]} certificates")
 
     return with_store(arguments, work)
 
 
-async def _copy(source: Any, target: Any) -> tuple[int, int]:
+async def _copy(source: Any, target: Any) -> tuple[int, int, int]:
     """Copy what C{target} has not. @raise ConfigError: it has the same name or port for another token."""
     tokens = [token for token in await source.tokens() if await target.token(token.id) is None]
     names = await source.reservations()
@@ -309,7 +310,13 @@ async def _copy(source: Any, target: Any) -> tuple[int, int]:
             await target.reserve(reservation)
     except Taken as error:
         raise ConfigError(f"the target has something else already: {error}") from error
-    return len(tokens), len(names)
+    copied = 0
+    for space in (CERTIFICATES, ACCOUNTS):
+        for key, text in (await source.notes(space)).items():
+            copied += await target.swap_note(space, key, None, text) and space == CERTIFICATES
+    for key, text in (await source.notes(LIMITS)).items():
+        await target.swap_note(LIMITS, key, None, text, WEEK)
+    return len(tokens), len(names), copied
 
 
 def _when(seconds: float | None) -> str:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 FIRST = 0.05
-LIMIT = 0.8
+LIMIT = 0.5
 """Seconds between two attempts, at most, in the first L{PATIENCE} seconds: a restarted server has its agents
 back within a second."""
 

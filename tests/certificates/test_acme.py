@@ -164,3 +164,11 @@ class WithPebble(TestCase):
             self.assertEqual(await self.store.notes(space), {})
         self.pebble.point(name, "127.0.0.1")
         await self.certificates.ready(name)
+
+    async def test_store_that_lost_everything_is_given_it_again(self):
+        name = f"flushed.{DOMAIN}"
+        await self.certificates.ready(name)
+        self.store._notes.clear()
+        self.offset += issuer.LOOK_EVERY + 1
+        await self.certificates.context(name)
+        self.assertEqual(list(await self.store.notes("certificates")), [name])

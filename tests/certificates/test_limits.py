@@ -3,9 +3,10 @@
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from burrow.certificates.limits import FAILED, HOUR, SAME_NAME, WEEK, Limits
+from burrow.certificates.limits import FAILED, HOUR, SAME_NAME, Limits
 from burrow.mux.control import CertificateFailed
 from burrow.store.memory import MemoryStore
+from burrow.store.spaces import WEEK
 
 
 class Counting(SynchronousTestCase):

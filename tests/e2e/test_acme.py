@@ -231,6 +231,29 @@ def test_certs_shows_them(acme, hello):
     wait_for(told, "the events")
 
 
+def test_certificates_are_migrated(acme, hello, tmp_path):
+    world, pebble = acme
+    world.agent("http", hello, "--name", "moved").ready()
+    before = pebble.orders()
+    world.server.stop()
+    redis = RedisServer()
+    state = world.folder / "state"
+    try:
+        for source, target in (
+            (["--state", state], f"redis://127.0.0.1:{redis.port}"),
+            (["--store", f"redis://127.0.0.1:{redis.port}"], tmp_path / "back"),
+        ):
+            command = burrow("store", "migrate", target, *source)
+            assert command.wait() == 0, command.output
+        state.rename(tmp_path / "old")
+        (tmp_path / "back").rename(state)
+    finally:
+        redis.stop()
+    world.start_server()
+    wait_for(lambda: world.get(f"moved.{DOMAIN}")[2] == b"hello", "the tunnel")
+    assert pebble.orders() == before
+
+
 def test_half_of_all_nonces_refused(make_acme, hello):
     world, _ = make_acme({"nonce_reject": 50})
     for number in range(5):

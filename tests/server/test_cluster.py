@@ -1,0 +1,133 @@
+"""Tests for L{burrow.server.cluster}: who is there, and who holds what."""
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from burrow.errors import StoreError
+from burrow.server.cluster import BEAT, LEASE_TTL, NODE_TTL, Cluster, Node
+from burrow.store.memory import MemoryStore
+
+
+class Nodes(SynchronousTestCase):
+    def setUp(self):
+        self.clock = Clock()
+        self.store = MemoryStore(self.clock.seconds)
+        self.lost, self.taken = [], []
+        self.one, self.two = self.make("one"), self.make("two")
+
+    def make(self, name, clock=None):
+        cluster = Cluster(clock or self.clock, self.store, name)
+        cluster.on_lost = self.lost.extend
+        cluster.on_taken = lambda lease: self.taken.append((name, lease.name, lease.node))
+        node = Node(name, "127.0.0.1", 7000, "secret", "", "0", self.clock.seconds(), group=name)
+        self.do(cluster.join(node))
+        return cluster
+
+    def do(self, coroutine):
+        return self.successResultOf(Deferred.fromCoroutine(coroutine))
+
+    def pass_time(self, seconds):
+        self.clock.pump([BEAT / 10] * (round(seconds * 10 / BEAT) + 1))
+
+    def hold(self, cluster, name="blog"):
+        self.do(cluster.hold(name, "http", None))
+
+    def test_nodes_see_each_other_and_their_leases(self):
+        self.pass_time(BEAT)
+        self.assertEqual((list(self.one.others), list(self.two.others)), (["two"], ["one"]))
+        self.hold(self.one)
+        self.assertIsNone(self.two.elsewhere("blog"))
+        self.assertEqual(self.do(self.two.ask("blog")).node, "one")
+        self.assertEqual(self.two.elsewhere("blog").node, "one")
+        self.assertIsNone(self.one.elsewhere("blog"))
+        self.do(self.one.let_go("blog"))
+        self.pass_time(BEAT)
+        self.assertIsNone(self.two.elsewhere("blog"))
+        self.assertEqual(self.lost, [])
+
+    def test_later_lease_takes_over(self):
+        self.hold(self.one)
+        self.pass_time(BEAT)
+        self.hold(self.two)
+        self.pass_time(BEAT)
+        self.assertEqual(self.taken, [("one", "blog", "two")])
+        self.assertEqual(self.one.elsewhere("blog").node, "two")
+        self.do(self.one.let_go("blog"))
+        self.assertEqual(self.do(self.one.ask("blog")).node, "two")
+
+    def test_clock_of_the_new_node_is_behind(self):
+        behind = Clock()
+        self.clock.advance(100)
+        three = self.make("three", behind)
+        self.hold(self.one)
+        three._beaten = float("-inf")
+        self.do(three._look())
+        self.hold(three)
+        self.pass_time(3 * BEAT)
+        self.assertEqual(self.taken, [("one", "blog", "three")])
+
+    def test_node_that_dies_loses_its_leases(self):
+        self.hold(self.one)
+        self.pass_time(BEAT)
+        self.one._loop.stop()
+        self.pass_time(NODE_TTL - 2 * BEAT)
+        self.assertEqual(self.two.elsewhere("blog").node, "one")
+        self.pass_time(3 * BEAT)
+        self.assertIsNone(self.two.elsewhere("blog"))
+        self.assertEqual(self.lost, ["blog"])
+        self.assertEqual(self.successResultOf(self.store.notes("leases")), {})
+
+    def test_node_that_was_away_takes_back_what_nobody_took(self):
+        for name in ("mine", "moved"):
+            self.hold(self.one, name)
+        self.pass_time(BEAT)
+        self.one._loop.stop()
+        self.pass_time(NODE_TTL + 2 * BEAT)
+        self.hold(self.two, "moved")
+        self.one._loop.start(BEAT / 10)
+        self.pass_time(2 * BEAT)
+        self.assertEqual(self.taken, [("one", "moved", "two")])
+        self.assertEqual(self.two.elsewhere("mine").node, "one")
+
+    def test_store_that_lost_everything_is_told_again(self):
+        self.hold(self.one)
+        self.pass_time(BEAT)
+        self.store._notes.clear()
+        self.pass_time(3 * BEAT)
+        self.assertEqual(self.two.elsewhere("blog").node, "one")
+
+    def test_store_that_is_away_changes_nothing(self):
+        self.hold(self.one)
+        self.pass_time(BEAT)
+        notes, put = self.store.notes, self.store.put_note
+        self.store.notes = lambda space: fail(StoreError("away"))
+        self.store.put_note = lambda *arguments: fail(StoreError("away"))
+        self.pass_time(2 * NODE_TTL)
+        self.assertEqual(self.two.elsewhere("blog").node, "one")
+        self.hold(self.two, "new")
+        self.store.notes, self.store.put_note = notes, put
+        self.pass_time(3 * BEAT)
+        self.assertEqual(self.one.elsewhere("new").node, "two")
+        self.assertEqual(self.lost, [])
+
+    def test_leases_are_renewed_before_their_time_is_over(self):
+        self.hold(self.one)
+        self.two._loop.stop()
+        self.pass_time(NODE_TTL + 2 * BEAT)
+        self.one._loop.stop()
+        self.one._loop.start(60)
+        for _ in range(round(LEASE_TTL / 60) + 5):
+            self.clock.advance(60)
+        self.assertIn("blog", self.successResultOf(self.store.notes("leases")))
+
+    def test_who_leaves_is_gone_at_once(self):
+        self.hold(self.one)
+        self.pass_time(BEAT)
+        self.assertTrue(self.do(self.two.strangers()))
+        self.do(self.one.drain())
+        self.assertFalse(self.do(self.two.strangers()))
+        self.do(self.one.leave())
+        self.pass_time(BEAT)
+        self.assertEqual(self.two.others, {})
+        self.assertIsNone(self.two.elsewhere("blog"))
