@@ -7,19 +7,17 @@ with a certificate of its own for it.
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 from txacme.interfaces import IResponder
 from zope.interface import implementer
 
 from burrow.certificates.acme import Challenge
 from burrow.certificates.base import server_context
+from burrow.certificates.selfsigned import self_signed
 
 PROTOCOL = b"acme-tls/1"
 CHALLENGE_TTL = 600.0
@@ -60,22 +58,8 @@ class TLSALPNResponder:
 
 def challenge_context(name: str, key_authorization: str) -> SSL.Context:
     """A self-signed certificate with the acmeIdentifier extension (RFC 8737 section 3), and ALPN for it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "acme-tls/1")])
-    now = datetime.datetime.now(datetime.UTC)
     digest = hashlib.sha256(key_authorization.encode()).digest()
     # An OCTET STRING of 32 bytes, in DER.
     identifier = x509.UnrecognizedExtension(_ACME_IDENTIFIER, b"\x04\x20" + digest)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(identifier, critical=True)
-        .sign(key, hashes.SHA256())
-    )
+    key, certificate = self_signed("acme-tls/1", x509.DNSName(name), 1, identifier)
     return server_context(key, [certificate], [PROTOCOL])

@@ -11,15 +11,13 @@ served by whichever node their agent went to.
 
 from __future__ import annotations
 
-import datetime
 import hmac
 import ipaddress
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import serialization
 from OpenSSL import crypto
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, ensureDeferred
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
@@ -29,6 +27,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from burrow.certificates.selfsigned import self_signed
 from burrow.errors import BurrowError, StreamGone, WireError
 from burrow.link.accept import AcceptFactory, Handshake, HandshakeRefused
 from burrow.link.address import Credentials, ServerAddress
@@ -55,26 +54,13 @@ _DIAL_EVERY = 0.5
 
 def make_certificate(host: str) -> tuple[Any, str]:
     """A key and a certificate for one process's links: nobody but the nodes of this store believes it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Burrow node")])
-    now = datetime.datetime.now(datetime.UTC)
     try:
         subject: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         subject = x509.DNSName(host)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=3650))
-        .add_extension(x509.SubjectAlternativeName([subject]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    return (key, certificate), certificate.public_bytes(serialization.Encoding.PEM).decode()
+    ca = x509.BasicConstraints(ca=True, path_length=0)
+    identity = self_signed("Burrow node", subject, 3650, ca)
+    return identity, identity[1].public_bytes(serialization.Encoding.PEM).decode()
 
 
 def node_context(key: Any, certificate: x509.Certificate) -> Any:
@@ -124,7 +110,7 @@ class Link:
         self.log.failure("the link to node {node} failed", reason, node=self.node.id)
 
     async def _live(self) -> None:
-        while True:
+        while not self._stopped:
             linked = self._linked
             if linked is not None and linked.attached:
                 await self._trouble(linked)
@@ -205,6 +191,7 @@ class Relay:
         self._secret = secret
         self._on_up = on_up
         self._links: dict[str, Link] = {}
+        self._accepted: set[Session] = set()
         self._relayed: dict[tuple[str, int], Relayed] = {}
         self.accept = AcceptFactory(
             reactor,
@@ -228,8 +215,10 @@ class Relay:
         self._relayed = {key: relayed for key, relayed in self._relayed.items() if relayed.alive}
 
     def stop(self) -> None:
-        """End all links."""
+        """End all links, those that were dialled to us, too."""
         self.update({})
+        for session in list(self._accepted):
+            session.abort()
 
     def tunnel(self, lease: Lease, hops: int = 1) -> Relayed | None:
         """The tunnel that another node holds, if that node can be reached now. The same one while it is."""
@@ -259,6 +248,8 @@ class Relay:
 
     def _begin(self, session: Session, lifeline: Lifeline | None, node: Any, handshake: Handshake) -> None:
         session.factory = _Inward(self)
+        self._accepted.add(session)
+        session.on_lost = lambda reason: self._accepted.discard(session)
 
 
 class _Outward(Factory):

@@ -1,0 +1,104 @@
+"""Tests for L{burrow.server.relay}: who may link, and what a link carries; over TLS, as between machines."""
+
+import attr
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from burrow.errors import StreamGone
+from burrow.mux.control import encode_box
+from burrow.server.cluster import Lease, Node
+from burrow.server.edge.pages import AGENT_AWAY
+from burrow.server.relay import Relay, make_certificate, node_context
+
+
+class Collect(Protocol):
+    """Keeps what comes; C{lost} fires when the stream ends."""
+
+    def __init__(self):
+        self.data = b""
+        self.lost = Deferred()
+
+    def dataReceived(self, data):
+        self.data += data
+
+    def connectionLost(self, reason):
+        self.lost.callback(None)
+
+
+LEASE = Lease("blog", "two", "http", None, 1.0)
+
+
+class OverTLS(TestCase):
+    """Node one links to node two."""
+
+    def setUp(self):
+        self.asked = []
+        self.up = Deferred()
+        self.one = self.relay("one", lambda: None if self.up.called else self.up.callback(None))
+        self.two = self.relay("two", lambda: None)
+        identity, certificate = make_certificate("127.0.0.1")
+        self.listening = reactor.listenSSL(0, self.two.accept, node_context(*identity), interface="127.0.0.1")
+        port = self.listening.getHost().port
+        self.node = Node("two", "127.0.0.1", port, "secret-two", certificate, "0", 0.0)
+        self.addCleanup(lambda: deferLater(reactor, 0.1))  # sockets say good-bye
+        self.addCleanup(self.listening.stopListening)
+        self.addCleanup(self.two.stop)
+        self.addCleanup(self.one.stop)
+
+    def relay(self, name, on_up):
+        async def find(tunnel, hops):
+            self.asked.append((name, tunnel, hops))
+
+        return Relay(reactor, name, f"secret-{name}", find, on_up)
+
+    async def test_visitor_whose_tunnel_is_gone_is_told_so(self):
+        self.one.update({"two": self.node})
+        await self.up
+        tunnel = self.one.tunnel(LEASE)
+        self.assertIs(self.one.tunnel(LEASE), tunnel)
+        self.assertTrue(tunnel.alive)
+        visitor = Collect()
+        tunnel.connect(visitor, "192.0.2.1:5", "https")
+        await visitor.lost
+        self.assertIn(f"Burrow-Error: {AGENT_AWAY}".encode(), visitor.data)
+        self.assertEqual(self.asked, [("two", "blog", 1)])
+
+    async def test_other_streams_are_reset(self):
+        self.one.update({"two": self.node})
+        await self.up
+        session = self.one._links["two"].session
+        for box in ({"what": "visitor", "tunnel": "x", "scheme": "tcp"}, {"what": "nonsense"}):
+            stream = Collect()
+            session.open_stream(stream, encode_box(box))
+            await stream.lost
+            self.assertEqual(stream.data, b"")
+        stream = Collect()
+        session.open_stream(stream, b"\xff" * 100)
+        await stream.lost
+
+    async def test_nobody_links_without_the_secret_or_to_another_certificate(self):
+        _, other = make_certificate("127.0.0.1")
+        for wrong in (attr.evolve(self.node, secret="x"), attr.evolve(self.node, certificate=other)):
+            self.one.update({"two": wrong})
+            await deferLater(reactor, 0.3)
+            self.assertIsNone(self.one.tunnel(LEASE))
+            self.one.update({})
+        self.one.update({"two": self.node})
+        await self.up
+        self.assertIsNotNone(self.one.tunnel(LEASE))
+
+    async def test_node_that_is_gone_takes_its_streams_with_it(self):
+        self.one.update({"two": self.node})
+        await self.up
+        tunnel = self.one.tunnel(LEASE)
+        self.two.find = lambda name, hops: Deferred()
+        visitor = Collect()
+        tunnel.connect(visitor, "192.0.2.1:5", "https")
+        self.one.update({})
+        await visitor.lost
+        self.assertFalse(tunnel.alive)
+        with self.assertRaises(StreamGone):
+            tunnel.connect(Collect(), "192.0.2.1:5", "https")
