@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 def self_signed(
     common_name: str, subject: x509.GeneralName, days: float, *critical: x509.ExtensionType
 ) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    """A new P-256 key and its certificate for C{subject}, valid from yesterday on, with critical extensions."""
+    """A new P-256 key and its certificate for C{subject}, valid from yesterday on."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
     now = datetime.datetime.now(datetime.UTC)

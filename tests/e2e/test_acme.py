@@ -15,7 +15,7 @@ import pytest
 from cryptography import x509
 
 from tests.e2e.harness import World, burrow, free_port, reply, wait_for
-from tests.e2e.test_nginx import configuration, start_nginx
+from tests.e2e.test_nginx import configuration, passing_through, start_nginx
 from tests.e2e.test_restart import Load, reload
 from tests.files import make_certificate
 from tests.pebble import Pebble
@@ -448,6 +448,24 @@ def test_certificate_expires_while_the_ca_is_down(make_acme, hello):
     pebble.start()
     wait_for(lambda: shown(world, agent.host) != first, "another certificate", 90)
     wait_for(lambda: world.get(agent.host)[2] == b"hello", "an answer over a valid certificate")
+
+
+def test_validation_through_nginx_that_passes_tls_through(tmp_path, hello):
+    port, https = free_port(), free_port()
+    pebble = Pebble(port)
+    world = acme_world(tmp_path / "world", pebble, https, public_url=f"https://{DOMAIN}:{port}")
+    world.env["BURROW_SERVER"] = f"https://{DOMAIN}:{port}"
+    nginx = start_nginx(tmp_path / "nginx", passing_through(port, https))
+    try:
+        world.start_server()
+        world.env["BURROW_TOKEN"] = world.token()
+        agent = world.agent("http", hello, "--name", "behind")
+        assert agent.url == f"https://behind.{DOMAIN}:{port}"
+        assert world.get(agent.host)[2] == b"hello"
+    finally:
+        world.close()
+        nginx.stop()
+        pebble.close()
 
 
 class AcmeNodes:

@@ -72,6 +72,17 @@ def nodes(tmp_path_factory):
     nodes.close()
 
 
+@pytest.fixture(autouse=True)
+def no_agents_left(nodes):
+    """Agents that know one node alone would keep it from leaving."""
+    yield
+    for world in nodes.worlds:
+        for program in world.started:
+            if program is not world.server:
+                program.stop()
+        world.started = [world.server]
+
+
 def test_visitor_reaches_any_node(nodes, upstream):
     one, two = nodes.worlds
     agent = one.agent("http", upstream(lambda handler: reply(handler, b"hello")).port, "--name", "any")

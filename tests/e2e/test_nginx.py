@@ -97,6 +97,14 @@ def test_nginx_terminates_tls(make_world, upstream, tmp_path, certificate):
         nginx.stop()
 
 
+def passing_through(port, https):
+    """The docs' configuration, for a port of nginx's and one of Burrow's."""
+    text = configuration("nginx passes TLS through")
+    text = text.replace("listen 443", f"listen 127.0.0.1:{port}")
+    text = text.replace("127.0.0.1:8443", f"127.0.0.1:{https}")
+    return text.replace("example\\.com", DOMAIN.replace(".", "\\.")).replace("example.com", DOMAIN)
+
+
 def test_nginx_passes_tls_through(make_world, upstream, tmp_path, certificate):
     cert_file, key_file = certificate
     port = free_port()
@@ -107,12 +115,7 @@ def test_nginx_passes_tls_through(make_world, upstream, tmp_path, certificate):
         domain=DOMAIN,
         public_url=f"https://{DOMAIN}:{port}",
     )
-    text = configuration("nginx passes TLS through")
-    text = text.replace("listen 443", f"listen 127.0.0.1:{port}").replace(
-        "127.0.0.1:8443", f"127.0.0.1:{world.https}"
-    )
-    text = text.replace("example\\.com", DOMAIN.replace(".", "\\.")).replace("example.com", DOMAIN)
-    nginx = start_nginx(tmp_path / "nginx", text)
+    nginx = start_nginx(tmp_path / "nginx", passing_through(port, world.https))
     try:
         front = Front(world, port, cert_file)
         agent = world.agent("http", upstream(tell).port, "--name", "through")
