@@ -36,10 +36,7 @@ from burrow.certificates.orders import ISSUE_TIMEOUT, Authority, Orders, explain
 from burrow.certificates.responder import PROTOCOL, TLSALPNResponder
 from burrow.errors import BurrowError, StoreError
 from burrow.mux.control import CertificateFailed
-from burrow.store.spaces import CERTIFICATES
-
-ERRORS = "certificate-errors"
-"""The space of the store that has why the last renewal failed, by name."""
+from burrow.store.spaces import CERTIFICATES, ERRORS
 
 CHECK_EVERY = 10.0
 """Seconds between two looks at what is to be renewed."""

@@ -1,4 +1,4 @@
-"""The spaces of notes that have something to be kept: what C{burrow store migrate} copies."""
+"""The spaces of notes that others read, too: C{burrow store migrate}, C{burrow certs}."""
 
 CERTIFICATES = "certificates"
 """Key and chain in PEM form, by name."""
@@ -8,5 +8,8 @@ ACCOUNTS = "acme-accounts"
 
 LIMITS = "acme-limits"
 """What was asked of a CA, when; for L{WEEK} seconds at most."""
+
+ERRORS = "certificate-errors"
+"""Why the last renewal failed, by name."""
 
 WEEK = 7 * 86_400.0
