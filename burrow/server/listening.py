@@ -9,6 +9,7 @@ and go, are opened by both (SO_REUSEPORT).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -145,16 +146,26 @@ class TcpSockets:
         if _SHARE is None or not hasattr(self._reactor, "adoptStreamPort"):
             return self._reactor.listenTCP(port, factory, interface=interface, backlog=BACKLOG)
         handle = self._inherited.pop(port, None)
-        host = interface or ("::" if socket.has_dualstack_ipv6() else "0.0.0.0")
-        try:
-            if handle is None:
-                if not shared:
-                    _open(host, port, share=False).close()
-                handle = _open(host, port, share=True)
-                self._tell(port, [handle.fileno()])
-        except OSError as error:
-            raise CannotListenError(interface, port, error) from error
+        if handle is None:
+            try:
+                handle = self._open(interface, port, shared=shared)
+            except OSError as error:
+                raise CannotListenError(interface, port, error) from error
+            self._tell(port, [handle.fileno()])
         return adopt(self._reactor, handle, factory)
+
+    @staticmethod
+    def _open(interface: str, port: int, *, shared: bool) -> socket.socket:
+        if not interface:
+            try:
+                return TcpSockets._open("::", port, shared=shared)  # takes IPv4, too
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise
+                interface = "0.0.0.0"  # a machine without IPv6
+        if not shared:
+            _open(interface, port, share=False).close()
+        return _open(interface, port, share=True)
 
     def closed(self, port: int) -> None:
         """The port belongs to no live tunnel any more."""

@@ -221,6 +221,18 @@ def test_reload_of_nothing(tmp_path):
     assert "no `burrow server` runs" in command.output
 
 
+def test_reload_with_a_store_in_memory(tmp_path):
+    listen = ["--https", "127.0.0.1:0", "--http", "off"]
+    server = burrow("server", "--store", "memory", "--state", tmp_path, *listen)
+    try:
+        server.line("Burrow serves")
+        command = burrow("server", "reload", "--state", tmp_path)
+        assert command.wait() == 78
+        assert "restart the server instead" in server.output
+    finally:
+        server.stop()
+
+
 def test_workers_need_a_store_that_can_be_shared(tmp_path):
     command = burrow("server", "--workers", "2", "--store", "memory", "--state", tmp_path)
     assert command.wait() == 78

@@ -104,6 +104,18 @@ def test_name_that_the_file_does_not_cover_is_not_opened(make_world, tmp_path):
         ["--store", "mysql://x"],
         ["--https", "203.0.113.1:0"],
         ["--config", "/nowhere.toml"],
+        ["--node", "0.0.0.0:7000"],
+        ["--node", "node.example.com:7000"],
+        ["--node", "203.0.113.1:7000"],
+        ["--node", "127.0.0.1:7000", "--workers", "2"],
+        ["--tls", "acme"],
+        ["--tls", "acme", "--acme-directory", "http://ca.example/dir"],
+        [
+            *("--tls", "acme", "--domain", "x.example", "--acme-staging"),
+            *("--acme-directory", "https://ca.example"),
+        ],
+        ["--tls", "acme", "--domain", "x.example", "--acme-eab-kid", "kid"],
+        ["--tls", "acme", "--domain", "x.example", "--acme-ca-file", "/nowhere"],
     ],
 )
 def test_wrong_server_configurations(arguments, tmp_path):
