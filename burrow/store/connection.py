@@ -57,26 +57,29 @@ class RedisAddress:
 
     @classmethod
     def _parse(cls, text: str) -> RedisAddress:
-        parts = urlsplit(text)
-        login, _, netloc = parts.netloc.rpartition("@")
+        # By hand: urlsplit may refuse several hosts of which one is an IPv6 address.
+        scheme, _, rest = text.partition("://")
+        rest, question, options = rest.partition("?")
+        netloc, _, place = rest.partition("/")
+        login, _, netloc = netloc.rpartition("@")
         user, _, password = login.partition(":")
-        sentinel = parts.scheme == "redis+sentinel"
+        sentinel = scheme == "redis+sentinel"
         pieces = netloc.split(",") if sentinel else [netloc]
         hosts = tuple(_host(piece, 26379 if sentinel else 6379) for piece in pieces)
-        path = parts.path.strip("/").split("/")
+        path = place.strip("/").split("/")
         master = path.pop(0) if sentinel else ""
-        query = parse_qs(parts.query, strict_parsing=bool(parts.query))
+        query = parse_qs(options, strict_parsing=bool(question))
         ca_file = query.pop("ca_file", [""])[0]
-        if parts.scheme not in ("redis", "rediss", "redis+sentinel") or query or len(path) > 1:
+        if scheme not in ("redis", "rediss", "redis+sentinel") or query or len(path) > 1:
             raise ValueError("another scheme, query or path")
-        if (sentinel and not master) or (ca_file and parts.scheme != "rediss"):
+        if (sentinel and not master) or (ca_file and scheme != "rediss"):
             raise ValueError("a Sentinel without a master, or a CA without TLS")
         return cls(
             hosts=hosts,
             database=int(path[0] or 0) if path else 0,
             user=unquote(user) or None,
             password=unquote(password) or None,
-            tls=parts.scheme == "rediss",
+            tls=scheme == "rediss",
             ca_file=Path(ca_file) if ca_file else None,
             master=master,
         )
