@@ -7,6 +7,7 @@ asking again would not change ends it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -38,6 +39,7 @@ from burrow.mux.endpoint import StreamClientEndpoint
 GOODBYE_TIMEOUT = 1.0
 """Seconds to wait for the server's good-bye when the agent stops."""
 
+_LOOK_AT_RETIRED = 1.0
 OPEN_TIMEOUT = 60.0
 """Seconds the server may take to open a tunnel: a certificate may have to be had first."""
 
@@ -207,8 +209,10 @@ class Agent(Service):
             try:
                 linked = await self._dialer.dial(None if before is None or before.leaving else before)
                 if linked is not before:
+                    moved = before is not None and before.leaving and not self._told
                     self._replace(before, linked)
-                    self.on_event("connected", f"connected to {self._dialer.credentials.address}")
+                    if not moved:  # a server that replaces itself is nothing that a person need know
+                        self.on_event("connected", f"connected to {self._dialer.credentials.address}")
                 elif self._told:
                     self._settled()
                     self.on_event("connected", "connected again")
@@ -242,12 +246,12 @@ class Agent(Service):
     def _replace(self, before: Linked | None, linked: Linked) -> None:
         """
         Use a new session. The one before ends, since the server does not know it any more; or, if its server
-        asked us to leave it, once what runs on it has ended.
+        asked us to leave it or it still is connected, once what runs on it has ended.
         """
         self._linked = linked
         linked.session.factory = _VisitorStreams(self)
         if before is not None and not before.session.lost:
-            if before.leaving:
+            if before.leaving or before.attached:
                 self._retired.add(before)
                 ensureDeferred(self._retire(before)).addErrback(self._not_retired, before)
             else:
@@ -257,11 +261,18 @@ class Agent(Service):
         opening.addCallbacks(lambda _: self._settled(), self._not_opened, errbackArgs=(linked,))
 
     async def _retire(self, linked: Linked) -> None:
-        """Keep a session connected that was left, until its server ends it."""
+        """
+        Keep a session connected that was left, until its server ends it; or, if the server does not know that
+        it was left, until nothing runs on it.
+        """
         backoff = Backoff()
         while not linked.session.lost:
             if linked.attached:
-                await self._trouble_of(linked)
+                if not linked.leaving and linked.session.stream_count <= 1:  # its control channel
+                    linked.session.close("another session took its place")
+                    break
+                with contextlib.suppress(TimeoutError):
+                    await self._trouble_of(linked).addTimeout(_LOOK_AT_RETIRED, self.reactor)
                 continue
             try:
                 other = await self._dialer.dial(linked)
@@ -284,8 +295,8 @@ class Agent(Service):
             linked.on_trouble()
 
     @staticmethod
-    async def _trouble_of(linked: Linked) -> None:
-        """Wait until a session's connection is lost or suspected, or its server asks us to leave it."""
+    def _trouble_of(linked: Linked) -> Deferred[None]:
+        """Fires when a session's connection is lost or suspected, or its server asks us to leave it."""
         trouble: Deferred[None] = Deferred(lambda _: None)
 
         def tell() -> None:
@@ -293,7 +304,7 @@ class Agent(Service):
                 trouble.callback(None)
 
         linked.on_trouble = tell
-        await trouble
+        return trouble
 
     async def _trouble(self, linked: Linked) -> None:
         """Wait until it is time to dial again. @raise BurrowError: the tunnels could not be opened."""

@@ -77,6 +77,8 @@ class Link:
     The link to one other node, dialled until it is stopped.
 
     @ivar session: what streams are opened on; None while there is no connection.
+    @ivar retired: whether it ends when its connection does.
+    @ivar unreachable: whether the last attempt to connect failed.
     @param on_up: called whenever there is a connection again.
     """
 
@@ -88,6 +90,8 @@ class Link:
         self._on_up = on_up
         self._linked: Linked | None = None
         self._stopped = False
+        self.retired = False
+        self.unreachable = False
         address = ServerAddress(bool(node.certificate), node.host, node.port)
         self._dialer = Dialer(reactor, Credentials(address, node.secret, own_id, ca_pem=node.certificate))
         self._life = ensureDeferred(self._live())
@@ -98,6 +102,13 @@ class Link:
         """See above."""
         linked = self._linked
         return linked.session if linked is not None and linked.attached else None
+
+    def retire(self) -> bool:
+        """Dial no more. @return: whether there still is a connection, which stays as long as it does."""
+        self.retired = True
+        if self.session is None:
+            self.stop()
+        return not self._stopped
 
     def stop(self) -> None:
         """End it, and its streams."""
@@ -115,14 +126,19 @@ class Link:
             if linked is not None and linked.attached:
                 await self._trouble(linked)
                 continue
+            if self.retired:
+                self._lose(linked)
+                return
             dialling = Deferred.fromCoroutine(self._dialer.dial(linked))
             try:
                 found = await dialling.addTimeout(REDIAL_TIMEOUT, self._reactor)
             except (BurrowError, TimeoutError) as error:
                 self.log.debug("node {node} does not answer: {error}", node=self.node.id, error=error)
+                self.unreachable = True
                 self._lose(linked)
                 await deferLater(self._reactor, _DIAL_EVERY)
                 continue
+            self.unreachable = False
             if found is not linked:
                 self._lose(linked)
                 self._linked = found
@@ -206,17 +222,23 @@ class Relay:
     # -- links that we dial -----------------------------------------------------------------------------
 
     def update(self, nodes: dict[str, Node]) -> None:
-        """Have a link to each of these nodes, and to no other."""
-        for node_id in [node_id for node_id in self._links if node_id not in nodes]:
-            self._links.pop(node_id).stop()
+        """
+        Have a link to each of these nodes. To another there is none, unless it still works: a node that only
+        failed to renew its note keeps what runs.
+        """
+        for node_id, link in list(self._links.items()):
+            if node_id not in nodes and not link.retire():
+                del self._links[node_id]
         for node_id, node in nodes.items():
-            if node_id not in self._links:
+            if node_id not in self._links or self._links[node_id].retired:
                 self._links[node_id] = Link(self._reactor, self._own_id, node, self._on_up)
         self._relayed = {key: relayed for key, relayed in self._relayed.items() if relayed.alive}
 
     def stop(self) -> None:
         """End all links, those that were dialled to us, too."""
-        self.update({})
+        links, self._links = self._links, {}
+        for link in links.values():
+            link.stop()
         for session in list(self._accepted):
             session.abort()
 
@@ -233,11 +255,21 @@ class Relay:
         return known
 
     def agent_factory(self, node_id: str) -> IProtocolFactory | None:
-        """Passes an agent's WebSocket on to the node that has its session; None if it cannot be reached."""
+        """Passes an agent's WebSocket on to the node that has its session; None while that is not linked."""
         link = self._links.get(node_id)
         if link is None or link.session is None:
             return None
         return _Outward(link.session, encode_box({"what": "agent"}))
+
+    def may_reach(self, node_id: str) -> bool:
+        """Whether a node may be linked soon: nothing says that it cannot be reached."""
+        link = self._links.get(node_id)
+        return link is not None and not link.unreachable and not link.retired
+
+    @property
+    def busy(self) -> bool:
+        """Whether streams of other nodes run here: they may be passed on to a third."""
+        return any(session.stream_count for session in self._accepted)
 
     # -- links that are dialled to us ----------------------------------------------------------------------
 

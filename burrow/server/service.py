@@ -254,7 +254,7 @@ class BurrowServer(MultiService):
         self.log.info("this server goes away: its agents are sent elsewhere, what runs may end")
         ends = self._reactor.seconds() + within
         while self._reactor.seconds() < ends and (
-            self._edge.visitors or self._ports.visitors or self.agents.connected
+            self._edge.visitors or self._ports.visitors or self.agents.connected or self._relay.busy
         ):
             for agent in list(self.agents.connected):
                 agent.leave()
@@ -354,10 +354,15 @@ class BurrowServer(MultiService):
             return self._relay.tunnel(found.lease, hops + 1) if hops < MAX_HOPS else None
         return found
 
-    def _whose_agent(self, head: RequestHead) -> IProtocolFactory:
+    def _whose_agent(self, head: RequestHead) -> IProtocolFactory | pages.Page:
         """Who takes an agent: this node, or the one that has the session that it wants to go on with."""
         asked = first_value(head.headers, SESSION_HEADER.lower().encode()).decode("latin-1")
-        elsewhere = self._relay.agent_factory(node_of(asked)) if asked else None
+        node = node_of(asked)
+        elsewhere = self._relay.agent_factory(node) if asked else None
+        if elsewhere is None and self._relay.may_reach(node):
+            # A new session now would end the one that lives there, and all that runs on it.
+            text = "The node that has this agent's session is not linked yet. Try again."
+            return pages.Page(503, "node-away", "The server is not ready", text, ((b"Retry-After", b"1"),))
         return self._accept if elsewhere is None else elsewhere
 
     def _look(self) -> None:

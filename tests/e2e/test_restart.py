@@ -127,6 +127,7 @@ def test_reload_under_load_fails_no_request_and_cuts_no_download(make_world, ups
     assert not set(before) & set(world.workers)
     wait_for(lambda: len(world.workers) == count, "the old processes to end")
     assert agent.program.process.poll() is None
+    assert not agent.events("disconnected")
     assert world.get(agent.host)[2] == b"hello"
 
 
@@ -200,7 +201,7 @@ def test_worker_that_is_killed_is_replaced(make_world, upstream):
     load.stop()
     # Requests that ran on the connections of the dead process are lost with it; none is refused.
     assert not [failure for failure in load.failures if isinstance(failure, tuple)]
-    assert load.answers > 50
+    assert load.answers
 
 
 def test_visitor_polls_through_kill_9_and_no_request_fails(make_world, upstream):

@@ -97,7 +97,10 @@ class OverTLS(TestCase):
         self.two.find = lambda name, hops: Deferred()
         visitor = Collect()
         tunnel.connect(visitor, "192.0.2.1:5", "https")
-        self.one.update({})
+        self.one.update({})  # its note is gone, and the link still works
+        await deferLater(reactor, 0.1)
+        self.assertFalse(visitor.lost.called)
+        self.two.stop()
         await visitor.lost
         self.assertFalse(tunnel.alive)
         with self.assertRaises(StreamGone):
