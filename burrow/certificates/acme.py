@@ -25,7 +25,7 @@ from josepy.jwa import ES256, HS256
 from josepy.jwk import JWKEC
 from OpenSSL import SSL
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, TimeoutError, succeed
+from twisted.internet.defer import Deferred, DeferredLock, TimeoutError, succeed
 from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
 from twisted.internet.task import deferLater
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool, ResponseFailed
@@ -162,7 +162,7 @@ class Directory:
         self._account = ""
         self._urls: dict[str, Any] = {}
         self._nonces: list[str] = []
-        self._creating: list[Deferred[None]] | None = None
+        self._creating = DeferredLock()
         self._pool = HTTPConnectionPool(reactor)
         policy = BrowserLikePolicyForHTTPS(trustRoot=trust_root)
         agent = Agent(reactor, policy, connectTimeout=CONNECT_TIMEOUT, pool=self._pool)
@@ -251,21 +251,10 @@ class Directory:
 
     async def account(self) -> str:
         """Our account's URL. The first time it is made; the CA answers with the one there is for our key."""
-        if self._account:
+        async with self._creating:
+            if not self._account:
+                self._account = await self._new_account()
             return self._account
-        if self._creating is not None:
-            waiting: Deferred[None] = Deferred()
-            self._creating.append(waiting)
-            await waiting
-            return await self.account()
-        self._creating = []
-        try:
-            self._account = await self._new_account()
-        finally:
-            waiters, self._creating = self._creating, None
-            for one in waiters:
-                one.callback(None)
-        return self._account
 
     async def _new_account(self) -> str:
         urls = await self.urls()

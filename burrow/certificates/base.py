@@ -17,6 +17,12 @@ PROTOCOLS = [b"http/1.1"]
 class ICertificates(Interface):
     """A source of certificates for the names that a server serves."""
 
+    def start():  # type: ignore[no-untyped-def]
+        """The server listens: begin what is to be done without being asked."""
+
+    def stop():  # type: ignore[no-untyped-def]
+        """End it. Fires with None."""
+
     def ready(name):  # type: ignore[no-untyped-def]
         """
         See to it that C{name} has a certificate, before its tunnel is announced. Fires with None; fails with

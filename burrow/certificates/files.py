@@ -80,6 +80,13 @@ class FileCertificates:
         except ConfigError as error:
             self.log.error("{error}; going on with the certificate from before", error=error)
 
+    def start(self) -> None:
+        """See L{ICertificates}: nothing to do."""
+
+    def stop(self) -> Deferred[None]:
+        """See L{ICertificates}: nothing to do."""
+        return succeed(None)
+
     def ready(self, name: str) -> Deferred[None]:
         """See L{ICertificates}."""
         self._refresh()

@@ -94,8 +94,11 @@ class AcmeCertificates:
         """Begin to renew, and to have a certificate for the base domain. The port listens already."""
         self._orders[0].service.startService()
 
-    async def stop(self) -> None:
-        """End it."""
+    def stop(self) -> Deferred[None]:
+        """See L{ICertificates}."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
         for orders in self._orders:
             await orders.stop()
 

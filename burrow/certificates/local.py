@@ -152,6 +152,13 @@ class LocalCertificates:
         ]
         return domain in permitted
 
+    def start(self) -> None:
+        """See L{ICertificates}: nothing to do."""
+
+    def stop(self) -> Deferred[None]:
+        """See L{ICertificates}: nothing to do."""
+        return succeed(None)
+
     def ready(self, name: str) -> Deferred[None]:
         """See L{ICertificates}: there is always one."""
         return succeed(None)

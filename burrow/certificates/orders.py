@@ -155,11 +155,7 @@ class Orders:
             text = await store.note(ACCOUNTS, url)
             if text is None:
                 key = ec.generate_private_key(ec.SECP256R1())
-                new = key.private_bytes(
-                    serialization.Encoding.PEM,
-                    serialization.PrivateFormat.PKCS8,
-                    serialization.NoEncryption(),
-                ).decode()
+                new = pem_of(key)
                 await store.swap_note(ACCOUNTS, url, None, new)
                 text = await store.note(ACCOUNTS, url) or new
             if self._directory is None:

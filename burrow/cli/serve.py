@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import time
-from datetime import UTC, datetime
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -16,6 +15,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
+from burrow.certificates.limits import at
 from burrow.cli.run import run
 from burrow.cli.supervise import (
     ALIVE_FD,
@@ -320,7 +320,7 @@ async def _copy(source: Any, target: Any) -> tuple[int, int, int]:
 
 
 def _when(seconds: float | None) -> str:
-    return "never" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return "never" if seconds is None else at(seconds)
 
 
 def token_revoke(arguments: argparse.Namespace) -> int:

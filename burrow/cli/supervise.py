@@ -19,6 +19,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from secrets import token_hex
@@ -352,8 +353,6 @@ def notify(state: str) -> None:
     if not path or not hasattr(socket, "AF_UNIX"):
         return
     if state == "RELOADING=1":
-        import time
-
         state += f"\nMONOTONIC_USEC={time.monotonic_ns() // 1000}"
     address = "\0" + path[1:] if path.startswith("@") else path
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:

@@ -272,7 +272,7 @@ class Agent(Service):
                     linked.session.close("another session took its place")
                     break
                 with contextlib.suppress(TimeoutError):
-                    await self._trouble_of(linked).addTimeout(_LOOK_AT_RETIRED, self.reactor)
+                    await linked.trouble().addTimeout(_LOOK_AT_RETIRED, self.reactor)
                 continue
             try:
                 other = await self._dialer.dial(linked)
@@ -294,22 +294,10 @@ class Agent(Service):
             self._failure = reason
             linked.on_trouble()
 
-    @staticmethod
-    def _trouble_of(linked: Linked) -> Deferred[None]:
-        """Fires when a session's connection is lost or suspected, or its server asks us to leave it."""
-        trouble: Deferred[None] = Deferred(lambda _: None)
-
-        def tell() -> None:
-            if not trouble.called:
-                trouble.callback(None)
-
-        linked.on_trouble = tell
-        return trouble
-
     async def _trouble(self, linked: Linked) -> None:
         """Wait until it is time to dial again. @raise BurrowError: the tunnels could not be opened."""
         if linked.attached and not linked.leaving and self._failure is None:
-            await self._trouble_of(linked)
+            await linked.trouble()
         if self._failure is not None:
             failure, self._failure = self._failure, None
             if self._retry and failure.check(ServerUnreachable):

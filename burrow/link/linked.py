@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.internet.defer import Deferred
+
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
 
@@ -37,6 +39,17 @@ class Linked:
         """The server is going away."""
         self.leaving = True
         self.on_trouble()
+
+    def trouble(self) -> Deferred[None]:
+        """Fires, once, when L{on_trouble} is called next; replaces who listened before."""
+        trouble: Deferred[None] = Deferred()
+
+        def tell() -> None:
+            if not trouble.called:
+                trouble.callback(None)
+
+        self.on_trouble = tell
+        return trouble
 
     @property
     def attached(self) -> bool:

@@ -124,7 +124,7 @@ class Link:
         while not self._stopped:
             linked = self._linked
             if linked is not None and linked.attached:
-                await self._trouble(linked)
+                await linked.trouble()
                 continue
             if self.retired:
                 self._lose(linked)
@@ -148,17 +148,6 @@ class Link:
         if linked is not None:
             self._linked = None
             linked.session.abort()
-
-    @staticmethod
-    async def _trouble(linked: Linked) -> None:
-        trouble: Deferred[None] = Deferred()
-
-        def tell() -> None:
-            if not trouble.called:
-                trouble.callback(None)
-
-        linked.on_trouble = tell
-        await trouble
 
 
 class Relayed:

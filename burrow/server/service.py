@@ -114,7 +114,9 @@ class BurrowServer(MultiService):
         self.cluster = Cluster(reactor, self.store, self._node)
         self.events = Events(reactor, self.store, self._node)
         self.certificates = self._make_certificates()
-        self._relay = Relay(reactor, self._node, self._node_secret, self._find_for_node, self._look)
+        self._relay = Relay(
+            reactor, self._node, self._node_secret, self._find_for_node, lambda: self.tunnels.look()
+        )
         self._kinds = kinds()
         self._elsewhere = ElsewherePorts(self._kinds, self._ports, self.cluster, self._found)
         self.tunnels = Tunnels(
@@ -207,7 +209,7 @@ class BurrowServer(MultiService):
         self._sweep.start()
         self.events.start()
         self.events.add("node-started", f"Burrow {__version__} serves {self.own_url}")
-        if hasattr(self.certificates, "start"):
+        if self.certificates is not None:
             self.certificates.start()
         # By then every agent that comes back has taken its ports over.
         self._closing_unused = self._reactor.callLater(EXPECT_FOR, self._tcp_sockets.close_unused)
@@ -277,7 +279,7 @@ class BurrowServer(MultiService):
         if self._closing_unused is not None and self._closing_unused.active():
             self._closing_unused.cancel()
         await self._listeners.close()
-        if hasattr(self.certificates, "stop"):
+        if self.certificates is not None:
             await self.certificates.stop()
         await self._ports.close_all()
         for agent in list(self.agents.connected):
@@ -364,9 +366,6 @@ class BurrowServer(MultiService):
             text = "The node that has this agent's session is not linked yet. Try again."
             return pages.Page(503, "node-away", "The server is not ready", text, ((b"Retry-After", b"1"),))
         return self._accept if elsewhere is None else elsewhere
-
-    def _look(self) -> None:
-        self.tunnels.look()
 
     def _nodes_changed(self) -> None:
         self._relay.update(self.cluster.others)

@@ -13,7 +13,7 @@ What bounds it: as much as is in Redis, of which the holders of tokens decide.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock, FirstError, gatherResults
@@ -181,7 +181,7 @@ class KnownStore:
 
     def add_token(self, token: Token) -> Deferred[None]:
         """See L{IStore}."""
-        return self._start(self._add_token(token))
+        return Deferred.fromCoroutine(self._add_token(token))
 
     async def _add_token(self, token: Token) -> None:
         await self._ask(lambda: self._inner.add_token(token))
@@ -189,7 +189,7 @@ class KnownStore:
 
     def token(self, token_id: str) -> Deferred[Token | None]:
         """See L{IStore}."""
-        return self._start(self._token(token_id))
+        return Deferred.fromCoroutine(self._token(token_id))
 
     async def _token(self, token_id: str) -> Token | None:
         token: Token | None = await self._ask(
@@ -207,7 +207,7 @@ class KnownStore:
 
     def revoke_token(self, name: str) -> Deferred[bool]:
         """See L{IStore}."""
-        return self._start(self._revoke_token(name))
+        return Deferred.fromCoroutine(self._revoke_token(name))
 
     async def _revoke_token(self, name: str) -> bool:
         revoked: bool = await self._ask(lambda: self._inner.revoke_token(name))
@@ -216,7 +216,7 @@ class KnownStore:
 
     def token_used(self, token_id: str, when: float) -> Deferred[None]:
         """See L{IStore}. Never fails: written later, if not now."""
-        return self._start(self._token_used(token_id, when))
+        return Deferred.fromCoroutine(self._token_used(token_id, when))
 
     async def _token_used(self, token_id: str, when: float) -> None:
         if token_id in self._tokens:
@@ -232,7 +232,7 @@ class KnownStore:
 
     def reserve(self, reservation: Reservation) -> Deferred[Reservation]:
         """See L{IStore}. While Redis is away, a name that is known for the token's is renewed."""
-        return self._start(self._reserve(reservation))
+        return Deferred.fromCoroutine(self._reserve(reservation))
 
     async def _reserve(self, wanted: Reservation) -> Reservation:
         known = self._names.get(wanted.name)
@@ -254,7 +254,7 @@ class KnownStore:
 
     def reservation(self, name: str) -> Deferred[Reservation | None]:
         """See L{IStore}."""
-        return self._start(self._reservation(name))
+        return Deferred.fromCoroutine(self._reservation(name))
 
     async def _reservation(self, name: str) -> Reservation | None:
         known: Reservation | None = await self._ask(
@@ -268,7 +268,7 @@ class KnownStore:
 
     def remembered(self, token_id: str, agent: str, kind: str, upstream: str) -> Deferred[Reservation | None]:
         """See L{IStore}."""
-        return self._start(self._remembered(token_id, agent, kind, upstream))
+        return Deferred.fromCoroutine(self._remembered(token_id, agent, kind, upstream))
 
     async def _remembered(self, *key: str) -> Reservation | None:
         fitting = (
@@ -287,7 +287,7 @@ class KnownStore:
 
     def release(self, name: str) -> Deferred[bool]:
         """See L{IStore}."""
-        return self._start(self._release(name))
+        return Deferred.fromCoroutine(self._release(name))
 
     async def _release(self, name: str) -> bool:
         released: bool = await self._ask(lambda: self._inner.release(name))
@@ -299,7 +299,7 @@ class KnownStore:
 
     def note(self, space: str, key: str) -> Deferred[str | None]:
         """See L{IStore}."""
-        return self._start(self._note(space, key))
+        return Deferred.fromCoroutine(self._note(space, key))
 
     async def _note(self, space: str, key: str) -> str | None:
         text: str | None = await self._ask(
@@ -317,7 +317,7 @@ class KnownStore:
 
     def put_note(self, space: str, key: str, text: str, ttl: float | None = None) -> Deferred[None]:
         """See L{IStore}."""
-        return self._start(self._put_note(space, key, text, ttl))
+        return Deferred.fromCoroutine(self._put_note(space, key, text, ttl))
 
     async def _put_note(self, space: str, key: str, text: str, ttl: float | None) -> None:
         self._keep_note(space, key, text, ttl)
@@ -333,7 +333,7 @@ class KnownStore:
         self, space: str, key: str, old: str | None, new: str | None, ttl: float | None = None
     ) -> Deferred[bool]:
         """See L{IStore}."""
-        return self._start(self._swap_note(space, key, old, new, ttl))
+        return Deferred.fromCoroutine(self._swap_note(space, key, old, new, ttl))
 
     async def _swap_note(
         self, space: str, key: str, old: str | None, new: str | None, ttl: float | None
@@ -342,7 +342,3 @@ class KnownStore:
         if swapped:
             self._keep_note(space, key, new, ttl)
         return swapped
-
-    @staticmethod
-    def _start(work: Coroutine[Any, Any, _T]) -> Deferred[_T]:
-        return Deferred.fromCoroutine(work)
