@@ -83,7 +83,7 @@ class AcmeCertificates:
         self._known: OrderedDict[str, Issued] = OrderedDict()
         self._loading: dict[str, list[Deferred[None]]] = {}
         self._obtaining: dict[str, list[Deferred[None]]] = {}
-        self._renewing: set[str] = set()
+        self._renewing: dict[str, list[tuple[str, float]]] = {}
         self._retry: dict[str, tuple[float, float]] = {}
         self._orders = [
             Orders(self, authority, renews=number == 0, check_every=CHECK_EVERY)
@@ -257,8 +257,7 @@ class AcmeCertificates:
         self._take(name, text)
         self._retry.pop(name, None)
         await self.store.swap_note(ERRORS, name, await self.store.note(ERRORS, name), None)
-        if name in self._renewing:
-            self._renewing.discard(name)
+        if self._renewing.pop(name, None) is not None:
             await self._unlock(name)
         text = f"{name} has a certificate until {at(self._known[name].expires)}"
         self.log.info("{text}", text=text)
@@ -272,7 +271,6 @@ class AcmeCertificates:
         for name in {self._domain, *self._in_use()}:
             try:
                 if await self._is_due(name):
-                    self._renewing.add(name)
                     due[name] = []
             except (StoreError, CertificateFailed) as error:
                 self.log.warn("{name} cannot be renewed now: {error}", name=name, error=error)
@@ -295,7 +293,7 @@ class AcmeCertificates:
             await self._unlock(name)  # another node just has
             return False
         try:
-            await self._orders[0].limits.begin(name, renewal=known is not None)
+            self._renewing[name] = await self._orders[0].limits.begin(name, renewal=known is not None)
         except CertificateFailed as error:
             await self._unlock(name)
             await self._postpone(name, str(error))
@@ -324,6 +322,7 @@ class AcmeCertificates:
         error = failure.value
         reason = explain(name, error)
         try:
+            await self._orders[0].limits.undo(self._renewing[name])
             if isinstance(error, Exception):
                 await self._failed(self._orders[0], name, error)
             others = self._orders[1:] if not isinstance(error, AuthorizationFailed) else []
@@ -335,7 +334,7 @@ class AcmeCertificates:
                     reason += f"; then {failed}"
             await self._postpone(name, reason)
         finally:
-            self._renewing.discard(name)
+            self._renewing.pop(name, None)  # gone, if another CA has issued
             await self._unlock(name)
 
     async def _postpone(self, name: str, reason: str) -> None:

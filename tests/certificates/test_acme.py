@@ -1,6 +1,7 @@
 """Tests for L{burrow.certificates.acme}'s words, and L{burrow.certificates.issuer} against Pebble."""
 
 import datetime
+import json
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -172,3 +173,19 @@ class WithPebble(TestCase):
         self.offset += issuer.LOOK_EVERY + 1
         await self.certificates.context(name)
         self.assertEqual(list(await self.store.notes("certificates")), [name])
+
+    async def test_renewals_that_fail_do_not_count(self):
+        """However often a renewal is tried while the CA is away, it is allowed once the CA is back."""
+        self.patch(issuer, "_RETRY_FIRST", 0.1)
+        self.patch(issuer, "_RETRY_LIMIT", 0.1)
+        self.certificates._orders[0].limits._weekly = 45
+        await self.certificates.ready(DOMAIN)
+        self.pebble.stop()
+        self.offset += 80 * 86_400
+        failed = []
+        self.certificates.tell = lambda kind, text: failed.append(text)
+        self.certificates.start()
+        await self.until(lambda: len(failed) > 6)
+        self.assertTrue(all("cannot be reached" in text for text in failed), failed)
+        times = [text for key, text in (await self.store.notes("acme-limits")).items() if "name " in key]
+        self.assertEqual([json.loads(text) for text in times], [[]])
