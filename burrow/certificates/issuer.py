@@ -32,6 +32,7 @@ from burrow.certificates.acme import AcmeProblem
 from burrow.certificates.base import ICertificates, server_context
 from burrow.certificates.issued import Issued, read_certificate, renewal_time
 from burrow.certificates.limits import at
+from burrow.certificates.once import Once
 from burrow.certificates.orders import ISSUE_TIMEOUT, Authority, Orders, explain
 from burrow.certificates.responder import PROTOCOL, TLSALPNResponder
 from burrow.errors import BurrowError, StoreError
@@ -81,8 +82,8 @@ class AcmeCertificates:
         self._in_use = in_use
         self._id = token_hex(8)
         self._known: OrderedDict[str, Issued] = OrderedDict()
-        self._loading: dict[str, list[Deferred[None]]] = {}
-        self._obtaining: dict[str, list[Deferred[None]]] = {}
+        self._loading = Once()
+        self._obtaining = Once()
         self._renewing: dict[str, list[tuple[str, float]]] = {}
         self._retry: dict[str, tuple[float, float]] = {}
         self._orders = [
@@ -127,24 +128,17 @@ class AcmeCertificates:
 
     async def _load(self, name: str) -> Issued | None:
         """The certificate that the store has now."""
-        if name in self._loading:
-            waiting: Deferred[None] = Deferred()
-            self._loading[name].append(waiting)
-            await waiting
-            return self._known.get(name)
-        self._loading[name] = []
-        try:
-            text: str | None = await self.store.note(CERTIFICATES, name)
-            if text is not None:
-                self._take(name, text)
-            elif name in self._known:
-                # The store lost it, not we.
-                await self.store.swap_note(CERTIFICATES, name, None, self._known[name].text)
-                self._known[name].looked = self.now()
-        finally:
-            for one in self._loading.pop(name):
-                one.callback(None)
+        await self._loading.do(name, self._look_up)
         return self._known.get(name)
+
+    async def _look_up(self, name: str) -> None:
+        text: str | None = await self.store.note(CERTIFICATES, name)
+        if text is not None:
+            self._take(name, text)
+        elif name in self._known:
+            # The store lost it, not we.
+            await self.store.swap_note(CERTIFICATES, name, None, self._known[name].text)
+            self._known[name].looked = self.now()
 
     def _take(self, name: str, text: str) -> None:
         known = self._known.get(name)
@@ -170,30 +164,10 @@ class AcmeCertificates:
     async def _ready(self, name: str) -> None:
         known = self._known.get(name) or await self._load(name)
         if known is None or known.expires <= self.now():
-            await self._obtain(name)
+            await self._obtaining.do(name, self._obtain)
 
     async def _obtain(self, name: str) -> None:
-        """Have a certificate issued: once, however many ask. @raise CertificateFailed: there is none."""
-        if name in self._obtaining:
-            waiting: Deferred[None] = Deferred()
-            self._obtaining[name].append(waiting)
-            await waiting
-            return
-        self._obtaining[name] = []
-        failure: Failure | None = None
-        try:
-            await self._obtain_locked(name)
-        except BaseException:
-            failure = Failure()
-            raise
-        finally:
-            for one in self._obtaining.pop(name):
-                if failure is None:
-                    one.callback(None)
-                else:
-                    one.errback(failure)
-
-    async def _obtain_locked(self, name: str) -> None:
+        """Have a certificate issued, by this node or another. @raise CertificateFailed: there is none."""
         ends = self.reactor.seconds() + ISSUE_TIMEOUT
         while not await self.store.swap_note(_LOCKS, name, None, self._id, _LOCK_TTL):
             # Another node orders it.
