@@ -230,6 +230,10 @@ class AcmeCertificates:
         await self.store.put_note(CERTIFICATES, name, text)
         self._take(name, text)
         self._retry.pop(name, None)
+        if self._known[name].renew_at <= self.now():
+            # By our clock it is due at once, and so would the next one be.
+            self._retry[name] = self.now() + _RETRY_LIMIT, _RETRY_LIMIT
+            self.log.warn("{name}: the CA's certificate is old as it comes; is this clock right?", name=name)
         await self.store.swap_note(ERRORS, name, await self.store.note(ERRORS, name), None)
         if self._renewing.pop(name, None) is not None:
             await self._unlock(name)
@@ -253,7 +257,8 @@ class AcmeCertificates:
     async def _is_due(self, name: str) -> bool:
         if name in self._renewing or name in self._obtaining:
             return False
-        if self.now() < self._retry.get(name, (0.0, 0.0))[0]:
+        waits = self._retry.get(name, (0.0, 0.0))[0] - self.now()
+        if 0 < waits <= _RETRY_LIMIT:  # more is from before the clock was set back
             return False
         known = self._known.get(name) or await self._load(name)
         if known is not None:
