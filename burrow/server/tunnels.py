@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import attr
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.logger import Logger
 
@@ -28,6 +28,7 @@ from burrow.server.events import Events
 from burrow.server.names import assigned_name, check_name
 from burrow.server.ports import Ports
 from burrow.server.relay import Relayed
+from burrow.server.waiting import Waiting
 from burrow.store.base import Reservation, Taken
 
 _KIND = re.compile(r"[a-z][a-z0-9]{0,30}")
@@ -35,8 +36,6 @@ _TRIES = 20
 EXPECT_FOR = 60.0
 """Seconds for which an agent is expected back that went without a good-bye, or whose server restarted."""
 
-MAX_WAITING = 1000
-"""Visitors' requests that wait for agents, at most; more are told at once that the agent is away."""
 MAX_UPSTREAM = 300
 """Characters of an upstream's description, at most: it is kept in the store."""
 
@@ -139,7 +138,7 @@ class Tunnels:
         self._counts: dict[Session, int] = {}
         self._started = clock.seconds()
         self._expected: dict[str, float] = {}
-        self._waiting: dict[str, list[Deferred[None]]] = {}
+        self._waiting = Waiting(clock)
 
     def by_name(self, name: str) -> Tunnel | None:
         """The open tunnel of that name, however visitors reach it."""
@@ -172,17 +171,13 @@ class Tunnels:
     def arrived(self, tunnel: Tunnel) -> None:
         """Its agent is connected: let those go on who waited."""
         self._expected.pop(tunnel.name, None)
-        self._wake(tunnel.name)
-
-    def _wake(self, name: str) -> None:
-        # A copy: each that goes on takes itself from the queue.
-        for waiting in list(self._waiting.pop(name, ())):
-            waiting.callback(None)
+        self._waiting.wake(tunnel.name)
 
     def look(self) -> None:
         """Something changed on the other nodes: let those go on whose tunnel is there now."""
-        for name in [name for name in self._waiting if self._relayed(name) is not None]:
-            self._wake(name)
+        for name in self._waiting:
+            if self._relayed(name) is not None:
+                self._waiting.wake(name)
 
     @property
     def awaited(self) -> bool:
@@ -215,21 +210,7 @@ class Tunnels:
             found = self.find(name)
             if found is not None:
                 return found
-        queue = self._waiting.setdefault(name, [])
-        if sum(map(len, self._waiting.values())) >= MAX_WAITING:
-            return None
-        waiting: Deferred[None] = Deferred()
-        queue.append(waiting)
-        try:
-            await waiting.addTimeout(hold, self._clock)
-        except TimeoutError:
-            return None
-        finally:
-            if waiting in queue:
-                queue.remove(waiting)
-            if not queue and self._waiting.get(name) is queue:
-                del self._waiting[name]
-        return self.find(name)
+        return self.find(name) if await self._waiting.wait(name, hold) else None
 
     # -- opening and closing ------------------------------------------------------------------------------
 
