@@ -15,15 +15,15 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError, ensureDeferred
 from twisted.internet.endpoints import connectProtocol
-from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from burrow.client.backoff import Backoff
+from burrow.client.streams import VisitorStream, VisitorStreams
 from burrow.client.tunnels import TunnelRequest
-from burrow.errors import Refused, ServerUnreachable, WireError
+from burrow.errors import Refused, ServerUnreachable
 from burrow.link.address import Credentials
 from burrow.link.dial import Dialer
 from burrow.link.linked import Linked
@@ -32,7 +32,6 @@ from burrow.mux.control import (
     Notice,
     OpenTunnel,
     Unavailable,
-    decode_visitor_head,
 )
 from burrow.mux.endpoint import StreamClientEndpoint
 
@@ -64,56 +63,6 @@ class _Control(amp.AMP):
         if not self._linked.leaving:
             self._agent.notice(code, text, tunnel)
         return {}
-
-
-class _VisitorStream(Protocol):
-    """A stream of the server's: reads its head, then is replaced by the protocol of the tunnel's kind."""
-
-    log = Logger()
-    transport: Any
-
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
-        self._data = b""
-
-    def dataReceived(self, data: bytes) -> None:
-        """More of the head, or what is behind it."""
-        self._data += data
-        self.look()
-
-    def look(self) -> None:
-        """Use the head, if it is whole and its tunnel known."""
-        transport = self.transport
-        try:
-            decoded = decode_visitor_head(self._data)
-        except WireError as error:
-            self.log.warn("a visitor's stream cannot be understood: {error}", error=error)
-            transport.abortConnection()
-            return
-        if decoded is None:
-            return
-        head, rest = decoded
-        request = self._agent.open_tunnels.get(head.tunnel)
-        if request is None:
-            self._agent.wait_for_tunnel(self)
-            return
-        protocol = request.kind.agent_protocol(self._agent.reactor, request.upstream, head)
-        transport.resumeProducing()
-        transport.become(protocol, rest)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The visitor left before its tunnel was known."""
-        self._agent.waiting_streams.discard(self)
-
-
-class _VisitorStreams(Factory):
-    noisy = False
-
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
-
-    def buildProtocol(self, addr: Any) -> _VisitorStream:
-        return _VisitorStream(self._agent)
 
 
 class Opened:
@@ -164,7 +113,7 @@ class Agent(Service):
         self._told = ""
         self._failure: Failure | None = None
         self._asking = 0
-        self.waiting_streams: set[_VisitorStream] = set()
+        self.waiting_streams: set[VisitorStream] = set()
         self._life: Deferred[None] | None = None
 
     # -- its life ---------------------------------------------------------------------------------------
@@ -249,7 +198,7 @@ class Agent(Service):
         asked us to leave it or it still is connected, once what runs on it has ended.
         """
         self._linked = linked
-        linked.session.factory = _VisitorStreams(self)
+        linked.session.factory = VisitorStreams(self)
         if before is not None and not before.session.lost:
             if before.leaving or before.attached:
                 self._retired.add(before)
@@ -354,7 +303,7 @@ class Agent(Service):
             self.on_opened(Opened(request, answer["name"], answer["url"]))
         return answer
 
-    def wait_for_tunnel(self, stream: _VisitorStream) -> None:
+    def wait_for_tunnel(self, stream: VisitorStream) -> None:
         """A stream's tunnel is not known: keep it while the server still has something to answer."""
         if self._asking:
             stream.transport.pauseProducing()
