@@ -76,7 +76,7 @@ class SessionPair:
     """
     Two sessions joined in memory.
 
-    @ivar clock: what both use; L{pump} moves it by nothing, the test by what it likes.
+    @param clock: what both use, a new one by default; L{pump} moves it by nothing, the test by what it likes.
     @ivar agent: the client's session. @ivar server: the server's.
     """
 
@@ -86,8 +86,9 @@ class SessionPair:
         agent_factory: IProtocolFactory | None = None,
         server_factory: IProtocolFactory | None = None,
         max_streams: int = 65_536,
+        clock: Clock | None = None,
     ) -> None:
-        self.clock = Clock()
+        self.clock = Clock() if clock is None else clock
         self.agent = Session(self.clock, client=True, factory=agent_factory, max_streams=max_streams)
         self.server = Session(self.clock, client=False, factory=server_factory, max_streams=max_streams)
         self.agent_carrier = MemoryCarrier(self.agent)

@@ -28,6 +28,7 @@ from burrow.link.address import Credentials
 from burrow.link.dial import Dialer
 from burrow.link.linked import Linked
 from burrow.mux.control import (
+    CertificateFailed,
     Drain,
     Notice,
     OpenTunnel,
@@ -37,6 +38,9 @@ from burrow.mux.endpoint import StreamClientEndpoint
 
 GOODBYE_TIMEOUT = 1.0
 """Seconds to wait for the server's good-bye when the agent stops."""
+
+ASK_AGAIN_FIRST, ASK_AGAIN_LIMIT = 60.0, 900.0
+"""Seconds until a tunnel that got no certificate is asked for again: first, and at most."""
 
 _LOOK_AT_RETIRED = 1.0
 OPEN_TIMEOUT = 60.0
@@ -113,6 +117,8 @@ class Agent(Service):
         self._told = ""
         self._failure: Failure | None = None
         self._asking = 0
+        self._been_open = False
+        self._asked_again: set[Deferred[None]] = set()
         self.waiting_streams: set[VisitorStream] = set()
         self._life: Deferred[None] | None = None
 
@@ -127,6 +133,7 @@ class Agent(Service):
     def stopService(self) -> Deferred[None]:
         """Say good-bye to the server; fires when it is said, or after L{GOODBYE_TIMEOUT}."""
         super().stopService()
+        self._ask_no_more()
         if self._life is not None:
             self._life.cancel()
         return ensureDeferred(self._say_goodbye())
@@ -198,6 +205,7 @@ class Agent(Service):
         asked us to leave it or it still is connected, once what runs on it has ended.
         """
         self._linked = linked
+        self._ask_no_more()
         linked.session.factory = VisitorStreams(self)
         if before is not None and not before.session.lost:
             if before.leaving or before.attached:
@@ -264,19 +272,49 @@ class Agent(Service):
         requests = list(self.requests)
         asked = [self._ask(control, request) for request in requests]
         answers: list[tuple[bool, Any]] = await DeferredList(asked, consumeErrors=True)
-        refusals: list[Refused] = []
-        for succeeded, answer in answers:
+        refusals: list[tuple[TunnelRequest, Refused]] = []
+        for request, (succeeded, answer) in zip(requests, answers, strict=True):
             if succeeded:
                 continue
             if answer.check(Refused) and not answer.check(Unavailable):
-                refusals.append(answer.value)
+                refusals.append((request, answer.value))
             else:
                 session.close("a tunnel was not opened")
                 raise ServerUnreachable(f"the server opened no tunnel: {answer.getErrorMessage()}")
-        if refusals and len(refusals) == len(requests):
-            raise refusals[0]
-        for refusal in refusals:
-            self.on_event("refused", str(refusal))
+        uncertified = [request for request, refusal in refusals if isinstance(refusal, CertificateFailed)]
+        if refusals and len(refusals) == len(requests) and not (uncertified and self._been_open):
+            raise refusals[0][1]
+        for request, refusal in refusals:
+            again = request in uncertified
+            self.on_event("refused", f"{refusal}; trying again" if again else str(refusal))
+        for request in uncertified:
+            asking = ensureDeferred(self._ask_again(control, request))
+            self._asked_again.add(asking)
+            asking.addBoth(self._asked_enough, asking)
+
+    async def _ask_again(self, control: Any, request: TunnelRequest) -> None:
+        """Ask for a tunnel that got no certificate, until it has one: a CA's or a DNS's trouble passes."""
+        delay = ASK_AGAIN_FIRST
+        while True:
+            await deferLater(self.reactor, delay)
+            delay = min(delay * 2, ASK_AGAIN_LIMIT)
+            try:
+                await self._ask(control, request)
+                return
+            except (CertificateFailed, Unavailable, TimeoutError) as error:
+                self.log.info("{error}", error=error)
+            except Refused as error:
+                self.on_event("refused", str(error))
+                return
+
+    def _asked_enough(self, answer: Any, asking: Deferred[None]) -> None:
+        self._asked_again.discard(asking)
+        if isinstance(answer, Failure) and not answer.check(CancelledError):
+            self.log.info("{error}", error=answer.getErrorMessage())
+
+    def _ask_no_more(self) -> None:
+        for asking in list(self._asked_again):
+            asking.cancel()
 
     def _ask(self, control: Any, request: TunnelRequest) -> Deferred[dict[str, str]]:
         asking: Deferred[dict[str, str]] = control.callRemote(
@@ -296,6 +334,7 @@ class Agent(Service):
         opened = not isinstance(answer, Failure)
         if opened:
             self.open_tunnels[answer["tunnel"]] = request
+            self._been_open = True
         waiting, self.waiting_streams = self.waiting_streams, set()
         for stream in waiting:
             stream.look()
