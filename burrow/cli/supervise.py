@@ -21,6 +21,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -180,9 +181,12 @@ class Supervisor:
         notify("READY=1")
 
     async def stop(self) -> None:
-        """End all workers."""
+        """Listen no more; end all workers, which serve who came until then."""
         self._stopping = True
         notify("STOPPING=1")
+        # Left open, the kernel would go on to accept whom nobody serves: visitors, and agents that move.
+        for handle in [*chain.from_iterable(self._sockets.values()), *self._tcp.values()]:
+            handle.close()
         for worker in list(self._workers):
             worker.signal("TERM")
         ended = DeferredList([worker.ended for worker in self._workers])

@@ -3,7 +3,7 @@ Sockets that listen: opened here, inherited from the process that started this o
 
 A server that is replaced leaves its sockets to its successor, so that no connection is refused in between:
 those of the two main ports are inherited, one socket with one queue; those of public TCP ports, which come
-and go, are opened by both (SO_REUSEPORT).
+and go, are handed to the process that stays (L{TcpSockets}).
 """
 
 from __future__ import annotations
@@ -189,6 +189,7 @@ async def stop_listening(listening: IListeningPort) -> None:
     """Stop a socket that listens; returns once it is closed. Connections that wait to be accepted are."""
     accept = getattr(listening, "doRead", None)
     if accept is not None and getattr(listening, "connected", False):
+        listening.numberAccepts = BACKLOG  # type: ignore[attr-defined]  # else as many as came last time
         accept()
     stopping = listening.stopListening()
     if stopping is not None:

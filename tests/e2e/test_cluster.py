@@ -228,6 +228,39 @@ def test_node_that_stops_sends_its_agents_away_first(nodes, upstream):
     agent.program.stop()
 
 
+def test_stopping_node_answers_or_refuses_whoever_comes(nodes, upstream):
+    """No visitor, and no agent, is taken by a port that nobody serves any more."""
+    one, two = nodes.worlds
+    agent = one.agent("http", upstream(lambda handler: reply(handler, b"hello")).port, "--name", "gently")
+    agent.ready()
+    service = upstream(lambda handler: reply(handler, b"hello"))
+    moved = two.agent("http", service.port, "--name", "other", **nodes.front)
+    moved.ready()
+    outcomes = []
+
+    def visit():
+        try:
+            outcomes.append(two.get(agent.host, timeout=8)[2] == b"hello")
+        except ConnectionRefusedError:
+            outcomes.append(None)
+        except OSError as error:
+            outcomes.append(error)
+
+    two.server.kill(signal.SIGTERM)
+    visitors = []
+    while two.server.process.poll() is None or len(visitors) < 100:
+        visitors.append(threading.Thread(target=visit))
+        visitors[-1].start()
+        time.sleep(0.01)
+    for visitor in visitors:
+        visitor.join()
+    assert two.server.wait() == 0
+    two.start_server()
+    wrong = [outcome for outcome in outcomes if outcome is not True and outcome is not None]
+    assert not wrong
+    assert outcomes[-1] is None
+
+
 def test_node_is_killed_under_load(nodes, upstream, tmp_path):
     """100 tunnels of 10 agents; either node dies; each tunnel answers again, with its own answer."""
     answers = {}
