@@ -222,18 +222,17 @@ class Cluster:
             self._beaten = now
             await self._store.put_note(_NODES, self.own_id, _text(self.node), NODE_TTL)
         known = nodes.pop(self.own_id, None) is not None
-        if self._leaving:
-            return
+        if not self._store.whole:
+            nodes = {**self.others, **nodes}  # they write again that they are there
         gone = self.others.keys() - nodes.keys()
         came = nodes.keys() - self.others.keys()
+        shared = bool(nodes or gone) or not known
+        notes = await self._store.notes(_LEASES) if shared else {}
+        if self._leaving:
+            return
+        # What was read is taken over before the store is asked again: it may be away by then.
         before, self.others = self._theirs, nodes
-        self._theirs = {}
-        if nodes or gone or not known:
-            await self._see_leases(nodes)
-        elif now - self._renewed >= _RENEW_LEASES:
-            self._renewed = now
-            for lease in list(self._held.values()):
-                await self._store.put_note(_LEASES, lease.name, _text(lease), LEASE_TTL)
+        self._see(notes)
         for node in gone:
             self.log.info("node {node} is gone", node=node)
         for node in came:
@@ -243,23 +242,37 @@ class Cluster:
             self.on_lost(lost)
         if gone or came or before != self._theirs:
             self.on_changed()
+        if shared:
+            await self._repair(notes)
+        elif now - self._renewed >= _RENEW_LEASES:
+            self._renewed = now
+            for lease in list(self._held.values()):
+                await self._store.put_note(_LEASES, lease.name, _text(lease), LEASE_TTL)
 
-    async def _see_leases(self, nodes: dict[str, Node]) -> None:
-        notes = await self._store.notes(_LEASES)
+    def _see(self, notes: dict[str, str]) -> None:
+        """Take over who holds what; later leases on what we hold win."""
         leases: dict[str, Lease] = _records(Lease, notes)
-        self._theirs = {
-            name: lease for name, lease in leases.items() if lease.node in nodes and name not in self._held
-        }
+        if not self._store.whole:
+            leases = {**self._theirs, **leases}
+        theirs = {name: lease for name, lease in leases.items() if lease.node in self.others}
+        taken = [
+            theirs[name]
+            for name, ours in self._held.items()
+            if name in theirs and theirs[name].since > ours.since
+        ]
+        for lease in taken:
+            del self._held[lease.name]
+        self._theirs = {name: lease for name, lease in theirs.items() if name not in self._held}
+        for lease in taken:
+            self.on_taken(lease)
+
+    async def _repair(self, notes: dict[str, str]) -> None:
+        """Write again what of ours is not there as it should be; remove what dead nodes held."""
         for name, ours in list(self._held.items()):
-            lease = leases.get(name)
-            if lease == ours or self._held.get(name) is not ours:
-                continue  # as it should be; or it has changed while we looked
-            if lease is not None and lease.node in nodes and lease.since > ours.since:
-                del self._held[name]
-                self._theirs[name] = lease
-                self.on_taken(lease)
-            else:
+            if notes.get(name) != _text(ours) and self._held.get(name) is ours:
                 await self._store.swap_note(_LEASES, name, notes.get(name), _text(ours), LEASE_TTL)
+        leases: dict[str, Lease] = _records(Lease, notes)
         for name, lease in leases.items():
-            if lease.node != self.own_id and lease.node not in nodes and name not in self._held:
+            dead = lease.node != self.own_id and lease.node not in self.others
+            if dead and name not in self._held:
                 await self._store.swap_note(_LEASES, name, notes[name], None)

@@ -8,7 +8,7 @@ and fail with L{StoreError} when the store cannot answer now; what they were to 
 from __future__ import annotations
 
 import attr
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 from burrow.errors import StoreError
 
@@ -71,6 +71,13 @@ class IStore(Interface):
     Tokens by id and name; reservations by name and port, all unique; and notes: texts by space and key, for
     whoever needs to keep one (leases, nodes, certificates, locks), until removed or until their time is over.
     """
+
+    whole = Attribute(
+        """
+        Whether what is missing is not there: false for a while after the store lost everything, since other
+        servers may still write what they know.
+        """
+    )
 
     def open():  # type: ignore[no-untyped-def]
         """Get ready. Fires with None. Fails with L{StoreError}, whose text says what to do."""

@@ -6,7 +6,8 @@ went through here. From that
 
 - it answers while Redis is away: known tokens and the names they own; anything else is a L{StoreError};
 - it writes, once Redis is back, what could not be written: renewed reservations, and when tokens were used;
-- it fills a Redis again that was flushed, before it believes that something is not there.
+- it fills a Redis again that was flushed, before it believes that something is not there; and then waits a
+  little for what other servers know, before it says so.
 
 What bounds it: as much as is in Redis, of which the holders of tokens decide.
 """
@@ -24,6 +25,7 @@ from zope.interface import implementer
 from burrow.errors import StoreError
 from burrow.store.base import IStore, Reservation, Taken, Token, renewed
 from burrow.store.redis import Flushed, RedisStore
+from burrow.store.spaces import ACCOUNTS, CERTIFICATES
 
 LOOK_EVERY = 1.0
 """Seconds between two looks whether Redis is there, and whether it is the one that it was."""
@@ -31,7 +33,11 @@ LOOK_EVERY = 1.0
 READ_EVERY = 30
 """Looks after which everything is read anew: so long a revoked token may be believed while Redis is away."""
 
+SETTLE = 5.0
+"""Seconds after a flush was seen in which other servers, too, write what they know."""
+
 _AT_ONCE = 100
+_LASTING = (CERTIFICATES, ACCOUNTS)
 _T = TypeVar("_T")
 _MISSING = object()
 
@@ -43,7 +49,9 @@ class KnownStore:
     log = Logger()
 
     def __init__(self, clock: Any, inner: RedisStore) -> None:
+        self._clock = clock
         self._inner = inner
+        self._lost = float("-inf")
         self._tokens: dict[str, Token] = {}
         self._names: dict[str, Reservation] = {}
         self._notes: dict[tuple[str, str], str] = {}
@@ -55,6 +63,11 @@ class KnownStore:
         self._filling = DeferredLock()
         self._loop = LoopingCall(self._look)
         self._loop.clock = clock
+
+    @property
+    def whole(self) -> bool:
+        """See L{IStore}."""
+        return bool(self._clock.seconds() - self._lost >= SETTLE)
 
     # -- its life -----------------------------------------------------------------------------------------
 
@@ -127,6 +140,7 @@ class KnownStore:
         async with self._filling:
             if not await self._inner.flushed():
                 return
+            self._lost = self._clock.seconds()
             self.log.warn(
                 "Redis lost what was in it: writing {tokens} tokens and {names} names again",
                 tokens=len(self._tokens),
@@ -165,7 +179,7 @@ class KnownStore:
             except Flushed:
                 await self._fill()
                 return await ask()
-            if answer is None and known is not _MISSING and await self._inner.flushed():
+            if answer is None and await self._inner.flushed():
                 await self._fill()
                 return await ask()
         except Taken:
@@ -176,6 +190,11 @@ class KnownStore:
                 raise
             return known
         return answer
+
+    def _missing(self) -> None:
+        """Something is not there. @raise StoreError: it may be yet."""
+        if not self.whole:
+            raise StoreError("Redis lost what was in it, and the servers write it again")
 
     # -- tokens ---------------------------------------------------------------------------------------------
 
@@ -196,6 +215,7 @@ class KnownStore:
             lambda: self._inner.token(token_id), self._tokens.get(token_id, _MISSING)
         )
         if token is None:
+            self._missing()
             self._tokens.pop(token_id, None)
         else:
             self._tokens[token_id] = token
@@ -239,6 +259,8 @@ class KnownStore:
         ours = known is not None and known.token == wanted.token and wanted.port in (None, known.port)
         if not (self._away and ours):
             try:
+                if known is None:
+                    await self._reservation(wanted.name)  # fails if nobody can tell yet whose it is
                 kept: Reservation = await self._ask(lambda: self._inner.reserve(wanted))
                 self._names[kept.name] = kept
                 return kept
@@ -261,6 +283,7 @@ class KnownStore:
             lambda: self._inner.reservation(name), self._names.get(name, _MISSING)
         )
         if known is None:
+            self._missing()
             self._names.pop(name, None)
         else:
             self._names[name] = known
@@ -279,6 +302,8 @@ class KnownStore:
         known: Reservation | None = await self._ask(
             lambda: self._inner.remembered(*key), next(fitting, _MISSING)
         )
+        if known is None:
+            self._missing()
         return known
 
     def reservations(self) -> Deferred[list[Reservation]]:
@@ -306,6 +331,8 @@ class KnownStore:
             lambda: self._inner.note(space, key), self._notes.get((space, key), _MISSING)
         )
         if text is None:
+            if space in _LASTING:
+                self._missing()
             self._notes.pop((space, key), None)
         elif (space, key) in self._notes:
             self._notes[space, key] = text
@@ -313,7 +340,14 @@ class KnownStore:
 
     def notes(self, space: str) -> Deferred[dict[str, str]]:
         """See L{IStore}."""
-        return self._inner.notes(space)
+        return Deferred.fromCoroutine(self._notes_of(space))
+
+    async def _notes_of(self, space: str) -> dict[str, str]:
+        notes: dict[str, str] = await self._inner.notes(space)
+        if await self._inner.flushed():
+            await self._fill()
+            notes = await self._inner.notes(space)
+        return notes
 
     def put_note(self, space: str, key: str, text: str, ttl: float | None = None) -> Deferred[None]:
         """See L{IStore}."""

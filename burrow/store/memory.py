@@ -20,6 +20,8 @@ class MemoryStore:
     @param now: tells the time, in seconds.
     """
 
+    whole = True
+
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._notes: dict[tuple[str, str], tuple[str, float | None]] = {}

@@ -194,6 +194,8 @@ class RedisStore:
     @param address: which Redis.
     """
 
+    whole = True
+
     def __init__(self, reactor: Any, address: RedisAddress) -> None:
         self._connection = RedisConnection(reactor, address)
         self._ask = self._connection.ask

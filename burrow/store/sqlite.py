@@ -92,6 +92,8 @@ class SQLiteStore:
     @param path: the database's file; its folder is made if needed, readable by its owner alone.
     """
 
+    whole = True
+
     def __init__(self, reactor: Any, path: Path) -> None:
         self._reactor = reactor
         self._path = path

@@ -97,6 +97,33 @@ class Nodes(SynchronousTestCase):
         self.pass_time(3 * BEAT)
         self.assertEqual(self.two.elsewhere("blog").node, "one")
 
+    def test_nobody_is_gone_because_the_store_lost_everything(self):
+        self.hold(self.one)
+        self.pass_time(BEAT)
+        self.one._loop.stop()
+        self.store._notes.clear()
+        self.store.whole = False
+        self.pass_time(2 * BEAT)
+        self.assertEqual((list(self.two.others), self.two.elsewhere("blog").node), (["one"], "one"))
+        self.one._loop.start(BEAT / 10)
+        self.pass_time(BEAT)
+        self.store.whole = True
+        self.pass_time(BEAT)
+        self.assertEqual((list(self.two.others), self.two.elsewhere("blog").node), (["one"], "one"))
+        self.assertEqual(self.lost, [])
+
+    def test_store_goes_away_in_the_middle_of_a_look(self):
+        """What was read of it counts: nobody is lost without a word."""
+        self.hold(self.one)
+        self.pass_time(BEAT)
+        self.one._loop.stop()
+        self.clock.advance(NODE_TTL - BEAT)
+        swap = self.store.swap_note
+        self.store.swap_note = lambda *arguments: fail(StoreError("away"))
+        self.pass_time(3 * BEAT)
+        self.assertEqual((self.lost, self.two.others), (["blog"], {}))
+        self.store.swap_note = swap
+
     def test_store_that_is_away_changes_nothing(self):
         self.hold(self.one)
         self.pass_time(BEAT)

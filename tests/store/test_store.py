@@ -13,12 +13,13 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from burrow.errors import ConfigError, StoreError
-from burrow.store import connection, sqlite
+from burrow.store import connection, known, sqlite
 from burrow.store.base import Reservation, Taken, Token
 from burrow.store.connection import RedisAddress
 from burrow.store.known import KnownStore
 from burrow.store.memory import MemoryStore
 from burrow.store.redis import Flushed, RedisStore
+from burrow.store.spaces import CERTIFICATES
 from burrow.store.sqlite import SQLiteStore
 from tests.files import make_certificate
 from tests.redis import RedisServer, Sentinel
@@ -369,6 +370,37 @@ class Known(WithRedis, StoreSuite, TestCase):
             await self.store.reserve(attr.evolve(NAME, token="id2"))
         await self.flushes()
         self.assertEqual(await self.store.reservation("blog"), NAME)
+
+    async def test_what_a_flush_took_may_be_known_to_another_server(self):
+        """Until that has written it, nothing is said to be missing, or free."""
+        second = KnownStore(reactor, super().make())
+        await second.open()
+        self.addCleanup(second.close)
+        second._loop.stop()
+        await second.add_token(TOKEN)
+        await second.reserve(attr.evolve(NAME, assigned=True))
+        await second.put_note(CERTIFICATES, "blog", "text")
+        await self.flushes()
+        key = (NAME.token, NAME.agent, NAME.kind, NAME.upstream)
+        for ask in (
+            lambda: self.store.token("id1"),
+            lambda: self.store.reservation("blog"),
+            lambda: self.store.remembered(*key),
+            lambda: self.store.reserve(attr.evolve(NAME, token="id2")),
+            lambda: self.store.note(CERTIFICATES, "blog"),
+        ):
+            with self.assertRaisesRegex(StoreError, "write it again"):
+                await ask()
+            self.assertFalse(self.store.whole)
+        await second._look()
+        self.assertEqual(await self.store.token("id1"), TOKEN)
+        self.assertEqual((await self.store.remembered(*key)).name, "blog")
+        self.assertEqual(await self.store.note(CERTIFICATES, "blog"), "text")
+        with self.assertRaises(Taken):
+            await self.store.reserve(attr.evolve(NAME, token="id2"))
+        self.patch(known, "SETTLE", 0.0)
+        self.assertTrue(self.store.whole)
+        self.assertIsNone(await self.store.reservation("other"))
 
     async def test_revoked_token_and_released_name_are_no_flush(self):
         await self.store.add_token(TOKEN)
