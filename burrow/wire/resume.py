@@ -107,11 +107,10 @@ class Replay:
         """
         The packets to send on a new carrier before anything else.
 
-        @param peer_received: how many bytes the peer says it has.
-        @raise WireError: it says more than was sent, or less than it acknowledged before.
+        @param peer_received: how many bytes the peer said it had, at least: while that was on its way the
+            carrier before may have brought more, and their acknowledgement.
+        @raise WireError: it says more than was sent.
         """
-        if peer_received < self._acknowledged:
-            raise WireError(f"the peer forgot bytes: it has {peer_received}, and had {self._acknowledged}")
         self.acknowledge(peer_received)
         packets = []
         offset = self._acknowledged

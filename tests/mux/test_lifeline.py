@@ -183,7 +183,7 @@ class Lifelines(SynchronousTestCase):
         world.lifelines[1].carrier_received(b"\x09nonsense")
         self.assertTrue(world.server.lost)
 
-    def test_peer_that_forgot_cannot_resume(self):
+    def test_peer_that_has_what_was_never_sent_cannot_resume(self):
         world = World()
         world.connect()
         stream = world.agent.open_stream(Recorder())
@@ -191,7 +191,7 @@ class Lifelines(SynchronousTestCase):
         world.pump()
         world.cut()
         with self.assertRaises(WireError):
-            world.lifelines[0].attach_carrier(Cable(world.lifelines[0]), 0)
+            world.lifelines[0].attach_carrier(Cable(world.lifelines[0]), 1 << 40)
         self.assertTrue(world.agent.lost)
 
 
