@@ -33,6 +33,9 @@ LOOK_EVERY = 1.0
 READ_EVERY = 30
 """Looks after which everything is read anew: so long a revoked token may be believed while Redis is away."""
 
+PATIENCE = 0.5
+"""Seconds that Redis may take for what is known here anyway."""
+
 SETTLE = 5.0
 """Seconds after a flush was seen in which other servers, too, write what they know."""
 
@@ -166,13 +169,22 @@ class KnownStore:
 
     async def _ask(self, ask: Callable[[], Deferred[_T]], known: object = _MISSING) -> _T | Any:
         """
-        Ask Redis.
+        Ask Redis. If it knows nothing of it, it may have been flushed: it is filled then, and asked again.
 
-        @param known: what to answer while it is away. If Redis knows nothing of it, it may have been flushed:
-            it is filled then, and asked again.
+        @param known: what to answer while it is away, or if it takes longer than L{PATIENCE}.
         """
-        if self._away and known is not _MISSING:
+        if known is _MISSING:
+            return await self._asked(ask)
+        if self._away:
             return known
+        try:
+            return await self._soon(Deferred.fromCoroutine(self._asked(ask)), known)
+        except Taken:
+            raise
+        except StoreError:
+            return known
+
+    async def _asked(self, ask: Callable[[], Deferred[_T]]) -> _T:
         try:
             try:
                 answer = await ask()
@@ -186,10 +198,21 @@ class KnownStore:
             raise
         except StoreError as error:
             self._gone(error)
-            if known is _MISSING:
-                raise
-            return known
+            raise
         return answer
+
+    def _soon(self, asking: Deferred[Any], known: object) -> Deferred[Any]:
+        """The answer, or what is known: then the question goes on, since one to Redis is not cancelled."""
+        soon: Deferred[Any] = Deferred()
+        late = self._clock.callLater(PATIENCE, soon.callback, known)
+
+        def answered(answer: Any) -> None:
+            if late.active():
+                late.cancel()
+                soon.callback(answer)
+
+        asking.addBoth(answered)
+        return soon
 
     def _missing(self) -> None:
         """Something is not there. @raise StoreError: it may be yet."""
@@ -236,7 +259,7 @@ class KnownStore:
 
     def token_used(self, token_id: str, when: float) -> Deferred[None]:
         """See L{IStore}. Never fails: written later, if not now."""
-        return Deferred.fromCoroutine(self._token_used(token_id, when))
+        return self._soon(Deferred.fromCoroutine(self._token_used(token_id, when)), None)
 
     async def _token_used(self, token_id: str, when: float) -> None:
         if token_id in self._tokens:

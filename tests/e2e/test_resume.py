@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -253,6 +254,25 @@ def test_download_goes_on_when_the_connection_falls_silent(world, relay, upstrea
         expected.update(BLOCK)
     assert digest.digest() == expected.digest()
     assert relay.connections == 2
+
+
+@pytest.mark.parametrize("seconds", [4.5, 6.0])
+def test_download_goes_on_when_the_server_stalls(world, relay, upstream, seconds):
+    """The agent dials anew meanwhile; when the server goes on, both connections are alive."""
+    agent = world.agent("http", upstream(serve).port)
+    connection = world.http_connection(agent.host, 60)
+    connection.request("GET", f"/{SIZE}")
+    response = connection.getresponse()
+    digest, expected = hashlib.sha256(), hashlib.sha256()
+    digest.update(response.read(SIZE // 2))
+    (worker,) = world.workers
+    os.kill(worker, signal.SIGSTOP)
+    time.sleep(seconds)
+    os.kill(worker, signal.SIGCONT)
+    digest.update(response.read())
+    for _ in range(SIZE // len(BLOCK)):
+        expected.update(BLOCK)
+    assert digest.digest() == expected.digest()
 
 
 def test_detached_session_holds_bounded_memory(world, relay, upstream):

@@ -426,6 +426,18 @@ class Known(WithRedis, StoreSuite, TestCase):
         self.redis.go_on()
         await self.until(lambda: self.reserved(attr.evolve(NAME, name="new")))
 
+    async def test_redis_that_takes_long(self):
+        """What is known is said before it is sure that Redis is away; what is not, Redis still may say."""
+        await self.store.add_token(TOKEN)
+        self.store._loop.stop()
+        self.redis.pause()
+        self.addCleanup(self.redis.go_on)
+        unknown = self.store.token("unknown")
+        self.assertEqual(await self.store.token("id1"), TOKEN)
+        self.assertFalse(self.store._away)
+        self.redis.go_on()
+        self.assertIsNone(await unknown)
+
     async def reserved(self, reservation):
         try:
             return await self.store.reserve(reservation)
