@@ -273,7 +273,7 @@ class BurrowServer(MultiService):
 
     async def _stop(self) -> None:
         await MultiService.stopService(self)
-        if not self._edge.draining and self.cluster.node is not None and await self.cluster.strangers():
+        if self.cluster.node is not None and await self.cluster.strangers():
             await self.drain(LEAVE_WITHIN)
         self._sweep.stop()
         if self._closing_unused is not None and self._closing_unused.active():

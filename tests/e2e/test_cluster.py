@@ -13,6 +13,7 @@ import pytest
 from tests.e2e.harness import TcpUpstream, World, burrow, free_port, reply, send_bytes, wait_for
 from tests.e2e.relay import Relay
 from tests.e2e.test_nginx import configuration, start_nginx
+from tests.e2e.test_restart import reload
 from tests.files import make_certificate
 from tests.redis import RedisServer
 
@@ -191,8 +192,12 @@ def test_session_goes_on_through_another_node(nodes, upstream):
     relay.close()
 
 
-def test_node_that_stops_sends_its_agents_away_first(nodes, upstream):
-    """SIGTERM: a download that runs may end, agents move, and no request fails, neither here nor there."""
+@pytest.mark.parametrize("reloaded", [False, True])
+def test_node_that_stops_sends_its_agents_away_first(nodes, upstream, reloaded):
+    """
+    SIGTERM: a download that runs may end, agents move, and no request fails, neither here nor there; also
+    where the process that has the download was replaced just before.
+    """
     one, two = nodes.worlds
     size = 20 * 1024**2
 
@@ -205,7 +210,7 @@ def test_node_that_stops_sends_its_agents_away_first(nodes, upstream):
         handler.end_headers()
         for _ in range(20):
             handler.wfile.write(BLOCK)
-            time.sleep(0.1)
+            time.sleep(0.2)
 
     agent = one.agent("http", upstream(slow).port, "--name", "leaving", **nodes.front)
     agent.ready()
@@ -217,6 +222,8 @@ def test_node_that_stops_sends_its_agents_away_first(nodes, upstream):
         )
         download.start()
         time.sleep(0.3)
+        if reloaded:
+            reload(leaving)
         leaving.server.kill(signal.SIGTERM)
         while leaving.server.process.poll() is None:
             assert staying.get(agent.host)[2] == b"hello"
