@@ -14,11 +14,11 @@ back, a node takes what it holds again, except what another node has taken meanw
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import attr
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import DeferredLock
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -118,6 +118,7 @@ class Cluster:
         self._renewed = clock.seconds()
         self._loop = LoopingCall(self._beat)
         self._loop.clock = clock
+        self._looking = DeferredLock()
         self._leaving = False
 
     # -- its life -----------------------------------------------------------------------------------------
@@ -129,10 +130,11 @@ class Cluster:
         self._loop.start(SHORT_BEAT, now=False)
 
     async def drain(self) -> None:
-        """Tell the others that this node takes no more agents."""
+        """Tell the others that this node takes no more agents; know where these may go."""
         if self.node is not None:
             self.node = attr.evolve(self.node, draining=True)
             await self._quietly(self._store.put_note(_NODES, self.own_id, _text(self.node), NODE_TTL))
+            await self._quietly(self._look())
 
     async def leave(self) -> None:
         """Be gone, and hold nothing."""
@@ -163,16 +165,21 @@ class Cluster:
 
     async def ask(self, name: str) -> Lease | None:
         """The same as L{elsewhere}, as of now if the store can tell."""
-        if self.others and name not in self._held:
-            try:
-                text = await self._store.note(_LEASES, name)
-            except StoreError:
-                return self.elsewhere(name)
-            leases = {} if text is None else _records(Lease, {name: text})
-            lease: Lease | None = leases.get(name)
-            if lease is not None and lease.node in self.others and name not in self._held:
-                self._theirs[name] = lease
+        try:
+            lease = await self._lease(name)
+            if lease is not None and lease.node not in self.others and lease.node != self.own_id:
+                await self._look()  # a node that came after the last look, or died since
+                lease = await self._lease(name)
+        except StoreError:
+            return self.elsewhere(name)
+        if lease is not None and lease.node in self.others and name not in self._held:
+            self._theirs[name] = lease
         return self.elsewhere(name)
+
+    async def _lease(self, name: str) -> Lease | None:
+        text = None if name in self._held else await self._store.note(_LEASES, name)
+        lease: Lease | None = None if text is None else _records(Lease, {name: text})[name]
+        return lease
 
     def elsewhere(self, name: str) -> Lease | None:
         """The lease of another node that is alive on a name, as of the last look."""
@@ -194,7 +201,7 @@ class Cluster:
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    async def _quietly(self, asking: Deferred[Any]) -> None:
+    async def _quietly(self, asking: Awaitable[Any]) -> None:
         """Ask for what is repaired later if the store cannot do it now."""
         try:
             await asking
@@ -215,7 +222,10 @@ class Cluster:
             self.log.failure("the other nodes could not be looked for")
 
     async def _look(self) -> None:
-        """Renew ourselves; see who is there and who holds what."""
+        """Renew ourselves; see who is there and who holds what. One look after the other, each newer."""
+        await self._looking.run(self._look_now)
+
+    async def _look_now(self) -> None:
         now = self._clock.seconds()
         nodes = _records(Node, await self._store.notes(_NODES))
         if now - self._beaten >= BEAT and self.node is not None:

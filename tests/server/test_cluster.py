@@ -46,6 +46,24 @@ class Nodes(SynchronousTestCase):
         self.assertIsNone(self.two.elsewhere("blog"))
         self.assertEqual(self.lost, [])
 
+    def test_lease_of_a_node_that_just_came(self):
+        """It is known to whoever asks, before the next look: also to one that was alone, and drains."""
+        three = self.make("three")
+        self.assertNotIn("three", self.two.others)
+        self.hold(three)
+        self.assertEqual(self.do(self.two.ask("blog")).node, "three")
+        self.make("four")
+        self.do(self.one.drain())
+        self.assertIn("four", self.one.others)
+
+    def test_lease_of_a_node_that_just_died(self):
+        self.hold(self.one)
+        self.pass_time(BEAT)
+        self.one._loop.stop()
+        self.clock.advance(NODE_TTL)
+        self.assertIsNone(self.do(self.two.ask("blog")))
+        self.assertEqual(self.lost, ["blog"])
+
     def test_later_lease_takes_over(self):
         self.hold(self.one)
         self.pass_time(BEAT)
