@@ -185,6 +185,10 @@ class Cluster:
         """The lease of another node that is alive on a name, as of the last look."""
         return self._theirs.get(name)
 
+    async def look(self) -> None:
+        """See who is there and who holds what, now. @raise StoreError: the store cannot tell."""
+        await self._look()
+
     async def strangers(self) -> bool:
         """Whether there is another node, as of now, that is not stopped together with this one."""
         try:

@@ -3,7 +3,8 @@ The links between nodes: what arrives at one node and belongs to another is pass
 
 A link is what an agent has, too: a WebSocket with a session on it, dialled by each node to each other. A
 stream on it begins with one box, which says what it carries: a visitor's connection to a tunnel, or an
-agent's WebSocket, whose session lives on the other node. Then raw bytes.
+agent's WebSocket, whose session lives on the other node. Then raw bytes. Or the word that leases changed
+(L{burrow.server.announce}), and nothing.
 
 A link that is lost is dialled once more; if nobody answers, its streams are lost, so that visitors can be
 served by whichever node their agent went to.
@@ -39,6 +40,7 @@ from burrow.mux.pipe import PipeEnd
 from burrow.mux.session import Session
 from burrow.protocols.http import answer_failure
 from burrow.protocols.upstream import UpstreamFailed
+from burrow.server.announce import LOOK
 from burrow.server.cluster import Lease, Node
 from burrow.server.edge.pages import AGENT_AWAY
 
@@ -183,14 +185,24 @@ class Relay:
     @param secret: what other nodes must show here.
     @param find: who answers for a visitor that another node passes on.
     @param on_up: called whenever a link has a connection again.
+    @param look: looks who holds what now.
     @ivar agents: takes the WebSockets of agents that other nodes pass on. To be set.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any, own_id: str, secret: str, find: Find, on_up: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        own_id: str,
+        secret: str,
+        find: Find,
+        on_up: Callable[[], None],
+        look: Callable[[], Awaitable[None]],
+    ) -> None:
         self.agents: AcceptFactory | None = None
         self.find = find
+        self.look = look
         self._reactor = reactor
         self._own_id = own_id
         self._secret = secret
@@ -254,6 +266,12 @@ class Relay:
         """Whether a node may be linked soon: nothing says that it cannot be reached."""
         link = self._links.get(node_id)
         return link is not None and not link.unreachable and not link.retired
+
+    @property
+    def sessions(self) -> list[Session]:
+        """Those with the nodes that are linked now."""
+        sessions = (link.session for link in self._links.values())
+        return [session for session in sessions if session is not None]
 
     @property
     def busy(self) -> bool:
@@ -348,8 +366,13 @@ class _Arrival(PipeEnd):
             self.transport.become(self._relay.agents.buildProtocol(self.transport.getPeer()), self._data)
             return
         self.transport.pauseProducing()
-        self._finding = Deferred.fromCoroutine(self._find(box))
+        answering = self._look() if box.get("what") == LOOK else self._find(box)
+        self._finding = Deferred.fromCoroutine(answering)
         self._finding.addErrback(self._failed)
+
+    async def _look(self) -> None:
+        await self._relay.look()
+        self.transport.loseConnection()
 
     async def _find(self, box: dict[str, str]) -> None:
         hops = int(box.get("hops", MAX_HOPS))

@@ -26,6 +26,7 @@ from burrow.link.carrier import CLOSE_RESTART
 from burrow.protocols.base import Reach
 from burrow.protocols.registry import kinds
 from burrow.server.agents import Agents
+from burrow.server.announce import Announcer
 from burrow.server.cluster import Cluster, Lease, Node
 from burrow.server.edge import pages
 from burrow.server.edge.context import Edge
@@ -115,7 +116,12 @@ class BurrowServer(MultiService):
         self.events = Events(reactor, self.store, self._node)
         self.certificates = self._make_certificates()
         self._relay = Relay(
-            reactor, self._node, self._node_secret, self._find_for_node, lambda: self.tunnels.look()
+            reactor,
+            self._node,
+            self._node_secret,
+            self._find_for_node,
+            on_up=lambda: self.tunnels.look(),
+            look=self.cluster.look,
         )
         self._kinds = kinds()
         self._elsewhere = ElsewherePorts(self._kinds, self._ports, self.cluster, self._found)
@@ -131,6 +137,7 @@ class BurrowServer(MultiService):
             cluster=self.cluster,
             events=self.events,
             relayed=self._relayed,
+            announce=Announcer(reactor, lambda: self._relay.sessions).announce,
         )
         self.cluster.hurried = lambda: self.tunnels.awaited
         self.cluster.on_changed = self._nodes_changed

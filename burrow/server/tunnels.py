@@ -9,7 +9,7 @@ steps before did is undone, except the reservation: a name stays its owner's.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,7 +103,7 @@ class Tunnels:
     @param ready: fires once a host has its certificate, or fails with CertificateFailed.
     @param max_tunnels: how many one agent may have open.
     @param cluster: this node among the others. @param relayed: the tunnel of a name that another node holds,
-        if there is one and it can be reached.
+        if there is one and it can be reached. @param announce: has the other nodes look who holds what.
     """
 
     log = Logger()
@@ -122,10 +122,12 @@ class Tunnels:
         cluster: Cluster,
         events: Events,
         relayed: Callable[[str], Relayed | None],
+        announce: Callable[[], Awaitable[None]],
     ) -> None:
         self._cluster = cluster
         self._events = events
         self._relayed = relayed
+        self._announce = announce
         self._clock = clock
         self._store = store
         self._kinds = kinds
@@ -289,6 +291,8 @@ class Tunnels:
         elif before is not None:
             self._uncount(owner.session)
         self.arrived(tunnel)
+        if kind.reach is Reach.TCP_PORT:
+            await self._announce()  # they open the port too
         return tunnel
 
     async def _reserve(self, wanted: Reservation) -> Reservation:

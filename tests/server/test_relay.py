@@ -9,6 +9,7 @@ from twisted.trial.unittest import TestCase
 
 from burrow.errors import StreamGone
 from burrow.mux.control import encode_box
+from burrow.server.announce import Announcer
 from burrow.server.cluster import Lease, Node
 from burrow.server.edge.pages import AGENT_AWAY
 from burrow.server.relay import Relay, make_certificate, node_context
@@ -52,7 +53,10 @@ class OverTLS(TestCase):
         async def find(tunnel, hops):
             self.asked.append((name, tunnel, hops))
 
-        return Relay(reactor, name, f"secret-{name}", find, on_up)
+        async def look():
+            self.asked.append((name, "look"))
+
+        return Relay(reactor, name, f"secret-{name}", find, on_up, look)
 
     async def test_visitor_whose_tunnel_is_gone_is_told_so(self):
         self.one.update({"two": self.node})
@@ -78,6 +82,12 @@ class OverTLS(TestCase):
         stream = Collect()
         session.open_stream(stream, b"\xff" * 100)
         await stream.lost
+
+    async def test_node_that_is_asked_to_look(self):
+        self.one.update({"two": self.node})
+        await self.up
+        await Announcer(reactor, lambda: self.one.sessions).announce()
+        self.assertEqual(self.asked, [("two", "look")])
 
     async def test_nobody_links_without_the_secret_or_to_another_certificate(self):
         _, other = make_certificate("127.0.0.1")

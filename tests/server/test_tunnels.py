@@ -42,8 +42,13 @@ class Opening(SynchronousTestCase):
             cluster=Cluster(self.reactor, self.store, "node1"),
             events=Events(self.reactor, self.store, "node1"),
             relayed=lambda host: None,
+            announce=self.announce,
         )
         self.displaced = []
+        self.announced = 0
+
+    async def announce(self):
+        self.announced += 1
 
     # The sockets of the ports.
 
@@ -103,6 +108,12 @@ class Opening(SynchronousTestCase):
         self.assertIs(self.tunnels.by_name("blog"), second)
         self.successResultOf(Deferred.fromCoroutine(self.tunnels.close(first)))
         self.assertIs(self.tunnels.by_name("blog"), second)
+
+    def test_other_nodes_know_a_port_before_the_agent_does(self):
+        self.open(self.owner())
+        self.assertEqual(self.announced, 0)
+        self.open(self.owner(), kind="tcp")
+        self.assertEqual(self.announced, 1)
 
     def test_port_passes_to_the_newer_session(self):
         first = self.open(self.owner(), kind="tcp", name="db")
