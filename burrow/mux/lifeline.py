@@ -90,11 +90,6 @@ class Lifeline:
         self._go_on()
         return before
 
-    def drop_carrier(self) -> None:
-        """Give the carrier up, without a good-bye: the session waits for the next one."""
-        if self._carrier is not None:
-            self._carrier.abort()
-
     def acknowledge(self) -> None:
         """Acknowledge what came, however little. The heartbeat calls it."""
         self._acknowledge(now=True)

@@ -62,7 +62,6 @@ class KnownStore:
         self._renewed: set[str] = set()
         self._away = False
         self._looks = 0
-        self._looking: Deferred[None] | None = None
         self._filling = DeferredLock()
         self._loop = LoopingCall(self._look)
         self._loop.clock = clock

@@ -191,7 +191,7 @@ class Linked(TestCase):
         await linked.session.ping()
         detached = Deferred()
         linked.on_trouble = lambda: detached.callback(None)
-        linked.lifeline.drop_carrier()
+        linked.lifeline._carrier.abort()
         await detached
         stream.write(b"two ")
         self.assertIs(await dialer.dial(linked), linked)
@@ -230,7 +230,7 @@ class Linked(TestCase):
         ended, detached = Deferred(), Deferred()
         self.sessions[0][0].on_lost = lambda reason: ended.callback(None)
         linked.on_trouble = lambda: detached.callback(None)
-        linked.lifeline.drop_carrier()
+        linked.lifeline._carrier.abort()
         await detached
         await ended
         linked.on_trouble = lambda: None
