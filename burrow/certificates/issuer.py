@@ -16,7 +16,6 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from secrets import token_hex
 from typing import Any
 
 from cryptography import x509
@@ -32,6 +31,7 @@ from burrow.certificates.acme import AcmeProblem
 from burrow.certificates.base import ICertificates, server_context
 from burrow.certificates.issued import Issued, read_certificate, renewal_time
 from burrow.certificates.limits import at
+from burrow.certificates.locks import Locks
 from burrow.certificates.once import Once
 from burrow.certificates.orders import ISSUE_TIMEOUT, Authority, Orders, explain
 from burrow.certificates.responder import PROTOCOL, TLSALPNResponder
@@ -46,8 +46,6 @@ LOOK_EVERY = 10.0
 """Seconds after which a certificate in use is looked up again: another node may have renewed it."""
 
 MAX_CONTEXTS = 2048
-_LOCKS = "acme-locks"
-_LOCK_TTL = 120.0
 _LOCK_POLL = 0.2
 _RETRY_FIRST, _RETRY_LIMIT = 60.0, 6 * 3600.0
 _ERROR_TTL = 14 * 86_400.0
@@ -80,7 +78,7 @@ class AcmeCertificates:
         self.tell: Callable[[str, str], None] = lambda kind, text: None
         self._domain = domain
         self._in_use = in_use
-        self._id = token_hex(8)
+        self._locks = Locks(reactor, store)
         self._known: OrderedDict[str, Issued] = OrderedDict()
         self._loading = Once()
         self._obtaining = Once()
@@ -102,6 +100,7 @@ class AcmeCertificates:
     async def _stop(self) -> None:
         for orders in self._orders:
             await orders.stop()
+        self._locks.stop()
 
     # -- what is shown --------------------------------------------------------------------------------------
 
@@ -169,7 +168,7 @@ class AcmeCertificates:
     async def _obtain(self, name: str) -> None:
         """Have a certificate issued, by this node or another. @raise CertificateFailed: there is none."""
         ends = self.reactor.seconds() + ISSUE_TIMEOUT
-        while not await self.store.swap_note(_LOCKS, name, None, self._id, _LOCK_TTL):
+        while not await self._locks.take(name):
             # Another node orders it.
             known = await self._load(name)
             if known is not None and known.expires > self.now():
@@ -182,13 +181,7 @@ class AcmeCertificates:
             if known is None or known.expires <= self.now():
                 await self._order(name, renewal=known is not None)
         finally:
-            await self._unlock(name)
-
-    async def _unlock(self, name: str) -> None:
-        try:
-            await self.store.swap_note(_LOCKS, name, self._id, None)
-        except StoreError as error:
-            self.log.warn("a lock is left to its time: {error}", error=error)
+            await self._locks.release(name)
 
     async def _order(self, name: str, *, renewal: bool) -> None:
         """Order from the CA, or from the next one. @raise CertificateFailed: none issues."""
@@ -236,7 +229,7 @@ class AcmeCertificates:
             self.log.warn("{name}: the CA's certificate is old as it comes; is this clock right?", name=name)
         await self.store.swap_note(ERRORS, name, await self.store.note(ERRORS, name), None)
         if self._renewing.pop(name, None) is not None:
-            await self._unlock(name)
+            await self._locks.release(name)
         text = f"{name} has a certificate until {at(self._known[name].expires)}"
         self.log.info("{text}", text=text)
         self.tell("certificate-issued", text)
@@ -265,16 +258,16 @@ class AcmeCertificates:
             await self._ask_when(known)
             if self.now() < known.renew_at:
                 return False
-        if not await self.store.swap_note(_LOCKS, name, None, self._id, _LOCK_TTL):
+        if not await self._locks.take(name):
             return False
         again = await self._load(name)
         if again is not None and again is not known and self.now() < again.renew_at:
-            await self._unlock(name)  # another node just has
+            await self._locks.release(name)  # another node just has
             return False
         try:
             self._renewing[name] = await self._orders[0].limits.begin(name, renewal=known is not None)
         except CertificateFailed as error:
-            await self._unlock(name)
+            await self._locks.release(name)
             await self._postpone(name, str(error))
             return False
         return True
@@ -314,7 +307,7 @@ class AcmeCertificates:
             await self._postpone(name, reason)
         finally:
             self._renewing.pop(name, None)  # gone, if another CA has issued
-            await self._unlock(name)
+            await self._locks.release(name)
 
     async def _postpone(self, name: str, reason: str) -> None:
         known = self._known.get(name)
