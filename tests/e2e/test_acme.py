@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import os
 import re
 import signal
 import socket
@@ -282,6 +283,20 @@ def test_ca_that_does_not_answer(make_acme, hello):
     assert new.program.wait() == 77
     assert "cannot be reached" in new.program.output
     assert shown(world, f"new.{DOMAIN}") is None
+
+
+def test_process_that_orders_is_killed(make_acme, hello):
+    """Its lock is free again soon: the agent comes back and has its tunnel."""
+    world, pebble = make_acme()
+    world.agent("http", hello, "--name", "before").ready()
+    pebble.process.send_signal(signal.SIGSTOP)
+    agent = world.agent("http", hello, "--name", "killed")
+    time.sleep(2)  # it connects and asks for its tunnel, and an order begins
+    (worker,) = world.workers
+    os.kill(worker, signal.SIGKILL)
+    pebble.process.send_signal(signal.SIGCONT)
+    assert world.get(agent.host)[2] == b"hello"
+    assert agent.events("disconnected")
 
 
 def test_second_ca(make_acme, tmp_path, hello):
