@@ -44,7 +44,7 @@ from burrow.server.tunnels import EXPECT_FOR, Tunnel, Tunnels
 from burrow.store.memory import MemoryStore
 from burrow.store.sqlite import SQLiteStore
 
-DATABASE = "burrow.db"
+DATABASE, REDIS_MARK = "burrow.db", "redis-epoch"
 LEAVE_WITHIN = 10.0
 """Seconds that a node takes to leave, at most: its agents are on other nodes then."""
 
@@ -67,7 +67,7 @@ def open_store(reactor: Any, config: ServerConfig, *, serving: bool = True) -> A
         from burrow.store.redis import RedisStore
 
         redis = RedisStore(reactor, RedisAddress.parse(config.store))
-        return KnownStore(reactor, redis) if serving else redis
+        return KnownStore(reactor, redis, config.state_dir / REDIS_MARK) if serving else redis
     return SQLiteStore(reactor, config.state_dir / DATABASE)
 
 

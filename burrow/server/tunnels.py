@@ -161,6 +161,13 @@ class Tunnels:
         reservation = await self._store.reservation(name)
         return reservation is not None
 
+    async def _nobodys(self, name: str) -> bool:
+        """Whether it is certain that nobody owns the name."""
+        try:
+            return self._store.whole and not await self.owned(name)
+        except StoreError:
+            return False
+
     # -- visitors that wait -----------------------------------------------------------------------------
 
     def expect(self, name: str) -> None:
@@ -197,8 +204,6 @@ class Tunnels:
         """
         The tunnel of a name once its agent is connected; None if that is not expected, or takes longer
         than C{hold} seconds.
-
-        @raise StoreError: nobody knows whose the name is.
         """
         found = self.find(name)
         if found is not None:
@@ -207,7 +212,7 @@ class Tunnels:
         if tunnel is None or not tunnel.alive:
             expected = self._clock.seconds() < self._expected.get(name, self._started + EXPECT_FOR)
             lease = await self._cluster.ask(name)
-            if not (expected or lease is not None) or not await self.owned(name):
+            if not (expected or lease is not None) or await self._nobodys(name):
                 return None
             found = self.find(name)
             if found is not None:

@@ -15,6 +15,7 @@ What bounds it: as much as is in Redis, of which the holders of tokens decide.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock, FirstError, gatherResults
@@ -47,13 +48,18 @@ _MISSING = object()
 
 @implementer(IStore)
 class KnownStore:
-    """@param inner: the store in Redis, not opened yet."""
+    """
+    @param inner: the store in Redis, not opened yet.
+    @param mark: a file that remembers which Redis it was, so that one that is flushed while its server starts
+        is known for it.
+    """
 
     log = Logger()
 
-    def __init__(self, clock: Any, inner: RedisStore) -> None:
+    def __init__(self, clock: Any, inner: RedisStore, mark: Path | None = None) -> None:
         self._clock = clock
         self._inner = inner
+        self._mark = mark
         self._lost = float("-inf")
         self._tokens: dict[str, Token] = {}
         self._names: dict[str, Reservation] = {}
@@ -79,6 +85,9 @@ class KnownStore:
 
     async def _open(self) -> None:
         await self._inner.open()
+        if self._marked() not in ("", self._inner.epoch):
+            self._lost = self._clock.seconds()
+        self._write_mark()
         await self._read()
         self._loop.start(LOOK_EVERY, now=False)
 
@@ -91,6 +100,21 @@ class KnownStore:
             self._loop.stop()
         await self._look()
         await self._inner.close()
+
+    def _marked(self) -> str:
+        try:
+            return "" if self._mark is None else self._mark.read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            return ""
+
+    def _write_mark(self) -> None:
+        if self._mark is None or self._marked() == self._inner.epoch:
+            return
+        try:
+            self._mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._mark.write_text(self._inner.epoch + "\n", encoding="ascii")
+        except OSError as error:
+            self.log.warn("{file} cannot be written: {error}", file=str(self._mark), error=error)
 
     async def _read(self) -> None:
         tokens = await self._inner.tokens()
@@ -153,6 +177,7 @@ class KnownStore:
             for (space, key), text in self._notes.items():
                 await self._inner.swap_note(space, key, None, text)
             await self._inner.settle()
+            self._write_mark()
 
     async def _each(self, records: Any, write: Callable[[Any], Deferred[Any]]) -> None:
         def one(record: Any) -> Deferred[Any]:

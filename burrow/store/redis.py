@@ -192,6 +192,7 @@ class Flushed(StoreError):
 class RedisStore:
     """
     @param address: which Redis.
+    @ivar epoch: a word that is another one after each flush.
     """
 
     whole = True
@@ -199,7 +200,7 @@ class RedisStore:
     def __init__(self, reactor: Any, address: RedisAddress) -> None:
         self._connection = RedisConnection(reactor, address)
         self._ask = self._connection.ask
-        self._epoch = ""
+        self.epoch = ""
 
     def open(self) -> Deferred[None]:
         """See L{IStore}."""
@@ -223,12 +224,12 @@ class RedisStore:
 
         @raise StoreError: nobody knows.
         """
-        return bool(await self._ask("get", _EPOCH) != self._epoch)
+        return bool(await self._ask("get", _EPOCH) != self.epoch)
 
     async def settle(self) -> None:
         """Take what is here now for all there is: until the next flush, L{flushed} is false."""
         await self._ask("setnx", _EPOCH, secrets.token_hex(8))
-        self._epoch = await self._ask("get", _EPOCH) or ""
+        self.epoch = await self._ask("get", _EPOCH) or ""
 
     async def _run(self, script: str, keys: list[str], *arguments: str) -> Any:
         return await self._ask("eval", script, keys, list(arguments))
@@ -276,7 +277,7 @@ class RedisStore:
         return Deferred.fromCoroutine(self._reserve(reservation))
 
     async def _reserve(self, wanted: Reservation, *, whatever: bool = False) -> Reservation:
-        epoch = "" if whatever else self._epoch
+        epoch = "" if whatever else self.epoch
         keys = [*_RESERVATIONS, _EPOCH]
         answer = await self._run(_RESERVE, keys, json.dumps(attr.asdict(wanted)), epoch)
         if answer == "flushed":

@@ -1,5 +1,7 @@
 """A server whose state is in a real Redis, and a Redis that is not always there."""
 
+import os
+import signal
 import socket
 
 import pytest
@@ -17,8 +19,9 @@ def redis():
 
 
 @pytest.fixture
-def redis_world(redis, tmp_path):
-    world = World(tmp_path / "world", store=f"redis://127.0.0.1:{redis.port}/0")
+def redis_world(redis, tmp_path, request):
+    workers = str(getattr(request, "param", 1))
+    world = World(tmp_path / "world", store=f"redis://127.0.0.1:{redis.port}/0", workers=workers)
     world.start_server()
     created = burrow("token", "create", "test", "--store", world.options["store"])
     assert created.wait() == 0, created.output
@@ -86,6 +89,29 @@ def test_flushed_redis_is_filled_again(redis_world, redis, hello):
         assert world.get(again.host)[2] == b"hello"
         assert world.get(agent.host)[2] == b"hello"
         again.program.stop()
+
+
+@pytest.mark.parametrize("redis_world", [2], indirect=True)
+def test_redis_and_a_worker_start_anew_at_the_same_time(redis_world, redis, hello):
+    """The new worker knows nothing and Redis has nothing: what the other one knows is waited for."""
+    world = redis_world
+    agents = [world.agent("http", hello.port, "--name", f"agent{number}") for number in range(4)]
+    for agent in agents:
+        agent.ready()
+    world.server.kill()
+    world.server.wait()
+    world.start_server()  # both workers read what there is
+    for agent in agents:
+        assert world.get(agent.host)[2] == b"hello"
+    first = world.workers
+    redis.stop()
+    os.kill(first[0], signal.SIGKILL)
+    redis.start()
+    wait_for(lambda: len(world.workers) == 2 and first[0] not in world.workers, "another worker")
+    for _ in range(5):
+        for agent in agents:
+            assert world.get(agent.host)[2] == b"hello"
+    assert all(agent.program.process.poll() is None for agent in agents)
 
 
 def test_no_redis_at_the_start(tmp_path):

@@ -81,6 +81,15 @@ class Opening(SynchronousTestCase):
         second = self.open(self.owner(), name="blog")
         self.assertEqual([self.successResultOf(one) for one in waiting], [second] * 5)
 
+    def test_visitor_waits_while_nobody_knows_what_was_in_the_store(self):
+        attached = Deferred.fromCoroutine(self.tunnels.attached("blog", 10))
+        self.assertIsNone(self.successResultOf(attached))
+        self.store.whole = False
+        waiting = Deferred.fromCoroutine(self.tunnels.attached("blog", 10))
+        self.assertNoResult(waiting)
+        tunnel = self.open(self.owner(), name="blog")
+        self.assertIs(self.successResultOf(waiting), tunnel)
+
     def test_open_and_close(self):
         tunnel = self.open(self.owner(), name="blog")
         self.assertEqual((tunnel.host, tunnel.url), ("blog.example.com", "https://blog.example.com"))

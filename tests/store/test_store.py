@@ -402,6 +402,24 @@ class Known(WithRedis, StoreSuite, TestCase):
         self.assertTrue(self.store.whole)
         self.assertIsNone(await self.store.reservation("other"))
 
+    async def test_redis_that_was_flushed_while_a_server_started(self):
+        """One that had seen it before knows; one that comes for the first time takes it as it is."""
+        mark = Path(tempfile.mkdtemp()) / "state" / "mark"
+        for flushed in (False, False, True, False):
+            if flushed:
+                await self.flushes()
+            second = KnownStore(reactor, super().make(), mark)
+            await second.open()
+            self.assertEqual(second.whole, not flushed)
+            await second.close()
+
+    async def test_mark_that_cannot_be_kept(self):
+        mark = Path(tempfile.mkdtemp())
+        second = KnownStore(reactor, super().make(), mark)
+        await second.open()
+        self.assertTrue(second.whole)
+        await second.close()
+
     async def test_revoked_token_and_released_name_are_no_flush(self):
         await self.store.add_token(TOKEN)
         await self.store.reserve(NAME)
