@@ -155,6 +155,8 @@ class Link:
 class Relayed:
     """A tunnel that another node holds: what the edge, and a TCP port, need of one."""
 
+    relayed = True
+
     def __init__(self, lease: Lease, link: Link, session: Session, hops: int) -> None:
         self.lease = lease
         self.session = session

@@ -9,6 +9,7 @@ steps before did is undone, except the reservation: a name stays its owner's.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,6 +78,11 @@ class Tunnel:
         return self.reservation.name
 
     @property
+    def relayed(self) -> bool:
+        """Whether another node holds it."""
+        return False
+
+    @property
     def alive(self) -> bool:
         """Whether its session lives, attached or not."""
         return not self.owner.session.lost
@@ -137,6 +143,7 @@ class Tunnels:
         self._ready = ready
         self._max_tunnels = max_tunnels
         self._live: dict[str, Tunnel] = {}
+        self._opening: Counter[str] = Counter()
         self._counts: dict[Session, int] = {}
         self._started = clock.seconds()
         self._expected: dict[str, float] = {}
@@ -210,7 +217,8 @@ class Tunnels:
             return found
         tunnel = self._live.get(name)
         if tunnel is None or not tunnel.alive:
-            expected = self._clock.seconds() < self._expected.get(name, self._started + EXPECT_FOR)
+            known_until = self._expected.get(name, self._started + EXPECT_FOR)
+            expected = name in self._opening or self._clock.seconds() < known_until
             lease = await self._cluster.ask(name)
             if not (expected or lease is not None) or await self._nobodys(name):
                 return None
@@ -274,6 +282,14 @@ class Tunnels:
             created=self._clock.seconds(),
         )
         reservation = await self._reserve(wanted)
+        self._opening[reservation.name] += 1
+        try:
+            return await self._open_reserved(owner, kind, reservation)
+        finally:
+            self._opening[reservation.name] -= 1
+            self._opening = +self._opening  # those that are left
+
+    async def _open_reserved(self, owner: Owner, kind: Kind, reservation: Reservation) -> Tunnel:
         host = f"{reservation.name}.{self._domain}"
         tunnel = Tunnel(reservation, kind, owner, host, self._url(host))
         if kind.reach is Reach.TCP_PORT:

@@ -142,6 +142,43 @@ def test_port_is_open_on_every_node(nodes):
     service.close()
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_agent_that_is_killed_leaves_its_requests_to_the_next(nodes, upstream, number):
+    """What only asks is asked again, through either node; what may change something is not."""
+    one, two = nodes.worlds
+    asked, answer = [], threading.Event()
+
+    def serve(handler):
+        asked.append(handler.command)
+        if len(asked) <= 3:
+            answer.wait(20)
+        reply(handler, b"hello")
+
+    service = upstream(serve)
+    first = one.agent("http", service.port, "--name", f"killed{number}")
+    first.ready()
+    answers = {}
+
+    def visit(world, method):
+        body = b"x" if method == "POST" else None
+        answers[world, method] = world.get(first.host, "/", method, body)[0]
+
+    visitors = [
+        threading.Thread(target=visit, args=asks) for asks in ((one, "GET"), (two, "GET"), (two, "POST"))
+    ]
+    for visitor in visitors:
+        visitor.start()
+    wait_for(lambda: len(asked) == 3, "the requests to be at the upstream")
+    first.program.kill()
+    nodes.worlds[number].agent("http", service.port, "--name", f"killed{number}").ready()
+    for visitor in visitors:
+        visitor.join()
+    answer.set()
+    assert (answers[one, "GET"], answers[two, "GET"]) == (200, 200)
+    assert answers[two, "POST"] in (502, 503)
+    assert asked.count("POST") == 1
+
+
 def test_name_of_another_token_is_taken_on_every_node(nodes, upstream):
     one, two = nodes.worlds
     service = upstream(lambda handler: reply(handler, b"mine"))

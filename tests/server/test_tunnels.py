@@ -19,7 +19,7 @@ from burrow.protocols.tcp import TcpProtocol
 from burrow.server.cluster import Cluster
 from burrow.server.events import Events
 from burrow.server.ports import Ports
-from burrow.server.tunnels import Owner, Tunnels
+from burrow.server.tunnels import EXPECT_FOR, Owner, Tunnels
 from burrow.store.memory import MemoryStore
 from burrow.testing import SessionPair
 
@@ -89,6 +89,20 @@ class Opening(SynchronousTestCase):
         self.assertNoResult(waiting)
         tunnel = self.open(self.owner(), name="blog")
         self.assertIs(self.successResultOf(waiting), tunnel)
+
+    def test_visitor_waits_for_a_tunnel_that_is_being_opened(self):
+        self.reactor.advance(EXPECT_FOR)
+        certificate = Deferred()
+        self.ready = lambda host: certificate
+        opening = self.opening(self.owner(), name="blog")
+        waiting = Deferred.fromCoroutine(self.tunnels.attached("blog", 10))
+        self.assertNoResult(waiting)
+        certificate.callback(None)
+        self.assertIs(self.successResultOf(waiting), self.successResultOf(opening))
+        self.ready = lambda host: fail(CertificateFailed("no"))
+        self.refused(CertificateFailed, self.owner(), name="shop")
+        attached = Deferred.fromCoroutine(self.tunnels.attached("shop", 10))
+        self.assertIsNone(self.successResultOf(attached))
 
     def test_open_and_close(self):
         tunnel = self.open(self.owner(), name="blog")

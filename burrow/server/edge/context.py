@@ -21,7 +21,12 @@ class Tunnel(Shape):
 
     @property
     def alive(self) -> bool:
-        """Whether its agent is connected."""
+        """Whether its agent is connected; of a tunnel on another node: whether that node is."""
+        ...
+
+    @property
+    def relayed(self) -> bool:
+        """Whether another node holds it."""
         ...
 
     def connect(self, protocol: Protocol, visitor: str, scheme: str) -> None:

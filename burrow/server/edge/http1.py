@@ -373,27 +373,26 @@ class Visitor(Protocol):
         request, tunnel = self._request, self._tunnel
         if self._raw:
             self._close()
-        elif request is None or not error:
-            return
-        elif self._answered:
+        elif self._answered and request is not None and error:
             # Part of the answer is out: only a broken connection says that the rest is missing.
             self._closing = True
             self.transport.abortConnection()
-        elif tunnel is not None and not tunnel.alive:
-            if self._rerouted or request.has_body or request.method not in _IDEMPOTENT:
-                self._answer_page(pages.agent_away(request.host))
-            else:
-                # The agent went with the request, which asks only: let its successor answer.
-                self._rerouted = True
-                self._route(request)
-        elif (
-            responses is not None
-            and responses.used
-            and request.method in _IDEMPOTENT
-            and not request.has_body
-        ):
+        elif request is not None and tunnel is not None and error:
+            self._unanswered(request, tunnel, responses, error)
+
+    def _unanswered(
+        self, request: RequestHead, tunnel: Tunnel, responses: Responses | None, error: str
+    ) -> None:
+        """The stream ended, and nothing of the answer had come: ask again, where asking is all it was."""
+        only_asks = request.method in _IDEMPOTENT and not request.has_body
+        if only_asks and not self._rerouted and (tunnel.relayed or not tunnel.alive):
+            # The agent went with the request, or may have, on another node: let its successor answer.
+            self._rerouted = True
+            self._route(request)
+        elif not tunnel.alive:
+            self._answer_page(pages.agent_away(request.host))
+        elif only_asks and responses is not None and responses.used:
             # The upstream closed a kept connection while this request was on its way to it.
-            assert tunnel is not None
             self._send(tunnel)
         else:
             self._answer_page(pages.upstream_failed("failed", f"The upstream failed: {error}."))
