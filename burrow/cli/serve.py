@@ -234,7 +234,7 @@ def with_store(arguments: argparse.Namespace, work: Any) -> int:
     config = _config(arguments)
 
     async def main(reactor: Any) -> None:
-        store = open_store(reactor, config, serving=False)
+        store = open_store(reactor, config)
         await store.open()
         try:
             await work(store)
@@ -288,7 +288,7 @@ def store_migrate(arguments: argparse.Namespace) -> int:
         is_url = "://" in arguments.target
         state = None if is_url else parse_path(arguments.target)
         config = ServerConfig(state=state, store=arguments.target if is_url else "")
-        target = open_store(reactor, config, serving=False)
+        target = open_store(reactor, config)
         await target.open()
         try:
             counts = await _copy(source, target)

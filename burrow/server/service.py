@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from secrets import token_hex, token_urlsafe
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,11 +52,11 @@ _DRAIN_EVERY = 0.1
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def open_store(reactor: Any, config: ServerConfig, *, serving: bool = True) -> Any:
+def open_store(reactor: Any, config: ServerConfig, alone: Callable[[], bool] | None = None) -> Any:
     """
     The store that a configuration names; not opened yet.
 
-    @param serving: whether it is a server's, which goes on while its store is away.
+    @param alone: for a server, which goes on while its store is away: whether it knows of no other.
     """
     if config.store == "memory":
         return MemoryStore()
@@ -67,7 +67,7 @@ def open_store(reactor: Any, config: ServerConfig, *, serving: bool = True) -> A
         from burrow.store.redis import RedisStore
 
         redis = RedisStore(reactor, RedisAddress.parse(config.store))
-        return KnownStore(reactor, redis, config.state_dir / REDIS_MARK) if serving else redis
+        return KnownStore(reactor, redis, config.state_dir / REDIS_MARK, alone) if alone else redis
     return SQLiteStore(reactor, config.state_dir / DATABASE)
 
 
@@ -97,7 +97,9 @@ class BurrowServer(MultiService):
         super().__init__()
         config.check()
         self.config = config
-        self.store = open_store(reactor, config) if store is None else store
+        if store is None:
+            store = open_store(reactor, config, alone=lambda: not self.cluster.others)
+        self.store = store
         self.ready: Deferred[BurrowServer] = Deferred()
         self._reactor = reactor
         self._listeners = Listeners(reactor, inherited or {})

@@ -52,14 +52,22 @@ class KnownStore:
     @param inner: the store in Redis, not opened yet.
     @param mark: a file that remembers which Redis it was, so that one that is flushed while its server starts
         is known for it.
+    @param alone: whether no other server uses the Redis, as far as is known: nobody else writes then.
     """
 
     log = Logger()
 
-    def __init__(self, clock: Any, inner: RedisStore, mark: Path | None = None) -> None:
+    def __init__(
+        self,
+        clock: Any,
+        inner: RedisStore,
+        mark: Path | None = None,
+        alone: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._clock = clock
         self._inner = inner
         self._mark = mark
+        self._alone = alone
         self._lost = float("-inf")
         self._tokens: dict[str, Token] = {}
         self._names: dict[str, Reservation] = {}
@@ -166,7 +174,8 @@ class KnownStore:
         async with self._filling:
             if not await self._inner.flushed():
                 return
-            self._lost = self._clock.seconds()
+            if not self._alone():
+                self._lost = self._clock.seconds()
             self.log.warn(
                 "Redis lost what was in it: writing {tokens} tokens and {names} names again",
                 tokens=len(self._tokens),

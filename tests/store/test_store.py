@@ -413,6 +413,14 @@ class Known(WithRedis, StoreSuite, TestCase):
             self.assertEqual(second.whole, not flushed)
             await second.close()
 
+    async def test_only_server_has_nobody_to_wait_for(self):
+        only = KnownStore(reactor, super().make(), alone=lambda: True)
+        await only.open()
+        self.addCleanup(only.close)
+        await self.flushes()
+        self.assertIsNone(await only.token("unknown"))
+        self.assertTrue(only.whole)
+
     async def test_mark_that_cannot_be_kept(self):
         mark = Path(tempfile.mkdtemp())
         second = KnownStore(reactor, super().make(), mark)
