@@ -14,10 +14,10 @@ from twisted.logger import Logger
 
 from burrow.errors import StoreError
 
-TTL = 10.0
+TTL = 6.0
 """Seconds that a lock is kept without being renewed."""
 
-RENEW_EVERY = 3.0
+RENEW_EVERY = 2.0
 _LOCKS = "acme-locks"
 
 

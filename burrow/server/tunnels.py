@@ -168,13 +168,6 @@ class Tunnels:
         reservation = await self._store.reservation(name)
         return reservation is not None
 
-    async def _nobodys(self, name: str) -> bool:
-        """Whether it is certain that nobody owns the name."""
-        try:
-            return self._store.whole and not await self.owned(name)
-        except StoreError:
-            return False
-
     # -- visitors that wait -----------------------------------------------------------------------------
 
     def expect(self, name: str) -> None:
@@ -211,21 +204,35 @@ class Tunnels:
         """
         The tunnel of a name once its agent is connected; None if that is not expected, or takes longer
         than C{hold} seconds.
+
+        @raise StoreError: nobody knows whose the name is.
         """
         found = self.find(name)
         if found is not None:
             return found
         tunnel = self._live.get(name)
         if tunnel is None or not tunnel.alive:
-            known_until = self._expected.get(name, self._started + EXPECT_FOR)
-            expected = name in self._opening or self._clock.seconds() < known_until
-            lease = await self._cluster.ask(name)
-            if not (expected or lease is not None) or await self._nobodys(name):
+            if not await self._expects(name):
                 return None
             found = self.find(name)
             if found is not None:
                 return found
         return self.find(name) if await self._waiting.wait(name, hold) else None
+
+    async def _expects(self, name: str) -> bool:
+        """Whether an agent may open it soon, here or elsewhere. @raise StoreError: nobody knows."""
+        until = self._expected.get(name, self._started + EXPECT_FOR)
+        lease = await self._cluster.ask(name)
+        if lease is None and name not in self._opening and self._clock.seconds() >= until:
+            return False
+        if not self._store.whole:
+            return True
+        try:
+            return await self.owned(name)
+        except StoreError:
+            if lease is None and name not in self._opening and name not in self._expected:
+                raise
+            return True
 
     # -- opening and closing ------------------------------------------------------------------------------
 

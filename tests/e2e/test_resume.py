@@ -256,8 +256,7 @@ def test_download_goes_on_when_the_connection_falls_silent(world, relay, upstrea
     assert relay.connections == 2
 
 
-@pytest.mark.parametrize("seconds", [4.5, 6.0])
-def test_download_goes_on_when_the_server_stalls(world, relay, upstream, seconds):
+def test_download_goes_on_when_the_server_stalls(world, relay, upstream):
     """The agent dials anew meanwhile; when the server goes on, both connections are alive."""
     agent = world.agent("http", upstream(serve).port)
     connection = world.http_connection(agent.host, 60)
@@ -267,7 +266,7 @@ def test_download_goes_on_when_the_server_stalls(world, relay, upstream, seconds
     digest.update(response.read(SIZE // 2))
     (worker,) = world.workers
     os.kill(worker, signal.SIGSTOP)
-    time.sleep(seconds)
+    time.sleep(5)
     os.kill(worker, signal.SIGCONT)
     digest.update(response.read())
     for _ in range(SIZE // len(BLOCK)):
