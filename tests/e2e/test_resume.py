@@ -241,37 +241,35 @@ def test_visitor_polls_through_cuts_and_silence_and_no_request_fails(world, rela
     assert max(poller.times) < 6.0
 
 
-def test_download_goes_on_when_the_connection_falls_silent(world, relay, upstream):
-    agent = world.agent("http", upstream(serve).port)
+def interrupted_download(world, agent, interrupt):
+    """Read half of a download, let something happen, read the rest: it is what was sent."""
     connection = world.http_connection(agent.host, 60)
     connection.request("GET", f"/{SIZE}")
     response = connection.getresponse()
     digest, expected = hashlib.sha256(), hashlib.sha256()
     digest.update(response.read(SIZE // 2))
-    relay.silence()
+    interrupt()
     digest.update(response.read())
     for _ in range(SIZE // len(BLOCK)):
         expected.update(BLOCK)
     assert digest.digest() == expected.digest()
+
+
+def test_download_goes_on_when_the_connection_falls_silent(world, relay, upstream):
+    interrupted_download(world, world.agent("http", upstream(serve).port), relay.silence)
     assert relay.connections == 2
 
 
 def test_download_goes_on_when_the_server_stalls(world, relay, upstream):
     """The agent dials anew meanwhile; when the server goes on, both connections are alive."""
-    agent = world.agent("http", upstream(serve).port)
-    connection = world.http_connection(agent.host, 60)
-    connection.request("GET", f"/{SIZE}")
-    response = connection.getresponse()
-    digest, expected = hashlib.sha256(), hashlib.sha256()
-    digest.update(response.read(SIZE // 2))
-    (worker,) = world.workers
-    os.kill(worker, signal.SIGSTOP)
-    time.sleep(5)
-    os.kill(worker, signal.SIGCONT)
-    digest.update(response.read())
-    for _ in range(SIZE // len(BLOCK)):
-        expected.update(BLOCK)
-    assert digest.digest() == expected.digest()
+
+    def stall():
+        (worker,) = world.workers
+        os.kill(worker, signal.SIGSTOP)
+        time.sleep(5)
+        os.kill(worker, signal.SIGCONT)
+
+    interrupted_download(world, world.agent("http", upstream(serve).port), stall)
 
 
 def test_detached_session_holds_bounded_memory(world, relay, upstream):
