@@ -3,6 +3,7 @@
 import datetime
 import json
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -130,6 +131,7 @@ class WithPebble(TestCase):
             await other.context(name)
             self.assertEqual(other.known_leaf(name), self.certificates.known_leaf(name))
 
+    @pytest.mark.slow
     async def test_clock_jumps_by_months(self):
         """Forward: what is due then is renewed, once. Back: nothing happens."""
         name = f"jump.{DOMAIN}"
@@ -176,6 +178,7 @@ class WithPebble(TestCase):
         await self.certificates.context(name)
         self.assertEqual(list(await self.store.notes("certificates")), [name])
 
+    @pytest.mark.slow
     async def test_renewals_that_fail_do_not_count(self):
         """However often a renewal is tried while the CA is away, it is allowed once the CA is back."""
         self.patch(issuer, "_RETRY_FIRST", 0.1)

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import attr
+import pytest
 import txredisapi
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
@@ -202,6 +203,7 @@ class InRedis(WithRedis, StoreSuite, TestCase):
         with self.assertRaisesRegex(StoreError, "does not answer"):
             await RedisStore(reactor, RedisAddress.parse("redis://127.0.0.1:1")).open()
 
+    @pytest.mark.slow
     async def test_stopped_redis_is_an_error_and_comes_back(self):
         await self.store.reserve(NAME)
         self.redis.pause()
@@ -265,6 +267,7 @@ class OverTLS(TestCase):
 
 
 class ThroughSentinel(TestCase):
+    @pytest.mark.slow
     async def test_replica_takes_over_when_the_master_dies(self):
         self.patch(connection, "TIMEOUT", 1.0)
         master = RedisServer()
@@ -443,6 +446,7 @@ class Known(WithRedis, StoreSuite, TestCase):
         with self.assertRaises(StoreError):
             await self.store.token("id1")
 
+    @pytest.mark.slow
     async def test_stopped_redis(self):
         self.patch(connection, "TIMEOUT", 0.5)
         await self.store.add_token(TOKEN)

@@ -107,6 +107,7 @@ class End:
                 self.session.consumed(event.stream_id, len(event.data), 0.0)
 
 
+@pytest.mark.slow
 @settings(max_examples=1000, deadline=None)
 @given(st.data())
 def test_any_cuts_at_any_byte_lose_and_double_nothing(data):

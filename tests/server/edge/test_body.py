@@ -32,6 +32,7 @@ sizes = st.lists(st.integers(1, 40), min_size=400, max_size=400)
 payloads = st.lists(st.binary(min_size=1, max_size=50), max_size=6)
 
 
+@pytest.mark.slow
 @given(payloads, sizes)
 def test_chunks_written_by_us_are_read_by_us(pieces, split):
     wire = b"".join(map(chunk, pieces)) + last_chunk([(b"X-A", b"b"), (b"X-C", b"")])
@@ -41,6 +42,7 @@ def test_chunks_written_by_us_are_read_by_us(pieces, split):
     assert body.trailers == [(b"X-A", b"b"), (b"X-C", b"")]
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=200), sizes)
 def test_length(payload, split):
     body = LengthBody(len(payload))

@@ -1,0 +1,54 @@
+"""Tests of scripts/mutation.py."""
+
+import ast
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "mutation.py"
+
+
+@pytest.fixture(scope="module")
+def mutation():
+    spec = importlib.util.spec_from_file_location("mutation", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["mutation"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["mutation"]
+
+
+def test_mutations_change_one_place_and_are_python(mutation):
+    found = mutation.mutations("burrow/wire/windows.py")
+    source = (mutation.ROOT / "burrow/wire/windows.py").read_text()
+    assert len(found) > 20
+    for one in found:
+        changed = one.apply(source)
+        assert changed != source
+        assert source.startswith(changed[: one.start])
+        ast.parse(changed)
+
+
+def test_texts_and_log_calls_are_left_alone(mutation, tmp_path, monkeypatch):
+    (tmp_path / "code.py").write_text(
+        '"""Words."""\nclass A:\n    def f(self, x):\n        """Do."""\n        self.log.warn(f"{x + 1}")\n'
+        '        if x > 1:\n            raise ValueError("a" + "b")\n        return self.g(x)\n'
+    )
+    monkeypatch.setattr(mutation, "ROOT", tmp_path)
+    found = {(one.was, one.new) for one in mutation.mutations("code.py")}
+    assert found == {
+        ("x > 1", "not (x > 1)"),
+        (">", ">="),
+        ("1", "2"),
+        ('raise ValueError("a" + "b")', "pass"),
+        ("return self.g(x)", "return None"),
+    }
+
+
+def test_listed_survivors_are_in_the_code_and_have_a_reason(mutation):
+    listed = mutation.listed()
+    there = {one.key for file in {key[0] for key in listed} for one in mutation.mutations(file)}
+    assert [key for key in listed if key not in there] == []
+    assert all(len(why) > 10 for why in listed.values())
