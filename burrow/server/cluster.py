@@ -34,7 +34,12 @@ NODE_TTL = 5.0
 """Seconds after its last renewal that a node counts as dead."""
 
 LEASE_TTL = 7200.0
-_RENEW_LEASES = 3000.0
+"""Seconds that a lease is kept without being renewed."""
+
+RENEW_LEASES = 3000.0
+"""Seconds between two renewals of a lease."""
+
+_AT_ONCE = 100
 _NODES, _LEASES = "nodes", "leases"
 
 
@@ -115,7 +120,7 @@ class Cluster:
         self._held: dict[str, Lease] = {}
         self._theirs: dict[str, Lease] = {}
         self._beaten = float("-inf")
-        self._renewed = clock.seconds()
+        self._renewed: dict[str, float] = {}
         self._loop = LoopingCall(self._beat)
         self._loop.clock = clock
         self._looking = DeferredLock()
@@ -155,6 +160,7 @@ class Cluster:
         # Later than the lease that it replaces, also where another machine's clock is ahead.
         since = max(self._clock.seconds(), 0.0 if before is None else before.since + 0.001)
         lease = self._held[name] = Lease(name, self.own_id, kind, port, since)
+        self._renewed[name] = self._clock.seconds()
         await self._quietly(self._store.put_note(_LEASES, lease.name, _text(lease), LEASE_TTL))
 
     async def let_go(self, name: str) -> None:
@@ -258,10 +264,7 @@ class Cluster:
             self.on_changed()
         if shared:
             await self._repair(notes)
-        elif now - self._renewed >= _RENEW_LEASES:
-            self._renewed = now
-            for lease in list(self._held.values()):
-                await self._store.put_note(_LEASES, lease.name, _text(lease), LEASE_TTL)
+        await self._renew()
 
     def _see(self, notes: dict[str, str]) -> None:
         """Take over who holds what; later leases on what we hold win."""
@@ -279,6 +282,19 @@ class Cluster:
         self._theirs = {name: lease for name, lease in theirs.items() if name not in self._held}
         for lease in taken:
             self.on_taken(lease)
+
+    async def _renew(self) -> None:
+        """Renew leases before they run out, at most L{_AT_ONCE} a look; what another took stays its own."""
+        now = self._clock.seconds()
+        self._renewed = {name: self._renewed.get(name, now) for name in self._held}
+        due = [name for name, when in self._renewed.items() if now - when >= RENEW_LEASES]
+        for name in due[:_AT_ONCE]:
+            lease = self._held.get(name)
+            if lease is not None:
+                text = _text(lease)
+                if not await self._store.swap_note(_LEASES, name, text, text, LEASE_TTL):
+                    await self._store.swap_note(_LEASES, name, None, text, LEASE_TTL)
+                self._renewed[name] = now
 
     async def _repair(self, notes: dict[str, str]) -> None:
         """Write again what of ours is not there as it should be; remove what dead nodes held."""

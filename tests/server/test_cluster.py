@@ -5,7 +5,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.errors import StoreError
-from burrow.server.cluster import BEAT, LEASE_TTL, NODE_TTL, Cluster, Node
+from burrow.server import cluster
+from burrow.server.cluster import BEAT, LEASE_TTL, NODE_TTL, RENEW_LEASES, Cluster, Node
 from burrow.store.memory import MemoryStore
 
 
@@ -17,12 +18,12 @@ class Nodes(SynchronousTestCase):
         self.one, self.two = self.make("one"), self.make("two")
 
     def make(self, name, clock=None):
-        cluster = Cluster(clock or self.clock, self.store, name)
-        cluster.on_lost = self.lost.extend
-        cluster.on_taken = lambda lease: self.taken.append((name, lease.name, lease.node))
+        made = Cluster(clock or self.clock, self.store, name)
+        made.on_lost = self.lost.extend
+        made.on_taken = lambda lease: self.taken.append((name, lease.name, lease.node))
         node = Node(name, "127.0.0.1", 7000, "secret", "", "0", self.clock.seconds(), group=name)
-        self.do(cluster.join(node))
-        return cluster
+        self.do(made.join(node))
+        return made
 
     def do(self, coroutine):
         return self.successResultOf(Deferred.fromCoroutine(coroutine))
@@ -30,8 +31,8 @@ class Nodes(SynchronousTestCase):
     def pass_time(self, seconds):
         self.clock.pump([BEAT / 10] * (round(seconds * 10 / BEAT) + 1))
 
-    def hold(self, cluster, name="blog"):
-        self.do(cluster.hold(name, "http", None))
+    def hold(self, node, name="blog"):
+        self.do(node.hold(name, "http", None))
 
     def test_nodes_see_each_other_and_their_leases(self):
         self.pass_time(BEAT)
@@ -156,15 +157,45 @@ class Nodes(SynchronousTestCase):
         self.assertEqual(self.one.elsewhere("new").node, "two")
         self.assertEqual(self.lost, [])
 
-    def test_leases_are_renewed_before_their_time_is_over(self):
-        self.hold(self.one)
-        self.two._loop.stop()
-        self.pass_time(NODE_TTL + 2 * BEAT)
-        self.one._loop.stop()
-        self.one._loop.start(60)
-        for _ in range(round(LEASE_TTL / 60) + 5):
-            self.clock.advance(60)
-        self.assertIn("blog", self.successResultOf(self.store.notes("leases")))
+    def keep_for(self, seconds, nodes):
+        """Let time pass; each node's lease is in the store, and known to the others, all along."""
+        # Fewer turns than in earnest.
+        self.patch(cluster, "NODE_TTL", 50.0)
+        for node in nodes:
+            self.hold(node, f"of-{node.own_id}")
+        self.pass_time(2 * BEAT)
+        self.patch(cluster, "BEAT", 10.0)
+        changes = []
+        for node in nodes:
+            node.on_changed = lambda: changes.append(self.clock.seconds())
+        names = {f"of-{node.own_id}": node.own_id for node in nodes}
+        for _ in range(round(seconds / 10)):
+            self.clock.advance(10)
+            leases = self.successResultOf(self.store.notes("leases"))
+            self.assertEqual(leases.keys(), names.keys(), f"after {self.clock.seconds()} s")
+        for node in nodes:
+            known = {lease.name: lease.node for lease in node.theirs}
+            self.assertEqual(known, {name: own for name, own in names.items() if own != node.own_id})
+        self.assertEqual((changes, self.lost, self.taken), ([], [], []))
+
+    def test_leases_of_nodes_that_go_on_never_lapse(self):
+        self.keep_for(2.5 * LEASE_TTL, [self.one, self.two])
+
+    def test_leases_of_a_node_that_is_alone_never_lapse(self):
+        self.do(self.two.leave())
+        self.keep_for(2.5 * LEASE_TTL, [self.one])
+
+    def test_many_leases_are_renewed_a_few_at_a_time(self):
+        for number in range(250):
+            self.hold(self.one, f"name{number}")
+        swaps = []
+        swap = self.store.swap_note
+        self.store.swap_note = lambda *arguments: swaps.append(arguments[1]) or swap(*arguments)
+        self.clock.advance(RENEW_LEASES)
+        for number in range(1, 5):
+            self.clock.advance(BEAT)
+            self.assertLessEqual(len(swaps), 100 * (number + 1))
+        self.assertEqual(len(set(swaps)), 250)
 
     def test_who_leaves_is_gone_at_once(self):
         self.hold(self.one)
