@@ -6,7 +6,8 @@ import json
 import sys
 from typing import Any
 
-from burrow.client.agent import Agent, Opened
+from burrow.client.agent import Agent
+from burrow.client.opening import Opened
 
 
 class Screen:

@@ -8,43 +8,33 @@ asking again would not change ends it.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, ensureDeferred
 from twisted.internet.endpoints import connectProtocol
+from twisted.internet.protocol import connectionDone
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from burrow.client.backoff import Backoff
+from burrow.client.opening import Opened, Opening, Wanted
 from burrow.client.streams import VisitorStream, VisitorStreams
 from burrow.client.tunnels import TunnelRequest
 from burrow.errors import Refused, ServerUnreachable
 from burrow.link.address import Credentials
 from burrow.link.dial import Dialer
 from burrow.link.linked import Linked
-from burrow.mux.control import (
-    CertificateFailed,
-    Drain,
-    Notice,
-    OpenTunnel,
-    Unavailable,
-)
+from burrow.mux.control import Drain, Notice
 from burrow.mux.endpoint import StreamClientEndpoint
 
 GOODBYE_TIMEOUT = 1.0
 """Seconds to wait for the server's good-bye when the agent stops."""
 
-ASK_AGAIN_FIRST, ASK_AGAIN_LIMIT = 60.0, 900.0
-"""Seconds until a tunnel that got no certificate is asked for again: first, and at most."""
-
 _LOOK_AT_RETIRED = 1.0
-OPEN_TIMEOUT = 60.0
-"""Seconds the server may take to open a tunnel: a certificate may have to be had first."""
 
 
 class _Control(amp.AMP):
@@ -61,6 +51,12 @@ class _Control(amp.AMP):
         self._linked.leave()
         return {}
 
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The control channel ended: nothing can be opened without it, so the session ends too."""
+        super().connectionLost(reason)
+        if not self._linked.session.lost:
+            self._linked.session.close("the control channel ended")
+
     @Notice.responder
     def notice(self, code: str, text: str, tunnel: str | None = None) -> dict[str, str]:
         """See L{Notice}. What a session says that we have left, we know: our own next session caused it."""
@@ -69,25 +65,14 @@ class _Control(amp.AMP):
         return {}
 
 
-class Opened:
-    """
-    A tunnel that is open.
-
-    @ivar request: what was asked for. @ivar name: its label. @ivar url: where visitors reach it.
-    """
-
-    def __init__(self, request: TunnelRequest, name: str, url: str) -> None:
-        self.request = request
-        self.name = name
-        self.url = url
-
-
 class Agent(Service):
     """
     An agent.
 
     @param requests: the tunnels to keep open.
-    @param retry: whether to dial again when the server cannot be reached or the session is lost.
+    @param retry: whether to dial again when the server cannot be reached or the session is lost, and to ask
+        again for a tunnel that the server cannot open now.
+    @ivar wanted: the tunnels to keep open.
     @ivar open_tunnels: the requests by the tunnel that the server opened for each.
     @ivar waiting_streams: streams of tunnels that are not known yet: they come faster than the server's word
     that their tunnel is open.
@@ -104,21 +89,19 @@ class Agent(Service):
         self, reactor: Any, credentials: Credentials, requests: Sequence[TunnelRequest], *, retry: bool = True
     ) -> None:
         self.reactor = reactor
-        self.requests = list(requests)
+        self.wanted = [Wanted(request) for request in requests]
         self.open_tunnels: dict[str, TunnelRequest] = {}
         self.on_opened: Callable[[Opened], None] = lambda opened: None
         self.on_event: Callable[[str, str], None] = lambda event, text: None
         self.done: Deferred[None] = Deferred()
         self._dialer = Dialer(reactor, credentials)
-        self._retry = retry
+        self.retry = retry
         self._backoff = Backoff()
         self._linked: Linked | None = None
         self._retired: set[Linked] = set()
         self._told = ""
         self._failure: Failure | None = None
-        self._asking = 0
-        self._been_open = False
-        self._asked_again: set[Deferred[None]] = set()
+        self._opening: Opening | None = None
         self.waiting_streams: set[VisitorStream] = set()
         self._life: Deferred[None] | None = None
 
@@ -133,7 +116,7 @@ class Agent(Service):
     def stopService(self) -> Deferred[None]:
         """Say good-bye to the server; fires when it is said, or after L{GOODBYE_TIMEOUT}."""
         super().stopService()
-        self._ask_no_more()
+        self._leave_opening()
         if self._life is not None:
             self._life.cancel()
         return ensureDeferred(self._say_goodbye())
@@ -177,7 +160,7 @@ class Agent(Service):
                     continue  # only suspected: the next connection takes over while this one still may work
                 raise ServerUnreachable("the connection to the server was lost")
             except ServerUnreachable as error:
-                if not self._retry:
+                if not self.retry:
                     raise
                 if not self._attached:
                     self._tell(error)
@@ -205,7 +188,7 @@ class Agent(Service):
         asked us to leave it or it still is connected, once what runs on it has ended.
         """
         self._linked = linked
-        self._ask_no_more()
+        self._leave_opening()
         linked.session.factory = VisitorStreams(self)
         if before is not None and not before.session.lost:
             if before.leaving or before.attached:
@@ -241,6 +224,11 @@ class Agent(Service):
                 linked.session.abort()
         self._retired.discard(linked)
 
+    def _leave_opening(self) -> None:
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.stop()
+
     def _not_retired(self, reason: Failure, linked: Linked) -> None:
         self.log.info("a session that was left is lost: {reason}", reason=reason.getErrorMessage())
         self._retired.discard(linked)
@@ -257,94 +245,42 @@ class Agent(Service):
             await linked.trouble()
         if self._failure is not None:
             failure, self._failure = self._failure, None
-            if self._retry and failure.check(ServerUnreachable):
+            if self.retry and failure.check(ServerUnreachable):
                 self._tell(failure.value)
             failure.raiseException()
 
     async def _open_all(self, linked: Linked) -> None:
-        """
-        Open every tunnel; a refused one does not keep the others from being opened.
+        """@raise ServerUnreachable: see L{Opening.open_all}."""
+        control: Any = await connectProtocol(StreamClientEndpoint(linked.session), _Control(self, linked))
+        self._opening = Opening(self, control)
+        await self._opening.open_all()
 
-        @raise Refused: the server opens none of them. @raise ServerUnreachable: trying again may help.
-        """
-        session = linked.session
-        control: Any = await connectProtocol(StreamClientEndpoint(session), _Control(self, linked))
-        requests = list(self.requests)
-        asked = [self._ask(control, request) for request in requests]
-        answers: list[tuple[bool, Any]] = await DeferredList(asked, consumeErrors=True)
-        refusals: list[tuple[TunnelRequest, Refused]] = []
-        for request, (succeeded, answer) in zip(requests, answers, strict=True):
-            if succeeded:
-                continue
-            if answer.check(Refused) and not answer.check(Unavailable):
-                refusals.append((request, answer.value))
-            else:
-                session.close("a tunnel was not opened")
-                raise ServerUnreachable(f"the server opened no tunnel: {answer.getErrorMessage()}")
-        uncertified = [request for request, refusal in refusals if isinstance(refusal, CertificateFailed)]
-        if refusals and len(refusals) == len(requests) and not (uncertified and self._been_open):
-            raise refusals[0][1]
-        for request, refusal in refusals:
-            again = request in uncertified
-            self.on_event("refused", f"{refusal}; trying again" if again else str(refusal))
-        for request in uncertified:
-            asking = ensureDeferred(self._ask_again(control, request))
-            self._asked_again.add(asking)
-            asking.addBoth(self._asked_enough, asking)
+    # -- what its opening says: see L{ForOpening} ----------------------------------------------------------
 
-    async def _ask_again(self, control: Any, request: TunnelRequest) -> None:
-        """Ask for a tunnel that got no certificate, until it has one: a CA's or a DNS's trouble passes."""
-        delay = ASK_AGAIN_FIRST
-        while True:
-            await deferLater(self.reactor, delay)
-            delay = min(delay * 2, ASK_AGAIN_LIMIT)
-            try:
-                await self._ask(control, request)
-                return
-            except (CertificateFailed, Unavailable, TimeoutError) as error:
-                self.log.info("{error}", error=error)
-            except Refused as error:
-                self.on_event("refused", str(error))
-                return
+    def opened(self, wanted: Wanted, answer: dict[str, str]) -> None:
+        """A tunnel is open, for the first time on this session."""
+        self.open_tunnels[wanted.tunnel] = wanted.request
+        self.answered()
+        self.on_opened(Opened(wanted.request, answer["name"], answer["url"]))
 
-    def _asked_enough(self, answer: Any, asking: Deferred[None]) -> None:
-        self._asked_again.discard(asking)
-        if isinstance(answer, Failure) and not answer.check(CancelledError):
-            self.log.info("{error}", error=answer.getErrorMessage())
+    def tell(self, event: str, text: str) -> None:
+        """Something for the person who reads the screen."""
+        self.on_event(event, text)
 
-    def _ask_no_more(self) -> None:
-        for asking in list(self._asked_again):
-            asking.cancel()
-
-    def _ask(self, control: Any, request: TunnelRequest) -> Deferred[dict[str, str]]:
-        asking: Deferred[dict[str, str]] = control.callRemote(
-            OpenTunnel,
-            kind=request.kind.name,
-            upstream=str(request.upstream),
-            name=request.name,
-            options=json.dumps(request.options) if request.options else None,
-        )
-        asking.addTimeout(OPEN_TIMEOUT, self.reactor)
-        self._asking += 1
-        asking.addBoth(self._asked, request)
-        return asking
-
-    def _asked(self, answer: Any, request: TunnelRequest) -> Any:
-        self._asking -= 1
-        opened = not isinstance(answer, Failure)
-        if opened:
-            self.open_tunnels[answer["tunnel"]] = request
-            self._been_open = True
+    def answered(self) -> None:
+        """The streams that wait for a tunnel look again, and end if nothing more is to be answered."""
         waiting, self.waiting_streams = self.waiting_streams, set()
         for stream in waiting:
             stream.look()
-        if opened:
-            self.on_opened(Opened(request, answer["name"], answer["url"]))
-        return answer
+
+    def given_up(self, refusal: Refused) -> None:
+        """No tunnel is open, and none is asked for again: the agent ends."""
+        if self._linked is not None:
+            self._not_opened(Failure(refusal), self._linked)
 
     def wait_for_tunnel(self, stream: VisitorStream) -> None:
         """A stream's tunnel is not known: keep it while the server still has something to answer."""
-        if self._asking:
+        if self._opening is not None and self._opening.asking:
             stream.transport.pauseProducing()
             self.waiting_streams.add(stream)
         else:
@@ -356,10 +292,9 @@ class Agent(Service):
         """Something the person should read; or the news that a tunnel is ours no more."""
         self.on_event("notice", text)
         if code == "taken-over" and tunnel is not None:
-            request = self.open_tunnels.pop(tunnel, None)
-            if request is not None:
-                self.requests = [other for other in self.requests if other is not request]
-            if not self.requests and self._life is not None and not self.done.called:
+            self.open_tunnels.pop(tunnel, None)
+            self.wanted = [wanted for wanted in self.wanted if not (wanted.open and wanted.tunnel == tunnel)]
+            if not self.wanted and self._life is not None and not self.done.called:
                 life, self._life = self._life, None
                 life.addErrback(lambda reason: None)
                 self.done.errback(Failure(Refused(text)))

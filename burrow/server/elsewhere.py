@@ -6,14 +6,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.defer import ensureDeferred
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
 from twisted.logger import Logger
 
 from burrow.errors import StreamGone
-from burrow.mux.control import NameTaken
+from burrow.mux.control import Unavailable
 from burrow.protocols.base import Kind, Reach
 from burrow.server.cluster import Cluster, Lease
 from burrow.server.ports import Ports
+
+TRY_AGAIN = 5.0
+"""Seconds until a port that was busy is tried again."""
 
 
 class _Elsewhere:
@@ -33,7 +36,7 @@ class _Elsewhere:
 
 class ElsewherePorts:
     """
-    Keeps the ports open; bounded by the server's TCP ports.
+    Keeps the ports open; bounded by the server's TCP ports. One that is busy is tried again until it is open.
 
     @param find: the tunnel of a name, here or elsewhere, once its agent is connected; or None.
     """
@@ -42,11 +45,14 @@ class ElsewherePorts:
 
     def __init__(
         self,
+        clock: Any,
         kinds: dict[str, Kind],
         ports: Ports,
         cluster: Cluster,
         find: Callable[[str], Awaitable[Any]],
     ) -> None:
+        self._clock = clock
+        self._again: IDelayedCall | None = None
         self._kinds = kinds
         self._ports = ports
         self._cluster = cluster
@@ -54,7 +60,8 @@ class ElsewherePorts:
         self._served: dict[int, tuple[str, IProtocolFactory]] = {}
 
     def update(self) -> None:
-        """The other nodes' leases changed."""
+        """The other nodes' leases changed, or one of the ports was busy."""
+        self.stop()
         wanted = {lease.port: lease.name for lease in self._cluster.theirs if lease.port is not None}
         for port, (name, factory) in list(self._served.items()):
             if wanted.get(port) != name:
@@ -74,7 +81,15 @@ class ElsewherePorts:
         factory = kind.visitor_factory(_Elsewhere(lease.name, self._find))
         try:
             self._ports.listen(port, factory, shared=True)
-        except NameTaken as error:
+        except Unavailable as error:
             self.log.debug("{name} cannot be served here too: {error}", name=lease.name, error=error)
+            if self._again is None:
+                self._again = self._clock.callLater(TRY_AGAIN, self.update)
             return
         self._served[port] = lease.name, factory
+
+    def stop(self) -> None:
+        """Try no busy port again, until L{update} or L{serve} finds another."""
+        again, self._again = self._again, None
+        if again is not None and again.active():
+            again.cancel()

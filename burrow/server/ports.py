@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
 
-from burrow.mux.control import BadOption, NameTaken
+from burrow.mux.control import BadOption, Unavailable
 from burrow.server.listening import TcpSockets, stop_listening
+
+
+def _reason(error: CannotListenError) -> str:
+    if getattr(error.socketError, "errno", None) == errno.EADDRINUSE:
+        return "another program on the server's machine has it, or had it within the last minute"
+    return getattr(error.socketError, "strerror", None) or str(error.socketError)
+
+
+def outgoing_warning(allowed: range, settings: Path = Path("/proc/sys/net/ipv4")) -> str:
+    """
+    What to tell whoever chose C{allowed}: that the kernel gives some of these ports to outgoing connections,
+    so that one may be busy when its tunnel opens. Empty if it gives none, or where nobody can tell.
+
+    @param settings: where Linux keeps them: see C{ip_local_port_range} and C{ip_local_reserved_ports} in
+        Documentation/networking/ip-sysctl.rst.
+    """
+    try:
+        first, last = map(int, (settings / "ip_local_port_range").read_text().split())
+        reserved = (settings / "ip_local_reserved_ports").read_text().strip()
+    except (OSError, ValueError):
+        return ""
+    given = set(range(max(first, allowed.start), min(last + 1, allowed.stop)))
+    for item in filter(None, reserved.split(",")):
+        start, _, stop = item.partition("-")
+        given.difference_update(range(int(start), int(stop or start) + 1))
+    if not given:
+        return ""
+    wanted = f"{allowed.start}-{allowed.stop - 1}"
+    return (
+        f"--tcp-ports {wanted} shares ports with outgoing connections of this machine ({first} to {last}): "
+        f"a tunnel's port may be busy when it is to be opened. Choose others, or keep them back: "
+        f"sysctl net.ipv4.ip_local_reserved_ports={wanted}"
+    )
 
 
 class _Switch(Factory):
@@ -70,7 +105,7 @@ class Ports:
         Serve C{port} by C{factory} from now on, whoever served it before.
 
         @param shared: whether another node may have the port open, perhaps on this machine.
-        @raise NameTaken: another program has the port.
+        @raise Unavailable: it cannot be opened now: another program has it, or had it a moment ago.
         """
         if port in self._open:
             self._open[port][1].inner = factory
@@ -79,7 +114,7 @@ class Ports:
         try:
             listening = self._sockets.listen(port, switch, self._interface, shared=shared)
         except CannotListenError as error:
-            raise NameTaken(f"port {port} is in use on the server by another program") from error
+            raise Unavailable(f"the server cannot open its port {port}: {_reason(error)}") from error
         self._open[port] = listening, switch
 
     async def close(self, port: int, factory: IProtocolFactory) -> None:

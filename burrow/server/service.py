@@ -38,7 +38,7 @@ from burrow.server.edge.tls import TLSFrontFactory
 from burrow.server.elsewhere import ElsewherePorts
 from burrow.server.events import Events
 from burrow.server.listening import Listeners, TcpSockets, stop_listening
-from burrow.server.ports import Ports
+from burrow.server.ports import Ports, outgoing_warning
 from burrow.server.relay import MAX_HOPS, Relay, Relayed, make_certificate, node_context
 from burrow.server.tunnels import EXPECT_FOR, Tunnel, Tunnels
 from burrow.store.memory import MemoryStore
@@ -126,7 +126,7 @@ class BurrowServer(MultiService):
             look=self.cluster.look,
         )
         self._kinds = kinds()
-        self._elsewhere = ElsewherePorts(self._kinds, self._ports, self.cluster, self._found)
+        self._elsewhere = ElsewherePorts(reactor, self._kinds, self._ports, self.cluster, self._found)
         self.tunnels = Tunnels(
             clock=reactor,
             store=self.store,
@@ -222,6 +222,9 @@ class BurrowServer(MultiService):
             self.certificates.start()
         # By then every agent that comes back has taken its ports over.
         self._closing_unused = self._reactor.callLater(EXPECT_FOR, self._tcp_sockets.close_unused)
+        warning = outgoing_warning(self.config.port_range)
+        if warning:
+            self.log.warn("{text}", text=warning)
         self.log.info("Burrow {version} serves {url}", version=__version__, url=self.own_url)
 
     def _listen_for_nodes(self) -> Node:
@@ -270,6 +273,7 @@ class BurrowServer(MultiService):
             for agent in list(self.agents.connected):
                 agent.leave()
             if not self.tunnels.any_open:
+                self._elsewhere.stop()
                 await self._ports.close_all()  # their new nodes have them open
             await deferLater(self._reactor, _DRAIN_EVERY)
 
@@ -290,6 +294,7 @@ class BurrowServer(MultiService):
         await self._listeners.close()
         if self.certificates is not None:
             await self.certificates.stop()
+        self._elsewhere.stop()
         await self._ports.close_all()
         for agent in list(self.agents.connected):
             agent.session.close("the server stops", CLOSE_RESTART)

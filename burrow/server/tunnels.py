@@ -352,10 +352,12 @@ class Tunnels:
             self._ports.listen(reservation.port, tunnel.factory, shared=bool(self._cluster.others))
             return reservation
         taken = [known.port for known in await self._store.reservations() if known.port is not None]
+        busy: Unavailable | None = None
         for port in self._ports.candidates(taken)[:_TRIES]:
             try:
                 self._ports.listen(port, tunnel.factory, shared=bool(self._cluster.others))
-            except NameTaken:
+            except Unavailable as error:
+                busy = error
                 continue
             try:
                 kept: Reservation = await self._store.reserve(attr.evolve(reservation, port=port))
@@ -366,6 +368,8 @@ class Tunnels:
                 await self._ports.close(port, tunnel.factory)
                 raise
             return kept
+        if busy is not None:
+            raise busy
         raise TooManyTunnels("all TCP ports of the server are taken")
 
     async def _unlisten(self, tunnel: Tunnel) -> None:

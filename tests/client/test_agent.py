@@ -4,17 +4,29 @@ from twisted.internet.defer import succeed
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols import amp
+from twisted.protocols.amp import RemoteAmpError
 from twisted.trial.unittest import SynchronousTestCase
 
-from burrow.client.agent import ASK_AGAIN_FIRST, Agent
+from burrow.client.agent import Agent
+from burrow.client.opening import ASK_AGAIN_FIRST, SOON_FIRST, SOON_LIMIT
 from burrow.client.tunnels import TunnelRequest
-from burrow.errors import Refused
+from burrow.errors import Refused, ServerUnreachable
 from burrow.link.address import Credentials, ServerAddress
 from burrow.link.linked import Linked
-from burrow.mux.control import CertificateFailed, NameTaken, OpenTunnel
+from burrow.mux.control import (
+    BadOption,
+    CertificateFailed,
+    NameTaken,
+    NotAllowed,
+    OpenTunnel,
+    TooManyTunnels,
+    Unavailable,
+    UnknownProtocol,
+)
 from burrow.protocols.http import HttpProtocol
 from burrow.testing import SessionPair
 
+BUSY = Unavailable("port 20000 is busy")
 CLOSED = CertificateFailed("the CA says no")
 
 
@@ -42,12 +54,12 @@ class AskingAgain(SynchronousTestCase):
         self.events = []
         self.clock = MemoryReactorClock()
 
-    def start(self, *names):
+    def start(self, *names, **options):
         """An agent whose dialer hands out sessions with the server above."""
         kind = HttpProtocol()
         requests = [TunnelRequest(kind, kind.parse_upstream("3000"), name) for name in names]
         credentials = Credentials(ServerAddress(True, "127.0.0.1", 443), "token", "agent")
-        self.agent = Agent(self.clock, credentials, requests)
+        self.agent = Agent(self.clock, credentials, requests, **options)
         self.agent._dialer.dial = self.dial
         self.agent.on_opened = lambda opened: self.opened.append(opened.name)
         self.agent.on_event = lambda kind, text: self.events.append((kind, text))
@@ -56,7 +68,11 @@ class AskingAgain(SynchronousTestCase):
         self.pair.pump()
 
     def dial(self, linked):
-        self.pair = SessionPair(server_factory=Factory.forProtocol(lambda: Server(self)), clock=self.clock)
+        def server():
+            self.channel = Server(self)
+            return self.channel
+
+        self.pair = SessionPair(server_factory=Factory.forProtocol(server), clock=self.clock)
         return succeed(Linked(self.pair.agent, None, "session"))
 
     def advance(self, seconds):
@@ -106,6 +122,101 @@ class AskingAgain(SynchronousTestCase):
         self.assertNoResult(self.agent.done)
         self.answers = {"blog": True}
         self.advance(ASK_AGAIN_FIRST)
+        self.assertEqual(self.opened, ["blog"] * 2)
+
+    def lose(self):
+        """The session ends, and the agent dials again."""
+        self.pair.server_carrier.abort()
+        self.advance(1)
+
+    def test_busy_port_is_asked_for_until_it_is_free(self):
+        self.answers = {"db": BUSY}
+        self.start("db")
+        self.assertEqual(self.events[-1], ("refused", "port 20000 is busy; trying again"))
+        self.advance(SOON_FIRST)
+        self.assertEqual(self.asked, ["db"] * 2)
+        self.answers = {"db": True}
+        self.advance(2 * SOON_FIRST)
+        self.assertEqual(self.opened, ["db"])
+        self.lose()
+        self.answers = {"db": BUSY}
+        self.lose()
+        for _ in range(30):  # far longer than TIME-WAIT lasts
+            self.advance(SOON_LIMIT)
+        self.assertEqual(self.events.count(("refused", "port 20000 is busy; trying again")), 2)
+        self.answers = {"db": True}
+        self.advance(SOON_LIMIT)
+        self.assertEqual(self.opened, ["db"] * 3)
+        self.assertEqual(self.events[-1], ("notice", "db is open again"))
+        self.assertNoResult(self.agent.done)
+
+    def test_busy_port_leaves_the_session_and_the_others_alone(self):
+        self.answers = {"blog": True, "db": BUSY, "www": NameTaken("it is another's")}
+        self.start("blog", "db", "www")
+        pair = self.pair
+        for _ in range(10):
+            self.advance(SOON_LIMIT)
+        self.assertIs(self.pair, pair)
+        self.assertFalse(pair.agent.lost)
+        self.assertEqual(self.asked.count("blog"), 1)
+        self.assertEqual(self.asked.count("www"), 1)
+        self.assertGreater(self.asked.count("db"), 10)
+
+    def test_what_was_open_is_asked_for_whatever_the_server_says_of_it_later(self):
+        for refusal in (BadOption("no such port"), UnknownProtocol("no such kind"), TooManyTunnels("many")):
+            self.answers, self.opened, self.asked = {"db": True}, [], []
+            self.start("db")
+            self.answers = {"db": refusal}
+            self.lose()
+            self.assertEqual(self.asked, ["db"] * 2)
+            self.answers = {"db": True}
+            self.advance(ASK_AGAIN_FIRST)
+            self.assertEqual(self.opened, ["db"] * 2)
+            self.assertNoResult(self.agent.done)
+
+    def test_refusals_that_last_end_it(self):
+        for refusal in (NameTaken("another's"), NotAllowed("the token is revoked")):
+            self.answers = {"db": True}
+            self.start("db")
+            self.answers = {"db": refusal}
+            self.lose()
+            self.failureResultOf(self.agent.done, type(refusal))
+
+    def test_refusals_at_the_first_start_end_it(self):
+        for refusal in (BadOption("port"), UnknownProtocol("kind"), TooManyTunnels("many")):
+            self.answers = {"db": refusal}
+            self.start("db")
+            self.failureResultOf(self.agent.done, type(refusal))
+
+    def test_last_of_several_that_is_given_up_ends_it(self):
+        self.answers = {"db": BUSY, "www": NameTaken("it is another's")}
+        self.start("www", "db")
+        self.answers["db"] = NameTaken("the port is another's")
+        self.assertNoResult(self.agent.done)
+        self.advance(SOON_FIRST)
+        self.failureResultOf(self.agent.done, NameTaken)
+
+    def test_error_that_nobody_declared_is_no_end(self):
+        self.answers = {"db": RemoteAmpError(b"NEW_ONE", "of a newer server")}
+        self.start("db")
+        self.answers = {"db": True}
+        self.advance(SOON_FIRST)
+        self.assertEqual(self.opened, ["db"])
+
+    def test_without_retries_what_is_busy_ends_it(self):
+        self.answers = {"blog": True, "db": BUSY}
+        self.start("blog", "db", retry=False)
+        failure = self.failureResultOf(self.agent.done, ServerUnreachable)
+        self.assertIn("port 20000 is busy", str(failure.value))
+
+    def test_session_ends_with_its_control_channel(self):
+        self.answers = {"blog": True}
+        self.start("blog")
+        before = self.pair
+        self.channel.transport.loseConnection()
+        self.pair.pump()
+        self.assertTrue(before.agent.lost)
+        self.advance(1)
         self.assertEqual(self.opened, ["blog"] * 2)
 
     def test_stopping_ends_the_asking(self):

@@ -1,5 +1,6 @@
 """Agents that come, go and come back; names and ports that stay; tokens that do not fit."""
 
+import contextlib
 import json
 import os
 import signal
@@ -59,6 +60,44 @@ def test_server_stopped_cleanly_takes_its_agents_back_at_once(make_world, hello)
     assert world.server.process.returncode == 0
     world.start_server()
     wait_for(lambda: answers(world, host), "the agent", 2)
+
+
+def test_port_that_is_busy_when_the_server_starts_ends_no_tunnel(make_world, hello, tcp_upstream, tmp_path):
+    echo = tcp_upstream(lambda connection: connection.sendall(connection.recv(100)))
+    world = make_world()
+    file = tmp_path / "burrow.toml"
+    file.write_text(
+        f"[tunnels.web]\nupstream = {hello.port}\n[tunnels.db]\nkind = 'tcp'\nupstream = {echo.port}\n"
+    )
+    several = world.agent("start", "--config", file)
+    one = world.agent("tcp", echo.port, "--name", "one")
+    ready = [*several.ready(2), *one.ready()]
+    ports = [int(event["url"].rpartition(":")[2]) for event in ready if event["kind"] == "tcp"]
+    world.server.kill()
+    world.server.wait()
+    # As an outgoing connection has it that gets this port from the kernel, and for a minute after its end.
+    busy = [socket.create_server(("127.0.0.1", port)) for port in ports]
+    world.start_server()
+    for agent in (several, one):
+        wait_for(lambda agent=agent: "another program" in str(agent.events("refused")), "the refusal")
+    wait_for(lambda: answers(world, "web.localhost"), "the other tunnel")
+    other = world.token("thief")
+    for port in ports:
+        thief = world.agent("tcp", echo.port, "--name", f"thief-{port}", "--port", port, BURROW_TOKEN=other)
+        assert thief.program.wait() == 77
+        assert thief.events("error")[0]["error"] == "NameTaken"
+    for socket_of_another in busy:
+        socket_of_another.close()
+
+    def echoes(port):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 10) as visitor:
+            visitor.sendall(b"echo")
+            return visitor.recv(100) == b"echo"
+        return False
+
+    for port in ports:
+        wait_for(lambda port=port: echoes(port), f"port {port}")
+    assert answers(world, "web.localhost")
 
 
 def silence(*pids):

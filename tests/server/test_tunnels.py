@@ -1,5 +1,7 @@
 """Tests for L{burrow.server.tunnels} and L{burrow.server.ports}: how a tunnel comes to be, and how not."""
 
+import errno
+
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
@@ -209,6 +211,24 @@ class Opening(SynchronousTestCase):
             return listen(port, factory, **options)
 
         self.reactor.listenTCP = busy
-        self.refused(NameTaken, self.owner(), kind="tcp", name="asked", port=20_000)
+        self.refused(Unavailable, self.owner(), kind="tcp", name="asked", port=20_000)
         urls = {self.open(self.owner(), kind="tcp", name=f"db{number}").url for number in range(2)}
         self.assertEqual(urls, {"tcp://example.com:20001", "tcp://example.com:20002"})
+
+    def test_port_that_is_busy_stays_its_owners(self):
+        first = self.open(self.owner(), kind="tcp", name="db", port=20_000)
+        self.successResultOf(Deferred.fromCoroutine(self.tunnels.close(first)))
+        listen = self.reactor.listenTCP
+
+        def busy(port, factory, **options):
+            raise CannotListenError("127.0.0.1", port, OSError(errno.EADDRINUSE, "in use"))
+
+        self.reactor.listenTCP = busy
+        opening = self.opening(self.owner(), kind="tcp", name="db")
+        self.assertIn("port 20000: another program", str(self.failureResultOf(opening, Unavailable).value))
+        self.refused(Unavailable, self.owner("token2"), kind="tcp", name="any")  # all are busy, not taken
+        self.reactor.listenTCP = listen
+        self.refused(NameTaken, self.owner("token2"), kind="tcp", name="thief", port=20_000)
+        others = {self.open(self.owner("token2"), kind="tcp", name=f"other{n}").url for n in range(2)}
+        self.assertNotIn("tcp://example.com:20000", others)
+        self.assertEqual(self.open(self.owner(), kind="tcp", name="db").url, "tcp://example.com:20000")
