@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -187,8 +188,6 @@ class Agents:
             raise HandshakeRefused(401, "no token was shown: run `burrow login`, or give --token")
         try:
             token = await check_token(self._store, handshake.token)
-            if token is not None:
-                await self._store.token_used(token.id, self._clock.seconds())
         except StoreError as error:
             self.log.error("cannot check a token: {error}", error=error)
             raise HandshakeRefused(503, "the server's store cannot answer now") from error
@@ -198,6 +197,10 @@ class Agents:
             raise HandshakeRefused(403, f"the token {token.name!r} may look, not run tunnels")
         if not _AGENT_ID.fullmatch(handshake.agent):
             raise HandshakeRefused(400, "the agent's id must be 8 to 64 letters, digits, - and _")
+        try:
+            await self._store.token_used(token.id, time.time())
+        except StoreError as error:  # a full disk, for one: no reason to refuse whom it knows
+            self.log.error("cannot note that a token was used: {error}", error=error)
         return token
 
     @staticmethod

@@ -1,24 +1,29 @@
 """
 The store in one SQLite file: the default, for one machine.
 
-SQLite has no other than blocking calls, so they run on one thread of their own (adbapi), in order.
-Other processes (C{burrow token create} beside a running server) share the file: WAL mode, and a
-transaction waits up to L{BUSY_TIMEOUT} for another's.
+SQLite has no other than blocking calls, so they run on two threads (adbapi): one writes, in order; the other
+reads, and waits for no writer (WAL mode). Other processes (C{burrow token create} beside a running server,
+several workers) share the file; a transaction that writes waits up to L{BUSY_TIMEOUT} for another's.
 
-Notes whose time ends are in a second file beside the first, which nobody waits for the disk for.
+What was told to somebody is on the disk before: a transaction with tokens, reservations or lasting notes ends
+with fsync. One that has notes with a time alone, or when a token was used, does not: a power failure may take
+the last of them and leaves the file sound, since WAL is synced before it is copied (synchronous = NORMAL).
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attr
 from twisted.enterprise.adbapi import ConnectionPool
 from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from burrow.errors import StoreError
@@ -44,15 +49,18 @@ MIGRATIONS = (
         space TEXT NOT NULL, key TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (space, key)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE live_notes (
+        space TEXT NOT NULL, key TEXT NOT NULL, text TEXT NOT NULL, ttl REAL NOT NULL, until REAL NOT NULL,
+        PRIMARY KEY (space, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX live_until ON live_notes (until);
+    """,
 )
 """The schema, a step a version: the file's user_version says how many were taken. Never change one."""
 
-LIVE = """
-CREATE TABLE IF NOT EXISTS live.live_notes (
-    space TEXT NOT NULL, key TEXT NOT NULL, text TEXT NOT NULL, until REAL NOT NULL, PRIMARY KEY (space, key)
-) WITHOUT ROWID
-"""
-"""The second file's schema. The file is made anew when it cannot be used: what it has is of the moment."""
+TIDY_EVERY = 10.0
+"""Seconds between two removals of notes whose time is over."""
 
 _TOKEN = ", ".join(field.name for field in attr.fields(Token))
 _RESERVATION = ", ".join(field.name for field in attr.fields(Reservation))
@@ -82,22 +90,46 @@ def migrate(connection: sqlite3.Connection) -> None:
             connection.execute(f"PRAGMA user_version = {number + 1}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
+
+
+def explain(path: Path, error: sqlite3.Error) -> str:
+    """What is wrong with a database, and what to do."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return (
+            f"the database {path} is damaged ({error}): stop the server and put a backup in its place, or "
+            f"what `sqlite3 {path} .recover | sqlite3 {path.with_suffix('.new')}` saves; remove {path}-wal "
+            f"and {path}-shm then"
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return f"the disk of the database {path} is full: free some space"
+    if code == sqlite3.SQLITE_BUSY:
+        return f"another process has the database {path} locked for longer than {BUSY_TIMEOUT:.0f} s"
+    return f"the database {path} cannot be used: {error}"
 
 
 @implementer(IStore)
 class SQLiteStore:
     """
+    @param reactor: whose threads and clock are used.
     @param path: the database's file; its folder is made if needed, readable by its owner alone.
+    @param now: seconds since the epoch, which the processes of one machine agree about.
     """
 
+    log = Logger()
     whole = True
 
-    def __init__(self, reactor: Any, path: Path) -> None:
+    def __init__(self, reactor: Any, path: Path, now: Callable[[], float] = time.time) -> None:
         self._reactor = reactor
         self._path = path
-        self._pool: ConnectionPool | None = None
+        self._now = now
+        self._writer: ConnectionPool | None = None
+        self._reader: ConnectionPool | None = None
+        self._synced: bool | None = None
+        self._tidied = float("-inf")
 
     def open(self) -> Deferred[None]:
         """See L{IStore}."""
@@ -112,7 +144,15 @@ class SQLiteStore:
         except OSError as error:
             text = f"the database {self._path} cannot be made: {error.strerror}; choose another --state"
             raise StoreError(text) from error
-        self._pool = ConnectionPool(
+        self._writer, self._reader = self._pool(), self._pool()
+        try:
+            await self._on(self._writer, self._prepare)
+        except BaseException:
+            await self._close()
+            raise
+
+    def _pool(self) -> ConnectionPool:
+        pool = ConnectionPool(
             "sqlite3",
             str(self._path),
             cp_reactor=self._reactor,
@@ -123,72 +163,96 @@ class SQLiteStore:
             timeout=BUSY_TIMEOUT,
             isolation_level=None,
         )
-        self._pool.start()
-        try:
-            await self._run(lambda cursor: None, prepare=True)
-        except BaseException:
-            await self._close()
-            raise
+        pool.start()
+        return pool
 
     def close(self) -> Deferred[None]:
         """See L{IStore}."""
         return Deferred.fromCoroutine(self._close())
 
     async def _close(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.close()
-
-    @property
-    def _live(self) -> Path:
-        return self._path.with_name(self._path.stem + "-live" + self._path.suffix)
+        pools, self._writer, self._reader = (self._reader, self._writer), None, None
+        for pool in pools:
+            if pool is not None:
+                pool.close()
 
     def _prepare(self, connection: Any) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            error = sqlite3.DatabaseError(found.splitlines()[-1])
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise error
         connection.execute("PRAGMA synchronous = FULL")
         migrate(connection._connection)
+        self._take_over(connection)
+
+    def _take_over(self, connection: Any) -> None:
+        """Older releases kept notes with a time in a second file, which nobody waited for the disk for."""
+        old = self._path.with_name(self._path.stem + "-live" + self._path.suffix)
+        if not old.exists():
+            return
+        now = self._now()
         try:
-            self._attach(connection)
-        except sqlite3.OperationalError:
-            raise  # in use, or not to be written: nothing is wrong with what it says
-        except sqlite3.DatabaseError:
-            # It is never waited for the disk for, so a power failure may have broken it.
-            connection.execute("DETACH live")
-            for suffix in ("", "-wal", "-shm"):
-                self._live.with_name(self._live.name + suffix).unlink(missing_ok=True)
-            self._attach(connection)
+            with closing(sqlite3.connect(old)) as second:
+                query = "SELECT space, key, text, until - ?, until FROM live_notes WHERE until > ?"
+                notes = second.execute(query, (now, now)).fetchall()
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany("INSERT OR IGNORE INTO live_notes VALUES (?, ?, ?, ?, ?)", notes)
+            connection.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self.log.warn("{file} is left out: {error}", file=str(old), error=error)
+        for suffix in ("", "-wal", "-shm"):
+            old.with_name(old.name + suffix).unlink(missing_ok=True)
 
-    def _attach(self, connection: Any) -> None:
-        os.close(os.open(self._live, os.O_CREAT | os.O_RDWR, 0o600))
-        connection.execute("ATTACH ? AS live", (str(self._live),))
-        connection.execute("PRAGMA live.journal_mode = WAL")
-        connection.execute("PRAGMA live.synchronous = OFF")
-        connection.execute(LIVE)
+    def _on(self, pool: ConnectionPool | None, work: Callable[[Any], _T]) -> Deferred[_T]:
+        """Run C{work} with a pool's connection, on its thread."""
 
-    def _run(self, work: Callable[[Any], _T], *, prepare: bool = False) -> Deferred[_T]:
-        """Run C{work} with a cursor, in a transaction, on the store's thread."""
-
-        def transact(connection: Any) -> _T:
+        def run(connection: Any) -> _T:
             try:
-                if prepare:
-                    self._prepare(connection)
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    result = work(connection.cursor())
-                    connection.execute("COMMIT")
-                except BaseException:
-                    connection.execute("ROLLBACK")
-                    raise
-                return result
-            except sqlite3.IntegrityError:
-                raise
+                return work(connection)
             except sqlite3.Error as error:
-                raise StoreError(f"the database {self._path} cannot be used: {error}") from error
+                raise StoreError(explain(self._path, error)) from error
 
-        if self._pool is None:
+        if pool is None:
             return fail(StoreError(f"the database {self._path} is closed"))
-        running: Deferred[_T] = self._pool.runWithConnection(transact)
+        running: Deferred[_T] = pool.runWithConnection(run)
         return running
+
+    def _read(self, work: Callable[[Any], _T]) -> Deferred[_T]:
+        """Run C{work} with a cursor, on one state of the database."""
+        return self._on(self._reader, lambda connection: self._transact(connection, "BEGIN", work))
+
+    def _write(self, work: Callable[[Any], _T], *, sync: bool | Callable[[Any], bool] = True) -> Deferred[_T]:
+        """
+        Run C{work} with a cursor, while no other writes.
+
+        @param sync: whether it is to be on the disk when this fires; or tells it, with the connection.
+        """
+
+        def write(connection: Any) -> _T:
+            synced = sync(connection) if callable(sync) else sync
+            if synced is not self._synced:
+                connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+                self._synced = synced
+            return self._transact(connection, "BEGIN IMMEDIATE", work)
+
+        return self._on(self._writer, write)
+
+    @staticmethod
+    def _transact(connection: Any, begin: str, work: Callable[[Any], _T]) -> _T:
+        connection.execute(begin)
+        try:
+            result = work(connection.cursor())
+            connection.execute("COMMIT")
+        except BaseException:
+            # A full disk, for one, has ended the transaction by itself.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return result
 
     def add_token(self, token: Token) -> Deferred[None]:
         """See L{IStore}."""
@@ -201,7 +265,7 @@ class SQLiteStore:
             except sqlite3.IntegrityError as error:
                 raise Taken(f"there is a token named {token.name!r} already") from error
 
-        return self._run(add)
+        return self._write(add)
 
     def token(self, token_id: str) -> Deferred[Token | None]:
         """See L{IStore}."""
@@ -210,11 +274,11 @@ class SQLiteStore:
             row = cursor.execute(f"SELECT {_TOKEN} FROM tokens WHERE id = ?", (token_id,)).fetchone()
             return None if row is None else Token(*row)
 
-        return self._run(find)
+        return self._read(find)
 
     def tokens(self) -> Deferred[list[Token]]:
         """See L{IStore}."""
-        return self._run(
+        return self._read(
             lambda cursor: [
                 Token(*row) for row in cursor.execute(f"SELECT {_TOKEN} FROM tokens ORDER BY name")
             ]
@@ -222,7 +286,7 @@ class SQLiteStore:
 
     def revoke_token(self, name: str) -> Deferred[bool]:
         """See L{IStore}."""
-        return self._run(
+        return self._write(
             lambda cursor: bool(cursor.execute("DELETE FROM tokens WHERE name = ?", (name,)).rowcount)
         )
 
@@ -232,7 +296,7 @@ class SQLiteStore:
         def use(cursor: Any) -> None:
             cursor.execute("UPDATE tokens SET last_used = ? WHERE id = ?", (when, token_id))
 
-        return self._run(use)
+        return self._write(use, sync=False)
 
     def reserve(self, reservation: Reservation) -> Deferred[Reservation]:
         """See L{IStore}."""
@@ -244,19 +308,18 @@ class SQLiteStore:
                 if known.token != wanted.token:
                     raise Taken(f"the name {wanted.name!r} belongs to another token")
                 wanted = renewed(known, wanted)
-            try:
-                cursor.execute(
-                    f"INSERT OR REPLACE INTO reservations ({_RESERVATION}) SELECT ?, ?, ?, ?, ?, ?, ?, ? "
-                    "WHERE NOT EXISTS (SELECT 1 FROM reservations WHERE port = ? AND name <> ?)",
-                    (*attr.astuple(wanted), wanted.port, wanted.name),
-                )
-            except sqlite3.IntegrityError as error:
-                raise StoreError(str(error)) from error
+                if wanted == known:
+                    return known  # also with a full disk
+            cursor.execute(
+                f"INSERT OR REPLACE INTO reservations ({_RESERVATION}) SELECT ?, ?, ?, ?, ?, ?, ?, ? "
+                "WHERE NOT EXISTS (SELECT 1 FROM reservations WHERE port = ? AND name <> ?)",
+                (*attr.astuple(wanted), wanted.port, wanted.name),
+            )
             if not cursor.rowcount:
                 raise Taken(f"port {wanted.port} belongs to another name")
             return wanted
 
-        return self._run(reserve)
+        return self._write(reserve)
 
     @staticmethod
     def _named(cursor: Any, name: str) -> Reservation | None:
@@ -265,7 +328,7 @@ class SQLiteStore:
 
     def reservation(self, name: str) -> Deferred[Reservation | None]:
         """See L{IStore}."""
-        return self._run(lambda cursor: self._named(cursor, name))
+        return self._read(lambda cursor: self._named(cursor, name))
 
     def remembered(self, token_id: str, agent: str, kind: str, upstream: str) -> Deferred[Reservation | None]:
         """See L{IStore}."""
@@ -274,18 +337,18 @@ class SQLiteStore:
             "AND token = ? AND agent = ? AND kind = ? AND upstream = ?"
         )
         values = (token_id, agent, kind, upstream)
-        return self._run(lambda cursor: _reservation(cursor.execute(query, values).fetchone()))
+        return self._read(lambda cursor: _reservation(cursor.execute(query, values).fetchone()))
 
     def reservations(self) -> Deferred[list[Reservation]]:
         """See L{IStore}."""
         query = f"SELECT {_RESERVATION} FROM reservations ORDER BY name"
-        return self._run(
+        return self._read(
             lambda cursor: [found for row in cursor.execute(query) if (found := _reservation(row))]
         )
 
     def release(self, name: str) -> Deferred[bool]:
         """See L{IStore}."""
-        return self._run(
+        return self._write(
             lambda cursor: bool(cursor.execute("DELETE FROM reservations WHERE name = ?", (name,)).rowcount)
         )
 
@@ -295,7 +358,7 @@ class SQLiteStore:
         row = cursor.execute(
             "SELECT text FROM live_notes WHERE space = ? AND key = ? AND until > ? "
             "UNION ALL SELECT text FROM notes WHERE space = ? AND key = ?",
-            (space, key, self._reactor.seconds(), space, key),
+            (space, key, self._now(), space, key),
         ).fetchone()
         return None if row is None else str(row[0])
 
@@ -308,32 +371,60 @@ class SQLiteStore:
             return
         if ttl is None:
             cursor.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", (space, key, text))
-        else:
-            until = self._reactor.seconds() + ttl
-            cursor.execute("INSERT OR REPLACE INTO live_notes VALUES (?, ?, ?, ?)", (space, key, text, until))
+            return
+        until = self._now() + ttl
+        cursor.execute(
+            "INSERT OR REPLACE INTO live_notes VALUES (?, ?, ?, ?, ?)", (space, key, text, ttl, until)
+        )
+        self._tidy(cursor)
+
+    def _tidy(self, cursor: Any) -> None:
+        """
+        Remove what is over. A note that has more time left than it was given is from before the clock was set
+        back: its time begins again now.
+        """
+        if self._reactor.seconds() - self._tidied < TIDY_EVERY:
+            return
+        self._tidied = self._reactor.seconds()
+        now = self._now()
+        cursor.execute("DELETE FROM live_notes WHERE until <= ?", (now,))
+        cursor.execute("UPDATE live_notes SET until = ? + ttl WHERE until > ? + ttl", (now, now))
+
+    @staticmethod
+    def _lasts(space: str, key: str, text: str | None, ttl: float | None) -> Callable[[Any], bool]:
+        """Says whether a lasting note is made, replaced or removed."""
+
+        def lasts(connection: Any) -> bool:
+            if text is not None and ttl is None:
+                return True
+            query = "SELECT 1 FROM notes WHERE space = ? AND key = ?"
+            return connection.execute(query, (space, key)).fetchone() is not None
+
+        return lasts
 
     def note(self, space: str, key: str) -> Deferred[str | None]:
         """See L{IStore}."""
-        return self._run(lambda cursor: self._note(cursor, space, key))
+        return self._read(lambda cursor: self._note(cursor, space, key))
 
     def notes(self, space: str) -> Deferred[dict[str, str]]:
         """See L{IStore}."""
 
         def find(cursor: Any) -> dict[str, str]:
-            now = self._reactor.seconds()
-            cursor.execute("DELETE FROM live_notes WHERE space = ? AND until <= ?", (space, now))
             rows = cursor.execute(
                 "SELECT key, text FROM notes WHERE space = ? "
-                "UNION ALL SELECT key, text FROM live_notes WHERE space = ?",
-                (space, space),
+                "UNION ALL SELECT key, text FROM live_notes WHERE space = ? AND until > ?",
+                (space, space, self._now()),
             )
             return dict(rows.fetchall())
 
-        return self._run(find)
+        return self._read(find)
 
     def put_note(self, space: str, key: str, text: str, ttl: float | None = None) -> Deferred[None]:
         """See L{IStore}."""
-        return self._run(lambda cursor: self._put_note(cursor, space, key, text, ttl))
+        return self._write(
+            lambda cursor: self._put_note(cursor, space, key, text, ttl),
+            sync=self._lasts(space, key, text, ttl),
+        )
 
     def swap_note(
         self, space: str, key: str, old: str | None, new: str | None, ttl: float | None = None
@@ -346,4 +437,4 @@ class SQLiteStore:
                 self._put_note(cursor, space, key, new, ttl)
             return same
 
-        return self._run(swap)
+        return self._write(swap, sync=self._lasts(space, key, new, ttl))

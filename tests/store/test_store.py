@@ -3,6 +3,8 @@
 import sqlite3
 import stat
 import tempfile
+import time
+from contextlib import closing
 from pathlib import Path
 
 import attr
@@ -25,6 +27,7 @@ from burrow.store.sqlite import SQLiteStore
 from tests.files import make_certificate
 from tests.redis import RedisServer, Sentinel
 
+MIGRATIONS = sqlite.MIGRATIONS
 TOKEN = Token("id1", "laptop", "agent", b"\x01" * 32, 100.0)
 OTHER = Token("id2", "desk", "admin", b"\x02" * 32, 200.0)
 NAME = Reservation("blog", "http", "id1", "agent1", "http://localhost:3000", None, False, 50.0)
@@ -108,8 +111,8 @@ class StoreSuite:
 
     async def test_many_at_once_and_one_wins(self):
         asked = [self.store.reserve(attr.evolve(NAME, token=f"id{number}")) for number in range(20)]
-        results = await gatherResults([one.addErrback(lambda reason: None) for one in asked])
-        won = [result for result in results if isinstance(result, Reservation)]
+        results = await gatherResults([one.addErrback(lambda reason: reason.trap(Taken)) for one in asked])
+        won = [result for result in results if result is not Taken]
         self.assertEqual(len(won), 1)
         self.assertEqual(await self.store.reservation("blog"), won[0])
 
@@ -522,8 +525,162 @@ class SQLite(StoreSuite, TestCase):
     async def test_file_that_is_no_database(self):
         path = Path(tempfile.mkdtemp()) / "burrow.db"
         path.write_bytes(b"not a database" * 100)
-        with self.assertRaisesRegex(StoreError, "cannot be used"):
+        with self.assertRaisesRegex(StoreError, f"{path} is damaged .* put a backup in its place"):
             await SQLiteStore(reactor, path).open()
+
+    async def test_file_that_is_damaged(self):
+        """Before the start it is refused, and while the server runs named, with what to do."""
+        for number in range(200):
+            await self.store.reserve(attr.evolve(NAME, name=f"name{number}"))
+        await self.store.close()
+        whole = self.path.read_bytes()
+        self.path.write_bytes(whole[:8192] + b"\xff" * 8192 + whole[16384:])
+        with self.assertRaisesRegex(StoreError, f"{self.path} is damaged .* put a backup in its place"):
+            await SQLiteStore(reactor, self.path).open()
+        self.path.write_bytes(whole)
+        self.store = SQLiteStore(reactor, self.path)
+        await self.store.open()
+        with self.path.open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xff" * (len(whole) - 4096))
+        with self.assertRaisesRegex(StoreError, f"{self.path} is damaged .* put a backup in its place"):
+            await self.store.reservations()
+
+    def statements(self):
+        """What the writing connection runs from now on."""
+        ran = []
+        tracing = self.store._writer.runWithConnection(
+            lambda connection: connection._connection.set_trace_callback(ran.append)
+        )
+        return tracing.addCallback(lambda _: ran)
+
+    async def test_what_was_told_to_somebody_is_on_the_disk_and_the_rest_need_not_be(self):
+        ran = await self.statements()
+
+        async def synced(operation):
+            await operation
+            modes = [text for text in ran if text.startswith("PRAGMA synchronous")]
+            return modes[-1].endswith("FULL")
+
+        lasting = [
+            lambda: self.store.add_token(TOKEN),
+            lambda: self.store.reserve(NAME),
+            lambda: self.store.put_note("a", "x", "lasting"),
+            lambda: self.store.swap_note("a", "x", "lasting", "other"),
+            lambda: self.store.swap_note("a", "x", "other", None),
+            lambda: self.store.release("blog"),
+            lambda: self.store.revoke_token("laptop"),
+        ]
+        live = [
+            lambda: self.store.put_note("a", "live", "x", 1000),
+            lambda: self.store.swap_note("a", "live", "x", "y", 1000),
+            lambda: self.store.swap_note("a", "live", "y", None),
+            lambda: self.store.token_used("id1", 5.0),
+        ]
+        for number, operation in enumerate(lasting):
+            self.assertFalse(await synced(live[number % 4]()))
+            self.assertTrue(await synced(operation()))
+
+    async def test_reading_waits_for_no_writer(self):
+        self.patch(sqlite, "BUSY_TIMEOUT", 0.1)
+        await self.store.add_token(TOKEN)
+        await self.store.reserve(NAME)
+        await self.store.put_note("a", "x", "text", 1000)
+        await self.store.close()
+        self.store = SQLiteStore(reactor, self.path)
+        await self.store.open()
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            writing = self.store.release("blog")
+            self.assertEqual(await self.store.token("id1"), TOKEN)
+            self.assertEqual(await self.store.tokens(), [TOKEN])
+            self.assertEqual(await self.store.reservation("blog"), NAME)
+            self.assertEqual(await self.store.reservations(), [NAME])
+            self.assertEqual(
+                (await self.store.note("a", "x"), await self.store.notes("a")), ("text", {"x": "text"})
+            )
+            with self.assertRaisesRegex(StoreError, f"another process has the database {self.path} locked"):
+                await writing
+            other.execute("ROLLBACK")
+        self.assertTrue(await self.store.release("blog"))
+
+    async def test_full_disk(self):
+        """Known tokens and names are served; the error says that the disk is full; with room it goes on."""
+        await self.store.add_token(TOKEN)
+        await self.store.reserve(NAME)
+
+        def limit(pages):
+            return self.store._writer.runWithConnection(
+                lambda connection: connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
+            )
+
+        await limit(1)  # not below what it has
+        full = f"the disk of the database {self.path} is full"
+        for number in range(3):
+            with self.assertRaisesRegex(StoreError, full):
+                await self.store.put_note("a", f"large{number}", "x" * 100_000, 1000)
+            with self.assertRaisesRegex(StoreError, full):
+                await self.store.put_note("a", f"large{number}", "x" * 100_000)
+        self.assertEqual(await self.store.token("id1"), TOKEN)
+        self.assertEqual(await self.store.reserve(NAME), NAME)
+        await limit(1_000_000)
+        await self.store.put_note("a", "large", "x" * 100_000)
+        self.assertEqual(list(await self.store.notes("a")), ["large"])
+
+    async def test_two_files_of_an_older_release(self):
+        """What it kept in the second, which may be damaged, is taken over; the file is removed."""
+        for damaged in (False, True):
+            path = Path(tempfile.mkdtemp()) / "burrow.db"
+            live = path.with_name("burrow-live.db")
+            with closing(sqlite3.connect(path, isolation_level=None)) as old:
+                self.patch(sqlite, "MIGRATIONS", MIGRATIONS[:2])
+                sqlite.migrate(old)
+                self.patch(sqlite, "MIGRATIONS", MIGRATIONS)
+                old.execute("INSERT INTO notes VALUES ('a', 'lasting', 'text')")
+            with closing(sqlite3.connect(live)) as old:
+                old.execute("PRAGMA journal_mode = WAL")
+                old.execute(
+                    "CREATE TABLE live_notes (space TEXT NOT NULL, key TEXT NOT NULL, text TEXT NOT NULL, "
+                    "until REAL NOT NULL, PRIMARY KEY (space, key)) WITHOUT ROWID"
+                )
+                rows = [("a", "old", "x", time.time() - 1), ("a", "live", "y", time.time() + 1000)]
+                old.executemany("INSERT INTO live_notes VALUES (?, ?, ?, ?)", rows)
+                old.commit()
+            if damaged:
+                live.write_bytes(b"\xff" * 8192)
+            store = SQLiteStore(reactor, path)
+            await store.open()
+            expected = {"lasting": "text"} if damaged else {"lasting": "text", "live": "y"}
+            self.assertEqual(await store.notes("a"), expected)
+            await store.close()
+            self.assertEqual([file.name for file in path.parent.glob("*live*")], [])
+
+    async def test_clock_that_is_set_back(self):
+        """No note lives longer, from then on, than it was to live at all."""
+        self.patch(sqlite, "TIDY_EVERY", 0.0)
+        now = 10_000.0
+        store = SQLiteStore(reactor, self.path, lambda: now)
+        await store.open()
+        self.addCleanup(store.close)
+        await store.put_note("locks", "x", "mine", 6.0)
+        now = 5_000.0
+        self.assertEqual(await store.note("locks", "x"), "mine")
+        await store.put_note("nodes", "other", "y", 5.0)
+        now += 6.5
+        self.assertIsNone(await store.note("locks", "x"))
+
+    async def test_notes_whose_time_is_over_take_no_room(self):
+        """Nobody has to ask for them."""
+        self.patch(sqlite, "TIDY_EVERY", 0.0)
+        now = 10_000.0
+        store = SQLiteStore(reactor, self.path, lambda: now)
+        await store.open()
+        self.addCleanup(store.close)
+        for number in range(100):
+            await store.put_note("events", str(number), "x", 50.0)
+            now += 1.0
+        with closing(sqlite3.connect(self.path)) as connection:
+            self.assertEqual(connection.execute("SELECT count(*) FROM live_notes").fetchone(), (50,))
 
     async def test_folder_that_cannot_be_made(self):
         path = Path(tempfile.mkdtemp()) / "file"
