@@ -7,6 +7,9 @@ and fail with L{StoreError} when the store cannot answer now; what they were to 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
 import attr
 from zope.interface import Attribute, Interface
 
@@ -15,9 +18,48 @@ from burrow.errors import StoreError
 ROLES = ("agent", "viewer", "admin")
 """What a token may do: run tunnels; look; everything."""
 
+USED_STEP = 3600.0
+"""Seconds between two times of use that are told apart, so that who opens a tunnel again writes nothing."""
+
+_T = TypeVar("_T")
+
 
 class Taken(StoreError):
     """The name or the port belongs to another token, or the token's name is in use."""
+
+
+class OverQuota(Taken):
+    """
+    The token owns as many names or ports as it may.
+
+    @ivar what: "names" or "ports". @ivar limit: how many it may own.
+    """
+
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(
+            f"the token owns {limit} {what}, as many as it may: the server's owner can release some "
+            "with `burrow names release`, or allow more with `burrow token set`"
+        )
+        self.what = what
+        self.limit = limit
+
+
+@attr.frozen
+class Limits:
+    """
+    How much one token may have at most; None: without a limit.
+
+    @ivar names: names that it owns. @ivar ports: public ports that it owns.
+    @ivar tunnels: tunnels that it has open. @ivar sessions: sessions of agents that use it.
+    """
+
+    names: int | None = None
+    ports: int | None = None
+    tunnels: int | None = None
+    sessions: int | None = None
+
+
+UNLIMITED = Limits()
 
 
 @attr.frozen
@@ -25,9 +67,12 @@ class Token:
     """
     Who may use the server.
 
-    @ivar id: the public half, by which it is found. @ivar name: what its owner calls it.
+    @ivar id: the public half, by which it is found, and to which names belong. @ivar name: what its owner
+    calls it.
     @ivar role: one of L{ROLES}. @ivar digest: SHA-256 of the secret half.
     @ivar created: seconds since the epoch. @ivar last_used: likewise; None before the first time.
+    @ivar max_names: see L{Limits}, as the next three; None: what the server is configured to allow.
+    @ivar version: how often it was changed: of two records of one token the one with more is the newer.
     """
 
     id: str
@@ -36,6 +81,17 @@ class Token:
     digest: bytes = attr.field(repr=False)
     created: float
     last_used: float | None = None
+    max_names: int | None = None
+    max_ports: int | None = None
+    max_tunnels: int | None = None
+    max_sessions: int | None = None
+    version: int = 0
+
+    def limits(self, defaults: Limits) -> Limits:
+        """What it may have: its own settings, and C{defaults} where it has none."""
+        own = {"names": self.max_names, "ports": self.max_ports}
+        own |= {"tunnels": self.max_tunnels, "sessions": self.max_sessions}
+        return attr.evolve(defaults, **{what: limit for what, limit in own.items() if limit is not None})
 
 
 @attr.frozen
@@ -48,6 +104,10 @@ class Reservation:
     @ivar agent: the agent that last opened it. @ivar upstream: what it was last bound to.
     @ivar port: its public port, for kinds that have one. @ivar assigned: the server chose the name, and
     gives it again to the same agent for the same kind and upstream.
+    @ivar used: when the tunnel was open last, in seconds since the epoch; None: not known.
+    @ivar port_assigned: the server chose the port; None, in records of old releases: as the name.
+    @ivar asked: its owner asked for the name, or the server's owner gave it to it: it is never freed.
+    @ivar version: how often it changed hands: of two records of one name the one with more is the newer.
     """
 
     name: str
@@ -58,12 +118,60 @@ class Reservation:
     port: int | None
     assigned: bool
     created: float
+    used: float | None = None
+    port_assigned: bool | None = None
+    asked: bool = False
+    version: int = 0
+
+    @property
+    def port_is_the_servers(self) -> bool:
+        """Whether it has a port that the server chose."""
+        chosen = self.assigned if self.port_assigned is None else self.port_assigned
+        return self.port is not None and chosen
+
+    @property
+    def name_is_the_servers(self) -> bool:
+        """Whether nobody ever asked for this name or its port: the server chose both."""
+        return self.assigned and not self.asked and (self.port is None or self.port_is_the_servers)
 
 
 def renewed(known: Reservation, wanted: Reservation) -> Reservation:
     """What a reservation becomes that its owner makes again: see L{IStore.reserve}."""
-    port = known.port if wanted.port is None else wanted.port
-    return attr.evolve(wanted, port=port, assigned=known.assigned, created=known.created)
+    of_port = known if wanted.port is None else wanted
+    return attr.evolve(
+        wanted,
+        port=of_port.port,
+        port_assigned=of_port.port_assigned,
+        assigned=known.assigned,
+        asked=known.asked or wanted.asked,
+        created=known.created,
+        used=_used(known.used, wanted.used),
+        version=known.version,
+    )
+
+
+def _used(known: float | None, wanted: float | None) -> float | None:
+    if known is None or wanted is None:
+        return wanted if known is None else known
+    return wanted if wanted >= known + USED_STEP else known
+
+
+def freed(known: Reservation, before: float) -> Reservation | None:
+    """
+    What is left of a reservation once what the server chose is freed if it was not used since C{before}:
+    the same one, one without its port, or None. See L{IStore.free_unused}.
+    """
+    if known.used is None or known.used >= before:
+        return known
+    if known.name_is_the_servers:
+        return None
+    return attr.evolve(known, port=None, port_assigned=None) if known.port_is_the_servers else known
+
+
+def record(kind: type[_T], fields: Mapping[str, Any]) -> _T:
+    """A record from its fields; those that a newer release wrote and we do not know are left out."""
+    known = {field.name for field in attr.fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in fields.items() if name in known})
 
 
 class IStore(Interface):
@@ -100,17 +208,37 @@ class IStore(Interface):
     def token_used(token_id, when):  # type: ignore[no-untyped-def]
         """Remember when a token was last used. Fires with None."""
 
-    def reserve(reservation):  # type: ignore[no-untyped-def]
+    def find_tokens(ids):  # type: ignore[no-untyped-def]
+        """
+        Fires with those L{Token}s of these ids that the store has: a dictionary by id. Ask L{token} whether
+        one that is missing was revoked.
+        """
+
+    def change_token(name, changes):  # type: ignore[no-untyped-def]
+        """
+        Give a token's fields other values, in one step: C{changes} by field, of C{digest} and the C{max_...}.
+        Fires with the L{Token} as it is now, or None if there is none of that name.
+        """
+
+    def reserve(reservation, limits=UNLIMITED):  # type: ignore[no-untyped-def]
         """
         Make or renew a L{Reservation}, in one step that no other can split.
 
         A name of the same token's takes the new kind, agent and upstream, and a port if one is given, or
-        keeps the port it has; it stays assigned if it was. Fires with the L{Reservation} as it is now.
-        Fails with L{Taken} if another token owns the name, or another name has the port.
+        keeps the port it has; it stays assigned if it was, and asked for if it ever was.
+        Fires with the L{Reservation} as it is now. Fails with L{Taken} if another token owns the name, or
+        another name has the port; with L{OverQuota} if the token had more names or ports than its L{Limits}
+        then: what it owns already may always be renewed.
         """
 
     def reservation(name):  # type: ignore[no-untyped-def]
         """Fires with the L{Reservation} of a name, or None."""
+
+    def find_reservations(names):  # type: ignore[no-untyped-def]
+        """
+        Look names up, all in one step. Fires with a dictionary of a L{Reservation} or None by name; a name
+        that is missing in it cannot be told now.
+        """
 
     def remembered(token_id, agent, kind, upstream):  # type: ignore[no-untyped-def]
         """Fires with the assigned L{Reservation} that fits all four, or None."""
@@ -120,6 +248,22 @@ class IStore(Interface):
 
     def release(name):  # type: ignore[no-untyped-def]
         """Give a name, and its port, back. Fires with whether there was one."""
+
+    def transfer(name, token_id):  # type: ignore[no-untyped-def]
+        """
+        Make a name, with its port, another token's, whatever that one's L{Limits}. Fires with the
+        L{Reservation} as it is now, or None if nobody owns the name.
+        """
+
+    def names_used(names, when):  # type: ignore[no-untyped-def]
+        """Remember that their tunnels were open at C{when}, in seconds since the epoch. Fires with None."""
+
+    def free_unused(before, now):  # type: ignore[no-untyped-def]
+        """
+        Free what the server chose and nobody used since C{before}: names, and ports of names that were asked
+        for; see L{freed}. A name of which nobody knows when it was used counts as used C{now}. Each is
+        decided and done in one step. Fires with the names that are free, or lost their port, sorted.
+        """
 
     def note(space, key):  # type: ignore[no-untyped-def]
         """Fires with the text of a note, or None if there is none or its time is over."""

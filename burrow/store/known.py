@@ -14,7 +14,7 @@ What bounds it: as much as is in Redis, of which the holders of tokens decide.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from burrow.errors import StoreError
-from burrow.store.base import IStore, Reservation, Taken, Token, renewed
+from burrow.store.base import UNLIMITED, IStore, Limits, Reservation, Taken, Token, renewed
 from burrow.store.redis import Flushed, RedisStore
 from burrow.store.spaces import ACCOUNTS, CERTIFICATES
 
@@ -304,20 +304,41 @@ class KnownStore:
             except StoreError as error:
                 self._gone(error)
 
+    def find_tokens(self, ids: Iterable[str]) -> Deferred[dict[str, Token]]:
+        """See L{IStore}."""
+        return Deferred.fromCoroutine(self._find_tokens(list(ids)))
+
+    async def _find_tokens(self, ids: list[str]) -> dict[str, Token]:
+        found: dict[str, Token] = await self._ask(lambda: self._inner.find_tokens(ids))
+        self._tokens.update(found)
+        return found
+
+    def change_token(self, name: str, changes: dict[str, Any]) -> Deferred[Token | None]:
+        """See L{IStore}."""
+        return Deferred.fromCoroutine(self._change_token(name, changes))
+
+    async def _change_token(self, name: str, changes: dict[str, Any]) -> Token | None:
+        token: Token | None = await self._ask(lambda: self._inner.change_token(name, changes))
+        if token is None:
+            self._missing()
+        else:
+            self._tokens[token.id] = token
+        return token
+
     # -- reservations --------------------------------------------------------------------------------------
 
-    def reserve(self, reservation: Reservation) -> Deferred[Reservation]:
+    def reserve(self, reservation: Reservation, limits: Limits = UNLIMITED) -> Deferred[Reservation]:
         """See L{IStore}. While Redis is away, a name that is known for the token's is renewed."""
-        return Deferred.fromCoroutine(self._reserve(reservation))
+        return Deferred.fromCoroutine(self._reserve(reservation, limits))
 
-    async def _reserve(self, wanted: Reservation) -> Reservation:
+    async def _reserve(self, wanted: Reservation, limits: Limits) -> Reservation:
         known = self._names.get(wanted.name)
         ours = known is not None and known.token == wanted.token and wanted.port in (None, known.port)
         if not (self._away and ours):
             try:
                 if known is None:
                     await self._reservation(wanted.name)  # fails if nobody can tell yet whose it is
-                kept: Reservation = await self._ask(lambda: self._inner.reserve(wanted))
+                kept: Reservation = await self._ask(lambda: self._inner.reserve(wanted, limits))
                 self._names[kept.name] = kept
                 return kept
             except Taken:
@@ -344,6 +365,34 @@ class KnownStore:
         else:
             self._names[name] = known
         return known
+
+    def find_reservations(self, names: Iterable[str]) -> Deferred[dict[str, Reservation | None]]:
+        """See L{IStore}. While Redis is away, the names that are known."""
+        return Deferred.fromCoroutine(self._find_reservations(list(names)))
+
+    async def _find_reservations(self, names: list[str]) -> dict[str, Reservation | None]:
+        known = {name: self._names[name] for name in names if name in self._names}
+        found: dict[str, Reservation | None] = await self._ask(
+            lambda: self._inner.find_reservations(names), known
+        )
+        if found is not known and None in found.values() and await self._flushed():
+            found = await self._ask(lambda: self._inner.find_reservations(names), known)
+        for name, reservation in found.items():
+            if reservation is not None:
+                self._names[name] = reservation
+            elif self.whole:
+                self._names.pop(name, None)
+        return {name: one for name, one in found.items() if one is not None or self.whole}
+
+    async def _flushed(self) -> bool:
+        """Whether Redis was flushed, or cannot tell; it is filled then."""
+        try:
+            if not await self._inner.flushed():
+                return False
+            await self._fill()
+        except StoreError as error:
+            self._gone(error)
+        return True
 
     def remembered(self, token_id: str, agent: str, kind: str, upstream: str) -> Deferred[Reservation | None]:
         """See L{IStore}."""
@@ -375,6 +424,37 @@ class KnownStore:
         self._names.pop(name, None)
         self._renewed.discard(name)
         return released
+
+    def transfer(self, name: str, token_id: str) -> Deferred[Reservation | None]:
+        """See L{IStore}."""
+        return Deferred.fromCoroutine(self._transfer(name, token_id))
+
+    async def _transfer(self, name: str, token_id: str) -> Reservation | None:
+        moved: Reservation | None = await self._ask(lambda: self._inner.transfer(name, token_id))
+        if moved is None:
+            self._missing()
+            self._names.pop(name, None)
+        else:
+            self._names[name] = moved
+        self._renewed.discard(name)
+        return moved
+
+    def names_used(self, names: Iterable[str], when: float) -> Deferred[None]:
+        """See L{IStore}."""
+        used = list(names)
+        return Deferred.fromCoroutine(self._asked(lambda: self._inner.names_used(used, when)))
+
+    def free_unused(self, before: float, now: float) -> Deferred[list[str]]:
+        """See L{IStore}. Nothing is freed that this server waits to write to Redis."""
+        return Deferred.fromCoroutine(self._free_unused(before, now))
+
+    async def _free_unused(self, before: float, now: float) -> list[str]:
+        if self._renewed:
+            await self._write()
+        changed: list[str] = await self._ask(lambda: self._inner.free_unused(before, now))
+        for name in changed:
+            self._names.pop(name, None)  # one that only lost its port is read again
+        return changed
 
     # -- notes ----------------------------------------------------------------------------------------------
 

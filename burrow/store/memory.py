@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import attr
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from burrow.store.base import IStore, Reservation, Taken, Token, renewed
+from burrow.store.base import (
+    UNLIMITED,
+    IStore,
+    Limits,
+    OverQuota,
+    Reservation,
+    Taken,
+    Token,
+    freed,
+    renewed,
+)
 
 
 @implementer(IStore)
@@ -65,7 +76,20 @@ class MemoryStore:
             self._tokens[token_id] = attr.evolve(self._tokens[token_id], last_used=when)
         return succeed(None)
 
-    def reserve(self, reservation: Reservation) -> Deferred[Reservation]:
+    def find_tokens(self, ids: Iterable[str]) -> Deferred[dict[str, Token]]:
+        """See L{IStore}."""
+        return succeed({key: self._tokens[key] for key in ids if key in self._tokens})
+
+    def change_token(self, name: str, changes: dict[str, Any]) -> Deferred[Token | None]:
+        """See L{IStore}."""
+        for token in self._tokens.values():
+            if token.name == name:
+                changed = attr.evolve(token, **changes, version=token.version + 1)
+                self._tokens[token.id] = changed
+                return succeed(changed)
+        return succeed(None)
+
+    def reserve(self, reservation: Reservation, limits: Limits = UNLIMITED) -> Deferred[Reservation]:
         """See L{IStore}."""
         known = self._reservations.get(reservation.name)
         if known is not None and known.token != reservation.token:
@@ -75,6 +99,13 @@ class MemoryStore:
             for other in self._reservations.values():
                 if other.port == port and other.name != reservation.name:
                     return fail(Taken(f"port {port} belongs to the name {other.name!r}"))
+        owned = [own for own in self._reservations.values() if own.token == reservation.token]
+        if known is None and limits.names is not None and len(owned) >= limits.names:
+            return fail(OverQuota("names", limits.names))
+        more = port is not None and (known is None or known.port is None)
+        ports = sum(own.port is not None for own in owned)
+        if more and limits.ports is not None and ports >= limits.ports:
+            return fail(OverQuota("ports", limits.ports))
         if known is not None:
             reservation = renewed(known, reservation)
         self._reservations[reservation.name] = reservation
@@ -83,6 +114,10 @@ class MemoryStore:
     def reservation(self, name: str) -> Deferred[Reservation | None]:
         """See L{IStore}."""
         return succeed(self._reservations.get(name))
+
+    def find_reservations(self, names: Iterable[str]) -> Deferred[dict[str, Reservation | None]]:
+        """See L{IStore}."""
+        return succeed({name: self._reservations.get(name) for name in names})
 
     def remembered(self, token_id: str, agent: str, kind: str, upstream: str) -> Deferred[Reservation | None]:
         """See L{IStore}."""
@@ -99,6 +134,37 @@ class MemoryStore:
     def release(self, name: str) -> Deferred[bool]:
         """See L{IStore}."""
         return succeed(self._reservations.pop(name, None) is not None)
+
+    def transfer(self, name: str, token_id: str) -> Deferred[Reservation | None]:
+        """See L{IStore}."""
+        known = self._reservations.get(name)
+        if known is None:
+            return succeed(None)
+        moved = attr.evolve(known, token=token_id, asked=True, version=known.version + 1)
+        self._reservations[name] = moved
+        return succeed(moved)
+
+    def names_used(self, names: Iterable[str], when: float) -> Deferred[None]:
+        """See L{IStore}."""
+        for name in names:
+            if name in self._reservations:
+                self._reservations[name] = attr.evolve(self._reservations[name], used=when)
+        return succeed(None)
+
+    def free_unused(self, before: float, now: float) -> Deferred[list[str]]:
+        """See L{IStore}."""
+        changed = []
+        for name, known in sorted(self._reservations.items()):
+            left = freed(known, before)
+            if known.used is None:
+                self._reservations[name] = attr.evolve(known, used=now)
+            elif left is None:
+                del self._reservations[name]
+                changed.append(name)
+            elif left is not known:
+                self._reservations[name] = left
+                changed.append(name)
+        return succeed(changed)
 
     def _note(self, space: str, key: str) -> str | None:
         text, until = self._notes.get((space, key), (None, None))

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Iterable
 from typing import Any
 
 import attr
@@ -25,7 +26,17 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from burrow.errors import StoreError
-from burrow.store.base import IStore, Reservation, Taken, Token
+from burrow.store.base import (
+    UNLIMITED,
+    USED_STEP,
+    IStore,
+    Limits,
+    OverQuota,
+    Reservation,
+    Taken,
+    Token,
+    record,
+)
 from burrow.store.connection import RedisAddress, RedisConnection
 
 _PREFIX = "burrow:"
@@ -54,35 +65,87 @@ if token then
 end
 """
 
-_RESERVE = """
+_CHANGE_TOKEN = """
+local id = redis.call('HGET', KEYS[2], ARGV[1])
+local token = id and redis.call('HGET', KEYS[1], id)
+if not token then return false end
+token = cjson.decode(token)
+for field, value in pairs(cjson.decode(ARGV[2])) do token[field] = value end
+token['version'] = (token['version'] or 0) + 1
+local kept = cjson.encode(token)
+redis.call('HSET', KEYS[1], id, kept)
+return kept
+"""
+
+_RESERVATION = """
+local function given(value) return value ~= nil and value ~= cjson.null end
+local function key_of(known)
+    return cjson.encode({known['token'], known['agent'], known['kind'], known['upstream']})
+end
+local function forget(known)
+    if given(known['port']) then redis.call('HDEL', KEYS[2], known['port']) end
+    local key = key_of(known)
+    if redis.call('HGET', KEYS[3], key) == known['name'] then redis.call('HDEL', KEYS[3], key) end
+end
+local function keep(known)
+    if given(known['port']) then redis.call('HSET', KEYS[2], known['port'], known['name']) end
+    if known['assigned'] then redis.call('HSET', KEYS[3], key_of(known), known['name']) end
+    local kept = cjson.encode(known)
+    redis.call('HSET', KEYS[1], known['name'], kept)
+    return kept
+end
+"""
+
+_RESERVE = (
+    _RESERVATION
+    + """
 if ARGV[2] ~= '' and redis.call('GET', KEYS[4]) ~= ARGV[2] then return 'flushed' end
 local wanted = cjson.decode(ARGV[1])
 local known = redis.call('HGET', KEYS[1], wanted['name'])
 if known then
     known = cjson.decode(known)
     if known['token'] ~= wanted['token'] then return 'name' end
-    if wanted['port'] == cjson.null then wanted['port'] = known['port'] end
+end
+local more_names = not known and ARGV[3] ~= ''
+local more_ports = given(wanted['port']) and not (known and given(known['port'])) and ARGV[4] ~= ''
+if known then
+    if not given(wanted['port']) then
+        wanted['port'] = known['port']
+        wanted['port_assigned'] = known['port_assigned']
+    end
+    wanted['asked'] = known['asked'] == true or wanted['asked']
     wanted['assigned'] = known['assigned']
     wanted['created'] = known['created']
+    wanted['version'] = known['version'] or 0
+    if given(known['used']) and not (given(wanted['used']) and wanted['used'] >= known['used'] + ARGV[5]) then
+        wanted['used'] = known['used']
+    end
+    for field, value in pairs(known) do
+        if wanted[field] == nil then wanted[field] = value end  -- of a newer release
+    end
 end
-if wanted['port'] ~= cjson.null then
+if given(wanted['port']) then
     local owner = redis.call('HGET', KEYS[2], wanted['port'])
     if owner and owner ~= wanted['name'] then return 'port' end
 end
-if known then
-    if known['port'] ~= cjson.null then redis.call('HDEL', KEYS[2], known['port']) end
-    local key = cjson.encode({known['token'], known['agent'], known['kind'], known['upstream']})
-    if redis.call('HGET', KEYS[3], key) == known['name'] then redis.call('HDEL', KEYS[3], key) end
+if more_names or more_ports then
+    local names, ports = 0, 0
+    for _, text in ipairs(redis.call('HVALS', KEYS[1])) do
+        if string.find(text, wanted['token'], 1, true) then
+            local own = cjson.decode(text)
+            if own['token'] == wanted['token'] then
+                names = names + 1
+                if given(own['port']) then ports = ports + 1 end
+            end
+        end
+    end
+    if more_names and names >= tonumber(ARGV[3]) then return 'names' end
+    if more_ports and ports >= tonumber(ARGV[4]) then return 'ports' end
 end
-if wanted['port'] ~= cjson.null then redis.call('HSET', KEYS[2], wanted['port'], wanted['name']) end
-if wanted['assigned'] then
-    local key = cjson.encode({wanted['token'], wanted['agent'], wanted['kind'], wanted['upstream']})
-    redis.call('HSET', KEYS[3], key, wanted['name'])
-end
-local kept = cjson.encode(wanted)
-redis.call('HSET', KEYS[1], wanted['name'], kept)
-return kept
+if known then forget(known) end
+return keep(wanted)
 """
+)
 
 _REMEMBERED = """
 local name = redis.call('HGET', KEYS[2], cjson.encode({ARGV[1], ARGV[2], ARGV[3], ARGV[4]}))
@@ -90,16 +153,72 @@ if not name then return false end
 return redis.call('HGET', KEYS[1], name)
 """
 
-_RELEASE = """
+_RELEASE = (
+    _RESERVATION
+    + """
 local known = redis.call('HGET', KEYS[1], ARGV[1])
 if not known then return 0 end
-known = cjson.decode(known)
 redis.call('HDEL', KEYS[1], ARGV[1])
-if known['port'] ~= cjson.null then redis.call('HDEL', KEYS[2], known['port']) end
-local key = cjson.encode({known['token'], known['agent'], known['kind'], known['upstream']})
-if redis.call('HGET', KEYS[3], key) == ARGV[1] then redis.call('HDEL', KEYS[3], key) end
+forget(cjson.decode(known))
 return 1
 """
+)
+
+_TRANSFER = (
+    _RESERVATION
+    + """
+local known = redis.call('HGET', KEYS[1], ARGV[1])
+if not known then return false end
+known = cjson.decode(known)
+forget(known)
+known['token'] = ARGV[2]
+known['asked'] = true
+known['version'] = (known['version'] or 0) + 1
+return keep(known)
+"""
+)
+
+_NAMES_USED = """
+for i = 2, #ARGV do
+    local known = redis.call('HGET', KEYS[1], ARGV[i])
+    if known then
+        known = cjson.decode(known)
+        known['used'] = tonumber(ARGV[1])
+        redis.call('HSET', KEYS[1], ARGV[i], cjson.encode(known))
+    end
+end
+"""
+
+_FREE_UNUSED = (
+    _RESERVATION
+    + """
+local before, now = tonumber(ARGV[1]), tonumber(ARGV[2])
+local changed = {}
+local all = redis.call('HGETALL', KEYS[1])
+for i = 1, #all, 2 do
+    local name, known = all[i], cjson.decode(all[i + 1])
+    if not given(known['used']) then
+        known['used'] = now
+        keep(known)
+    elseif known['used'] < before then
+        local chosen = known['port_assigned']
+        if not given(chosen) then chosen = known['assigned'] end
+        if known['assigned'] and known['asked'] ~= true and (chosen or not given(known['port'])) then
+            redis.call('HDEL', KEYS[1], name)
+            forget(known)
+            changed[#changed + 1] = name
+        elseif chosen and given(known['port']) then
+            forget(known)
+            known['port'] = cjson.null
+            known['port_assigned'] = cjson.null
+            keep(known)
+            changed[#changed + 1] = name
+        end
+    end
+end
+return changed
+"""
+)
 
 _NOTES = """
 local time = redis.call('TIME')
@@ -171,17 +290,18 @@ return 1
 _EPOCH = _PREFIX + "epoch"
 _TOKENS = [_PREFIX + "tokens", _PREFIX + "token-names"]
 _RESERVATIONS = [_PREFIX + "reservations", _PREFIX + "ports", _PREFIX + "remembered"]
+_AT_ONCE = 500
 
 
 def _token(text: Any) -> Token | None:
     if text is None:
         return None
     fields = json.loads(text)
-    return Token(**{**fields, "digest": bytes.fromhex(fields["digest"])})
+    return record(Token, {**fields, "digest": bytes.fromhex(fields["digest"])})
 
 
 def _reservation(text: Any) -> Reservation | None:
-    return None if text is None else Reservation(**json.loads(text))
+    return None if text is None else record(Reservation, json.loads(text))
 
 
 class Flushed(StoreError):
@@ -272,21 +392,53 @@ class RedisStore:
     async def _token_used(self, token_id: str, when: float) -> None:
         await self._run(_USED, _TOKENS, token_id, repr(when))
 
-    def reserve(self, reservation: Reservation) -> Deferred[Reservation]:
+    def find_tokens(self, ids: Iterable[str]) -> Deferred[dict[str, Token]]:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._reserve(reservation))
+        return Deferred.fromCoroutine(self._find_tokens(list(ids)))
 
-    async def _reserve(self, wanted: Reservation, *, whatever: bool = False) -> Reservation:
+    async def _find_tokens(self, ids: list[str]) -> dict[str, Token]:
+        found = await self._several(_TOKENS[0], ids)
+        return {key: token for key, text in found.items() if (token := _token(text)) is not None}
+
+    async def _several(self, key: str, fields: list[str]) -> dict[str, Any]:
+        """Some fields of a hash, L{_AT_ONCE} with one question."""
+        found: dict[str, Any] = {}
+        for start in range(0, len(fields), _AT_ONCE):
+            some = fields[start : start + _AT_ONCE]
+            found.update(zip(some, await self._ask("hmget", key, some), strict=True))
+        return found
+
+    def change_token(self, name: str, changes: dict[str, Any]) -> Deferred[Token | None]:
+        """See L{IStore}."""
+        return Deferred.fromCoroutine(self._change_token(name, changes))
+
+    async def _change_token(self, name: str, changes: dict[str, Any]) -> Token | None:
+        texts = {
+            field: value.hex() if isinstance(value, bytes) else value for field, value in changes.items()
+        }
+        return _token(await self._run(_CHANGE_TOKEN, _TOKENS, name, json.dumps(texts)))
+
+    def reserve(self, reservation: Reservation, limits: Limits = UNLIMITED) -> Deferred[Reservation]:
+        """See L{IStore}."""
+        return Deferred.fromCoroutine(self._reserve(reservation, limits))
+
+    async def _reserve(
+        self, wanted: Reservation, limits: Limits = UNLIMITED, *, whatever: bool = False
+    ) -> Reservation:
         epoch = "" if whatever else self.epoch
+        most = ["" if limit is None else str(limit) for limit in (limits.names, limits.ports)]
         keys = [*_RESERVATIONS, _EPOCH]
-        answer = await self._run(_RESERVE, keys, json.dumps(attr.asdict(wanted)), epoch)
+        record_of = json.dumps(attr.asdict(wanted))
+        answer = await self._run(_RESERVE, keys, record_of, epoch, *most, repr(USED_STEP))
         if answer == "flushed":
             raise Flushed("Redis was flushed; it is filled again by the servers that know what was there")
         if answer == "name":
             raise Taken(f"the name {wanted.name!r} belongs to another token")
         if answer == "port":
             raise Taken(f"port {wanted.port} belongs to another name")
-        return Reservation(**json.loads(answer))
+        if answer in ("names", "ports"):
+            raise OverQuota(answer, getattr(limits, answer))
+        return record(Reservation, json.loads(answer))
 
     def refill(self, reservation: Reservation) -> Deferred[Reservation]:
         """L{reserve} after a flush, for what was known before it."""
@@ -298,6 +450,14 @@ class RedisStore:
 
     async def _get_reservation(self, name: str) -> Reservation | None:
         return _reservation(await self._ask("hget", _RESERVATIONS[0], name))
+
+    def find_reservations(self, names: Iterable[str]) -> Deferred[dict[str, Reservation | None]]:
+        """See L{IStore}."""
+        return Deferred.fromCoroutine(self._find_reservations(list(names)))
+
+    async def _find_reservations(self, names: list[str]) -> dict[str, Reservation | None]:
+        found = await self._several(_RESERVATIONS[0], names)
+        return {name: _reservation(text) for name, text in found.items()}
 
     def remembered(self, token_id: str, agent: str, kind: str, upstream: str) -> Deferred[Reservation | None]:
         """See L{IStore}."""
@@ -318,6 +478,28 @@ class RedisStore:
     def release(self, name: str) -> Deferred[bool]:
         """See L{IStore}."""
         return Deferred.fromCoroutine(self._flag(_RELEASE, _RESERVATIONS, name))
+
+    def transfer(self, name: str, token_id: str) -> Deferred[Reservation | None]:
+        """See L{IStore}."""
+        return Deferred.fromCoroutine(self._transfer(name, token_id))
+
+    async def _transfer(self, name: str, token_id: str) -> Reservation | None:
+        return _reservation(await self._run(_TRANSFER, _RESERVATIONS, name, token_id))
+
+    def names_used(self, names: Iterable[str], when: float) -> Deferred[None]:
+        """See L{IStore}."""
+        return Deferred.fromCoroutine(self._names_used(list(names), when))
+
+    async def _names_used(self, names: list[str], when: float) -> None:
+        for start in range(0, len(names), _AT_ONCE):
+            await self._run(_NAMES_USED, _RESERVATIONS, repr(when), *names[start : start + _AT_ONCE])
+
+    def free_unused(self, before: float, now: float) -> Deferred[list[str]]:
+        """See L{IStore}."""
+        return Deferred.fromCoroutine(self._free_unused(before, now))
+
+    async def _free_unused(self, before: float, now: float) -> list[str]:
+        return sorted(await self._run(_FREE_UNUSED, _RESERVATIONS, repr(before), repr(now)))
 
     # -- notes --------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +27,17 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from burrow.errors import StoreError
-from burrow.store.base import IStore, Reservation, Taken, Token, renewed
+from burrow.store.base import (
+    UNLIMITED,
+    IStore,
+    Limits,
+    OverQuota,
+    Reservation,
+    Taken,
+    Token,
+    freed,
+    renewed,
+)
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process's transaction."""
@@ -56,6 +66,18 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE INDEX live_until ON live_notes (until);
     """,
+    """
+    ALTER TABLE tokens ADD COLUMN max_names INTEGER;
+    ALTER TABLE tokens ADD COLUMN max_ports INTEGER;
+    ALTER TABLE tokens ADD COLUMN max_tunnels INTEGER;
+    ALTER TABLE tokens ADD COLUMN max_sessions INTEGER;
+    ALTER TABLE tokens ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE reservations ADD COLUMN used REAL;
+    ALTER TABLE reservations ADD COLUMN port_assigned INTEGER;
+    ALTER TABLE reservations ADD COLUMN asked INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE reservations ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX owned ON reservations (token, port);
+    """,
 )
 """The schema, a step a version: the file's user_version says how many were taken. Never change one."""
 
@@ -64,11 +86,47 @@ TIDY_EVERY = 10.0
 
 _TOKEN = ", ".join(field.name for field in attr.fields(Token))
 _RESERVATION = ", ".join(field.name for field in attr.fields(Reservation))
+_AT_ONCE = 500
+"""Values in one query, at most: SQLite allows 999 in old releases."""
+
 _T = TypeVar("_T")
 
 
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
+
+
 def _reservation(row: tuple[Any, ...] | None) -> Reservation | None:
-    return None if row is None else attr.evolve(Reservation(*row), assigned=bool(row[6]))
+    if row is None:
+        return None
+    found = Reservation(*row)
+    port_assigned = None if found.port_assigned is None else bool(found.port_assigned)
+    return attr.evolve(
+        found, assigned=bool(found.assigned), asked=bool(found.asked), port_assigned=port_assigned
+    )
+
+
+def _put(cursor: Any, reservation: Reservation) -> None:
+    values = attr.astuple(reservation)
+    cursor.execute(
+        f"INSERT OR REPLACE INTO reservations ({_RESERVATION}) VALUES ({_marks(len(values))})", values
+    )
+
+
+def _check_quota(cursor: Any, known: Reservation | None, wanted: Reservation, limits: Limits) -> None:
+    """@raise OverQuota: the token had more than it may."""
+    more = {
+        "names": known is None,
+        "ports": wanted.port is not None and (known is None or known.port is None),
+    }
+    if not any(more.values()):
+        return
+    query = "SELECT COUNT(*), COUNT(port) FROM reservations WHERE token = ?"
+    owned = cursor.execute(query, (wanted.token,)).fetchone()
+    for what, count in zip(more, owned, strict=True):
+        limit = getattr(limits, what)
+        if more[what] and limit is not None and count >= limit:
+            raise OverQuota(what, limit)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -259,9 +317,8 @@ class SQLiteStore:
 
         def add(cursor: Any) -> None:
             try:
-                cursor.execute(
-                    f"INSERT INTO tokens ({_TOKEN}) VALUES (?, ?, ?, ?, ?, ?)", attr.astuple(token)
-                )
+                values = attr.astuple(token)
+                cursor.execute(f"INSERT INTO tokens ({_TOKEN}) VALUES ({_marks(len(values))})", values)
             except sqlite3.IntegrityError as error:
                 raise Taken(f"there is a token named {token.name!r} already") from error
 
@@ -298,28 +355,66 @@ class SQLiteStore:
 
         return self._write(use, sync=False)
 
-    def reserve(self, reservation: Reservation) -> Deferred[Reservation]:
+    def find_tokens(self, ids: Iterable[str]) -> Deferred[dict[str, Token]]:
         """See L{IStore}."""
+        wanted = list(ids)
 
+        def find(cursor: Any) -> dict[str, Token]:
+            found = {}
+            for start in range(0, len(wanted), _AT_ONCE):
+                some = wanted[start : start + _AT_ONCE]
+                query = f"SELECT {_TOKEN} FROM tokens WHERE id IN ({_marks(len(some))})"
+                found.update({row[0]: Token(*row) for row in cursor.execute(query, some)})
+            return found
+
+        return self._read(find)
+
+    def change_token(self, name: str, changes: dict[str, Any]) -> Deferred[Token | None]:
+        """See L{IStore}."""
+        columns = "".join(f"{field} = ?, " for field in changes)
+
+        def change(cursor: Any) -> Token | None:
+            cursor.execute(
+                f"UPDATE tokens SET {columns}version = version + 1 WHERE name = ?", (*changes.values(), name)
+            )
+            row = cursor.execute(f"SELECT {_TOKEN} FROM tokens WHERE name = ?", (name,)).fetchone()
+            return None if row is None else Token(*row)
+
+        return self._write(change)
+
+    def reserve(self, reservation: Reservation, limits: Limits = UNLIMITED) -> Deferred[Reservation]:
+        """See L{IStore}. One that only counts as used later may be renewed on a full disk, too."""
+        return Deferred.fromCoroutine(self._reserve(reservation, limits))
+
+    async def _reserve(self, reservation: Reservation, limits: Limits) -> Reservation:
         def reserve(cursor: Any) -> Reservation:
             wanted = reservation
             known = self._named(cursor, wanted.name)
+            if known is not None and known.token != wanted.token:
+                raise Taken(f"the name {wanted.name!r} belongs to another token")
+            if wanted.port is not None:
+                query = "SELECT name FROM reservations WHERE port = ? AND name <> ?"
+                if cursor.execute(query, (wanted.port, wanted.name)).fetchone() is not None:
+                    raise Taken(f"port {wanted.port} belongs to another name")
+            _check_quota(cursor, known, wanted, limits)
             if known is not None:
-                if known.token != wanted.token:
-                    raise Taken(f"the name {wanted.name!r} belongs to another token")
                 wanted = renewed(known, wanted)
                 if wanted == known:
                     return known  # also with a full disk
-            cursor.execute(
-                f"INSERT OR REPLACE INTO reservations ({_RESERVATION}) SELECT ?, ?, ?, ?, ?, ?, ?, ? "
-                "WHERE NOT EXISTS (SELECT 1 FROM reservations WHERE port = ? AND name <> ?)",
-                (*attr.astuple(wanted), wanted.port, wanted.name),
-            )
-            if not cursor.rowcount:
-                raise Taken(f"port {wanted.port} belongs to another name")
+            _put(cursor, wanted)
             return wanted
 
-        return self._write(reserve)
+        try:
+            return await self._write(reserve)
+        except Taken:
+            raise
+        except StoreError:
+            known = await self.reservation(reservation.name)
+            if known is None or known.token != reservation.token:
+                raise
+            if attr.evolve(renewed(known, reservation), used=known.used) != known:
+                raise
+            return known
 
     @staticmethod
     def _named(cursor: Any, name: str) -> Reservation | None:
@@ -329,6 +424,20 @@ class SQLiteStore:
     def reservation(self, name: str) -> Deferred[Reservation | None]:
         """See L{IStore}."""
         return self._read(lambda cursor: self._named(cursor, name))
+
+    def find_reservations(self, names: Iterable[str]) -> Deferred[dict[str, Reservation | None]]:
+        """See L{IStore}."""
+        wanted = list(names)
+
+        def find(cursor: Any) -> dict[str, Reservation | None]:
+            found: dict[str, Reservation | None] = dict.fromkeys(wanted)
+            for start in range(0, len(wanted), _AT_ONCE):
+                some = wanted[start : start + _AT_ONCE]
+                query = f"SELECT {_RESERVATION} FROM reservations WHERE name IN ({_marks(len(some))})"
+                found.update({row[0]: _reservation(row) for row in cursor.execute(query, some)})
+            return found
+
+        return self._read(find)
 
     def remembered(self, token_id: str, agent: str, kind: str, upstream: str) -> Deferred[Reservation | None]:
         """See L{IStore}."""
@@ -351,6 +460,48 @@ class SQLiteStore:
         return self._write(
             lambda cursor: bool(cursor.execute("DELETE FROM reservations WHERE name = ?", (name,)).rowcount)
         )
+
+    def transfer(self, name: str, token_id: str) -> Deferred[Reservation | None]:
+        """See L{IStore}."""
+
+        def transfer(cursor: Any) -> Reservation | None:
+            cursor.execute(
+                "UPDATE reservations SET token = ?, asked = 1, version = version + 1 WHERE name = ?",
+                (token_id, name),
+            )
+            return self._named(cursor, name)
+
+        return self._write(transfer)
+
+    def names_used(self, names: Iterable[str], when: float) -> Deferred[None]:
+        """See L{IStore}."""
+        rows = [(when, name) for name in names]
+
+        def use(cursor: Any) -> None:
+            cursor.executemany("UPDATE reservations SET used = ? WHERE name = ?", rows)
+
+        return self._write(use, sync=False)
+
+    def free_unused(self, before: float, now: float) -> Deferred[list[str]]:
+        """See L{IStore}."""
+
+        def free(cursor: Any) -> list[str]:
+            query = f"SELECT {_RESERVATION} FROM reservations WHERE used < ? ORDER BY name"
+            changed = []
+            for row in cursor.execute(query, (before,)).fetchall():
+                known = _reservation(row)
+                assert known is not None
+                left = freed(known, before)
+                if left is None:
+                    cursor.execute("DELETE FROM reservations WHERE name = ?", (known.name,))
+                elif left is not known:
+                    _put(cursor, left)
+                if left is not known:
+                    changed.append(known.name)
+            cursor.execute("UPDATE reservations SET used = ? WHERE used IS NULL", (now,))
+            return changed
+
+        return self._write(free)
 
     # -- notes --------------------------------------------------------------------------------------------
 

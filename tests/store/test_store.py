@@ -1,5 +1,6 @@
 """What must hold for every store: one suite, run for each."""
 
+import json
 import sqlite3
 import stat
 import tempfile
@@ -11,13 +12,13 @@ import attr
 import pytest
 import txredisapi
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import fail, gatherResults
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from burrow.errors import ConfigError, StoreError
 from burrow.store import connection, known, sqlite
-from burrow.store.base import Reservation, Taken, Token
+from burrow.store.base import Limits, OverQuota, Reservation, Taken, Token
 from burrow.store.connection import RedisAddress
 from burrow.store.known import KnownStore
 from burrow.store.memory import MemoryStore
@@ -30,6 +31,9 @@ from tests.redis import RedisServer, Sentinel
 MIGRATIONS = sqlite.MIGRATIONS
 TOKEN = Token("id1", "laptop", "agent", b"\x01" * 32, 100.0)
 OTHER = Token("id2", "desk", "admin", b"\x02" * 32, 200.0)
+NEW_FIELDS = ("used", "port_assigned", "asked", "version")
+"""Of a reservation: those that the release before did not have."""
+
 NAME = Reservation("blog", "http", "id1", "agent1", "http://localhost:3000", None, False, 50.0)
 
 
@@ -116,6 +120,159 @@ class StoreSuite:
         self.assertEqual(len(won), 1)
         self.assertEqual(await self.store.reservation("blog"), won[0])
 
+    async def test_some_tokens_by_id(self):
+        await self.store.add_token(TOKEN)
+        await self.store.add_token(OTHER)
+        self.assertEqual(await self.store.find_tokens(["id1", "nobody"]), {"id1": TOKEN})
+        self.assertEqual(await self.store.find_tokens([]), {})
+        many = [f"id{number}" for number in range(1200)]
+        self.assertEqual(await self.store.find_tokens(many), {"id1": TOKEN, "id2": OTHER})
+
+    async def test_token_is_changed_and_stays_the_owner(self):
+        await self.store.add_token(TOKEN)
+        await self.store.reserve(NAME)
+        changed = await self.store.change_token("laptop", {"digest": b"\x03" * 32, "max_names": 5})
+        self.assertEqual(changed, attr.evolve(TOKEN, digest=b"\x03" * 32, max_names=5, version=1))
+        self.assertEqual(await self.store.token("id1"), changed)
+        again = await self.store.change_token("laptop", {"max_names": None, "max_sessions": 2})
+        self.assertEqual(again, attr.evolve(changed, max_names=None, max_sessions=2, version=2))
+        self.assertEqual(await self.store.tokens(), [again])
+        self.assertEqual((await self.store.reservation("blog")).token, "id1")
+        self.assertIsNone(await self.store.change_token("nobody", {"max_names": 1}))
+
+    async def test_some_names_at_once(self):
+        await self.store.reserve(NAME)
+        many = [f"name{number}" for number in range(1200)]
+        found = await self.store.find_reservations(["blog", *many])
+        self.assertEqual(found, {"blog": NAME, **dict.fromkeys(many)})
+        self.assertEqual(await self.store.find_reservations([]), {})
+
+    async def test_names_up_to_the_quota_and_one_more(self):
+        two = Limits(names=2)
+        await self.store.reserve(NAME, two)
+        await self.store.reserve(attr.evolve(NAME, name="shop"), two)
+        with self.assertRaises(OverQuota) as caught:
+            await self.store.reserve(attr.evolve(NAME, name="one-more"), two)
+        self.assertIn("names", str(caught.exception))
+        self.assertIsNone(await self.store.reservation("one-more"))
+        await self.store.reserve(attr.evolve(NAME, upstream="http://localhost:4000"), Limits(names=1))
+        await self.store.reserve(attr.evolve(NAME, name="theirs", token="id2"), two)
+        await self.store.release("shop")
+        await self.store.reserve(attr.evolve(NAME, name="one-more"), two)
+
+    async def test_ports_up_to_the_quota_and_one_more(self):
+        one = Limits(ports=1)
+        await self.store.reserve(attr.evolve(NAME, port=20_000), one)
+        await self.store.reserve(attr.evolve(NAME, name="shop"), one)
+        for wanted in (
+            attr.evolve(NAME, name="shop", port=20_001),
+            attr.evolve(NAME, name="db", port=20_002),
+        ):
+            with self.assertRaises(OverQuota) as caught:
+                await self.store.reserve(wanted, one)
+            self.assertIn("ports", str(caught.exception))
+        self.assertIsNone((await self.store.reservation("shop")).port)
+        self.assertEqual((await self.store.reserve(attr.evolve(NAME, port=20_003), one)).port, 20_003)
+        await self.store.reserve(attr.evolve(NAME, name="theirs", token="id2", port=20_000), one)
+        with self.assertRaises(Taken) as taken:
+            await self.store.reserve(attr.evolve(NAME, name="shop", port=20_000), one)
+        self.assertNotIsInstance(taken.exception, OverQuota)
+
+    async def test_of_many_names_at_once_the_quota_is_kept(self):
+        three = Limits(names=3)
+        wanted = [attr.evolve(NAME, name=f"name{number}") for number in range(20)]
+        asked = [self.store.reserve(one, three).addErrback(lambda reason: None) for one in wanted]
+        self.assertEqual(sum(one is not None for one in await gatherResults(asked)), 3)
+        self.assertEqual(len(await self.store.reservations()), 3)
+
+    async def test_opened_and_released_at_once_one_after_the_other(self):
+        """Whatever comes first: the port is the name's that is there then, and of no other."""
+        for number in range(10):
+            await self.store.reserve(attr.evolve(NAME, port=20_000))
+            other = attr.evolve(NAME, name="shop", token="id2", port=20_000)
+            asked = [self.store.release("blog"), self.store.reserve(other).addErrback(lambda reason: None)]
+            await gatherResults(asked if number % 2 else asked[::-1])
+            names = {one.name: one.port for one in await self.store.reservations()}
+            self.assertIn(names, [{"shop": 20_000}, {}])
+            await self.store.release("shop")
+
+    async def test_transferred_name_is_the_other_tokens(self):
+        await self.store.reserve(attr.evolve(NAME, assigned=True, port=20_000, used=60.0))
+        moved = await self.store.transfer("blog", "id2")
+        expected = attr.evolve(
+            NAME, assigned=True, port=20_000, token="id2", used=60.0, asked=True, version=1
+        )
+        self.assertEqual(moved, expected)
+        self.assertEqual(await self.store.reservation("blog"), expected)
+        key = ("agent1", "http", "http://localhost:3000")
+        self.assertIsNone(await self.store.remembered("id1", *key))
+        self.assertEqual(await self.store.remembered("id2", *key), expected)
+        with self.assertRaises(Taken):
+            await self.store.reserve(NAME)
+        again = await self.store.reserve(attr.evolve(NAME, token="id2"))
+        self.assertEqual((again.port, again.version), (20_000, 1))
+        self.assertIsNone(await self.store.transfer("nobodys", "id2"))
+
+    async def test_what_the_server_chose_is_freed_if_nobody_uses_it(self):
+        mine = attr.evolve(NAME, used=100.0)
+        for one in (
+            mine,
+            attr.evolve(mine, name="asked", port=20_000, port_assigned=False),
+            attr.evolve(mine, name="asked-port-given", port=20_001, port_assigned=True),
+            attr.evolve(mine, name="given", assigned=True),
+            attr.evolve(mine, name="given-with-port", assigned=True, port=20_002, port_assigned=True),
+            attr.evolve(mine, name="given-port-asked", assigned=True, port=20_003, port_assigned=False),
+            attr.evolve(mine, name="given-used", assigned=True, used=200.0),
+            attr.evolve(mine, name="given-then-asked", assigned=True, upstream="a"),
+            attr.evolve(mine, name="old-with-port", assigned=True, port=20_004),
+            attr.evolve(mine, name="old-asked", port=20_005),
+            attr.evolve(mine, name="unknown", assigned=True, used=None, upstream="b"),
+            attr.evolve(mine, name="moved", assigned=True, upstream="c"),
+        ):
+            await self.store.reserve(one)
+        await self.store.reserve(attr.evolve(mine, name="given-then-asked", upstream="a", asked=True))
+        await self.store.transfer("moved", "id2")
+        before = {one.name: one for one in await self.store.reservations()}
+        self.assertEqual(await self.store.free_unused(100.0, 300.0), [])
+        self.assertEqual(
+            await self.store.free_unused(150.0, 300.0),
+            ["asked-port-given", "given", "given-with-port", "old-with-port"],
+        )
+        left = {one.name: one for one in await self.store.reservations()}
+        for name in ("given", "given-with-port", "old-with-port"):
+            del before[name]
+        before["asked-port-given"] = attr.evolve(before["asked-port-given"], port=None, port_assigned=None)
+        before["unknown"] = attr.evolve(before["unknown"], used=300.0)
+        self.assertEqual(left, before)
+        for number, port in enumerate((20_001, 20_002, 20_004)):
+            await self.store.reserve(attr.evolve(NAME, name=f"new{number}", token="id2", port=port))
+        self.assertIsNone(await self.store.remembered(*(NAME.token, NAME.agent, NAME.kind, "given")))
+
+    async def test_use_keeps_what_the_server_chose(self):
+        await self.store.reserve(attr.evolve(NAME, assigned=True, used=100.0))
+        await self.store.reserve(attr.evolve(NAME, name="shop", assigned=True, used=100.0, upstream="x"))
+        await self.store.names_used(["blog", "nobodys"], 50_000.5)
+        self.assertIsNone(await self.store.reservation("nobodys"))
+        self.assertEqual((await self.store.reservation("blog")).used, 50_000.5)
+        for used, kept in (
+            (None, 50_000.5),
+            (40_000.0, 50_000.5),
+            (53_600.0, 50_000.5),
+            (53_600.5, 53_600.5),
+        ):
+            again = await self.store.reserve(attr.evolve(NAME, assigned=True, used=used))
+            self.assertEqual(again.used, kept)
+        self.assertEqual(await self.store.free_unused(53_600.5, 60_000.0), ["shop"])
+
+    async def test_freed_or_opened_at_once_it_is_one_of_both(self):
+        for number in range(10):
+            await self.store.reserve(attr.evolve(NAME, assigned=True, used=float(number)))
+            opened = attr.evolve(NAME, assigned=True, used=10_000.0)
+            asked = [self.store.free_unused(5000.0, 10_000.0), self.store.reserve(opened)]
+            await gatherResults(asked if number % 2 else asked[::-1])
+            self.assertEqual((await self.store.reservation("blog")).used, 10_000.0)
+            await self.store.release("blog")
+
     async def test_notes_are_kept_by_space_and_key(self):
         self.assertIsNone(await self.store.note("a", "x"))
         await self.store.put_note("a", "x", "one\ntwo")
@@ -198,6 +355,32 @@ class InRedis(WithRedis, StoreSuite, TestCase):
         await self.store.open()
         self.assertEqual(await self.store.token("id1"), TOKEN)
         self.assertEqual(await self.store.reservation("blog"), attr.evolve(NAME, port=20_000, assigned=True))
+
+    async def test_records_of_other_releases(self):
+        """Of the one before, without today's fields; of a later one, with fields that we do not know."""
+        other = txredisapi.lazyConnection("127.0.0.1", self.redis.port, self.database, password="secret")
+        self.addCleanup(other.disconnect)
+        token = {"id": "id1", "name": "laptop", "role": "agent", "digest": "01" * 32, "created": 100.0}
+        name = {field: value for field, value in attr.asdict(NAME).items() if field not in NEW_FIELDS}
+        for later in ({}, {"later": [1]}):
+            await other.hset("burrow:tokens", "id1", json.dumps({**token, "last_used": None, **later}))
+            await other.hset("burrow:token-names", "laptop", "id1")
+            await other.hset("burrow:reservations", "blog", json.dumps({**name, **later}))
+            self.assertEqual(await self.store.token("id1"), TOKEN)
+            self.assertEqual(await self.store.tokens(), [TOKEN])
+            self.assertEqual(await self.store.reservation("blog"), NAME)
+            changed = await self.store.change_token("laptop", {"max_names": 1})
+            self.assertEqual(changed, attr.evolve(TOKEN, max_names=1, version=1))
+            with self.assertRaises(OverQuota):
+                await self.store.reserve(attr.evolve(NAME, name="shop"), Limits(names=1))
+            await self.store.reserve(attr.evolve(NAME, used=150.0), Limits(names=1))
+            self.assertEqual((await self.store.transfer("blog", "id2")).version, 1)
+            await self.store.names_used(["blog"], 200.0)
+            kept = json.loads(await other.hget("burrow:reservations", "blog"))
+            self.assertEqual({key: kept.get(key) for key in later}, later)
+            kept = json.loads(await other.hget("burrow:tokens", "id1"))
+            self.assertEqual({key: kept.get(key) for key in later}, later)
+            self.assertEqual(await self.store.free_unused(300.0, 300.0), [])
 
     async def test_wrong_password_and_nobody_there(self):
         self.patch(connection, "TIMEOUT", 0.5)
@@ -502,6 +685,23 @@ class SQLite(StoreSuite, TestCase):
         await second.add_token(TOKEN)
         self.assertEqual(await self.store.token("id1"), TOKEN)
 
+    async def test_file_of_the_release_before(self):
+        path = Path(tempfile.mkdtemp()) / "burrow.db"
+        with sqlite3.connect(path) as connection:
+            connection.executescript(sqlite.MIGRATIONS[0] + sqlite.MIGRATIONS[1] + "PRAGMA user_version = 2")
+            connection.execute(
+                "INSERT INTO tokens VALUES ('id1', 'laptop', 'agent', ?, 100.0, NULL)", (TOKEN.digest,)
+            )
+            name = [value for field, value in attr.asdict(NAME).items() if field not in NEW_FIELDS]
+            connection.execute("INSERT INTO reservations VALUES (?, ?, ?, ?, ?, ?, ?, ?)", name)
+        store = SQLiteStore(reactor, path)
+        await store.open()
+        self.addCleanup(store.close)
+        self.assertEqual(await store.token("id1"), TOKEN)
+        self.assertEqual(await store.reservation("blog"), NAME)
+        self.assertEqual(await store.free_unused(1e9, 1e9), [])
+        self.assertEqual((await store.reservation("blog")).used, 1e9)
+
     async def test_older_file_is_migrated_and_a_newer_one_refused(self):
         step = "ALTER TABLE tokens ADD COLUMN later TEXT"
         await self.store.add_token(TOKEN)
@@ -626,6 +826,20 @@ class SQLite(StoreSuite, TestCase):
         await limit(1_000_000)
         await self.store.put_note("a", "large", "x" * 100_000)
         self.assertEqual(list(await self.store.notes("a")), ["large"])
+
+    async def test_file_that_cannot_be_written_renews_what_does_not_change(self):
+        await self.store.reserve(attr.evolve(NAME, used=100.0))
+        self.patch(self.store, "_write", lambda work, sync=True: fail(StoreError("full")))
+        again = await self.store.reserve(attr.evolve(NAME, used=10_000.0))
+        self.assertEqual(again, attr.evolve(NAME, used=100.0))
+        for other in (
+            attr.evolve(NAME, name="new"),
+            attr.evolve(NAME, port=20_000),
+            attr.evolve(NAME, token="id2"),
+            attr.evolve(NAME, upstream="http://localhost:4000"),
+        ):
+            with self.assertRaisesRegex(StoreError, "full"):
+                await self.store.reserve(other)
 
     async def test_two_files_of_an_older_release(self):
         """What it kept in the second, which may be damaged, is taken over; the file is removed."""
