@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from OpenSSL import SSL, crypto
+from twisted.internet.defer import Deferred
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from zope.interface import Interface
 
 PROTOCOLS = [b"http/1.1"]
 """What the TLS port offers by ALPN (RFC 7301)."""
+
+CHALLENGE = b"acme-tls/1"
+"""What a CA offers by ALPN, alone, that validates a name (RFC 8737 section 3)."""
 
 
 class ICertificates(Interface):
@@ -29,12 +34,38 @@ class ICertificates(Interface):
         L{CertificateFailed<burrow.mux.control.CertificateFailed>}, whose text says why.
         """
 
-    def context(name, protocols=()):  # type: ignore[no-untyped-def]
+    def context(name):  # type: ignore[no-untyped-def]
         """
-        What a handshake for C{name} that offers C{protocols} by ALPN is answered with: fires with an
-        L{SSL.Context}, or with None if there is no certificate for it. May fire later: the handshake waits,
-        and nobody else does.
+        What a handshake for C{name} (None: for none) is answered with: fires with an L{SSL.Context}, or with
+        None if there is no certificate for it. May fire later: the handshake waits, and nobody else does.
+
+        A stranger chooses the name, so one that is nobody's must cost no key, no signature and no room.
         """
+
+    def challenge(name):  # type: ignore[no-untyped-def]
+        """
+        What the handshake of a CA that validates C{name} is answered with: fires with an L{SSL.Context}, or
+        with None if no challenge is open for it.
+        """
+
+
+Whose = Callable[[str], Deferred[bool]]
+"""
+Whether a host under the base domain is somebody's: fires with whether a tunnel is open there, or the name is
+owned. Fails with L{StoreError<burrow.errors.StoreError>} if nobody can tell now.
+"""
+
+
+def names_of(certificate: x509.Certificate) -> frozenset[str]:
+    """The names and addresses that a certificate covers, lower case; wildcards as they stand."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return frozenset()
+    return frozenset(
+        [name.lower() for name in names.get_values_for_type(x509.DNSName)]
+        + [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+    )
 
 
 def server_context(

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from burrow.certificates.base import ICertificates, server_context
+from burrow.certificates.base import ICertificates, names_of, server_context
 from burrow.errors import ConfigError
 from burrow.mux.control import CertificateFailed
 
@@ -22,12 +22,7 @@ LOOK_EVERY = 10.0
 
 def covers(certificate: x509.Certificate, name: str) -> bool:
     """Whether a certificate is for C{name} (RFC 9525 section 6.3: a wildcard stands for one label)."""
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return False
-    wildcard = "*." + name.partition(".")[2]
-    return bool({name, wildcard} & {entry.lower() for entry in names.get_values_for_type(x509.DNSName)})
+    return not names_of(certificate).isdisjoint((name, "*." + name.partition(".")[2]))
 
 
 @implementer(ICertificates)
@@ -94,7 +89,11 @@ class FileCertificates:
             return succeed(None)
         return fail(CertificateFailed(f"the server's certificate file has no certificate for {name}"))
 
-    def context(self, name: str | None, protocols: tuple[bytes, ...] = ()) -> Deferred[SSL.Context | None]:
+    def context(self, name: str | None) -> Deferred[SSL.Context | None]:
         """See L{ICertificates}: the one there is, whatever the name."""
         self._refresh()
         return succeed(self._context)
+
+    def challenge(self, name: str | None) -> Deferred[SSL.Context | None]:
+        """See L{ICertificates}: no CA is asked."""
+        return succeed(None)

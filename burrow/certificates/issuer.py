@@ -34,7 +34,7 @@ from burrow.certificates.limits import at
 from burrow.certificates.locks import Locks
 from burrow.certificates.once import Once
 from burrow.certificates.orders import ISSUE_TIMEOUT, Authority, Orders, explain
-from burrow.certificates.responder import PROTOCOL, TLSALPNResponder
+from burrow.certificates.responder import TLSALPNResponder
 from burrow.errors import BurrowError, StoreError
 from burrow.mux.control import CertificateFailed
 from burrow.store.spaces import CERTIFICATES, ERRORS
@@ -104,12 +104,22 @@ class AcmeCertificates:
 
     # -- what is shown --------------------------------------------------------------------------------------
 
-    def context(self, name: str | None, protocols: tuple[bytes, ...] = ()) -> Deferred[SSL.Context | None]:
+    def challenge(self, name: str | None) -> Deferred[SSL.Context | None]:
+        """See L{ICertificates}."""
+        if name is None or not self._serves(name):
+            return succeed(None)
+        return Deferred.fromCoroutine(self.responder.context(name))
+
+    def _serves(self, name: str) -> bool:
+        """Whether it is the base domain or a label under it: nothing else has a certificate of its own."""
+        return name == self._domain or name.partition(".")[2] == self._domain
+
+    def context(self, name: str | None) -> Deferred[SSL.Context | None]:
         """See L{ICertificates}. Names outside the base domain get the base domain's."""
         if name is None or not name.endswith("." + self._domain):
             name = self._domain
-        if PROTOCOL in protocols:
-            return Deferred.fromCoroutine(self.responder.context(name))
+        elif not self._serves(name):
+            return succeed(None)
         known = self._known.get(name)
         if known is None:
             return Deferred.fromCoroutine(self._context(name))

@@ -22,14 +22,15 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from burrow.certificates.base import ICertificates, server_context
-from burrow.errors import ConfigError
+from burrow.certificates.base import ICertificates, Whose, server_context
+from burrow.errors import ConfigError, StoreError
 
 CA_FILE, CA_KEY_FILE = "ca.pem", "ca-key.pem"
 MAX_CONTEXTS = 2048
 """Names whose context is kept; the one used longest ago goes first. A new one costs a millisecond."""
 
 _CA_DAYS, _LEAF_DAYS = 3650, 90
+_DEFAULT = ""
 _LOOPBACK = [ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")]
 
 
@@ -114,11 +115,13 @@ def make_ca(folder: Path, domain: str) -> None:
 class LocalCertificates:
     """
     @param folder: where the authority is, or will be made. @param domain: the base domain.
+    @param whose: see L{Whose}: only such names get a certificate each.
     @ivar ca_file: the authority's certificate, for those who want to trust it.
     @raise ConfigError: the authority's files cannot be made or read.
     """
 
-    def __init__(self, folder: Path, domain: str) -> None:
+    def __init__(self, folder: Path, domain: str, whose: Whose) -> None:
+        self._whose = whose
         self.ca_file = folder / CA_FILE
         self._domain = domain
         # One key for all names: it never leaves the process, and a new one a name would cost time.
@@ -163,10 +166,29 @@ class LocalCertificates:
         """See L{ICertificates}: there is always one."""
         return succeed(None)
 
-    def context(self, name: str | None, protocols: tuple[bytes, ...] = ()) -> Deferred[SSL.Context | None]:
-        """See L{ICertificates}: names outside the base domain get the base domain's."""
-        if name is None or not (name == self._domain or name.endswith("." + self._domain)):
-            name = self._domain
+    def challenge(self, name: str | None) -> Deferred[SSL.Context | None]:
+        """See L{ICertificates}: no other CA is asked."""
+        return succeed(None)
+
+    def context(self, name: str | None) -> Deferred[SSL.Context | None]:
+        """
+        See L{ICertificates}: names outside the base domain get the base domain's; names under it that are
+        nobody's, the default one, a wildcard's.
+        """
+        if name is None or not name.endswith("." + self._domain):
+            return succeed(self._context(self._domain))
+        if name in self._contexts:
+            return succeed(self._context(name))
+        return Deferred.fromCoroutine(self._find(name))
+
+    async def _find(self, name: str) -> SSL.Context:
+        try:
+            somebodys = await self._whose(name)
+        except StoreError:
+            somebodys = False  # nobody can tell: what is open is known without the store
+        return self._context(name if somebodys else _DEFAULT)
+
+    def _context(self, name: str) -> SSL.Context:
         now = _now()
         expires, context = self._contexts.pop(name, (now, None))
         if context is None or expires <= now:
@@ -175,15 +197,17 @@ class LocalCertificates:
             while len(self._contexts) >= MAX_CONTEXTS:
                 self._contexts.popitem(last=False)
         self._contexts[name] = expires, context
-        return succeed(context)
+        return context
 
     def _issue(self, name: str) -> x509.Certificate:
-        names: list[x509.GeneralName] = [x509.DNSName(name)]
-        if name == self._domain:
+        names: list[x509.GeneralName] = [x509.DNSName(name or self._domain)]
+        if name == _DEFAULT:
+            names.append(x509.DNSName("*." + self._domain))
+        elif name == self._domain:
             names += [x509.IPAddress(address) for address in _LOOPBACK]
         public = self._leaf_key.public_key()
         return (
-            _builder(name, _LEAF_DAYS)
+            _builder(name or self._domain, _LEAF_DAYS)
             .issuer_name(self._ca.subject)
             .public_key(public)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)

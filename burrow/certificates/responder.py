@@ -8,6 +8,7 @@ with a certificate of its own for it.
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from typing import Any
 
 from cryptography import x509
@@ -16,12 +17,14 @@ from txacme.interfaces import IResponder
 from zope.interface import implementer
 
 from burrow.certificates.acme import Challenge
-from burrow.certificates.base import server_context
+from burrow.certificates.base import CHALLENGE, server_context
 from burrow.certificates.selfsigned import self_signed
 
-PROTOCOL = b"acme-tls/1"
 CHALLENGE_TTL = 600.0
 """Seconds a challenge is open, at most."""
+
+MAX_CONTEXTS = 64
+"""Challenges whose certificate is kept: a stranger may ask for it as often as the CA does."""
 
 _SPACE = "acme-challenges"
 _ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
@@ -35,6 +38,7 @@ class TLSALPNResponder:
 
     def __init__(self, store: Any) -> None:
         self._store = store
+        self._contexts: OrderedDict[str, tuple[str, SSL.Context]] = OrderedDict()
 
     def start_responding(self, server_name: str, challenge: Challenge, response: str) -> Any:
         """See txacme's IResponder: fires once every node can answer."""
@@ -53,7 +57,16 @@ class TLSALPNResponder:
     async def context(self, name: str) -> SSL.Context | None:
         """What a validation's handshake is answered with; None if no challenge is open for the name."""
         response: str | None = await self._store.note(_SPACE, name)
-        return None if response is None else challenge_context(name, response)
+        if response is None:
+            self._contexts.pop(name, None)
+            return None
+        before, context = self._contexts.get(name, ("", None))
+        if context is None or before != response:
+            context = challenge_context(name, response)
+            while len(self._contexts) >= MAX_CONTEXTS:
+                self._contexts.popitem(last=False)
+            self._contexts[name] = response, context
+        return context
 
 
 def challenge_context(name: str, key_authorization: str) -> SSL.Context:
@@ -62,4 +75,4 @@ def challenge_context(name: str, key_authorization: str) -> SSL.Context:
     # An OCTET STRING of 32 bytes, in DER.
     identifier = x509.UnrecognizedExtension(_ACME_IDENTIFIER, b"\x04\x20" + digest)
     key, certificate = self_signed("acme-tls/1", x509.DNSName(name), 1, identifier)
-    return server_context(key, [certificate], [PROTOCOL])
+    return server_context(key, [certificate], [CHALLENGE])

@@ -311,7 +311,7 @@ class BurrowServer(MultiService):
     def _make_certificates(self) -> Any:
         config = self.config
         if config.tls == "local":
-            return LocalCertificates(config.state_dir, config.domain)
+            return LocalCertificates(config.state_dir, config.domain, self._whose)
         if config.tls == "files":
             assert config.cert_file is not None
             assert config.key_file is not None
@@ -330,6 +330,15 @@ class BurrowServer(MultiService):
             return succeed(None)
         ready: Deferred[None] = self.certificates.ready(host)
         return ready
+
+    def _whose(self, host: str) -> Deferred[bool]:
+        """See L{burrow.certificates.base.Whose}."""
+        name, _, domain = host.partition(".")
+        if domain != self.config.domain:
+            return succeed(False)
+        if self.tunnels.find(name) is not None:
+            return succeed(True)
+        return Deferred.fromCoroutine(self.tunnels.owned(name))
 
     def _find(self, host: str) -> Tunnel | Relayed | Deferred[Any]:
         name, _, domain = host.partition(".")

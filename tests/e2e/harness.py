@@ -237,24 +237,28 @@ class World:
 
     # -- a visitor ----------------------------------------------------------------------------------
 
-    def connect(self, host, timeout=PATIENCE):
-        """A visitor's connection to a host of the server's."""
+    def connect(self, host, timeout=PATIENCE, sni=None):
+        """
+        A visitor's connection to a host of the server's. C{sni}: another name to ask for in the handshake;
+        then the certificate need not have it.
+        """
         plain = socket.create_connection((self.address, self.https if self.tls else self.http), timeout)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not self.tls:
             return plain
         context = ssl.create_default_context(cafile=str(self.ca_file))
-        return context.wrap_socket(plain, server_hostname=host)
+        context.check_hostname = sni is None
+        return context.wrap_socket(plain, server_hostname=sni or host)
 
-    def http_connection(self, host, timeout=PATIENCE):
+    def http_connection(self, host, timeout=PATIENCE, sni=None):
         """The same, as an http.client connection."""
         connection = HTTPConnection(host, timeout=timeout)
-        connection.sock = self.connect(host, timeout)
+        connection.sock = self.connect(host, timeout, sni)
         return connection
 
-    def get(self, host, path="/", method="GET", body=None, timeout=PATIENCE, **headers):
+    def get(self, host, path="/", method="GET", body=None, timeout=PATIENCE, sni=None, **headers):
         """One request on a connection of its own: status, headers, body."""
-        connection = self.http_connection(host, timeout)
+        connection = self.http_connection(host, timeout, sni)
         connection.request(
             method, path, body, {name.replace("_", "-"): value for name, value in headers.items()}
         )

@@ -60,7 +60,7 @@ def test_redis_away(redis_world, redis, hello, how):
     else:
         redis.pause()
     assert world.get(running.host)[2] == b"hello"
-    assert world.get("unknown.localhost")[0] == 503
+    assert world.get("unknown.localhost", sni="unknown.localhost")[0] == 503
     waiting = world.agent("http", hello.port, "--name", "waiting")
     wait_for(lambda: waiting.events("disconnected"), "the refusal")
     assert "store" in waiting.events("disconnected")[0]["message"]

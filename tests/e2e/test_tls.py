@@ -8,12 +8,14 @@ import pytest
 
 from tests.e2e.harness import burrow, free_port, read_response, reply, wait_for
 from tests.files import make_certificate
+from tests.server.edge.test_hello import message, records, server_name
 
 DOMAIN = "burrow.localhost"
 
 
-def serial(port, host, cafile):
+def serial(port, host, cafile, *, check_name=True):
     context = ssl.create_default_context(cafile=str(cafile))
+    context.check_hostname = check_name
     with (
         socket.create_connection(("127.0.0.1", port), 20) as plain,
         context.wrap_socket(plain, server_hostname=host) as secured,
@@ -21,13 +23,54 @@ def serial(port, host, cafile):
         return secured.getpeercert()["serialNumber"]
 
 
-def test_certificate_of_every_name(world):
+def test_certificate_of_every_name(world, upstream):
+    """Each tunnel has one; what is nobody's has one together, which takes nothing for each."""
+    service = upstream(lambda handler: reply(handler, b"hello")).port
+    one, two = (world.agent("http", service, "--name", f"sni-{number}") for number in range(2))
     ca_file = world.folder / "state" / "ca.pem"
-    serials = {
-        serial(world.https, host, ca_file)
-        for host in ("localhost", "a.localhost", "b.localhost", "127.0.0.1")
-    }
+    hosts = ("localhost", one.host, two.host, "127.0.0.1")
+    serials = {serial(world.https, host, ca_file) for host in hosts}
     assert len(serials) == 3  # the address and the base domain share one
+    strangers = {
+        serial(world.https, f"{label}.localhost", ca_file, check_name=False)
+        for label in ("nobody", "anybody", "a.b", "x" * 60)
+    }
+    assert len(strangers) == 1
+    assert not strangers & serials
+
+
+def test_request_for_another_name_than_the_handshakes(world, upstream):
+    """RFC 9110 section 15.5.20: 421, if the certificate does not cover it, too."""
+    service = upstream(lambda handler: reply(handler, b"hello")).port
+    one, two = (world.agent("http", service, "--name", f"sni-{number}") for number in range(2))
+    assert world.get(one.host, sni=one.host)[0] == 200
+    for host in (two.host, "localhost", "127.0.0.1"):
+        status, headers, _ = world.get(host, sni=one.host)
+        assert (status, headers["Burrow-Page"]) == (421, "misdirected"), host
+    assert world.get(two.host, sni="localhost")[0] == 421
+    assert world.get("127.0.0.1", sni="localhost")[0] == 200
+    with world.connect("x", sni=one.host) as visitor:
+        for host, status in ((one.host, 200), (two.host, 421), (one.host, 200)):
+            visitor.sendall(f"GET / HTTP/1.1\r\nHost: {host.upper()}:443\r\n\r\n".encode())
+            assert read_response(visitor)[0] == status
+
+
+def test_handshakes_that_offer_nothing_of_ours(world):
+    """RFC 7301 section 3.2: alert 120. RFC 6066 section 3: 112."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    for protocol in ("h2", "acme-tls/1"):
+        context.set_alpn_protocols([protocol])
+        with socket.create_connection(("127.0.0.1", world.https), 20) as plain:
+            with pytest.raises(ssl.SSLError) as caught:
+                context.wrap_socket(plain, server_hostname="localhost")
+            assert "alert no application protocol" in str(caught.value).lower().replace("_", " ")
+    hello = records(message(server_name(b"\xff.localhost")))
+    with socket.create_connection(("127.0.0.1", world.https), 20) as plain:
+        for number in range(len(hello)):
+            plain.sendall(hello[number : number + 1])
+        assert plain.recv(100) == b"\x15\x03\x03\x00\x02\x02\x70"
+    assert "Traceback" not in world.server.output
 
 
 def test_authority_outlives_a_restart_and_its_key_is_private(make_world):
@@ -74,6 +117,11 @@ def test_files_that_change_are_read_again(make_world, tmp_path, upstream):
             return False
 
     wait_for(changed, "the new certificate", 20)
+    # One certificate for several names: what it covers may be asked for on any connection.
+    world.ca_file = new_cert
+    assert world.get(agent.host, sni=DOMAIN)[0] == 200
+    assert world.get(f"nobody.{DOMAIN}", sni=agent.host)[0] == 404
+    assert world.get("other.example", sni=agent.host)[0] == 421
 
 
 def test_name_that_the_file_does_not_cover_is_not_opened(make_world, tmp_path):
@@ -148,7 +196,7 @@ def test_ipv6_throughout(tmp_path, upstream):
     from tests.e2e.harness import World
 
     class Six(World):
-        def connect(self, host, timeout=30):
+        def connect(self, host, timeout=30, sni=None):
             plain = socket.create_connection(("::1", self.https), timeout)
             context = ssl.create_default_context(cafile=str(self.folder / "state" / "ca.pem"))
             return context.wrap_socket(plain, server_hostname=host)

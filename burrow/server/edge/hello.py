@@ -1,28 +1,44 @@
 """
 The first message of a TLS handshake, read before TLS is: which name is asked for, by which protocols.
 
-Sources: RFC 8446 section 4.1.2 (ClientHello), RFC 6066 section 3 (server_name), RFC 7301 section 3.1
-(ALPN). No I/O. So a certificate can be waited for without a blocking call in a TLS callback.
+Sources: RFC 8446 sections 4.1.2 (ClientHello) and 5.1 (records), RFC 6066 section 3 (server_name), RFC 7301
+section 3.1 (ALPN). No I/O. So a certificate can be waited for without a blocking call in a TLS callback.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 MAX_HELLO = 32 * 1024
-"""Bytes, at most. Post-quantum key shares make hellos of about 2 KiB."""
+"""Bytes, records' headers included, at most. Post-quantum key shares make hellos of about 2 KiB."""
 
-_HANDSHAKE, _CLIENT_HELLO = 22, 1
+MAX_RECORDS = 1024
+"""Records that a hello may be split into, at most."""
+
+MAX_NAME = 253
+"""Characters of a host name, at most (RFC 1035 section 2.3.4)."""
+
+_MAX_RECORD = 1 << 14
 _SERVER_NAME, _ALPN = 0, 16
+_NAME = re.compile(rb"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
+_IPV4 = re.compile(rb"[0-9]+(?:\.[0-9]+)*\.?")
 
 
 class NotTLS(Exception):
-    """The bytes are not the beginning of a TLS connection."""
+    """The bytes are not the beginning of a TLS connection, or break its rules."""
+
+
+class NoName(NotTLS):
+    """The server name is none that a host can have (RFC 6066 section 3): not in ASCII, too long."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientHello:
-    """@ivar name: the server name, lower case, or None. @ivar protocols: what ALPN offers."""
+    """
+    @ivar name: the server name, lower case, without a final dot; None without one, or for an IP address,
+    which is not permitted there (RFC 6066 section 3), but sent. @ivar protocols: what ALPN offers.
+    """
 
     name: str | None
     protocols: tuple[bytes, ...]
@@ -55,34 +71,64 @@ class _Reader:
         return self._position < len(self._data)
 
 
-def read_client_hello(data: bytes) -> ClientHello | None:
+class HelloReader:
     """
-    Read the ClientHello at the beginning of a connection.
+    Reads the ClientHello at the beginning of a connection, from bytes split in any way. Each byte is looked
+    at once, and kept.
 
-    @return: None while more bytes are needed.
-    @raise NotTLS: there is none.
+    @ivar received: all bytes so far, for the TLS that begins then; bounded by L{MAX_HELLO} and one read.
     """
-    message = b""
-    position = 0
-    while position + 5 <= len(data):
-        if data[position] != _HANDSHAKE or data[position + 1] != 3:
-            raise NotTLS("the connection does not begin with a TLS handshake")
-        end = position + 5 + int.from_bytes(data[position + 3 : position + 5], "big")
-        message += data[position + 5 : end]
-        if message and message[0] != _CLIENT_HELLO:
-            raise NotTLS("the handshake does not begin with a ClientHello")
-        if len(message) >= 4:
-            size = int.from_bytes(message[1:4], "big")
-            if size > MAX_HELLO:
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self._message = bytearray()
+        self._position = 0
+        self._records = 0
+
+    def feed(self, data: bytes) -> ClientHello | None:
+        """
+        Take bytes.
+
+        @return: None while more are needed.
+        @raise NotTLS: there is no ClientHello.
+        """
+        self.received += data
+        received, message = self.received, self._message
+        while True:
+            start = self._position
+            header = bytes(received[start : start + 6])
+            if header[:1] not in (b"", b"\x16") or header[1:2] not in (b"", b"\x03"):
+                raise NotTLS("the connection does not begin with a TLS handshake")
+            if len(header) < 5:
+                break
+            size = int.from_bytes(header[3:5], "big")
+            if not 0 < size <= _MAX_RECORD:
+                raise NotTLS("a record of a handshake has 1 to 16384 bytes")
+            if not message and header[5:] not in (b"", b"\x01"):
+                raise NotTLS("the handshake does not begin with a ClientHello")
+            end = start + 5 + size
+            if end > MAX_HELLO:
                 raise NotTLS("the ClientHello is too long")
-            if len(message) >= 4 + size:
-                return _parse(message[4 : 4 + size])
-        if end > len(data):
-            break
-        position = end
-    if data[:1] not in (b"", b"\x16") or len(data) > MAX_HELLO:
-        raise NotTLS("the connection does not begin with a TLS handshake")
-    return None
+            if end > len(received):
+                break
+            self._records += 1
+            if self._records > MAX_RECORDS:
+                raise NotTLS("the ClientHello is in too many records")
+            message += received[start + 5 : end]
+            self._position = end
+            length = self._length()
+            if length is not None and len(message) >= 4 + length:
+                return _parse(bytes(message[4 : 4 + length]))
+        return None
+
+    def _length(self) -> int | None:
+        """What the message says of its length, once that is known."""
+        if len(self._message) < 4:
+            return None
+        length = int.from_bytes(self._message[1:4], "big")
+        if length > MAX_HELLO:
+            raise NotTLS("the ClientHello is too long")
+        return length
 
 
 def _parse(hello: bytes) -> ClientHello:
@@ -91,18 +137,48 @@ def _parse(hello: bytes) -> ClientHello:
     for size in (1, 2, 1):  # session id, cipher suites, compression methods
         reader.field(size)
     name: str | None = None
-    protocols: list[bytes] = []
+    protocols: tuple[bytes, ...] = ()
+    seen: set[int] = set()
     extensions = _Reader(reader.field(2) if reader.more else b"")
     while extensions.more:
-        kind, body = extensions.number(2), _Reader(extensions.field(2))
-        if kind == _SERVER_NAME and body.more:
-            names = _Reader(body.field(2))
-            while names.more:
-                is_host, value = names.number(1) == 0, names.field(2)
-                if is_host:
-                    name = value.decode("ascii", "replace").lower().rstrip(".")
-        elif kind == _ALPN and body.more:
-            offered = _Reader(body.field(2))
-            while offered.more:
-                protocols.append(offered.field(1))
-    return ClientHello(name, tuple(protocols))
+        kind, body = extensions.number(2), extensions.field(2)
+        if kind not in (_SERVER_NAME, _ALPN):
+            continue
+        if kind in seen:
+            raise NotTLS("the ClientHello has an extension twice")  # RFC 8446 section 4.2
+        seen.add(kind)
+        if kind == _ALPN:
+            protocols = _protocols(_Reader(body))
+        elif body:
+            name = _server_name(_Reader(body))
+    return ClientHello(name, protocols)
+
+
+def _server_name(body: _Reader) -> str | None:
+    names = _Reader(body.field(2))
+    name: bytes | None = None
+    while names.more:
+        is_host, value = names.number(1) == 0, names.field(2)
+        if is_host and name is not None:
+            raise NotTLS("the ClientHello has two names of one type")
+        if is_host:
+            name = value
+    return None if name is None else _host(name)
+
+
+def _host(value: bytes) -> str | None:
+    if b":" in value or _IPV4.fullmatch(value):
+        return None
+    value = value.removesuffix(b".")
+    if len(value) > MAX_NAME or not _NAME.fullmatch(value):
+        raise NoName("the server name is none that a host can have")
+    return value.decode("ascii").lower()
+
+
+def _protocols(body: _Reader) -> tuple[bytes, ...]:
+    offered, names = [], _Reader(body.field(2))
+    while names.more:
+        offered.append(names.field(1))
+    if not offered or not all(offered):
+        raise NotTLS("a protocol's name has 1 to 255 bytes")
+    return tuple(offered)

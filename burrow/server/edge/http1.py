@@ -43,6 +43,7 @@ from burrow.server.edge.head import (
     write_head,
 )
 from burrow.server.edge.responses import IAnswered, Responses
+from burrow.server.edge.tls import Shown
 
 MAX_WAITING = 64 * 1024
 LINGER = 3.0
@@ -113,6 +114,7 @@ class Visitor(Protocol):
         self._responses: Responses | None = None
         self._tunnel: Tunnel | None = None
         self._address = ("", "")
+        self._shown: Shown | None = None
         self._raw = False
         self._closing = False
         self._flushing = False
@@ -128,6 +130,7 @@ class Visitor(Protocol):
         """The first head has idle_timeout to come."""
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
+        self._shown = getattr(self.transport, "shown", None)
         self._edge.visitors.add(self)
         self._edge.sweep.add(self, self._edge.idle_timeout)
 
@@ -201,6 +204,9 @@ class Visitor(Protocol):
         self._edge.sweep.add(self, self._edge.response_timeout)
         if self._redirect is not None:
             self._answer_page(self._redirect(head))
+            return
+        if self._shown is not None and not self._shown.covers(head.host):
+            self._answer_page(pages.misdirected(head.host))
             return
         own = self._edge.own(head)
         if isinstance(own, pages.Page):

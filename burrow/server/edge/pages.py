@@ -70,6 +70,12 @@ def upstream_failed(code: str, text: str) -> Page:
     return Page(502, f"upstream-{code}", "The upstream did not answer", text)
 
 
+def misdirected(host: str) -> Page:
+    """The connection was made for another name, and its certificate does not cover this one."""
+    text = f"This connection is not for {host}, and its certificate does not cover it: open one for {host}."
+    return Page(421, "misdirected", "This request came over the wrong connection", text)
+
+
 def bad_request(status: int, text: str) -> Page:
     """The visitor's own message is at fault."""
     return Page(status, "bad-request", "This request cannot be passed on", text[:1].upper() + text[1:] + ".")

@@ -2,7 +2,12 @@
 The TLS port: reads the ClientHello, asks for the name's certificate, and only then begins TLS.
 
 While a certificate is on its way the connection is not read, so a stranger costs at most one
-ClientHello. A connection that does not complete a hello in time is closed by the edge's sweep.
+ClientHello. A connection that does not complete a hello, or has no certificate, in time is closed by the
+edge's sweep. What is refused here, and how (alerts of RFC 8446 section 6):
+
+- what is no TLS: decode_error;
+- a server name that no host can have, or that there is no certificate for: unrecognized_name;
+- no protocol of ours among those that ALPN offers: no_application_protocol (RFC 7301 section 3.2).
 """
 
 from __future__ import annotations
@@ -11,7 +16,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import (
     IAddress,
     IOpenSSLServerConnectionCreator,
@@ -19,20 +24,21 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from burrow.certificates.base import ICertificates
-from burrow.server.edge.hello import NotTLS, read_client_hello
+from burrow.certificates.base import CHALLENGE, PROTOCOLS, ICertificates, names_of
+from burrow.server.edge.hello import ClientHello, HelloReader, NoName, NotTLS
 from burrow.server.edge.sweep import Sweep
 
 HANDSHAKE_TIMEOUT = 15.0
-"""Seconds a stranger has for a whole ClientHello, at most."""
+"""Seconds a stranger has for a whole ClientHello, and its certificate to be found, at most."""
 
 _ALERT_NOT_TLS = b"\x15\x03\x01\x00\x02\x02\x32"  # fatal decode_error (RFC 8446 section 6)
 _ALERT_NO_NAME = b"\x15\x03\x03\x00\x02\x02\x70"  # fatal unrecognized_name (RFC 6066 section 3)
 _ALERT_INTERNAL = b"\x15\x03\x03\x00\x02\x02\x50"  # fatal internal_error
+_ALERT_NO_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"  # fatal no_application_protocol
 
 _PLAIN_ANSWER = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 52\r\nConnection: close\r\n\r\n"
@@ -40,15 +46,46 @@ _PLAIN_ANSWER = (
 )
 
 
+class Shown:
+    """
+    What a connection was shown.
+
+    @ivar name: the server name that it asked for; None without one. @ivar names: what the certificate covers.
+    """
+
+    __slots__ = ("context", "name", "names")
+
+    def __init__(self, name: str | None, context: SSL.Context, names: frozenset[str]) -> None:
+        self.name = name
+        self.context = context
+        self.names = names
+
+    def covers(self, host: str) -> bool:
+        """
+        Whether a request for C{host} belongs on the connection (RFC 9110 section 15.5.20): it is the name
+        that was asked for, or the certificate covers it, too (RFC 9525 section 6.3).
+        """
+        if self.name is None or host in ("", self.name) or host in self.names:
+            return True
+        return "*." + host.partition(".")[2] in self.names
+
+
+class _VisitorTLS(BufferingTLSTransport):
+    """TLS on one connection. @ivar shown: set before it begins."""
+
+    shown: Shown
+
+
 @implementer(IOpenSSLServerConnectionCreator)
 class _ConnectionCreator:
-    """Makes the TLS connections of one context."""
+    """Makes each TLS connection with the context that was chosen for it."""
 
-    def __init__(self, context: SSL.Context) -> None:
-        self._context = context
+    def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+        return SSL.Connection(protocol.shown.context, None)
 
-    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        return SSL.Connection(self._context, None)
+
+class _VisitorTLSFactory(TLSMemoryBIOFactory):
+    protocol = _VisitorTLS
 
 
 class TLSFront(Protocol):
@@ -60,7 +97,7 @@ class TLSFront(Protocol):
     def __init__(self, factory: TLSFrontFactory, addr: IAddress) -> None:
         self.factory: TLSFrontFactory = factory
         self._addr = addr
-        self._hello = b""
+        self._hello = HelloReader()
         self._waiting = False
         self._gone = False
         self.deadline: float | None = None
@@ -72,49 +109,68 @@ class TLSFront(Protocol):
         self.transport.setTcpKeepAlive(True)
 
     def timed_out(self) -> None:
-        """The sweep's word: no hello came."""
+        """The sweep's word: no hello came, or no certificate for it."""
         self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
         """More of the hello."""
-        self._hello += data
         if self._waiting:
+            self._hello.received += data  # one read at most: then the transport is paused
             return
         try:
-            hello = read_client_hello(self._hello)
+            hello = self._hello.feed(data)
+        except NoName:
+            self._refuse(_ALERT_NO_NAME)
+            return
         except NotTLS:
-            self._refuse(_PLAIN_ANSWER if self._hello[:1].isalpha() else _ALERT_NOT_TLS)
+            self._refuse(_PLAIN_ANSWER if self._hello.received[:1].isalpha() else _ALERT_NOT_TLS)
             return
         if hello is not None:
             self._waiting = True
-            self.factory.sweep.discard(self)
             self.transport.pauseProducing()
-            getting: Deferred[SSL.Context | None] = self.factory.certificates.context(
-                hello.name, hello.protocols
-            )
-            getting.addCallbacks(self._begin, self._failed)
+            self._ask(hello)
+
+    def _ask(self, hello: ClientHello) -> None:
+        """Ask for the certificate; what offers no protocol of ours gets none."""
+        certificates = self.factory.certificates
+        nothing = _ALERT_NO_NAME
+        if hello.protocols == (CHALLENGE,):
+            asking = maybeDeferred(certificates.challenge, hello.name)
+            nothing = _ALERT_NO_PROTOCOL
+        elif hello.protocols and not set(hello.protocols).intersection(PROTOCOLS):
+            self._refuse(_ALERT_NO_PROTOCOL)
+            return
+        else:
+            asking = maybeDeferred(certificates.context, hello.name)
+        asking.addCallbacks(self._begin, self._failed, callbackArgs=(hello.name, nothing))
+        asking.addErrback(self._broken)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Gone before TLS began."""
         self._gone = True
         self.factory.sweep.discard(self)
 
-    def _begin(self, context: SSL.Context | None) -> None:
+    def _begin(self, context: SSL.Context | None, name: str | None, nothing: bytes) -> None:
         if self._gone:
             return
         if context is None:
-            self._refuse(_ALERT_NO_NAME)
+            self._refuse(nothing)
             return
-        protocol: Any = self.factory.tls_factory(context).buildProtocol(self._addr)
+        self.factory.sweep.discard(self)
+        protocol = self.factory.tls(self._addr, name, context)
         # From here on the socket calls TLS directly.
         self.transport.protocol = protocol
         protocol.makeConnection(self.transport)
         self.transport.resumeProducing()
-        protocol.dataReceived(self._hello)
+        protocol.dataReceived(bytes(self._hello.received))
 
     def _failed(self, reason: Failure) -> None:
         self.log.failure("no certificate could be had for a handshake", reason)
         self._refuse(_ALERT_INTERNAL)
+
+    def _broken(self, reason: Failure) -> None:
+        self.log.failure("TLS could not begin", reason)
+        self.transport.abortConnection()
 
     def _refuse(self, answer: bytes) -> None:
         if not self._gone:
@@ -127,7 +183,8 @@ class TLSFrontFactory(Factory):
     """
     Takes the connections of the TLS port.
 
-    @param wrapped: builds the protocol inside TLS.
+    @param wrapped: builds the protocol inside TLS, whose transport tells by C{shown}, a L{Shown}, what its
+        peer was shown.
     @param idle_timeout: seconds for a hello, if they are fewer than L{HANDSHAKE_TIMEOUT}.
     """
 
@@ -139,19 +196,22 @@ class TLSFrontFactory(Factory):
         self.certificates: Any = certificates
         self.timeout = min(idle_timeout, HANDSHAKE_TIMEOUT)
         self.sweep = sweep
-        self._wrapped = wrapped
-        self._factories: WeakKeyDictionary[SSL.Context, TLSMemoryBIOFactory] = WeakKeyDictionary()
+        creator: Any = _ConnectionCreator()
+        self._factory = _VisitorTLSFactory(creator, False, wrapped)
+        self._names: WeakKeyDictionary[SSL.Context, frozenset[str]] = WeakKeyDictionary()
 
     def buildProtocol(self, addr: Any) -> Any:
         """One connection."""
         return TLSFront(self, addr)
 
-    def tls_factory(self, context: SSL.Context) -> TLSMemoryBIOFactory:
-        """The factory of a context's TLS connections, made once a context."""
-        factory = self._factories.get(context)
-        if factory is None:
-            creator: Any = _ConnectionCreator(context)
-            factory = TLSMemoryBIOFactory(creator, False, self._wrapped)
-            factory.noisy = False
-            self._factories[context] = factory
-        return factory
+    def tls(self, addr: IAddress, name: str | None, context: SSL.Context) -> Any:
+        """The TLS of one connection that asked for C{name} and is shown C{context}'s certificate."""
+        names = self._names.get(context)
+        if names is None:
+            # Read once a context; kept no longer than it.
+            shown = SSL.Connection(context, None).get_certificate()
+            names = frozenset() if shown is None else names_of(shown.to_cryptography())
+            self._names[context] = names
+        protocol: Any = self._factory.buildProtocol(addr)
+        protocol.shown = Shown(name, context, names)
+        return protocol
