@@ -60,7 +60,7 @@ class _Control(amp.AMP):
     @Notice.responder
     def notice(self, code: str, text: str, tunnel: str | None = None) -> dict[str, str]:
         """See L{Notice}. What a session says that we have left, we know: our own next session caused it."""
-        if not self._linked.leaving:
+        if not self._linked.leaving and self._agent.uses(self._linked):
             self._agent.notice(code, text, tunnel)
         return {}
 
@@ -285,6 +285,10 @@ class Agent(Service):
             self.waiting_streams.add(stream)
         else:
             stream.transport.abortConnection()
+
+    def uses(self, linked: Linked) -> bool:
+        """Whether a session is the present one, and not one that was replaced."""
+        return linked is self._linked
 
     # -- what the server says ------------------------------------------------------------------------------
 

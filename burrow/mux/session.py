@@ -103,6 +103,11 @@ class Session:
         """How many streams have a protocol on them."""
         return len(self._streams)
 
+    @property
+    def going(self) -> bool:
+        """Whether the peer said go away: it takes no more streams."""
+        return self._wire.remote_go_away
+
     def open_stream(self, protocol: IProtocol, prefix: bytes = b"") -> Stream:
         """
         Open a stream under C{protocol}; it may write at once, before the peer has answered.

@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
@@ -17,9 +18,10 @@ from twisted.python.failure import Failure
 from burrow.errors import StoreError
 from burrow.link.accept import Handshake, HandshakeRefused
 from burrow.link.carrier import CLOSE_RESTART
-from burrow.mux.control import BadOption, CloseTunnel, Drain, NoSuchTunnel, Notice, OpenTunnel
+from burrow.mux.control import BadOption, Drain, NoSuchTunnel, Notice, Unavailable
 from burrow.mux.lifeline import Lifeline
-from burrow.mux.session import Session
+from burrow.mux.session import PROTOCOL_ERROR, Session
+from burrow.server.channel import ControlChannel
 from burrow.server.events import Events
 from burrow.server.tunnels import Owner, Tunnel, Tunnels
 from burrow.store.base import Token
@@ -28,26 +30,7 @@ from burrow.store.tokens import check_token
 _AGENT_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
-class ControlChannel(amp.AMP):
-    """The server's end of one agent's control channel: AMP on the agent's first stream."""
-
-    log = Logger()
-
-    def __init__(self, agent: Agent) -> None:
-        super().__init__()
-        self._agent = agent
-
-    @OpenTunnel.responder
-    def open_tunnel(
-        self, kind: str, upstream: str, name: str | None = None, options: str | None = None
-    ) -> Deferred[dict[str, str]]:
-        """See L{OpenTunnel}."""
-        return Deferred.fromCoroutine(self._agent.open(kind, upstream, name, options))
-
-    @CloseTunnel.responder
-    def close_tunnel(self, tunnel: str) -> Deferred[dict[str, str]]:
-        """See L{CloseTunnel}."""
-        return Deferred.fromCoroutine(self._agent.close(tunnel))
+_LOOK_AT_LEAVING = 1.0
 
 
 class Agent:
@@ -76,7 +59,10 @@ class Agent:
         self._owner = Owner(token.id, handshake.agent, session, self._displaced, lifeline)
         self._channel: ControlChannel | None = None
         self._told_to_leave = False
+        self._closed_idle = False
+        self._leaving: LoopingCall | None = None
         session.factory = _FirstStream(self)
+        session.on_go_away = self._goes_away
         if lifeline is not None:
             lifeline.on_attached = self._attached
             lifeline.on_detached = self._detached
@@ -96,6 +82,8 @@ class Agent:
             parsed = None
         if not isinstance(parsed, dict):
             raise BadOption("the tunnel's options are no JSON object")
+        if self.session.going:
+            raise Unavailable("this session takes no visitors since its agent said go away: use a new one")
         tunnel = await self._all.open(self._owner, kind, upstream, name, parsed)
         self.tunnels[tunnel.name] = tunnel
         return {"tunnel": tunnel.name, "name": tunnel.name, "url": tunnel.url}
@@ -109,13 +97,45 @@ class Agent:
         return {}
 
     def leave(self) -> None:
-        """Ask the agent to go to another node; then, when nothing runs here any more, say good-bye."""
-        if not self._told_to_leave and self._channel is not None and self._channel.transport is not None:
+        """
+        Ask the agent to go to another node; then, when nothing runs here any more, say good-bye.
+
+        Not by a yamux go away: there are implementations that end the whole session on one.
+        """
+        if not self._told_to_leave:
             self._told_to_leave = True
             self.tell(Drain)
-            self.session.go_away()
-        if self._told_to_leave and not self.tunnels and self.session.stream_count <= 1:
-            self.session.close("the server restarts", CLOSE_RESTART)
+        if not self.tunnels:
+            self._close_if_idle("the server restarts", CLOSE_RESTART)
+
+    def _close_if_idle(self, reason: str, code: int = 1000) -> None:
+        """Say good-bye if nothing runs but the control channel."""
+        if self.session.stream_count <= (1 if self._channel is not None else 0):
+            self._closed_idle = True
+            self.session.close(reason, code)
+
+    def _goes_away(self, code: int) -> None:
+        """
+        The agent said go away: what runs may end. Visitors who come wait for its next session, for a while,
+        as if it had gone without a word.
+        """
+        if self._leaving is not None or self.session.lost:
+            return
+        self.log.info("agent {name!r} goes away (code {code})", name=self.token.name, code=code)
+        for name in self.tunnels:
+            self._all.expect(name)
+        self._leaving = LoopingCall(self._close_if_idle, "the agent said go away")
+        self._leaving.clock = self.session.clock
+        self._leaving.start(_LOOK_AT_LEAVING, now=False)
+
+    def channel_lost(self, broken: str) -> None:
+        """The control channel ended, C{broken} if the agent broke the protocol on it."""
+        if not self.session.lost:
+            if broken:
+                self.log.warn("{peer} broke the protocol: {why}", peer=self.session.peer, why=broken)
+                self.session.close(broken, PROTOCOL_ERROR)
+            else:
+                self.session.close("the control channel ended")
 
     def tell(self, command: type[amp.Command], **arguments: Any) -> None:
         """Send the agent a command whose answer does not matter."""
@@ -128,9 +148,13 @@ class Agent:
         """Another session of the same token's opened the tunnel: it is ours no more."""
         if self.tunnels.get(tunnel.name) is tunnel:
             del self.tunnels[tunnel.name]
-        text = f"another agent with the same token opened {tunnel.url}: it has the tunnel now"
-        self.tell(Notice, code="taken-over", text=text, tunnel=tunnel.name)
-
+        if not self._told_to_leave and not self.session.going:
+            # Which of the two, nobody can tell: an agent's id is its machine's.
+            text = (
+                f"another agent with the same token, or another session of this one, opened {tunnel.url} "
+                "and has the tunnel now"
+            )
+            self.tell(Notice, code="taken-over", text=text, tunnel=tunnel.name)
         if not self.tunnels and self.lifeline is not None and not self.lifeline.attached:
             self.session.abort()  # its successor is here: nobody comes back to this one
 
@@ -145,12 +169,17 @@ class Agent:
             reason=reason.getErrorMessage(),
         )
 
-    async def gone(self, *, expected: bool) -> None:
-        """The session is lost: so are its tunnels. C{expected}: the agent said no good-bye."""
+    async def gone(self, reason: Failure) -> None:
+        """The session is lost: so are its tunnels."""
+        if self._leaving is not None and self._leaving.running:
+            self._leaving.stop()
         tunnels, self.tunnels = self.tunnels, {}
+        said_good_bye = reason.check(ConnectionDone)
         for tunnel in tunnels.values():
-            if expected:
-                self._all.expect(tunnel.name)
+            if not said_good_bye and self.lifeline is None:
+                self._all.expect(tunnel.name)  # one that could be resumed was waited for already
+            elif said_good_bye and not self._closed_idle:
+                self._all.expect_no_more(tunnel.name)
             await self._all.close(tunnel)
 
 
@@ -222,7 +251,5 @@ class Agents:
             "agent {name!r} is gone: {reason}", name=agent.token.name, reason=reason.getErrorMessage()
         )
         self._events.add("agent-gone", f"agent {agent.token.name!r} is gone: {reason.getErrorMessage()}")
-        # One that could be resumed was waited for already.
-        expected = agent.lifeline is None and not reason.check(ConnectionDone)
-        ending = Deferred.fromCoroutine(agent.gone(expected=expected))
+        ending = Deferred.fromCoroutine(agent.gone(reason))
         ending.addErrback(lambda failure: self.log.failure("an agent's tunnels were not closed", failure))

@@ -84,8 +84,9 @@ class Tunnel:
 
     @property
     def alive(self) -> bool:
-        """Whether its session lives, attached or not."""
-        return not self.owner.session.lost
+        """Whether its session lives, attached or not, and takes visitors."""
+        session = self.owner.session
+        return not (session.lost or session.going)
 
     @property
     def attached(self) -> bool:
@@ -176,6 +177,12 @@ class Tunnels:
         if now >= self._started + EXPECT_FOR:
             self._expected = {known: until for known, until in self._expected.items() if until > now}
         self._expected[name] = now + EXPECT_FOR
+
+    def expect_no_more(self, name: str) -> None:
+        """Its agent said good-bye: nobody waits for it."""
+        self._expected.pop(name, None)
+        if self._clock.seconds() < self._started + EXPECT_FOR:
+            self._expected[name] = 0.0  # after a start all are expected back
 
     def arrived(self, tunnel: Tunnel) -> None:
         """Its agent is connected: let those go on who waited."""
@@ -389,9 +396,8 @@ class Tunnels:
         if self._live.get(tunnel.name) is tunnel:
             del self._live[tunnel.name]
             self._uncount(tunnel.owner.session)
-            if self._clock.seconds() < self._started + EXPECT_FOR:
-                # After a start all are expected back; this one has been, and went.
-                self._expected.setdefault(tunnel.name, 0.0)
+            if tunnel.name not in self._expected:
+                self.expect_no_more(tunnel.name)
             await self._cluster.let_go(tunnel.name)
             await self._unlisten(tunnel)
             self.log.info("{url} is closed", url=tunnel.url)

@@ -1,0 +1,352 @@
+"""Tests for L{burrow.server.agents} and L{burrow.server.channel}: a session of an agent, from the outside."""
+
+import struct
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionLost
+from twisted.internet.testing import MemoryReactorClock
+from twisted.protocols import amp
+from twisted.trial.unittest import SynchronousTestCase
+
+from burrow.link.accept import Handshake
+from burrow.link.carrier import CLOSE_RESTART
+from burrow.mux.control import CloseTunnel, Drain, NoSuchTunnel, Notice, OpenTunnel, Unavailable
+from burrow.mux.session import PROTOCOL_ERROR
+from burrow.protocols.http import HttpProtocol
+from burrow.server.agents import Agents
+from burrow.server.channel import MAX_BOX
+from burrow.server.cluster import Cluster
+from burrow.server.events import Events
+from burrow.server.ports import Ports
+from burrow.server.tunnels import EXPECT_FOR, Tunnels
+from burrow.store.base import Token
+from burrow.store.memory import MemoryStore
+from burrow.testing import HalfCloseRecorder, Recorder, Recorders, SessionPair
+
+TOKEN = Token("token1", "laptop", "agent", b"", 0.0)
+
+
+def box(**fields):
+    """A box by hand: keys and values behind two-byte lengths, and an empty key."""
+    parts = [part.encode() if isinstance(part, str) else part for pair in fields.items() for part in pair]
+    return b"".join(struct.pack("!H", len(part)) + part for part in parts) + b"\0\0"
+
+
+class Control(amp.AMP):
+    """An agent's end of the control channel: remembers what it was told."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    @Drain.responder
+    def drain(self):
+        self.told.append("drain")
+        return {}
+
+    @Notice.responder
+    def notice(self, code, text, tunnel=None):
+        self.told.append((code, text, tunnel))
+        return {}
+
+
+class Connected(SynchronousTestCase):
+    def setUp(self):
+        self.clock = MemoryReactorClock()
+        self.store = MemoryStore(self.clock.seconds)
+        events = Events(self.clock, self.store, "node1")
+        self.tunnels = Tunnels(
+            clock=self.clock,
+            store=self.store,
+            kinds={"http": HttpProtocol()},
+            ports=Ports(None, "127.0.0.1", range(20_000, 20_003)),
+            domain="example.com",
+            url=lambda host: f"https://{host}",
+            ready=lambda host: self.ready(host),
+            max_tunnels=3,
+            cluster=Cluster(self.clock, self.store, "node1"),
+            events=events,
+            relayed=lambda host: None,
+            announce=lambda: succeed(None),
+        )
+        self.ready = lambda host: succeed(None)
+        self.agents = Agents(self.clock, self.store, self.tunnels, events)
+
+    def connect(self, agent="agent-1234"):
+        """A session of an agent's: the pair, with what closed it; its streams are answered by recorders."""
+        self.visitors = Recorders(HalfCloseRecorder)
+        pair = SessionPair(agent_factory=self.visitors, clock=self.clock)
+        pair.closed = []
+        close = pair.server_carrier.close
+
+        def closing(reason, code):
+            pair.closed.append((reason, code))
+            close(reason, code)
+
+        pair.server_carrier.close = closing
+        self.agents.begin(pair.server, None, TOKEN, Handshake("", agent, "1", "peer"))
+        pair.went = []
+        pair.agent.on_go_away = pair.went.append
+        return pair
+
+    def control(self, pair):
+        control = Control()
+        pair.agent.open_stream(control)
+        return control
+
+    def opened(self, pair, name="blog"):
+        control = self.control(pair)
+        opening = control.callRemote(OpenTunnel, kind="http", upstream="x", name=name)
+        pair.pump()
+        self.successResultOf(opening)
+        return control
+
+    def refused(self, pair, control, error, command, **arguments):
+        """A command that the server refuses: with which words."""
+        failures = []
+        control.callRemote(command, **arguments).addErrback(failures.append)
+        pair.pump()
+        self.assertTrue(failures[0].check(error), failures)
+        return failures[0].getErrorMessage()
+
+    def visit(self, pair, name="blog"):
+        """A visitor's stream."""
+        visitor = HalfCloseRecorder()
+        self.tunnels.by_name(name).connect(visitor, "1.2.3.4:5", "https")
+        pair.pump()
+        return visitor
+
+    def attached(self, name="blog"):
+        return Deferred.fromCoroutine(self.tunnels.attached(name, 10))
+
+
+class Leaving(Connected):
+    """The server goes away."""
+
+    def leave(self):
+        for agent in list(self.agents.connected):
+            agent.leave()
+
+    def test_agent_is_told_by_drain_alone_and_go_away_comes_with_the_end(self):
+        pair = self.connect()
+        control = self.opened(pair)
+        visitor = self.visit(pair)
+        self.leave()
+        pair.pump()
+        self.assertEqual(control.told, ["drain"])
+        successor = self.connect()
+        self.opened(successor)
+        for _ in range(3):
+            self.leave()
+            pair.pump()
+        # A download goes on, and nothing says that the session ends.
+        self.visitors_of(pair)[0].transport.write(b"more")
+        pair.pump()
+        self.assertEqual(visitor.received, b"more")
+        self.assertEqual((pair.went, pair.closed, control.told), ([], [], ["drain"]))
+        visitor.transport.loseConnection()
+        self.visitors_of(pair)[0].transport.loseConnection()
+        pair.pump()
+        self.leave()
+        self.assertEqual(pair.closed, [("the server restarts", CLOSE_RESTART)])
+        self.assertEqual(pair.went, [0])
+
+    def visitors_of(self, pair):
+        return pair.agent.factory.built
+
+    def test_new_visitors_still_reach_an_agent_that_has_not_moved(self):
+        pair = self.connect()
+        self.opened(pair)
+        self.leave()
+        pair.pump()
+        self.visit(pair)
+        self.assertIn(b"blog", self.visitors_of(pair)[0].received)
+        self.assertEqual(pair.closed, [])
+
+    def test_agent_without_control_channel_is_closed(self):
+        pair = self.connect()
+        pair.pump()
+        self.leave()
+        self.assertEqual(pair.closed, [("the server restarts", CLOSE_RESTART)])
+
+
+class GoingAway(Connected):
+    """The agent goes away."""
+
+    def test_visitors_wait_for_its_next_session(self):
+        pair = self.connect()
+        self.opened(pair)
+        visitor = self.visit(pair)
+        pair.agent.go_away()
+        pair.pump()
+        waiting = self.attached()
+        self.assertNoResult(waiting)
+        running = pair.agent.factory.built[0]
+        running.transport.write(b"more")
+        pair.pump()
+        self.assertEqual(visitor.received, b"more")
+        self.opened(self.connect())
+        self.assertIs(self.successResultOf(waiting), self.tunnels.by_name("blog"))
+        self.assertTrue(self.tunnels.by_name("blog").attached)
+
+    def test_nobody_waits_for_ever(self):
+        pair = self.connect()
+        self.opened(pair)
+        self.visit(pair)
+        pair.agent.go_away()
+        pair.pump()
+        waiting = self.attached()
+        self.clock.advance(10)
+        self.assertIsNone(self.successResultOf(waiting))
+        self.clock.advance(EXPECT_FOR)
+        pair.pump()
+        self.assertFalse(pair.server.lost)  # the visitor's stream is still there
+        self.assertIsNone(self.successResultOf(self.attached()))
+
+    def test_session_is_closed_once_nothing_runs(self):
+        pair = self.connect()
+        self.opened(pair)
+        visitor = self.visit(pair)
+        pair.agent.go_away()
+        pair.pump()
+        self.clock.advance(5)
+        self.assertEqual(pair.closed, [])
+        visitor.transport.loseConnection()
+        pair.agent.factory.built[0].transport.loseConnection()
+        pair.pump()
+        self.clock.advance(1)
+        self.assertEqual(pair.closed, [("the agent said go away", 1000)])
+        self.assertTrue(pair.agent.lost)
+        self.assertIsNone(self.tunnels.by_name("blog"))
+        self.assertEqual(self.agents.connected, set())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertNoResult(self.attached())  # it may be on its way with a new session
+
+    def test_it_opens_no_more_tunnels(self):
+        pair = self.connect()
+        control = self.opened(pair)
+        pair.agent.go_away()
+        self.refused(pair, control, Unavailable, OpenTunnel, kind="http", upstream="x", name="shop")
+
+    def test_end_while_it_goes_away_leaves_no_timer(self):
+        pair = self.connect()
+        self.opened(pair)
+        pair.agent.go_away()
+        pair.pump()
+        pair.agent.abort()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class TakingOver(Connected):
+    def test_older_of_two_is_told_what_is_true_of_both(self):
+        first = self.connect()
+        control = self.opened(first)
+        self.opened(self.connect())
+        first.pump()
+        code, text, tunnel = control.told[0]
+        self.assertEqual((code, tunnel), ("taken-over", "blog"))
+        self.assertIn("another agent with the same token, or another session of this one", text)
+
+    def test_session_that_was_asked_to_leave_or_that_leaves_hears_nothing(self):
+        for leave in (lambda pair: self.leave(), lambda pair: pair.agent.go_away()):
+            first = self.connect()
+            control = self.opened(first)
+            leave(first)
+            first.pump()
+            self.opened(self.connect())
+            first.pump()
+            self.assertEqual([told for told in control.told if told != "drain"], [])
+
+    def leave(self):
+        for agent in list(self.agents.connected):
+            agent.leave()
+
+
+class Channel(Connected):
+    """What an agent may do wrong on its control channel."""
+
+    def say(self, data):
+        """The pair after an agent's first stream said so much, and what the server answered there."""
+        pair = self.connect()
+        answers = Recorder()
+        pair.agent.open_stream(answers).write(data)
+        pair.pump()
+        return pair, answers
+
+    def assert_broken(self, data, why, answer=b""):
+        pair, answers = self.say(data)
+        self.assertTrue(pair.server.lost, data)
+        reason, code = pair.closed[0]
+        self.assertIn(why, reason)
+        self.assertEqual(code, PROTOCOL_ERROR)
+        self.assertIn(answer, answers.received)
+        self.assertEqual(self.agents.connected, set())
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_what_is_no_box(self):
+        self.assert_broken(b"GET / HTTP/1.1\r\n\r\n", "no AMP boxes")
+
+    def test_box_that_is_neither_command_nor_answer(self):
+        self.assert_broken(box(hello="world"), "makes no sense")
+        self.assert_broken(box(), "makes no sense")
+
+    def test_answer_to_what_nobody_asked(self):
+        self.assert_broken(box(_answer="77"), "makes no sense")
+        self.assert_broken(box(_error="77"), "makes no sense")
+
+    def test_command_that_lacks_something(self):
+        ask = {"_ask": "1", "_command": "OpenTunnel"}
+        self.assert_broken(box(**ask, kind="http"), "lacks 'upstream'", b"BAD_BOX")
+        self.assert_broken(box(**ask, kind=b"\xff", upstream="x"), "not UTF-8", b"BAD_BOX")
+        self.assert_broken(box(_command="OpenTunnel"), "lacks 'kind'")  # no _ask: nobody to answer
+
+    def test_box_without_an_end(self):
+        key = struct.pack("!H", 3) + b"key" + struct.pack("!H", 60_000) + bytes(60_000)
+        self.assert_broken(key * (MAX_BOX // 60_000 + 1), "more than")
+
+    def test_unknown_command_is_answered_and_harms_nothing(self):
+        pair, answers = self.say(box(_ask="1", _command="Fly"))
+        self.assertIn(b"UNHANDLED", answers.received)
+        self.assertFalse(pair.server.lost)
+        self.assertEqual(pair.closed, [])
+
+    def test_boxes_of_any_number_are_taken(self):
+        ask = box(_ask="1", _command="CloseTunnel", tunnel="x" * 60_000)
+        pair, answers = self.say(ask * 10)
+        self.assertEqual(answers.received.count(b"NO_SUCH_TUNNEL"), 10)
+        self.assertFalse(pair.server.lost)
+
+    def test_session_ends_with_its_channel(self):
+        pair, answers = self.say(b"")
+        answers.transport.loseConnection()
+        pair.pump()
+        self.assertEqual(pair.closed, [("the control channel ended", 1000)])
+
+    def test_command_that_fails_leaves_the_channel_alone(self):
+        pair = self.connect()
+        control = self.control(pair)
+        self.ready = lambda host: 1 / 0
+        text = self.refused(pair, control, Unavailable, OpenTunnel, kind="http", upstream="x", name="blog")
+        self.assertIn("its log says how", text)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.refused(pair, control, NoSuchTunnel, CloseTunnel, tunnel="blog")
+
+    def test_second_stream_of_an_agent_is_reset(self):
+        pair = self.connect()
+        self.control(pair)
+        second = Recorder()
+        pair.agent.open_stream(second)
+        pair.pump()
+        self.assertTrue(second.lost.check(ConnectionLost))
+
+    def test_agent_that_said_good_bye_is_not_waited_for_and_one_that_vanished_is(self):
+        for end, waits in (
+            (lambda pair: pair.agent.close("bye"), False),
+            (lambda pair: pair.agent.abort(), True),
+        ):
+            self.clock.advance(2 * EXPECT_FOR)
+            pair = self.connect()
+            self.opened(pair)
+            end(pair)
+            pair.pump()
+            self.assertEqual(not self.attached().called, waits)
