@@ -228,9 +228,17 @@ class ServerConfig:
     )
     trusted_proxy: tuple[str, ...] = option(
         (),
-        "address or network of a proxy in front whose X-Forwarded-* headers are believed; may be repeated",
+        "address or network of a proxy in front that is believed in the headers of --trusted-header; may be "
+        "repeated",
         parse=parse_network,
         metavar="CIDR",
+        many=True,
+    )
+    trusted_header: tuple[str, ...] = option(
+        ("X-Forwarded-For", "X-Forwarded-Proto"),
+        "a header in which --trusted-proxy is believed: name each that the proxy sets itself, and none that "
+        "it only passes on; may be repeated (default: X-Forwarded-For and X-Forwarded-Proto)",
+        metavar="NAME",
         many=True,
     )
     max_tunnels: int = option(2000, "tunnels that one agent may have open", parse=parse_count, metavar="N")

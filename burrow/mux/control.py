@@ -126,6 +126,22 @@ class Notice(amp.Command):
     response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
 
 
+def plain_address(host: str) -> str:
+    """
+    An address as people write it: an IPv4 one in its own form where a socket for both shows it as
+    C{::ffff:192.0.2.1} (RFC 4291 section 2.5.5.2), and none with a zone.
+    """
+    if host.startswith("::ffff:") and "." in host:
+        return host[7:]
+    return host.partition("%")[0]
+
+
+def visitor_address(host: str, port: int) -> str:
+    """What C{VisitorHead.visitor} says of an address and a port."""
+    host = plain_address(host)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class VisitorHead(NamedTuple):
     """
     The first box of a visitor's stream.

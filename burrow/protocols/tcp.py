@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.errors import BurrowError
-from burrow.mux.control import VisitorHead
+from burrow.mux.control import VisitorHead, visitor_address
 from burrow.mux.pipe import PipeEnd
 from burrow.protocols.base import ITunnelProtocol, Reach
 from burrow.protocols.forward import Connectors, Forward
@@ -37,10 +37,9 @@ class _Visitor(PipeEnd):
 
     async def _connect(self) -> None:
         peer = self.transport.getPeer()
-        visitor = f"[{peer.host}]:{peer.port}" if ":" in peer.host else f"{peer.host}:{peer.port}"
         tunnel = await self._tunnel.found()
         stream = PipeEnd()
-        tunnel.connect(stream, visitor, "tcp")
+        tunnel.connect(stream, visitor_address(peer.host, peer.port), "tcp")
         self.join(stream)
 
     def _failed(self, reason: Failure) -> None:

@@ -30,8 +30,9 @@ from burrow.server.announce import Announcer
 from burrow.server.cluster import Cluster, Lease, Node
 from burrow.server.edge import pages
 from burrow.server.edge.context import Edge
+from burrow.server.edge.fields import first_value
 from burrow.server.edge.forwarded import Forwarding
-from burrow.server.edge.head import RequestHead, first_value
+from burrow.server.edge.head import RequestHead
 from burrow.server.edge.http1 import VisitorFactory
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFrontFactory
@@ -159,7 +160,8 @@ class BurrowServer(MultiService):
             find=self._find,
             own=self._own,
             sweep=self._sweep,
-            forwarding=Forwarding(config.trusted_proxy),
+            forwarding=Forwarding(config.trusted_proxy, config.trusted_header),
+            domain=config.domain,
             idle_timeout=config.idle_timeout,
             response_timeout=config.response_timeout,
         )

@@ -343,22 +343,22 @@ def test_visitor_that_leaves_before_the_answer_is_gone_too(world, tcp_upstream):
 def test_upgrade_and_what_comes_after(world, tcp_upstream):
     def serve(connection):
         head = connection.recv(65536)
-        assert b"upgrade: x-echo" in head.lower()
+        assert b"upgrade: websocket" in head.lower()
         connection.sendall(
-            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x-echo\r\n\r\nhello "
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello "
         )
         while data := connection.recv(65536):
             connection.sendall(data)
 
     agent = world.agent("http", tcp_upstream(serve).port)
     with world.connect(agent.host) as visitor:
-        head = f"GET / HTTP/1.1\r\nHost: {agent.host}\r\nConnection: Upgrade\r\nUpgrade: x-echo\r\n\r\n"
+        head = f"GET / HTTP/1.1\r\nHost: {agent.host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
         visitor.sendall(head.encode())
         data = b""
         while not data.endswith(b"hello "):
             data += visitor.recv(65536)
         assert data.startswith(b"HTTP/1.1 101 ")
-        assert b"upgrade: x-echo" in data.lower()
+        assert b"upgrade: websocket" in data.lower()
         visitor.sendall(b"\x00\xffraw")
         assert visitor.recv(100) == b"\x00\xffraw"
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from burrow.server.edge.head import BadMessage, Headers
+from burrow.server.edge.fields import Headers, may_be_trailer
+from burrow.server.edge.head import BadMessage
 
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\r\n]*)?")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*")
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[\t -~\x80-\xff]*)?")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)")
 MAX_SIZE_LINE = 1024
 MAX_TRAILERS = 16 * 1024
 
@@ -74,9 +75,12 @@ class ChunkedBody:
     """
     A chunked body. Line ends are CRLF and nothing else: where two readers differ in what ends a line,
     one of them can be fooled.
+
+    @param local: names, in lower case, of fields that do not go on: those that the head's Connection names.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, local: frozenset[bytes] = frozenset()) -> None:
+        self._local = local
         self._left = 0  # bytes of the chunk's data still to come
         self._line = b""  # of a line that is not whole yet
         self._expect = self._size_line
@@ -138,9 +142,8 @@ class ChunkedBody:
         trailer = _FIELD.fullmatch(line)
         if trailer is None or self._trailer_bytes > MAX_TRAILERS:
             raise BadMessage(400, "the chunked body has a wrong trailer section")
-        # RFC 9110 section 6.5.1: fields that frame or route a message are not for trailers.
-        if trailer[1].lower() not in (b"content-length", b"transfer-encoding", b"host", b"connection"):
-            self.trailers.append((trailer[1], trailer[2]))
+        if may_be_trailer(trailer[1]) and trailer[1].lower() not in self._local:
+            self.trailers.append((trailer[1], trailer[2].strip(b" \t")))
 
 
 def chunk(data: bytes) -> bytes:

@@ -46,6 +46,7 @@ class Edge:
     """
     What all visitors' connections share.
 
+    @ivar domain: the base domain, for which no tunnel may set a cookie.
     @ivar idle_timeout: seconds for a head. @ivar response_timeout: seconds from a request, or its last
     byte of body, to its answer's head.
     @ivar visitors: the connections that are open.
@@ -56,6 +57,7 @@ class Edge:
     own: Own
     sweep: Sweep
     forwarding: Forwarding
+    domain: str
     idle_timeout: float
     response_timeout: float
     visitors: set[Protocol] = field(default_factory=set)

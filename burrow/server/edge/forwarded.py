@@ -1,33 +1,50 @@
 """
-What the upstream learns of its visitor: X-Forwarded-For, -Proto, -Host, and Forwarded (RFC 7239).
+A request's head as the upstream gets it: what is understood of it, and what the edge knows of its visitor.
 
-The edge sets them. What a visitor sent of the kind is dropped, in any spelling that a CGI-like
-upstream would read as the same, unless it came from a configured proxy in front, which is believed
-and extended.
+The edge sets X-Forwarded-For, -Proto, -Host and -Port, Forwarded (RFC 7239) and Via (RFC 9110 section 7.6.3).
+What a visitor sent of the kind is dropped, in any spelling that a CGI-like upstream would read as the same.
+A configured proxy in front is believed, and extended, in the fields that the configuration names: of the
+others nobody knows whether it sets them or passes on what a stranger sent.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from typing import Any
 
-from burrow.server.edge.head import Headers, RequestHead, end_to_end, tokens, write_head
-
-_FORGEABLE = frozenset(
-    (
-        b"forwarded",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-port",
-        b"x-forwarded-proto",
-        b"x-forwarded-protocol",
-        b"x-forwarded-scheme",
-        b"x-forwarded-server",
-        b"x-forwarded-ssl",
-        b"x-real-ip",
-    )
+from burrow.errors import ConfigError
+from burrow.mux.control import plain_address, visitor_address
+from burrow.server.edge.fields import (
+    Headers,
+    canonical,
+    end_to_end,
+    is_forwarding,
+    tokens,
+    write_head,
 )
+from burrow.server.edge.head import RequestHead
+
+TRUSTED_HEADERS = ("X-Forwarded-For", "X-Forwarded-Proto")
+"""What a trusted proxy is believed in, unless the configuration says otherwise."""
+
+_PORTS = {"http": 80, "https": 443}
+_NODE = rb'(?:[!#$%&\'*+.^_`|~0-9A-Za-z-]+|"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*")'
+_PAIR = rb"[A-Za-z-]+=" + _NODE
+_ELEMENT = rb"[ \t]*(?:" + _PAIR + rb"(?:[ \t]*;[ \t]*" + _PAIR + rb")*[ \t]*)?"
+_FORWARDED = re.compile(_ELEMENT + rb"(?:," + _ELEMENT + rb")*")
+_AUTHORITY = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """A network; the IPv4 one that is meant if it is mapped into IPv6."""
+    network = ipaddress.ip_network(text)
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
+    return network
 
 
 def _quoted(value: str) -> str:
@@ -35,11 +52,36 @@ def _quoted(value: str) -> str:
     return f'"{value}"' if ":" in value else value
 
 
-class Forwarding:
-    """@param trusted: addresses and networks (CIDR) of the proxies in front that are believed."""
+def _without_port(hop: str) -> str:
+    """A hop's address, which some proxies write with a port: C{192.0.2.1:80}, C{[2001:db8::1]:80}."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
-    def __init__(self, trusted: Iterable[str] = ()) -> None:
-        self._trusted = [ipaddress.ip_network(network) for network in trusted]
+
+class Forwarding:
+    """
+    @param trusted: addresses and networks (CIDR) of the proxies in front that are believed.
+    @param believed: names of the fields that they are believed in.
+    @param pseudonym: what this server calls itself in Via: the same on all its nodes, no other server's.
+    @raise ConfigError: a name is none of a field that proxies set.
+    """
+
+    def __init__(
+        self,
+        trusted: Iterable[str] = (),
+        believed: Iterable[str] = TRUSTED_HEADERS,
+        pseudonym: str = "burrow",
+    ) -> None:
+        self.pseudonym = pseudonym
+        self._trusted = [_network(network) for network in trusted]
+        self._believed = frozenset(canonical(name.encode()) for name in believed)
+        for name in self._believed:
+            if not is_forwarding(name):
+                raise ConfigError(
+                    f"--trusted-header {name.decode('latin-1')} is no field that proxies set, as "
+                    "X-Forwarded-Host, Forwarded or X-Real-IP are: it is passed on anyway, or never"
+                )
 
     def _trusts(self, address: str) -> bool:
         if not self._trusted:
@@ -50,6 +92,24 @@ class Forwarding:
             return False
         return any(parsed in network for network in self._trusted)
 
+    def _visitor(self, chain: list[str]) -> str:
+        """
+        The last address of a chain of hops that no proxy of ours is.
+
+        What a proxy of ours says of the hop before it is believed if it is an address; a word like "unknown"
+        ends what is known.
+        """
+        visitor = chain[-1]
+        for hop in reversed(chain[:-1]):
+            if not self._trusts(visitor):
+                break
+            try:
+                address = ipaddress.ip_address(_without_port(hop))
+            except ValueError:
+                break
+            visitor = str(getattr(address, "ipv4_mapped", None) or address)
+        return visitor
+
     def apply(self, headers: Headers, peer: str, scheme: str, authority: bytes) -> tuple[Headers, str, str]:
         """
         The fields for the upstream.
@@ -57,36 +117,55 @@ class Forwarding:
         @param peer: the address that connected to us. @param authority: the Host field's value.
         @return: the fields, the visitor's address and the visitor's scheme, as far as we can believe them.
         """
-        trusted = self._trusts(peer)
+        believed = self._believed if self._trusts(peer) else ()
         rest: Headers = []
         told: dict[bytes, Headers] = {}
         for pair in headers:
-            name = pair[0].lower().replace(b"_", b"-")
-            if name in _FORGEABLE:
-                if trusted:
-                    told.setdefault(name, []).append((name, pair[1]))
-            else:
+            name = canonical(pair[0])
+            if not is_forwarding(name):
                 rest.append(pair)
-        hops = [hop.decode("latin-1") for hop in tokens(told.get(b"x-forwarded-for", []), b"x-forwarded-for")]
-        chain = [*hops, peer]
-        # The visitor is the last address that no proxy of ours is.
-        visitor = next((hop for hop in reversed(chain) if not self._trusts(hop)), chain[0])
-        for value in tokens(told.get(b"x-forwarded-proto", []), b"x-forwarded-proto")[:1]:
+            elif name in believed and name == pair[0].lower():
+                told.setdefault(name, []).append(pair)
+        hops = tokens(told.pop(b"x-forwarded-for", ()), b"x-forwarded-for")
+        chain = [*(hop.decode("latin-1") for hop in hops), peer]
+        for value in tokens(told.pop(b"x-forwarded-proto", ()), b"x-forwarded-proto")[:1]:
             if value in (b"http", b"https", b"ws", b"wss"):
                 scheme = {"ws": "http", "wss": "https"}.get(value.decode(), value.decode())
-        host = told.get(b"x-forwarded-host", [(b"", authority)])[0][1]
-        node = f"[{peer}]" if ":" in peer else peer
-        forwarded = f"for={_quoted(node)};proto={scheme}".encode()
-        if authority:
-            forwarded += b";host=" + _quoted(authority.decode("latin-1")).encode("latin-1")
-        before = [value for _, value in told.get(b"forwarded", [])]
+        host, port = authority, authority.rpartition(b":")[2]
+        if not (port.isdigit() and b":" in authority):
+            port = b"%d" % _PORTS[scheme]
+        for _, value in told.pop(b"x-forwarded-host", ())[:1]:
+            if _AUTHORITY.fullmatch(value):
+                host = value
+        for _, value in told.pop(b"x-forwarded-port", ())[:1]:
+            if value.isdigit():
+                port = value
+        forwarded = [value for _, value in told.pop(b"forwarded", ()) if _FORWARDED.fullmatch(value)]
+        forwarded.append(self._element(peer, scheme, authority))
+        for others in told.values():
+            rest += others
         rest += [
             (b"X-Forwarded-For", ", ".join(chain).encode("latin-1")),
             (b"X-Forwarded-Proto", scheme.encode()),
             (b"X-Forwarded-Host", host),
-            (b"Forwarded", b", ".join([*before, forwarded])),
+            (b"X-Forwarded-Port", port),
+            (b"Forwarded", b", ".join(forwarded)),
         ]
-        return rest, visitor, scheme
+        return rest, self._visitor(chain), scheme
+
+    @staticmethod
+    def _element(peer: str, scheme: str, authority: bytes) -> bytes:
+        """What Forwarded says of the last hop."""
+        node = f"[{peer}]" if ":" in peer else peer
+        element = f"for={_quoted(node)};proto={scheme}".encode()
+        if authority:
+            element += b";host=" + _quoted(authority.decode("latin-1")).encode("latin-1")
+        return element
+
+    def looped(self, head: RequestHead) -> bool:
+        """Whether the request passed this server before (RFC 9110 section 7.6.3)."""
+        own = self.pseudonym.lower().encode()
+        return any(own in via.split() for via in tokens(head.headers, b"via"))
 
     def rewrite(self, head: RequestHead, peer: Any, scheme: str) -> tuple[bytes, tuple[str, str]]:
         """
@@ -95,15 +174,30 @@ class Forwarding:
         @param peer: the address that connected to us. @param scheme: "http" or "https".
         @return: the head's bytes; and the visitor's address, C{host:port}, with its scheme.
         """
-        drop = frozenset((b"host",)) if head.version == "1.1" else frozenset((b"host", b"expect"))
-        host, port = getattr(peer, "host", None) or "unknown", getattr(peer, "port", 0)
-        headers, visitor, scheme = self.apply(end_to_end(head.headers, drop), host, scheme, head.authority)
-        headers.insert(0, (b"Host", head.authority))
-        if b"trailers" in tokens(head.headers, b"te"):
-            headers.append((b"TE", b"trailers"))
-        if head.length is None:
-            headers.append((b"Transfer-Encoding", b"chunked"))
+        host, port = plain_address(getattr(peer, "host", None) or "unknown"), getattr(peer, "port", 0)
+        fields, visitor, scheme = self.apply(end_to_end(head.headers), host, scheme, head.authority)
+        headers = [(b"Host", head.authority)]
+        for name, value in fields:
+            key = name.lower()
+            if key == b"host" or (key == b"expect" and head.version == "1.0"):
+                continue
+            if key == b"max-forwards" and head.max_forwards is not None:
+                value = b"%d" % max(head.max_forwards - 1, 0)
+            headers.append((name, value))
+        headers.append((b"Via", f"{head.version} {self.pseudonym}".encode()))
+        headers += _framing(head)
         if head.upgrade:
             headers += [(b"Connection", b"Upgrade"), (b"Upgrade", head.upgrade)]
-        address = f"[{visitor}]:{port}" if ":" in visitor else f"{visitor}:{port}"
-        return write_head(head.method + b" " + head.target + b" HTTP/1.1", headers), (address, scheme)
+        elif b"trailers" in tokens(head.headers, b"te"):
+            headers += [(b"Connection", b"TE"), (b"TE", b"trailers")]
+        first_line = head.method + b" " + head.target + b" HTTP/1.1"
+        return write_head(first_line, headers), (visitor_address(visitor, port), scheme)
+
+
+def _framing(head: RequestHead) -> Headers:
+    """What frames the body: from what was understood, with the name as it was spelled."""
+    if head.length is None:
+        name, value = b"transfer-encoding", b"chunked"
+    else:
+        name, value = b"content-length", b"%d" % head.length
+    return [(key, value) for key, _ in head.headers if key.lower() == name]

@@ -1,5 +1,5 @@
 """
-HTTP/1.1 heads: read by llhttp (httptools), checked, and written anew. No I/O.
+HTTP/1.1 heads: their first line is read here, their fields by llhttp (httptools). No I/O.
 
 What is passed on is what was understood, so nobody behind the edge can understand it differently
 (request smuggling, RFC 9112 section 11.2).
@@ -7,12 +7,14 @@ What is passed on is what was understood, so nobody behind the edge can understa
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import httptools
+
+from burrow.server.edge.fields import Headers, first_value, tokens
 
 MAX_HEAD = 64 * 1024
 """Bytes of a request's head, at most."""
@@ -25,17 +27,15 @@ MAX_HEADERS = 128
 
 MAX_TARGET = 16 * 1024
 
-Headers = list[tuple[bytes, bytes]]
-"""Header fields in order, with their names as they came."""
-
-_HOP_BY_HOP = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade")
-)
-"""Fields for the next hop alone (RFC 9110 section 7.6.1). Ours are written by whoever writes the head."""
-
 _HEAD_END = re.compile(rb"\n\r?\n")
-_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
-_ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([!-~]+) HTTP/(\d\.\d)\r\n")
+_STATUS_LINE = re.compile(rb"HTTP/(\d\.\d) ([1-9]\d\d)(?: ([\t -~\x80-\xff]*))?\r\n")
+_UNFINISHED_LINE = re.compile(rb"[\t -~\x80-\xff]*\r?")
+_BLANK_BEFORE_COLON = re.compile(rb"(\r\n" + _TOKEN + rb")[\t ]+:")
+_FOLD = re.compile(rb"\r\n[\t ]+")
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?)(?::(\d{0,5}))?")
+_ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
 
 
 class BadMessage(Exception):
@@ -51,47 +51,16 @@ class BadMessage(Exception):
         self.text = text
 
 
-def tokens(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
-    """The comma-separated values of all fields of one (lower-case) name, in lower case."""
-    return [
-        token
-        for key, value in headers
-        if key.lower() == name
-        for part in value.lower().split(b",")
-        if (token := part.strip())
-    ]
-
-
-def end_to_end(headers: Headers, drop: frozenset[bytes] = frozenset()) -> Headers:
-    """The fields that go on: none that is for this hop, none that Connection names, none in C{drop}."""
-    local = _HOP_BY_HOP | drop
-    named = [token for token in tokens(headers, b"connection") if token not in (b"close", b"keep-alive")]
-    if named:
-        local = local.union(named)
-    return [(name, value) for name, value in headers if name.lower() not in local]
-
-
-def write_head(first_line: bytes, headers: Headers) -> bytes:
-    """A head's bytes."""
-    lines = [first_line]
-    lines += [name + b": " + value for name, value in headers]
-    lines.append(b"\r\n")
-    return b"\r\n".join(lines)
-
-
-def first_value(headers: Headers, name: bytes) -> bytes:
-    """The first value of a (lower-case) name; empty if there is none."""
-    return next((value for key, value in headers if key.lower() == name), b"")
-
-
 @dataclass(slots=True)
 class RequestHead:
     """
     What a visitor asks.
 
     @ivar target: in origin form, or "*". @ivar host: the host asked for, lower case, without the port.
-    @ivar authority: the Host field as it was. @ivar length: bytes of the body; None for a chunked one.
-    @ivar upgrade: the protocol asked for by Upgrade; empty for none that we pass on.
+    @ivar authority: the host and port asked for, as they were written. @ivar length: bytes of the body; None
+    for a chunked one.
+    @ivar upgrade: "websocket" if the connection is to be one; empty for any other Upgrade, which is ignored.
+    @ivar max_forwards: how many more may pass an OPTIONS or a TRACE on; None if it does not say.
     """
 
     method: bytes
@@ -103,6 +72,7 @@ class RequestHead:
     length: int | None
     keep_alive: bool
     upgrade: bytes = b""
+    max_forwards: int | None = None
 
     @property
     def has_body(self) -> bool:
@@ -116,6 +86,7 @@ class ResponseHead:
     What an upstream answers.
 
     @ivar length: bytes of the body; None for a chunked one or one that ends with the connection.
+    @ivar declared: its Content-Length, whether or not there is a body; None without one.
     @ivar chunked: whether the body is chunked. @ivar keep_alive: whether another may follow.
     """
 
@@ -125,29 +96,27 @@ class ResponseHead:
     length: int | None
     chunked: bool
     keep_alive: bool
+    declared: int | None = None
 
     def value(self, name: bytes) -> bytes:
         """The first field's value of one (lower-case) name; empty if there is none."""
         return first_value(self.headers, name)
+
+    @property
+    def bodiless(self) -> bool:
+        """Whether no answer of this status has a body (RFC 9112 section 6.3)."""
+        return self.status < 200 or self.status in (204, 304)
 
 
 @dataclass(slots=True)
 class _Collector:
     """What httptools calls back."""
 
-    target: bytes = b""
-    reason: bytes = b""
     headers: Headers = field(default_factory=list)
     complete: bool = False
 
-    def on_url(self, url: bytes) -> None:
-        self.target += url
-
-    def on_status(self, status: bytes) -> None:
-        self.reason += status
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value))
+        self.headers.append((name, value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         self.complete = True
@@ -157,26 +126,31 @@ class HeadReader:
     """
     Collects one head at a time from bytes split in any way.
 
+    Its first line is matched here: llhttp takes some that are not HTTP/1.1 (RTSP, versions that are not
+    spoken), and refuses methods that it does not know.
+
+    @param line: what the first line must be.
     @ivar started: whether bytes of the next head have come.
     """
 
-    def __init__(self, parser: Any, limit: int) -> None:
-        self._make = parser
+    def __init__(self, line: re.Pattern[bytes], limit: int) -> None:
+        self._line = line
         self._limit = limit
         self._reset()
 
     def _reset(self) -> None:
-        self._collector = _Collector()
-        self._parser = self._make(self._collector)
+        self._pieces: list[bytes] = []
+        self._first: re.Match[bytes] | None = None
         self._size = 0
         self._tail = b""
         self.started = False
 
-    def feed(self, data: bytes) -> tuple[Any, _Collector, bytes] | None:
+    def feed(self, data: bytes) -> tuple[re.Match[bytes], bytes, bytes] | None:
         """
         Take bytes.
 
-        @return: the parser, what it collected, and the bytes behind the head; None while more are needed.
+        @return: the first line, the lines of fields with the empty one behind them, and the bytes behind the
+        head; None while more are needed.
         @raise BadMessage: this is no head, or too long a one.
         """
         if not self.started:
@@ -190,34 +164,58 @@ class HeadReader:
         self._size += end
         if self._size > self._limit:
             raise BadMessage(431, f"the head of the message is longer than {self._limit // 1024} KiB")
-        try:
-            self._parser.feed_data(data[:end])
-        except httptools.HttpParserUpgrade:
-            pass
-        except (httptools.HttpParserError, httptools.HttpParserCallbackError) as error:
-            raise BadMessage(400, f"this is not HTTP/1.1: {error}") from error
-        if len(self._collector.headers) > MAX_HEADERS and self._make is httptools.HttpRequestParser:
-            raise BadMessage(431, f"the request has more than {MAX_HEADERS} header fields")
+        self._pieces.append(data if end == len(data) else data[:end])
+        if self._first is None:
+            self._read_first_line()
         if not found:
             self._tail = (self._tail + data)[-2:]
             return None
-        parser, collector = self._parser, self._collector
+        first, fields = self._first, b"".join(self._pieces)
         self._reset()
-        if not collector.complete:
-            raise BadMessage(400, "the head of the message ends too early")
-        for name, value in collector.headers:
-            if b"\n" in value or b"\r" in value or b"\0" in value:
-                raise BadMessage(
-                    400, f"the header field {name.decode('latin-1')} has a line break or a zero in it"
-                )
-        return parser, collector, data[end:]
+        if first is None:
+            raise BadMessage(400, "this is not HTTP/1.1: the head has no first line")
+        return first, fields, data[end:]
+
+    def _read_first_line(self) -> None:
+        """Match the first line once it is whole. What is no text at all is refused before."""
+        piece = self._pieces[-1]
+        if len(self._pieces) > 1 and b"\n" in piece:
+            self._pieces = [b"".join(self._pieces)]
+            piece = self._pieces[0]
+        end = piece.find(b"\n") + 1
+        if not end:
+            # A CR alone may be the last byte of a piece, and only the last of the line.
+            if not _UNFINISHED_LINE.fullmatch(piece):
+                raise BadMessage(400, "this is not HTTP/1.1: its first line has bytes that are no text")
+            return
+        self._first = self._line.fullmatch(piece, 0, end)
+        if self._first is None:
+            form = "METHOD /target HTTP/1.1" if self._line is _REQUEST_LINE else "HTTP/1.1 200 OK"
+            raise BadMessage(400, f"this is not HTTP/1.1: its first line is none like {form!r}, in ASCII")
+        self._pieces = [piece[end:]]
+
+
+def _read_fields(parser: Any, first_line: bytes, fields: bytes) -> Headers:
+    """The fields of a head, by llhttp. @raise BadMessage: they are none."""
+    collector = _Collector()
+    try:
+        reader = parser(collector)
+        reader.feed_data(first_line)
+        reader.feed_data(fields)
+    except httptools.HttpParserUpgrade:
+        pass
+    except (httptools.HttpParserError, httptools.HttpParserCallbackError) as error:
+        raise BadMessage(400, f"this is not HTTP/1.1: {error}") from error
+    if not collector.complete:
+        raise BadMessage(400, "the head of the message ends too early")
+    return collector.headers
 
 
 class RequestReader:
     """Reads request heads."""
 
     def __init__(self) -> None:
-        self._reader = HeadReader(httptools.HttpRequestParser, MAX_HEAD)
+        self._reader = HeadReader(_REQUEST_LINE, MAX_HEAD)
 
     @property
     def started(self) -> bool:
@@ -233,48 +231,86 @@ class RequestReader:
         result = self._reader.feed(data)
         if result is None:
             return None
-        parser, collector, rest = result
-        return _request(parser, collector), rest
+        line, fields, rest = result
+        return _request(line, fields), rest
 
 
-def _request(parser: Any, collector: _Collector) -> RequestHead:
-    headers = collector.headers
-    version = parser.get_http_version()
-    method = parser.get_method()
+def _request(line: re.Match[bytes], fields: bytes) -> RequestHead:
+    method, target, version = line[1], line[2], line[3].decode()
     if version not in ("1.1", "1.0"):
         raise BadMessage(505, f"HTTP/{version} is not spoken here: use HTTP/1.1")
     if method == b"CONNECT":
         raise BadMessage(405, "this server is no proxy: CONNECT is not for it")
+    if len(target) > MAX_TARGET:
+        raise BadMessage(414, f"the request target is longer than {MAX_TARGET // 1024} KiB")
+    if fields.count(b"\n") > MAX_HEADERS + 1:
+        raise BadMessage(431, f"the request has more than {MAX_HEADERS} header fields")
+    headers = _read_fields(httptools.HttpRequestParser, b"POST / HTTP/1.1\r\n", fields)
+    target, host, authority = _where(method, target, version, headers)
+    length = _request_length(headers, version)
+    connection = tokens(headers, b"connection")
+    keep_alive = b"close" not in connection and (version == "1.1" or b"keep-alive" in connection)
+    upgrade = b""
+    # A server may ignore an Upgrade (RFC 9110 section 7.8). Of another protocol than WebSocket the edge would
+    # not know what passes: h2c, which RFC 9113 section 3.1 takes back, would carry whole requests past it.
+    if b"upgrade" in connection and version == "1.1" and method == b"GET" and length == 0:
+        upgrade = b"websocket" if b"websocket" in tokens(headers, b"upgrade") else b""
+    forwards = _max_forwards(headers) if method in (b"OPTIONS", b"TRACE") else None
+    return RequestHead(
+        method, target, headers, version, host, authority, length, keep_alive, upgrade, forwards
+    )
+
+
+def _where(method: bytes, target: bytes, version: str, headers: Headers) -> tuple[bytes, str, bytes]:
+    """A request's target in origin form, or "*"; its host, by which its tunnel is found; its authority."""
     hosts = [value for name, value in headers if name.lower() == b"host"]
     if len(hosts) > 1 or (not hosts and version == "1.1"):
         raise BadMessage(400, "a request needs exactly one Host header field")
-    target, authority = collector.target, hosts[0] if hosts else b""
-    if len(target) > MAX_TARGET:
-        raise BadMessage(414, f"the request target is longer than {MAX_TARGET // 1024} KiB")
+    authority = hosts[0] if hosts else b""
+    host = _host(authority, "Host header field") if authority else ""
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute:
         # RFC 9112 section 3.2.2: the target's authority counts, and replaces what Host says.
         authority, target = absolute[1], absolute[2]
-        target = target if target.startswith(b"/") else b"/" + target
+        host = _host(authority, "request target")
+        if not target and method == b"OPTIONS":
+            target = b"*"  # RFC 9112 section 3.2.4
+        elif not target.startswith(b"/"):
+            target = b"/" + target
     if not (target.startswith(b"/") or (target == b"*" and method == b"OPTIONS")):
         raise BadMessage(400, "the request target must begin with a slash")
-    host = _HOST.fullmatch(authority)
-    if authority and not host:
-        raise BadMessage(400, "the Host header field is no host name")
-    length = _request_length(headers, version)
-    connection = tokens(headers, b"connection")
-    keep_alive = b"close" not in connection and (version == "1.1" or b"keep-alive" in connection)
-    upgrade = b", ".join(value for name, value in headers if name.lower() == b"upgrade")
-    # RFC 9113 section 3.1: h2c by Upgrade is obsolete; RFC 9110 section 7.8 lets a server ignore an Upgrade.
-    if b"upgrade" not in connection or length != 0 or upgrade.lower() == b"h2c":
-        upgrade = b""
-    name = host[1].decode().lower().strip("[]").rstrip(".") if host else ""
-    return RequestHead(method, target, headers, version, name, authority, length, keep_alive, upgrade)
+    if b"#" in target:
+        raise BadMessage(400, "the request target has a fragment, which is for the client alone")
+    return target, host, authority.removesuffix(b":")
+
+
+def _host(authority: bytes, where: str) -> str:
+    """The host of an authority, as tunnels are known: in lower case, without brackets or a final dot."""
+    match = _HOST.fullmatch(authority)
+    if match is None or int(match[2] or 0) > 65535:
+        raise BadMessage(400, f"the {where} is no host name")
+    host = match[1].decode().lower().strip("[]").removesuffix(".")
+    if authority.startswith(b"["):
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            raise BadMessage(400, f"the {where} is no host name") from None
+    return host
+
+
+def _max_forwards(headers: Headers) -> int | None:
+    """How many more may pass the request on (RFC 9110 section 7.6.2); None if it does not say."""
+    values = [value for name, value in headers if name.lower() == b"max-forwards"]
+    if not values:
+        return None
+    if len(values) > 1 or not values[0].isdigit() or len(values[0]) > 18:
+        raise BadMessage(400, "Max-Forwards must be one number")
+    return int(values[0])
 
 
 def _content_length(headers: Headers) -> int | None:
     """The Content-Length; None without one."""
-    values = [value.strip() for name, value in headers if name.lower() == b"content-length"]
+    values = [value for name, value in headers if name.lower() == b"content-length"]
     if not values:
         return None
     if len(values) > 1 or not values[0].isdigit() or len(values[0]) > 18:
@@ -301,7 +337,7 @@ class ResponseReader:
     """Reads response heads."""
 
     def __init__(self) -> None:
-        self._reader = HeadReader(httptools.HttpResponseParser, MAX_RESPONSE_HEAD)
+        self._reader = HeadReader(_STATUS_LINE, MAX_RESPONSE_HEAD)
 
     @property
     def started(self) -> bool:
@@ -317,23 +353,41 @@ class ResponseReader:
         result = self._reader.feed(data)
         if result is None:
             return None
-        parser, collector, rest = result
-        headers = collector.headers
-        status = parser.get_status_code()
-        codings = tokens(headers, b"transfer-encoding")
-        length = _content_length(headers)
-        chunked = bool(codings)
-        if chunked and codings != [b"chunked"]:
-            # Another coding is for the hop that asked for it by TE, and we never do.
-            raise BadMessage(502, "the response has a Transfer-Encoding that is not chunked")
-        if method == b"HEAD" or status < 200 or status in (204, 304):
-            length, chunked = 0, False
-        connection = tokens(headers, b"connection")
-        keep_alive = b"close" not in connection and (
-            parser.get_http_version() == "1.1" or b"keep-alive" in connection
-        )
-        keep_alive = keep_alive and (chunked or length is not None)
-        head = ResponseHead(
-            status, collector.reason, headers, None if chunked else length, chunked, keep_alive
-        )
-        return head, rest
+        line, fields, rest = result
+        return _response(line, fields, method), rest
+
+
+def _response(line: re.Match[bytes], fields: bytes, method: bytes) -> ResponseHead:
+    version, status, reason = line[1], int(line[2]), line[3] or b""
+    if version not in (b"1.1", b"1.0"):
+        raise BadMessage(502, f"the response is HTTP/{version.decode()}, which is not spoken here")
+    headers = _read_fields(httptools.HttpResponseParser, b"HTTP/1.1 200 OK\r\n", _mended(fields))
+    codings = tokens(headers, b"transfer-encoding")
+    declared = _content_length(headers)
+    chunked = bool(codings)
+    if chunked and codings != [b"chunked"]:
+        # Another coding is for the hop that asked for it by TE, and we never do.
+        raise BadMessage(502, "the response has a Transfer-Encoding that is not chunked")
+    connection = tokens(headers, b"connection")
+    # HTTP/1.0 has no Transfer-Encoding: what is behind such an answer is not believed (RFC 9112 section 6.1).
+    keep_alive = b"close" not in connection and (
+        version == b"1.1" or (b"keep-alive" in connection and not chunked)
+    )
+    head = ResponseHead(status, reason, headers, declared, chunked, keep_alive, declared)
+    if method == b"HEAD" or head.bodiless:
+        head.length, head.chunked = 0, False
+    elif chunked:
+        head.length = None
+    head.keep_alive = keep_alive and (head.chunked or head.length is not None)
+    return head
+
+
+def _mended(fields: bytes) -> bytes:
+    """
+    The fields of a response as a gateway has to pass them on: no blank before a colon (RFC 9112 section 5.1),
+    no value over several lines (section 5.2). In a request both are refused.
+    """
+    fields = b"\r\n" + fields
+    if b"\r\n " in fields[2:] or b"\r\n\t" in fields[2:]:
+        fields = b"\r\n" + _FOLD.sub(b" ", fields[2:])
+    return _BLANK_BEFORE_COLON.sub(rb"\1:", fields)[2:]

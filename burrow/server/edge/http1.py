@@ -31,17 +31,11 @@ from zope.interface import implementer
 from burrow.errors import StoreError, StreamGone
 from burrow.mux.pipe import end_writing
 from burrow.server.edge import pages
+from burrow.server.edge.answers import write_answer, write_interim, write_switch
 from burrow.server.edge.body import Body, ChunkedBody, LengthBody, chunk, last_chunk
 from burrow.server.edge.context import Edge, Tunnel
-from burrow.server.edge.head import (
-    BadMessage,
-    Headers,
-    RequestHead,
-    RequestReader,
-    ResponseHead,
-    end_to_end,
-    write_head,
-)
+from burrow.server.edge.fields import Headers, named_by_connection, write_head
+from burrow.server.edge.head import BadMessage, RequestHead, RequestReader, ResponseHead
 from burrow.server.edge.responses import IAnswered, Responses
 from burrow.server.edge.tls import Shown
 
@@ -198,9 +192,10 @@ class Visitor(Protocol):
         self._answered = self._chunk_answer = self._rerouted = False
         self._failure = None
         self._close_after = not head.keep_alive
-        self._body = (
-            ChunkedBody() if head.length is None else LengthBody(head.length) if head.length else None
-        )
+        if head.length is None:
+            self._body = ChunkedBody(named_by_connection(head.headers))
+        else:
+            self._body = LengthBody(head.length) if head.length else None
         self._edge.sweep.add(self, self._edge.response_timeout)
         if self._redirect is not None:
             self._answer_page(self._redirect(head))
@@ -299,13 +294,12 @@ class Visitor(Protocol):
         """See L{IAnswered}."""
         request = self._request
         assert request is not None
-        line = b"HTTP/1.1 %d %b" % (head.status, head.reason)
         if head.status == 101:
-            self._switch(request, head, line)
+            self._switch(request, head)
             return
         if head.status < 200:
             if request.version == "1.1":
-                self.transport.write(write_head(line, end_to_end(head.headers)))
+                self.transport.write(write_interim(head))
             return
         failure = head.value(FAILURE_HEADER.lower())
         if failure:
@@ -313,30 +307,16 @@ class Visitor(Protocol):
             return
         self._edge.sweep.discard(self)
         self._answered = True
-        self._close_after = self._close_after or self._edge.draining
-        bodiless = request.method == b"HEAD" or head.status in (204, 304)
-        framed = bodiless or head.length is not None
-        drop = frozenset() if framed else frozenset((b"content-length",))
-        headers = end_to_end(head.headers, drop)
-        if not framed:
-            self._chunk_answer = request.version == "1.1"
-            if self._chunk_answer:
-                headers.append((b"Transfer-Encoding", b"chunked"))
-            else:
-                self._close_after = True
-        if self._close_after:
-            headers.append((b"Connection", b"close"))
-        elif request.version == "1.0":
-            headers.append((b"Connection", b"keep-alive"))
-        self.transport.write(write_head(line, headers))
+        close = self._close_after or self._edge.draining
+        answer = write_answer(request, head, self._edge.domain, close=close)
+        self._chunk_answer, self._close_after = answer.chunked, answer.close
+        self.transport.write(answer.data)
 
-    def _switch(self, request: RequestHead, head: ResponseHead, line: bytes) -> None:
-        if not request.upgrade:
-            self.answer_lost("it switched protocols without being asked to")
-            return
-        headers = end_to_end(head.headers)
-        headers += [(b"Connection", b"Upgrade"), (b"Upgrade", head.value(b"upgrade") or request.upgrade)]
-        self.transport.write(write_head(line, headers))
+    def _switch(self, request: RequestHead, head: ResponseHead) -> None:
+        data = write_switch(request, head)
+        if data is None:
+            raise BadMessage(502, "it switches to a protocol that nobody asked for")
+        self.transport.write(data)
         self._edge.sweep.discard(self)
         self._raw = True
         rest, self._buffer = self._buffer, b""

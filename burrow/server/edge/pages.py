@@ -9,7 +9,7 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from burrow.server.edge.head import Headers, write_head
+from burrow.server.edge.fields import Headers, write_head
 
 PHRASES = {
     200: b"OK",

@@ -15,14 +15,15 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from burrow.server.edge.body import Body, ChunkedBody, LengthBody, UntilCloseBody
-from burrow.server.edge.head import BadMessage, Headers, ResponseHead, ResponseReader
+from burrow.server.edge.fields import Headers, named_by_connection
+from burrow.server.edge.head import BadMessage, ResponseHead, ResponseReader
 
 
 class IAnswered(Interface):
     """The visitor's side of an exchange."""
 
     def answer_head(head: ResponseHead) -> None:
-        """A head, interim ones (1xx but 101) included."""
+        """A head, interim ones (1xx) included. May raise L{BadMessage}: it cannot be passed on."""
 
     def answer_body(data: bytes) -> None:
         """Bytes of the body, not empty."""
@@ -115,7 +116,7 @@ class Responses(Protocol):
         else:
             self._keep_alive = head.keep_alive
             if head.chunked:
-                self._body = ChunkedBody()
+                self._body = ChunkedBody(named_by_connection(head.headers))
             elif head.length is not None:
                 self._body = LengthBody(head.length)
             else:

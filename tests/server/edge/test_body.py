@@ -79,6 +79,18 @@ def test_random_bytes_never_do_worse_than_bad_message(noise):
         b"0\r\nNo colon\r\n\r\n",
         b"0\r\n folded\r\n\r\n",
         b"0\r\nA: b\n\r\n",
+        b"0\r\nA: b\rc\r\n\r\n",
+        b"0\r\nA: \x7f\r\n\r\n",
+        b"0\r\nA : b\r\n\r\n",
+        b"0\r\n\xe4: b\r\n\r\n",
+        b"5;a\0\r\nhello\r\n",
+        b"5;a\rb\r\nhello\r\n",
+        b'5;a="\n"\r\nhello\r\n',
+        b" 5\r\nhello\r\n",
+        b"+5\r\nhello\r\n",
+        b"5,\r\nhello\r\n",
+        b"5\r\r\nhello\r\n",
+        b"\xb2\r\n",
         b"5;" + b"x" * MAX_SIZE_LINE,
         b"0\r\n" + b"A: " + b"b" * MAX_TRAILERS,
         b"0\r\n" + b"A: b\r\n" * MAX_TRAILERS,
@@ -87,6 +99,60 @@ def test_random_bytes_never_do_worse_than_bad_message(noise):
 def test_what_is_no_chunked_body(wire):
     with pytest.raises(BadMessage):
         ChunkedBody().feed(wire)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "Content-Length",
+            "Transfer-Encoding",
+            "Host",
+            "Connection",
+            "Trailer",
+            "Upgrade",
+            "Keep-Alive",
+            "TE",
+        ),
+        *("X-Forwarded-For", "X-Forwarded-Any", "Forwarded", "X-Real-IP", "Via", "True-Client-IP", "Proxy"),
+        *(
+            "Authorization",
+            "Proxy-Authorization",
+            "WWW-Authenticate",
+            "Cookie",
+            "Set-Cookie",
+            "Origin",
+            "Expect",
+        ),
+        *(
+            "Content-Type",
+            "Content-Encoding",
+            "Location",
+            "If-Match",
+            "Range",
+            "Cache-Control",
+            "Burrow-Error",
+        ),
+        *("content_length", "x.forwarded.for", "COOKIE", "Max-Forwards", "Sec-Fetch-Site", "X-Own"),
+    ],
+)
+def test_fields_that_are_not_for_trailers(name):
+    body = ChunkedBody(frozenset((b"x-own",)))
+    body.feed(f"0\r\n{name}: 9\r\nGrpc-Status: 0\r\nServer-Timing:\t a \t\r\nETag:\r\n\r\n".encode())
+    assert body.done
+    assert body.trailers == [(b"Grpc-Status", b"0"), (b"Server-Timing", b"a"), (b"ETag", b"")]
+
+
+@pytest.mark.parametrize("length", [MAX_SIZE_LINE - 2, MAX_SIZE_LINE - 1])
+def test_size_line_at_its_bound(length):
+    wire = b"1;" + b"x" * (length - 2) + b"\r\na\r\n0\r\n\r\n"
+    assert ChunkedBody().feed(wire) == (b"a", b"")
+
+
+def test_trailers_cost_linear_time():
+    for text in (b" " * 16_000, b"a" + b" " * 16_000):
+        with pytest.raises(BadMessage):
+            ChunkedBody().feed(b"0\r\nA:" + text[:16_000] + b"\x01\r\n\r\n")
 
 
 def test_extensions_are_dropped_and_framing_trailers_too():
