@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import ipaddress
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ from burrow.errors import ConfigError
 
 _C = TypeVar("_C")
 _PREFIX = "BURROW_"
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 # -- where a person's files are ---------------------------------------------------------------------
@@ -89,6 +91,20 @@ def parse_domain(text: str) -> str:
     if not all(label and label.replace("-", "").isalnum() and len(label) < 64 for label in labels):
         raise ValueError("write a domain name, as in tunnel.example.com")
     return domain.encode("idna").decode()
+
+
+def parse_label(text: str) -> str:
+    """
+    A label (RFC 1123 section 2.1), in lower case.
+
+    @raise ValueError: it is none; the text says what would be.
+    """
+    label = text.lower()
+    if not _LABEL.fullmatch(label) or label[2:4] == "--":
+        raise ValueError(
+            "use 1 to 63 letters, digits and hyphens, with no hyphen at either end, nor two in third place"
+        )
+    return label
 
 
 def parse_seconds(text: str) -> float:
@@ -241,7 +257,28 @@ class ServerConfig:
         metavar="NAME",
         many=True,
     )
+    reserve: tuple[str, ...] = option(
+        (),
+        "a name that no agent can have, beside those that mail and network software looks for by itself, as "
+        "postmaster or wpad; may be repeated",
+        parse=parse_label,
+        metavar="NAME",
+        many=True,
+    )
     max_tunnels: int = option(2000, "tunnels that one agent may have open", parse=parse_count, metavar="N")
+    token_names: int = option(
+        5000,
+        "names that one token may own, unless `burrow token set` says otherwise, as for the next three",
+        parse=parse_count,
+        metavar="N",
+    )
+    token_ports: int = option(100, "public ports that one token may own", parse=parse_count, metavar="N")
+    token_tunnels: int = option(
+        5000, "tunnels that all agents of one token together may have open", parse=parse_count, metavar="N"
+    )
+    token_sessions: int = option(
+        1000, "agents that may be connected with one token", parse=parse_count, metavar="N"
+    )
     response_timeout: float = option(
         120.0, "seconds an upstream may take to begin its response", parse=parse_seconds, metavar="SECONDS"
     )

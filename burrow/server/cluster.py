@@ -73,6 +73,7 @@ class Lease:
 
     @ivar port: the public port, if it has one.
     @ivar since: when it was taken, in seconds since the epoch: of two leases the later one holds.
+    @ivar token: the id of the token that it was opened with; empty in leases of older releases.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Lease:
     kind: str
     port: int | None
     since: float
+    token: str = ""
 
 
 def _text(record: Node | Lease) -> str:
@@ -153,13 +155,13 @@ class Cluster:
 
     # -- leases ---------------------------------------------------------------------------------------------
 
-    async def hold(self, name: str, kind: str, port: int | None) -> None:
+    async def hold(self, name: str, kind: str, port: int | None, token: str = "") -> None:
         """Take a name, whoever held it. If the store is away that is done when it is back."""
         before = await self.ask(name)
         self._theirs.pop(name, None)
         # Later than the lease that it replaces, also where another machine's clock is ahead.
         since = max(self._clock.seconds(), 0.0 if before is None else before.since + 0.001)
-        lease = self._held[name] = Lease(name, self.own_id, kind, port, since)
+        lease = self._held[name] = Lease(name, self.own_id, kind, port, since, token)
         self._renewed[name] = self._clock.seconds()
         await self._quietly(self._store.put_note(_LEASES, lease.name, _text(lease), LEASE_TTL))
 

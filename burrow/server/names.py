@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import secrets
+from collections.abc import Container
 
+from burrow.config import parse_label
 from burrow.mux.control import BadOption
-
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def _words(text: str) -> list[str]:
@@ -17,15 +16,16 @@ def _words(text: str) -> list[str]:
 RESERVED = frozenset(
     _words(
         """
-    abuse acme admin administrator api app auth autoconfig autodiscover blog-admin broadcasthost burrow
-    cdn control dashboard dns docs email ftp help host hostmaster imap internal isatap localdomain
-    localhost login logout mail master metrics mta-sts news node ns ns1 ns2 ns3 oauth pop pop3
-    postmaster proxy register root security server smtp ssl sso static status support sysadmin system
-    tunnel tunnels webmail webmaster wpad www www1 www2
+    abuse ftp hostmaster info marketing news noc postmaster sales security support usenet uucp webmaster www
+    autoconfig autodiscover isatap localhost mta-sts openpgpkey wpad
 """
     )
 )
-"""Names that a visitor would take for the server's own, or that mail and network software looks for."""
+"""
+Names that mail and network software looks for by itself: those of RFC 2142, then those of automatic
+configuration. Names that begin with an underscore are no labels here. All others are the server's owner's
+to reserve, with C{--reserve}.
+"""
 
 _ADJECTIVES = _words(
     """
@@ -53,18 +53,17 @@ def assigned_name() -> str:
     return f"{secrets.choice(_ADJECTIVES)}-{secrets.choice(_NOUNS)}-{tail}"
 
 
-def check_name(name: str) -> str:
+def check_name(name: str, reserved: Container[str] = ()) -> str:
     """
     A name that was asked for, in lower case.
 
-    @raise BadOption: it is no label (RFC 1123 section 2.1), or is reserved.
+    @param reserved: names that the server's owner keeps, beside L{RESERVED}.
+    @raise BadOption: it is no label, or is reserved.
     """
-    label = name.lower()
-    if not _LABEL.fullmatch(label) or label[2:4] == "--":
-        raise BadOption(
-            f"{name!r} is no possible name: use 1 to 63 letters, digits and hyphens, "
-            "with no hyphen at either end, nor two in third place"
-        )
-    if label in RESERVED:
+    try:
+        label = parse_label(name)
+    except ValueError as error:
+        raise BadOption(f"{name!r} is no possible name: {error}") from error
+    if label in RESERVED or label in reserved:
         raise BadOption(f"the name {label!r} is reserved: choose another")
     return label

@@ -141,6 +141,7 @@ class BurrowServer(MultiService):
             events=self.events,
             relayed=self._relayed,
             announce=Announcer(reactor, lambda: self._relay.sessions).announce,
+            reserved=frozenset(config.reserve),
         )
         self.cluster.hurried = lambda: self.tunnels.awaited
         self.cluster.on_changed = self._nodes_changed

@@ -9,8 +9,9 @@ steps before did is undone, except the reservation: a name stays its owner's.
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,11 +27,12 @@ from burrow.mux.session import Session
 from burrow.protocols.base import Kind, Reach
 from burrow.server.cluster import Cluster, Lease
 from burrow.server.events import Events
+from burrow.server.lookups import Lookups
 from burrow.server.names import assigned_name, check_name
 from burrow.server.ports import Ports
 from burrow.server.relay import Relayed
 from burrow.server.waiting import Waiting
-from burrow.store.base import Reservation, Taken
+from burrow.store.base import UNLIMITED, Limits, OverQuota, Reservation, Taken
 
 _KIND = re.compile(r"[a-z][a-z0-9]{0,30}")
 _TRIES = 20
@@ -111,6 +113,8 @@ class Tunnels:
     @param max_tunnels: how many one agent may have open.
     @param cluster: this node among the others. @param relayed: the tunnel of a name that another node holds,
         if there is one and it can be reached. @param announce: has the other nodes look who holds what.
+    @param reserved: names that agents cannot have, beside those that no server gives.
+    @param now: tells the time, in seconds since the epoch.
     """
 
     log = Logger()
@@ -130,7 +134,11 @@ class Tunnels:
         events: Events,
         relayed: Callable[[str], Relayed | None],
         announce: Callable[[], Awaitable[None]],
+        reserved: Container[str] = (),
+        now: Callable[[], float] = time.time,
     ) -> None:
+        self._reserved = reserved
+        self._now = now
         self._cluster = cluster
         self._events = events
         self._relayed = relayed
@@ -146,6 +154,8 @@ class Tunnels:
         self._live: dict[str, Tunnel] = {}
         self._opening: Counter[str] = Counter()
         self._counts: dict[Session, int] = {}
+        self._names_of: dict[str, Counter[str]] = {}
+        self._lookups = Lookups(clock, store, lambda: not cluster.others)
         self._started = clock.seconds()
         self._expected: dict[str, float] = {}
         self._waiting = Waiting(clock)
@@ -166,8 +176,7 @@ class Tunnels:
 
     async def owned(self, name: str) -> bool:
         """Whether somebody owns the name, though no tunnel is open. @raise StoreError: nobody knows."""
-        reservation = await self._store.reservation(name)
-        return reservation is not None
+        return await self._lookups.owned(name)
 
     # -- visitors that wait -----------------------------------------------------------------------------
 
@@ -228,27 +237,37 @@ class Tunnels:
 
     async def _expects(self, name: str) -> bool:
         """Whether an agent may open it soon, here or elsewhere. @raise StoreError: nobody knows."""
-        until = self._expected.get(name, self._started + EXPECT_FOR)
-        lease = await self._cluster.ask(name)
-        if lease is None and name not in self._opening and self._clock.seconds() >= until:
-            return False
-        if not self._store.whole:
+        if name in self._opening:
             return True
+        failed: StoreError | None = None
         try:
-            return await self.owned(name)
-        except StoreError:
-            if lease is None and name not in self._opening and name not in self._expected:
-                raise
+            if not await self.owned(name) and self._store.whole:
+                return False
+        except StoreError as error:
+            failed = error
+        # Only now, since names that are nobody's have no lease: what a stranger makes up costs nothing more.
+        lease = await self._cluster.ask(name)
+        if lease is not None or name in self._opening:
             return True
+        if failed is not None and self._store.whole and name not in self._expected:
+            raise failed
+        return bool(self._clock.seconds() < self._expected.get(name, self._started + EXPECT_FOR))
 
     # -- opening and closing ------------------------------------------------------------------------------
 
     async def open(
-        self, owner: Owner, kind_name: str, upstream: str, name: str | None, options: dict[str, Any]
+        self,
+        owner: Owner,
+        kind_name: str,
+        upstream: str,
+        name: str | None,
+        options: dict[str, Any],
+        limits: Limits = UNLIMITED,
     ) -> Tunnel:
         """
         Open a tunnel.
 
+        @param limits: what its token may have.
         @raise Refused: one of the classes of L{burrow.mux.control}; nothing is open then.
         """
         kind = self._kinds.get(kind_name) if _KIND.fullmatch(kind_name) else None
@@ -262,7 +281,7 @@ class Tunnels:
             raise TooManyTunnels(f"this agent has {count} tunnels open, and may have {self._max_tunnels}")
         self._counts[owner.session] = count + 1
         try:
-            tunnel = await self._open(owner, kind, upstream, name, options)
+            tunnel = await self._open(owner, kind, upstream, name, options, limits)
         except StoreError as error:
             self._uncount(owner.session)
             self.log.error("a tunnel cannot be opened: {error}", error=error)
@@ -275,7 +294,13 @@ class Tunnels:
         return tunnel
 
     async def _open(
-        self, owner: Owner, kind: Kind, upstream: str, name: str | None, options: dict[str, Any]
+        self,
+        owner: Owner,
+        kind: Kind,
+        upstream: str,
+        name: str | None,
+        options: dict[str, Any],
+        limits: Limits,
     ) -> Tunnel:
         unknown = set(options) - ({"port"} if kind.reach is Reach.TCP_PORT else set())
         if unknown:
@@ -286,33 +311,73 @@ class Tunnels:
                 raise BadOption(f"{port!r} is no port")
             self._ports.check(port)
         wanted = Reservation(
-            name="" if name is None else check_name(name),
+            name="" if name is None else check_name(name, self._reserved),
             kind=kind.name,
             token=owner.token,
             agent=owner.agent,
             upstream=upstream,
             port=port,
             assigned=name is None,
-            created=self._clock.seconds(),
+            created=self._now(),
+            used=self._now(),
+            port_assigned=None if port is None else False,
+            asked=name is not None,
         )
-        reservation = await self._reserve(wanted)
-        self._opening[reservation.name] += 1
+        wanted = attr.evolve(wanted, name=await self._choose(wanted))
+        self._count_name(wanted, limits)
         try:
-            return await self._open_reserved(owner, kind, reservation)
-        finally:
-            self._opening[reservation.name] -= 1
-            self._opening = +self._opening  # those that are left
+            reservation = await self._keep(wanted, limits)
+            self._opening[reservation.name] += 1
+            self._lookups.reserved(wanted.name)
+            try:
+                return await self._open_reserved(owner, kind, reservation, limits)
+            finally:
+                self._opening[reservation.name] -= 1
+                self._opening = +self._opening  # those that are left
+        except BaseException:
+            self._uncount_name(wanted)
+            raise
 
-    async def _open_reserved(self, owner: Owner, kind: Kind, reservation: Reservation) -> Tunnel:
+    def _count_name(self, wanted: Reservation, limits: Limits) -> None:
+        """
+        Count the name among those that its token has open, or is about to.
+
+        @raise TooManyTunnels: there are as many others as may be, here or on other nodes.
+        """
+        ours = self._names_of.get(wanted.token, Counter())
+        if limits.tunnels is not None and wanted.name not in ours:
+            elsewhere = sum(
+                lease.token == wanted.token and lease.name != wanted.name and lease.name not in ours
+                for lease in self._cluster.theirs
+            )
+            if len(ours) + elsewhere >= limits.tunnels:
+                raise TooManyTunnels(
+                    f"the token has {limits.tunnels} tunnels open, as many as it may: close one, or ask the "
+                    "server's owner to allow more with `burrow token set`"
+                )
+        ours[wanted.name] += 1
+        self._names_of[wanted.token] = ours
+
+    def _uncount_name(self, counted: Reservation) -> None:
+        ours = self._names_of[counted.token]
+        ours[counted.name] -= 1
+        if not ours[counted.name]:
+            del ours[counted.name]
+        if not ours:
+            del self._names_of[counted.token]
+
+    async def _open_reserved(
+        self, owner: Owner, kind: Kind, reservation: Reservation, limits: Limits
+    ) -> Tunnel:
         host = f"{reservation.name}.{self._domain}"
         tunnel = Tunnel(reservation, kind, owner, host, self._url(host))
         if kind.reach is Reach.TCP_PORT:
-            reservation = await self._listen(tunnel)
+            reservation = await self._listen(tunnel, limits)
             tunnel.reservation = reservation
             tunnel.url = f"{kind.scheme}://{self._domain}:{reservation.port}"
         else:
             await self._ready(host)
-        await self._cluster.hold(tunnel.name, kind.name, reservation.port)
+        await self._cluster.hold(tunnel.name, kind.name, reservation.port, owner.token)
         if owner.session.lost:
             if tunnel.name not in self._live:
                 await self._cluster.let_go(tunnel.name)
@@ -320,6 +385,8 @@ class Tunnels:
             raise StreamGone("the agent went while its tunnel was being opened")
         before = self._live.get(tunnel.name)
         self._live[tunnel.name] = tunnel
+        if before is not None:
+            self._uncount_name(before.reservation)
         if before is not None and before.owner.session is not owner.session:
             self._uncount(before.owner.session)
             before.owner.displaced(before)
@@ -330,27 +397,29 @@ class Tunnels:
             await self._announce()  # they open the port too
         return tunnel
 
-    async def _reserve(self, wanted: Reservation) -> Reservation:
-        """Reserve the name: the one asked for, the one remembered, or a new one."""
+    async def _choose(self, wanted: Reservation) -> str:
+        """The name to open: the one asked for, the one remembered, or a new one."""
         if not wanted.assigned:
-            return await self._keep(wanted)
+            return wanted.name
         remembered = await self._store.remembered(wanted.token, wanted.agent, wanted.kind, wanted.upstream)
         if remembered is not None:
-            return await self._keep(attr.evolve(wanted, name=remembered.name))
+            return str(remembered.name)
         for _ in range(_TRIES):
             name = assigned_name()
-            if await self._store.reservation(name) is None:
-                return await self._keep(attr.evolve(wanted, name=name))
+            if name not in self._reserved and await self._store.reservation(name) is None:
+                return name
         raise Unavailable("no free name was found; try again")
 
-    async def _keep(self, wanted: Reservation) -> Reservation:
+    async def _keep(self, wanted: Reservation, limits: Limits) -> Reservation:
         try:
-            kept: Reservation = await self._store.reserve(wanted)
+            kept: Reservation = await self._store.reserve(wanted, limits)
+        except OverQuota as error:
+            raise TooManyTunnels(str(error)) from error
         except Taken as error:
             raise NameTaken(str(error)) from error
         return kept
 
-    async def _listen(self, tunnel: Tunnel) -> Reservation:
+    async def _listen(self, tunnel: Tunnel, limits: Limits) -> Reservation:
         """Open the tunnel's port: its own, or a free one that becomes its own."""
         reservation = tunnel.reservation
         tunnel.factory = tunnel.kind.visitor_factory(tunnel)
@@ -367,7 +436,11 @@ class Tunnels:
                 busy = error
                 continue
             try:
-                kept: Reservation = await self._store.reserve(attr.evolve(reservation, port=port))
+                given = attr.evolve(reservation, port=port, port_assigned=True)
+                kept: Reservation = await self._store.reserve(given, limits)
+            except OverQuota as error:
+                await self._ports.close(port, tunnel.factory)
+                raise TooManyTunnels(str(error)) from error
             except Taken:
                 await self._ports.close(port, tunnel.factory)
                 continue
@@ -395,6 +468,7 @@ class Tunnels:
         """Take a tunnel away, if it is still the one of its name. Its running streams go on."""
         if self._live.get(tunnel.name) is tunnel:
             del self._live[tunnel.name]
+            self._uncount_name(tunnel.reservation)
             self._uncount(tunnel.owner.session)
             if tunnel.name not in self._expected:
                 self.expect_no_more(tunnel.name)

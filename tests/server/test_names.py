@@ -13,6 +13,16 @@ def test_assigned_names_are_possible_and_differ():
         assert check_name(name) == name
 
 
+def test_names_of_the_servers_owner():
+    for name in ("app", "api", "docs", "dashboard", "status", "blog-admin", "mail", "burrow"):
+        assert check_name(name) == name
+    for name in ("postmaster", "hostmaster", "wpad", "autodiscover", "mta-sts", "localhost", "www", "Abuse"):
+        with pytest.raises(BadOption, match="reserved"):
+            check_name(name)
+    with pytest.raises(BadOption, match="reserved"):
+        check_name("Docs", {"docs"})
+
+
 @pytest.mark.parametrize("name", ["a", "blog", "a-b", "1", "Blog", "x" * 63, "0-0"])
 def test_possible(name):
     assert check_name(name) == name.lower()
@@ -32,7 +42,8 @@ def test_possible(name):
         "xn--bcher-kva",
         "ab--c",
         "a\n",
-        *sorted(RESERVED)[:3],
+        "_dmarc",
+        *sorted(RESERVED),
     ],
 )
 def test_impossible(name):

@@ -18,10 +18,11 @@ from burrow.mux.control import (
 )
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.tcp import TcpProtocol
-from burrow.server.cluster import Cluster
+from burrow.server.cluster import Cluster, Lease
 from burrow.server.events import Events
 from burrow.server.ports import Ports
 from burrow.server.tunnels import EXPECT_FOR, Owner, Tunnels
+from burrow.store.base import UNLIMITED, Limits
 from burrow.store.memory import MemoryStore
 from burrow.testing import SessionPair
 
@@ -45,6 +46,8 @@ class Opening(SynchronousTestCase):
             events=Events(self.reactor, self.store, "node1"),
             relayed=lambda host: None,
             announce=self.announce,
+            reserved={"ours"},
+            now=lambda: 1000.0 + self.reactor.seconds(),
         )
         self.displaced = []
         self.announced = 0
@@ -64,8 +67,10 @@ class Opening(SynchronousTestCase):
         session = SessionPair().server
         return Owner(token, agent, session, self.displaced.append)
 
-    def opening(self, owner, kind="http", upstream="http://localhost:3000", name=None, **options):
-        return Deferred.fromCoroutine(self.tunnels.open(owner, kind, upstream, name, options))
+    def opening(
+        self, owner, kind="http", upstream="http://localhost:3000", name=None, limits=UNLIMITED, **options
+    ):
+        return Deferred.fromCoroutine(self.tunnels.open(owner, kind, upstream, name, options, limits))
 
     def open(self, *arguments, **options):
         return self.successResultOf(self.opening(*arguments, **options))
@@ -167,6 +172,87 @@ class Opening(SynchronousTestCase):
         self.open(owner, name="three")
         self.refused(TooManyTunnels, owner, name="four")
 
+    def test_names_of_the_servers_owner(self):
+        for name in ("ours", "Ours", "postmaster", "wpad"):
+            self.refused(BadOption, self.owner(), name=name)
+        for name in ("app", "api", "docs", "dashboard", "admin", "blog-admin", "mail", "static"):
+            self.open(self.owner(name), name=name)
+
+    def test_names_and_ports_up_to_the_tokens_quota_and_one_more(self):
+        limits = Limits(names=3, ports=1)
+        self.open(self.owner(), name="one", limits=limits)
+        self.open(self.owner(), kind="tcp", upstream="localhost:1", port=20_001, limits=limits)
+        for name, options in (("two", {}), ("three", {"port": 20_000})):
+            self.refused(TooManyTunnels, self.owner(), kind="tcp", name=name, limits=limits, **options)
+        self.assertEqual(len(self.reactor.tcpServers) - len(self.closed_ports()), 1)
+        self.refused(TooManyTunnels, self.owner(), limits=limits)
+        self.open(self.owner(), name="one", limits=limits)
+        self.open(self.owner("token2"), name="four", limits=limits)
+        names = [known.name for known in self.successResultOf(self.store.reservations())]
+        self.assertEqual(len(names), 4)
+
+    def closed_ports(self):
+        open_now = self.ports._open
+        return [server for server in self.reactor.tcpServers if server[0] not in open_now]
+
+    def test_tunnels_up_to_the_tokens_quota_and_one_more(self):
+        """Those of all its agents together; an agent that comes back has its own again."""
+        limits = Limits(tunnels=2)
+        first, second = self.owner(), self.owner(agent="agent2")
+        one = self.open(first, name="one", limits=limits)
+        two = self.open(second, name="two", limits=limits)
+        self.refused(TooManyTunnels, first, name="three", limits=limits)
+        self.refused(TooManyTunnels, first, limits=limits)
+        self.open(self.owner("token2"), name="theirs", limits=limits)
+        again = self.open(self.owner(), name="one", limits=limits)
+        self.successResultOf(Deferred.fromCoroutine(self.tunnels.close(one)))
+        self.refused(TooManyTunnels, first, name="three", limits=limits)
+        self.successResultOf(Deferred.fromCoroutine(self.tunnels.close(again)))
+        self.ready = lambda host: fail(CertificateFailed("no"))
+        self.refused(CertificateFailed, first, name="three", limits=limits)
+        waiting = Deferred()
+        self.ready = lambda host: waiting
+        opening = self.opening(first, name="three", limits=limits)
+        self.refused(TooManyTunnels, first, name="four", limits=limits)
+        waiting.callback(None)
+        for tunnel in (self.successResultOf(opening), two):
+            self.successResultOf(Deferred.fromCoroutine(self.tunnels.close(tunnel)))
+        self.assertEqual(list(self.tunnels._names_of), ["token2"])
+
+    def test_tunnels_on_other_nodes_count(self):
+        limits = Limits(tunnels=2)
+        self.theirs = [Lease("there", "node2", "http", None, 1.0, "token1")]
+        self.patch(Cluster, "theirs", property(lambda cluster: self.theirs))
+        self.open(self.owner(), name="one", limits=limits)
+        self.refused(TooManyTunnels, self.owner(), name="two", limits=limits)
+        self.open(self.owner(), name="there", limits=limits)
+        self.open(self.owner("token2"), name="two", limits=limits)
+
+    def test_what_is_kept_of_a_tunnel(self):
+        self.open(self.owner(), name="asked")
+        given = self.open(self.owner(), kind="tcp", port=20_002).name
+        self.open(self.owner(), kind="tcp", name="db")
+        self.reactor.advance(5)
+        self.open(self.owner(), upstream="other", name="other")
+        kept = {known.name: known for known in self.successResultOf(self.store.reservations())}
+        self.assertEqual((kept["asked"].asked, kept["asked"].used), (True, 1000.0))
+        self.assertEqual((kept["db"].asked, kept["db"].port_assigned), (True, True))
+        self.assertEqual(
+            (kept[given].asked, kept[given].port_assigned, kept[given].port), (False, False, 20_002)
+        )
+        self.assertEqual(kept["other"].used, 1005.0)
+
+    def test_names_that_are_nobodys_cost_no_lease_and_one_question(self):
+        self.reactor.advance(EXPECT_FOR)
+        asked = []
+        find, note = self.store.find_reservations, self.store.note
+        self.store.find_reservations = lambda names: asked.append("names") or find(names)
+        self.store.note = lambda space, key: asked.append(space) or note(space, key)
+        waiting = [Deferred.fromCoroutine(self.tunnels.attached(f"name{n}", 10)) for n in range(100)]
+        self.reactor.advance(1)
+        self.assertEqual([self.successResultOf(one) for one in waiting], [None] * 100)
+        self.assertEqual(asked, ["names", "names"])
+
     def test_reopening_a_tunnel_counts_once(self):
         owner = self.owner()
         for _ in range(10):
@@ -184,7 +270,7 @@ class Opening(SynchronousTestCase):
         self.open(owner, name="blog")
 
     def test_store_that_is_away(self):
-        self.store.reserve = lambda reservation: fail(StoreError("away"))
+        self.store.reserve = lambda reservation, limits: fail(StoreError("away"))
         self.refused(Unavailable, self.owner(), name="blog")
 
     def test_agent_that_went_meanwhile(self):
