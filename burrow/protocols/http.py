@@ -42,7 +42,7 @@ def answer_failure(stream: PipeEnd, error: UpstreamFailed) -> None:
 
     See C{FAILURE_HEADER} in L{burrow.server.edge.http1}.
     """
-    body = str(error).encode()
+    body = error.public.encode()
     head = (
         f"HTTP/1.1 502 Bad Gateway\r\nBurrow-Error: {error.code}\r\n"
         f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"

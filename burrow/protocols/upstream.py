@@ -33,18 +33,27 @@ CONNECT_TIMEOUT = 10.0
 """Seconds."""
 
 _LOOPBACKS = ("127.0.0.1", "::1")
+_PUBLIC = {
+    "refused": "Nothing listens there. Is the service started?",
+    "timeout": f"It did not answer within {CONNECT_TIMEOUT:.0f} seconds.",
+    "unknown-host": "Its host has no known address.",
+    "failed": "The agent's screen says why.",
+}
+"""What visitors learn of an upstream on another machine than the agent's."""
 
 
 class UpstreamFailed(BurrowError):
     """
-    The upstream cannot be connected to.
+    The upstream cannot be connected to. The text is for the agent's screen.
 
-    @ivar code: "refused", "timeout", "unknown-host" or "failed". The text is for visitors, too.
+    @ivar code: "refused", "timeout", "unknown-host" or "failed".
+    @ivar public: a text for visitors, which does not name hosts of the agent's network; by default the text.
     """
 
-    def __init__(self, code: str, text: str) -> None:
+    def __init__(self, code: str, text: str, public: str = "") -> None:
         super().__init__(text)
         self.code = code
+        self.public = public or text
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +141,18 @@ class Upstream:
         """What a failure to connect means."""
         where = f"{self.host} port {self.port}"
         if isinstance(error, ConnectionRefusedError):
-            return UpstreamFailed("refused", f"Nothing listens on {where}. Is the service started?")
+            return self._failed("refused", f"Nothing listens on {where}. Is the service started?")
         if isinstance(error, TimeoutError):
-            return UpstreamFailed(
+            return self._failed(
                 "timeout", f"Nothing at {where} answered within {CONNECT_TIMEOUT:.0f} seconds."
             )
         if isinstance(error, DNSLookupError):
-            return UpstreamFailed("unknown-host", f"No address is known for {self.host}.")
-        return UpstreamFailed("failed", f"Connecting to {where} failed: {error}.")
+            return self._failed("unknown-host", f"No address is known for {self.host}.")
+        return self._failed("failed", f"Connecting to {where} failed: {error}.")
+
+    def _failed(self, code: str, text: str) -> UpstreamFailed:
+        """A failure. Strangers are told of the loopback, which is no secret, and of no other host."""
+        return UpstreamFailed(code, text, text if self._loopback else _PUBLIC.get(code, _PUBLIC["failed"]))
 
 
 class Connector:

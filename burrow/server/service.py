@@ -19,7 +19,7 @@ from burrow import __version__
 from burrow.certificates.files import FileCertificates
 from burrow.certificates.local import LocalCertificates
 from burrow.config import ServerConfig, split_listen
-from burrow.errors import ConfigError
+from burrow.errors import ConfigError, StoreError
 from burrow.link import AGENT_PATH, SESSION_HEADER
 from burrow.link.accept import AcceptFactory, node_of
 from burrow.link.carrier import CLOSE_RESTART
@@ -44,6 +44,9 @@ from burrow.server.relay import MAX_HOPS, Relay, Relayed, make_certificate, node
 from burrow.server.tunnels import EXPECT_FOR, Tunnel, Tunnels
 from burrow.store.memory import MemoryStore
 from burrow.store.sqlite import SQLiteStore
+
+_PSEUDONYM = ("server", "via")
+"""The note of L{Forwarding}'s pseudonym."""
 
 DATABASE, REDIS_MARK = "burrow.db", "redis-epoch"
 LEAVE_WITHIN = 10.0
@@ -205,6 +208,7 @@ class BurrowServer(MultiService):
 
     async def _start(self) -> None:
         await self.store.open()
+        self._edge.forwarding.pseudonym = await self._pseudonym()
         visitors = VisitorFactory(self._edge, "https")
         plain = VisitorFactory(self._edge, "http")
         try:
@@ -229,6 +233,15 @@ class BurrowServer(MultiService):
         if warning:
             self.log.warn("{text}", text=warning)
         self.log.info("Burrow {version} serves {url}", version=__version__, url=self.own_url)
+
+    async def _pseudonym(self) -> str:
+        """What this server calls itself in Via: the same on all nodes of its store."""
+        own = f"burrow-{token_hex(6)}"
+        try:
+            await self.store.swap_note(*_PSEUDONYM, None, own)
+            return await self.store.note(*_PSEUDONYM) or own
+        except StoreError:
+            return own  # a loop over several nodes takes a round more until one meets itself
 
     def _listen_for_nodes(self) -> Node:
         """Listen for the links of other nodes: over TLS, unless they are on this machine."""

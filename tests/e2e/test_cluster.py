@@ -86,10 +86,19 @@ def no_agents_left(nodes):
 
 def test_visitor_reaches_any_node(nodes, upstream):
     one, two = nodes.worlds
-    agent = one.agent("http", upstream(lambda handler: reply(handler, b"hello")).port, "--name", "any")
+    vias = set()
+
+    def serve(handler):
+        vias.add(handler.headers["Via"])
+        reply(handler, b"hello")
+
+    agent = one.agent("http", upstream(serve).port, "--name", "any")
     agent.ready()
     for world in (two, one, two):
         assert world.get(agent.host)[2] == b"hello"
+    assert len(vias) == 1  # the nodes are one server
+    around = one.agent("http", f"https://localhost:{nodes.port}", "--name", "around")
+    assert two.get(around.host)[0] == 508
     # A kept connection, on the node that does not hold the session.
     connection = two.http_connection(agent.host)
     for _ in range(20):

@@ -73,6 +73,8 @@ def test_upstream_learns_of_its_visitor(world, teller):
     assert got["x-forwarded-for"] == ["127.0.0.1"]
     assert got["x-forwarded-proto"] == ["https"]
     assert got["x-forwarded-host"] == [teller]
+    assert got["x-forwarded-port"] == [teller.rpartition(":")[2] if ":" in teller else "443"]
+    assert got["via"][0].startswith("1.1 burrow-")
     assert got["forwarded"] == [f"for=127.0.0.1;proto=https;host={teller}"]
 
 

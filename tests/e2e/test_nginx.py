@@ -87,10 +87,30 @@ def test_nginx_terminates_tls(make_world, upstream, tmp_path, certificate):
         front = Front(world, port, cert_file)
         agent = world.agent("http", upstream(tell).port, "--name", "behind")  # itself through nginx
         assert agent.url == f"https://behind.{DOMAIN}:{port}"
-        got = front.get(agent.host, X_Forwarded_For="6.6.6.6")
+        # What a visitor may say of itself through nginx, which passes on whatever it does not set.
+        forged = (
+            "X-Forwarded-For",
+            "X-Forwarded-Host",
+            "X-Forwarded-Port",
+            "Forwarded",
+            "X-Real-IP",
+            "X-Client-IP",
+        )
+        got = front.get(agent.host, **dict.fromkeys([*forged, "X-Original-URL", "Proxy"], "for=6.6.6.6"))
         assert got["x-forwarded-proto"] == "https"
         assert got["x-forwarded-for"] == "127.0.0.1, 127.0.0.1"
         assert got["x-forwarded-host"] == got["host"] == agent.host
+        assert got["x-forwarded-port"] == "443"
+        assert got["forwarded"] == f"for=127.0.0.1;proto=https;host={agent.host}"
+        assert "6.6.6.6" not in json.dumps(got)
+        # A tunnel to the server itself, and one that goes there by way of a TCP tunnel.
+        itself = world.agent("http", world.http, "--name", "itself")
+        port = world.agent("tcp", world.http).url.rpartition(":")[2]
+        around = world.agent("http", port, "--name", "around")
+        for looping in (itself, around):
+            sockets = len(os.listdir(f"/proc/{world.server.process.pid}/fd"))
+            assert front.get(looping.host, Accept="application/json")["error"] == "loop"
+            assert len(os.listdir(f"/proc/{world.server.process.pid}/fd")) < sockets + 12
         denied = world.agent("http", 3000, BURROW_TOKEN="wrong")
         assert denied.program.wait() == 77
     finally:

@@ -9,7 +9,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.errors import ConfigError
+from burrow.mux.pipe import PipeEnd
+from burrow.protocols.http import answer_failure
 from burrow.protocols.upstream import Upstream, UpstreamFailed
+from tests.server.edge.edges import Wire
 
 WEB = ("http", "https")
 
@@ -53,6 +56,28 @@ def test_tcp_needs_a_port():
     assert str(Upstream.parse("5432", ("tcp",))) == "tcp://localhost:5432"
     with pytest.raises(ConfigError):
         Upstream.parse("db.example", ("tcp",))
+
+
+@pytest.mark.parametrize(
+    "host", ["db.internal", "10.1.2.3", "[fd00::1]", "127.0.0.1", "localhost", "[::1]", "a.localhost"]
+)
+@pytest.mark.parametrize(
+    "error", [ConnectionRefusedError(), TimeoutError(), DNSLookupError(), Exception("10.1.2.3 is odd")]
+)
+def test_hosts_of_the_agents_network_are_for_its_screen(host, error):
+    """What a visitor is told names the loopback's ports at most."""
+    upstream = Upstream.parse(f"{host}:4711", WEB)
+    failure = upstream.explain(error)
+    stream = PipeEnd()
+    stream.makeConnection(Wire(None))
+    answer_failure(stream, failure)
+    told = stream.transport.value().decode()
+    assert f"\r\nBurrow-Error: {failure.code}\r\n" in told
+    assert upstream.host in str(failure)
+    if "local" in host or host in ("127.0.0.1", "[::1]"):
+        assert str(failure) in told
+    else:
+        assert not [word for word in (upstream.host, "4711", "10.1.2.3") if word in told]
 
 
 class Connecting(SynchronousTestCase):

@@ -36,6 +36,7 @@ from burrow.server.edge.body import Body, ChunkedBody, LengthBody, chunk, last_c
 from burrow.server.edge.context import Edge, Tunnel
 from burrow.server.edge.fields import Headers, named_by_connection, write_head
 from burrow.server.edge.head import BadMessage, RequestHead, RequestReader, ResponseHead
+from burrow.server.edge.hops import last_stop
 from burrow.server.edge.responses import IAnswered, Responses
 from burrow.server.edge.tls import Shown
 
@@ -212,6 +213,10 @@ class Visitor(Protocol):
             self._route(head)
 
     def _route(self, head: RequestHead) -> None:
+        page = last_stop(head, self._edge.forwarding)
+        if page is not None:
+            self._answer_page(page)
+            return
         self._head, self._address = self._edge.forwarding.rewrite(
             head, self.transport.getPeer(), self._scheme
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -27,7 +28,11 @@ PHRASES = {
     503: b"Service Unavailable",
     504: b"Gateway Timeout",
     505: b"HTTP Version Not Supported",
+    508: b"Loop Detected",
 }
+
+_ALLOW = (b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE")
+_CODE = re.compile(r"[a-z0-9-]{1,40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class Page:
     """
     @ivar code: the same for programs: "no-such-tunnel", "agent-away"... @ivar title: one line.
     @ivar text: what happened and what to do about it.
+    @ivar content: a media type and a body that are sent instead of all that.
     """
 
     status: int
@@ -42,6 +48,16 @@ class Page:
     title: str
     text: str
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    content: tuple[bytes, bytes] | None = None
+
+
+def _printable(text: str) -> str:
+    """
+    A text of somebody else's, for any screen: what is no character of a line is shown as Python shows it.
+
+    An escape sequence would reach the terminal of a visitor who uses curl.
+    """
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def no_such_tunnel(host: str) -> Page:
@@ -64,7 +80,14 @@ def agent_away(host: str) -> Page:
 
 
 def upstream_failed(code: str, text: str) -> Page:
-    """The agent is there, and the service behind it did not answer."""
+    """
+    The agent is there, and the service behind it did not answer.
+
+    @param code: the agent's word, as the text is, and perhaps its upstream's.
+    """
+    text = _printable(text)
+    if not _CODE.fullmatch(code):
+        code = "failed"
     if code == "timeout":
         return Page(504, "upstream-timeout", "The upstream did not answer in time", text)
     return Page(502, f"upstream-{code}", "The upstream did not answer", text)
@@ -78,7 +101,20 @@ def misdirected(host: str) -> Page:
 
 def bad_request(status: int, text: str) -> Page:
     """The visitor's own message is at fault."""
-    return Page(status, "bad-request", "This request cannot be passed on", text[:1].upper() + text[1:] + ".")
+    text = text[:1].upper() + text[1:] + "."
+    headers = (_ALLOW,) if status == 405 else ()
+    return Page(status, "bad-request", "This request cannot be passed on", text, headers)
+
+
+def loop(host: str) -> Page:
+    """The request was here before."""
+    text = f"The upstream of {host} leads back to this server. Give the tunnel the service's own address."
+    return Page(508, "loop", "This tunnel leads to itself", text)
+
+
+def options() -> Page:
+    """The answer to OPTIONS that the edge gives itself."""
+    return Page(200, "options", "Burrow", "Requests of any method are passed on.", (_ALLOW,))
 
 
 @cache
@@ -100,12 +136,14 @@ def _wants(accept: bytes) -> str:
 def render(page: Page, accept: bytes, *, head_only: bool, close: bool) -> bytes:
     """The whole response."""
     form = _wants(accept)
-    if form == "html":
+    if page.content is not None:
+        kind, body = page.content
+    elif form == "html":
         values = {
             "status": page.status,
             "title": escape(page.title),
             "text": escape(page.text),
-            "code": page.code,
+            "code": escape(page.code),
         }
         kind, body = b"text/html; charset=utf-8", _template().substitute(values).encode()
     elif form == "json":

@@ -38,6 +38,30 @@ def test_html_is_escaped_and_json_is_json():
     assert json.loads(parts(page, b"application/json")[1])["detail"] == "<script>&"
 
 
+@pytest.mark.parametrize("code", ["<script>", 'x" onload="', "a b", "A", "", "x" * 41, "\u00e4"])
+def test_codes_that_are_no_codes(code):
+    """An agent, or its upstream, may write anything into Burrow-Error."""
+    page = pages.upstream_failed(code, "x")
+    assert page.code == "upstream-failed"
+    page = pages.Page(502, code, "x", "y")
+    assert b"<script>" not in parts(page, b"text/html")[1]
+    assert b'" onload' not in parts(page, b"text/html")[1]
+
+
+@pytest.mark.parametrize("accept", [b"text/html", b"text/plain", b"application/json"])
+def test_words_of_an_agent_reach_no_terminal(accept):
+    page = pages.upstream_failed("failed", "a\x1b[2Jb\r\nc\x9bd\u202ee\u00e4")
+    text = parts(page, accept)[1].decode()
+    assert not [char for char in text if char in "\x1b\x9b\u202e\r"]
+    shown = json.loads(text)["detail"] if b"json" in accept else text
+    assert "a\\x1b[2Jb\\r\\nc\\x9bd\\u202ee\u00e4" in shown
+
+
+def test_method_that_is_not_allowed_says_which_are():
+    assert b"\r\nAllow: GET, HEAD, POST" in parts(pages.bad_request(405, "x"), b"")[0]
+    assert b"Allow" not in parts(pages.bad_request(400, "x"), b"")[0]
+
+
 def test_head_only_and_close():
     head, body = parts(pages.no_such_tunnel("x"), b"", head_only=True, close=True)
     assert body == b""
