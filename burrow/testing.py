@@ -17,59 +17,112 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.mux.interfaces import ICarrier
+from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
 
 
 @implementer(ICarrier)
 class MemoryCarrier:
     """
-    One direction of a L{SessionPair}: keeps what its session sends until the pair delivers it.
+    One end of a connection in memory: keeps what its user sends until L{deliver} gives it to the other end.
 
+    It ends as a WebSocket does, one end at a time: after C{close} the other end gets what is kept and the
+    good-bye, sends what it has kept itself, and is lost; the end that closed is lost behind it. After
+    C{abort} this end is lost with the next L{deliver}, the other end with one of its own.
+
+    @ivar user: the session or lifeline that it carries; None for one that was replaced: it is called no more.
     @ivar blocked: while True nothing is delivered, as if the socket were full.
     @ivar chunk: how many bytes the other side gets at a time; None for whole messages.
+    @ivar closed: whether this end was lost.
+    @ivar close_code: the code that this end said good-bye with; None before. @ivar close_reason: likewise.
+    @ivar peer_code: the code that the other end said good-bye with, once that was delivered.
     """
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, user: Session | Lifeline) -> None:
+        self.user: Session | Lifeline | None = user
         self.other: MemoryCarrier = self
         self.sent: deque[bytes] = deque()
         self.blocked = False
         self.closed = False
         self.chunk: int | None = None
+        self.close_code: int | None = None
+        self.close_reason = ""
+        self.peer_code: int | None = None
+        self._saying = False
+        self._ending: Failure | None = None
+
+    @classmethod
+    def pair(cls, one: Session | Lifeline, other: Session | Lifeline) -> tuple[MemoryCarrier, MemoryCarrier]:
+        """Both ends of a new connection."""
+        ends = cls(one), cls(other)
+        ends[0].other, ends[1].other = ends[1], ends[0]
+        return ends
 
     def send(self, data: bytes) -> None:
         """Keep the bytes; the session may send no more until they are delivered."""
+        if self.closed or self._saying or self._ending is not None or self.close_code is not None:
+            return  # as on a WebSocket that is closing
         self.sent.append(data)
-        self.session.carrier_paused()
+        if self.user is not None:
+            self.user.carrier_paused()
 
     def close(self, reason: str, code: int) -> None:
-        """Deliver what is kept, then end both sides."""
-        while self.sent:
-            self.other.session.carrier_received(self.sent.popleft())
-        self._end(Failure(ConnectionDone()))
+        """Say good-bye behind what is kept; the other end is lost, then this one."""
+        if self.close_code is None and not self._saying:
+            self.close_code, self.close_reason = code, reason
+            self._saying = True
 
     def abort(self) -> None:
-        """Drop what is kept and end both sides."""
+        """Drop what is kept and end: this side with the next delivery, then the other."""
         self.sent.clear()
-        self._end(Failure(ConnectionLost()))
+        self._saying = False
+        self._ending = Failure(ConnectionLost("aborted"))
+
+    def lose(self) -> None:
+        """This end alone is lost, now; the other end hears nothing of it, as when a cable is cut."""
+        self._end(Failure(ConnectionLost("cut")))
 
     def deliver(self) -> bool:
-        """Give the other side what is kept; False if there was nothing to do."""
-        if self.blocked or self.closed or not self.sent:
+        """Give the other end the next of what is kept, or end; False if there was nothing to do."""
+        if self.closed:
             return False
-        data = self.sent.popleft()
+        if self._ending is not None and not self.sent:
+            if not self.other.closed and self.other._ending is None:
+                self.other._ending = self._ending
+                if not self._ending.check(ConnectionDone):
+                    self.other.sent.clear()
+            self._end(self._ending)
+            return True
+        if self.blocked:
+            return False
+        if self.sent:
+            self._deliver(self.sent.popleft())
+            return True
+        if self._saying:
+            self._saying = False
+            self.other._hear(self)
+            return True
+        return False
+
+    def _deliver(self, data: bytes) -> None:
         step = self.chunk or len(data)
         for start in range(0, len(data), step):
-            self.other.session.carrier_received(data[start : start + step])
-        if not self.sent:
-            self.session.carrier_drained()
-        return True
+            if self.other.user is not None and not self.other.closed:
+                self.other.user.carrier_received(data[start : start + step])
+        if not self.sent and not self.closed and self.user is not None:
+            self.user.carrier_drained()
+
+    def _hear(self, closer: MemoryCarrier) -> None:
+        """The other end's good-bye: answer it, behind what is kept, and end."""
+        self.peer_code = closer.close_code
+        if self._ending is None:
+            self._ending = Failure(ConnectionDone(closer.close_reason))
 
     def _end(self, reason: Failure) -> None:
-        for carrier in (self, self.other):
-            if not carrier.closed:
-                carrier.closed = True
-                carrier.session.carrier_lost(reason)
+        self.closed = True
+        self.sent.clear()
+        if self.user is not None:
+            self.user.carrier_lost(reason)
 
 
 class SessionPair:
@@ -91,10 +144,7 @@ class SessionPair:
         self.clock = Clock() if clock is None else clock
         self.agent = Session(self.clock, client=True, factory=agent_factory, max_streams=max_streams)
         self.server = Session(self.clock, client=False, factory=server_factory, max_streams=max_streams)
-        self.agent_carrier = MemoryCarrier(self.agent)
-        self.server_carrier = MemoryCarrier(self.server)
-        self.agent_carrier.other = self.server_carrier
-        self.server_carrier.other = self.agent_carrier
+        self.agent_carrier, self.server_carrier = MemoryCarrier.pair(self.agent, self.server)
         self.agent.attach(self.agent_carrier)
         self.server.attach(self.server_carrier)
 

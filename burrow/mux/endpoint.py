@@ -27,15 +27,19 @@ class StreamClientEndpoint:
         self._session = session
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Fires with the protocol once its stream is open, which is at once."""
+        """
+        Fires with the protocol once its stream is open, which is at once. Fails with what C{buildProtocol}
+        raised, if it did.
+        """
         protocolFactory.doStart()
-        protocol = protocolFactory.buildProtocol(StreamAddress(self._session.peer, 0))
-        if protocol is None:
-            return fail(ConnectError(string="the factory built no protocol"))
         try:
+            protocol = protocolFactory.buildProtocol(StreamAddress(self._session.peer, 0))
+            if protocol is None:
+                raise ConnectError(string="the factory built no protocol")
             self._session.open_stream(protocol)
-        except StreamGone as error:
-            return fail(ConnectError(string=str(error)))
+        except Exception as error:
+            protocolFactory.doStop()
+            return fail(ConnectError(string=str(error)) if isinstance(error, StreamGone) else error)
         return succeed(protocol)
 
 

@@ -7,6 +7,19 @@ the carrier that moves its bytes, and the Twisted protocols that sit on its stre
 Bytes are pulled, not pushed: a stream's bytes stay in its own queue until the carrier's socket
 takes more, so that who writes a little never waits behind who writes much. Everything written in
 one reactor turn goes out in one message.
+
+A callback that raises, of a protocol's or of its producer's, costs its own stream and nothing else. How a
+session ends::
+
+    what happens            what the peer sends   then
+    close()                 is delivered          go away, then the carrier closes
+    abort()                 is dropped            the carrier is gone
+    the peer broke yamux    is dropped            go away with code 1, then the carrier closes with code 4002
+    the peer says go away   is delivered          close() by the sweep when no stream is left
+    go away, code not 0     is dropped            abort(): the peer says that it has ended the session
+    carrier_lost()          is dropped            connectionLost to each stream, then on_lost
+
+From each of these on L{Session.open_stream} raises L{StreamGone}.
 """
 
 from __future__ import annotations
@@ -14,9 +27,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, IReactorTime
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IProtocolFactory, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -42,8 +55,18 @@ MAX_PULL = 256 * 1024
 PROTOCOL_ERROR = 4002
 """The WebSocket close code for a peer that broke yamux."""
 
+MAX_PINGS = 8
+"""Pings that wait for their answer, at most. A peer that lives and answers none is asked no more."""
+
+STALL = 0.25
+"""
+Seconds that a full backlog of streams (L{burrow.wire.backlog}) may last after the peer answered a ping: when
+not one stream was acknowledged meanwhile, the peer acknowledges late, and the next 256 are announced.
+"""
+
 _FAST, _SLOW = 0.002, 0.008
 _LINGER = 60.0
+_GOING = 1.0
 _RTT_SAMPLES = 6
 
 
@@ -58,7 +81,8 @@ class Session:
     @param max_streams: how many streams the peer may have open at once.
     @ivar on_lost: called once with the L{Failure} that ended the session, after all its streams
         are gone.
-    @ivar on_go_away: called with the code when the peer says go away.
+    @ivar on_go_away: called with the code when the peer says go away, before the streams that it had not
+        acknowledged are lost.
     @ivar last_received: when the carrier last brought bytes, in the clock's seconds.
     """
 
@@ -79,12 +103,17 @@ class Session:
         self.peer: IAddress = IPv4Address("TCP", "0.0.0.0", 0)
         self.last_received = clock.seconds()
         self.lost = False
+        self._closing = False
+        self._deaf = False
+        self._left_at: float | None = None
         self._wire = Wire(client=client, max_streams=max_streams)
         self._carrier: ICarrier | None = None
         self._streams: dict[int, Stream] = {}
         self._lingering: dict[int, float] = {}
         self._pings: dict[int, tuple[float, Deferred[float]]] = {}
         self._round_trips: list[float] = []
+        self._watching = False
+        self._presuming: IDelayedCall | None = None
         self._paused = False
         self._flushing = False
         self._scheduled = False
@@ -100,13 +129,15 @@ class Session:
 
     @property
     def stream_count(self) -> int:
-        """How many streams have a protocol on them."""
-        return len(self._streams)
+        """How many streams have a protocol on them, or bytes of one to send that is gone."""
+        if self.lost:
+            return 0
+        return len(self._streams) + sum(i not in self._streams for i in self._wire.sending())
 
     @property
     def going(self) -> bool:
-        """Whether the peer said go away: it takes no more streams."""
-        return self._wire.remote_go_away
+        """Whether no more streams can be opened: the peer said go away, or either side ends the session."""
+        return self._closing or self._wire.remote_go_away
 
     def open_stream(self, protocol: IProtocol, prefix: bytes = b"") -> Stream:
         """
@@ -115,18 +146,27 @@ class Session:
         @param prefix: bytes that go first, whatever the protocol does when it is connected.
         @raise StreamGone: the session is lost or takes no more streams.
         """
-        if self.lost:
-            raise StreamGone("the session is lost")
+        if self._closing:
+            raise StreamGone("the session is lost" if self.lost else "the session is being closed")
         stream = Stream(self, self._wire.open_stream(), protocol)
         self._streams[stream.stream_id] = stream
         if prefix:
             stream.write(prefix)
-        protocol.makeConnection(stream)
+        stream.connect()
+        if self._wire.backlogged:
+            self._watch_backlog()
         self.schedule()
         return stream
 
     def ping(self) -> Deferred[float]:
-        """Ask the peer for an answer; fires with the round trip in seconds."""
+        """
+        Ask the peer for an answer; fires with the round trip in seconds. Fails when the session is lost, and
+        at once while L{MAX_PINGS} others wait.
+        """
+        if self.lost:
+            return fail(ConnectionLost("the session is lost"))
+        if len(self._pings) >= MAX_PINGS:
+            return fail(StreamGone(f"the peer has not answered {MAX_PINGS} pings"))
         answer: Deferred[float] = Deferred()
         self._pings[self._wire.ping()] = (self.clock.seconds(), answer)
         self.schedule()
@@ -139,21 +179,32 @@ class Session:
 
     def close(self, reason: str, code: int = 1000) -> None:
         """Say go away, flush what the carrier takes and close it. C{code} is the WebSocket close code."""
+        if self._closing:
+            return
+        self._closing = True
+        self._wire.go_away(GoAwayCode.NORMAL)
+        self._paused = False
+        self._flush()
         if self._carrier is not None:
-            self._wire.go_away(GoAwayCode.NORMAL)
-            self._paused = False
-            self._flush()
             self._carrier.close(reason, code)
+        else:
+            self.carrier_lost(Failure(ConnectionDone(reason)))
 
     def abort(self) -> None:
-        """Drop the carrier at once."""
+        """Drop the carrier at once, and whatever still comes from it."""
+        self._closing = self._deaf = True
         if self._carrier is not None:
             self._carrier.abort()
+        else:
+            self.carrier_lost(Failure(ConnectionLost("the session was ended")))
 
     # -- for the carrier --------------------------------------------------------------------
 
     def attach(self, carrier: ICarrier) -> None:
-        """Begin to use C{carrier}; what is queued goes out."""
+        """Begin to use C{carrier}; what is queued goes out. A session that is lost aborts it."""
+        if self.lost:
+            carrier.abort()
+            return
         self._carrier = carrier
         self._paused = False
         self.last_received = self.clock.seconds()
@@ -161,16 +212,15 @@ class Session:
 
     def carrier_received(self, data: bytes) -> None:
         """Bytes of the peer's, split in any way."""
+        if self._deaf:
+            return
         self.last_received = self.clock.seconds()
         self._flushing = True  # what the protocols write now goes out below, in one message
         try:
             for event in self._wire.receive_data(data):
                 self._dispatch(event)
         except WireError as error:
-            self.log.warn("{peer} broke the protocol: {error}", peer=self.peer, error=error)
-            if self._carrier is not None:
-                self._carrier.send(self._wire.pull(MIN_PULL))
-                self._carrier.close(str(error), PROTOCOL_ERROR)
+            self._breach(error)
         finally:
             self._flushing = False
         self._flush()
@@ -194,11 +244,14 @@ class Session:
         """The carrier is gone: so are the session and its streams."""
         if self.lost:
             return
-        self.lost = True
+        self.lost = self._closing = self._deaf = True
         self._carrier = None
+        if self._presuming is not None:
+            self._presuming.cancel()
+            self._presuming = None
         streams, self._streams = self._streams, {}
         for stream in streams.values():
-            stream.lost(Failure(ConnectionLost("the session is lost")))
+            stream.session_lost(Failure(ConnectionLost("the session is lost")))
         pings, self._pings = self._pings, {}
         for _, answer in pings.values():
             answer.errback(reason)
@@ -220,8 +273,8 @@ class Session:
         return self._wire.queued(stream_id)
 
     def write_ended(self, stream_id: int) -> bool:
-        """Whether our FIN of a stream went out, after all that was queued."""
-        return self._wire.write_ended(stream_id)
+        """Whether nothing of a stream's is to be sent: our FIN went out, or it or the session is gone."""
+        return self.lost or self._wire.write_ended(stream_id)
 
     def consumed(self, stream_id: int, amount: int) -> None:
         """A protocol has taken C{amount} bytes."""
@@ -253,15 +306,20 @@ class Session:
         The stream's protocol is gone though the peer may still be sending: it has a minute to
         end, and is reset at once if it sends data that nobody will read.
         """
-        if self._streams.pop(stream_id, None) is not None:
+        if self._streams.pop(stream_id, None) is not None and self._wire.knows(stream_id):
             self._lingering[stream_id] = self.clock.seconds() + _LINGER
 
     def sweep(self) -> None:
-        """Reset what has lingered too long. The heartbeat calls it: no stream has a timer."""
+        """
+        Reset what has lingered too long, and look again at what else no event tells. The heartbeat calls it:
+        no stream has a timer.
+        """
         now = self.clock.seconds()
         for stream_id in [i for i, deadline in self._lingering.items() if deadline <= now]:
             del self._lingering[stream_id]
             self.reset(stream_id)
+        self._watch_backlog()
+        self._close_if_idle()
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -284,15 +342,57 @@ class Session:
             while self._carrier is not None and not self._paused:
                 data = self._wire.pull(self._pull)
                 if not data:
-                    return
+                    break
                 self._sent_at = self.clock.seconds()
                 self._carrier.send(data)
                 for stream_id in self._wire.take_drained():
                     stream = self._streams.get(stream_id)
                     if stream is not None:
                         stream.drained()
+                    elif not self._wire.knows(stream_id):
+                        self._lingering.pop(stream_id, None)
         finally:
             self._flushing = False
+
+    def _breach(self, error: WireError) -> None:
+        """The peer broke yamux: say so, and hear nothing more of it."""
+        self.log.warn("{peer} broke the protocol: {error}", peer=self.peer, error=error)
+        self._closing = self._deaf = True
+        if self._carrier is not None:
+            self._carrier.send(self._wire.pull(MIN_PULL))
+            self._carrier.close(str(error), PROTOCOL_ERROR)
+
+    def _close_if_idle(self) -> None:
+        """
+        After the peer's go away, nothing is left to do on a session without streams. The peer has a second to
+        close it itself: mostly it says go away just before it does.
+        """
+        idle = not self._streams and not self._wire.stream_count
+        if self._left_at is not None and idle and self.clock.seconds() - self._left_at >= _GOING:
+            self.close("nothing is left to do after the go away")
+
+    def _watch_backlog(self) -> None:
+        """While streams wait for the peer to take others: is it slow to take, or only to acknowledge?"""
+        if self._watching or not self._wire.backlogged:
+            return
+        self._watching = True
+        progress = self._wire.progress
+
+        def answered(round_trip: float) -> None:
+            self._presuming = self.clock.callLater(STALL, presume)
+
+        def presume() -> None:
+            self._presuming = None
+            self._watching = False
+            if self._wire.progress == progress:
+                self._wire.presume_taken()
+            self._watch_backlog()
+            self.schedule()
+
+        def silent(reason: Failure) -> None:
+            self._watching = False  # looked at again by the sweep
+
+        self.ping().addCallbacks(answered, silent)
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, DataReceived):
@@ -317,17 +417,30 @@ class Session:
         elif isinstance(event, PongReceived):
             self._ponged(event.opaque)
         elif isinstance(event, GoAwayReceived):
-            self.on_go_away(event.code)
+            self._peer_leaves(event.code)
 
     def _accept(self, stream_id: int) -> None:
         protocol = None
-        if self.factory is not None:
-            protocol = self.factory.buildProtocol(StreamAddress(self.peer, stream_id))
+        if self.factory is not None and not self._closing:
+            try:
+                protocol = self.factory.buildProtocol(StreamAddress(self.peer, stream_id))
+            except Exception:
+                self.log.failure("{factory} failed in buildProtocol", factory=self.factory)
         if protocol is None:
             self._wire.reset_stream(stream_id)
             return
         stream = self._streams[stream_id] = Stream(self, stream_id, protocol)
-        protocol.makeConnection(stream)
+        stream.connect()
+
+    def _peer_leaves(self, code: int) -> None:
+        self._left_at = self.clock.seconds()
+        try:
+            self.on_go_away(code)
+        except Exception:
+            self.log.failure("{callback} failed in on_go_away", callback=self.on_go_away)
+        if code != GoAwayCode.NORMAL:
+            self.log.warn("{peer} ended the session with go away code {code}", peer=self.peer, code=code)
+            self.abort()
 
     def _ponged(self, opaque: int) -> None:
         sent, answer = self._pings.pop(opaque, (None, None))

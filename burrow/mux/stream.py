@@ -14,9 +14,14 @@ L{twisted.internet.tcp.Connection} promises::
     peer's FIN                        readConnectionLost() of an IHalfCloseableProtocol; any other
                                       protocol gets connectionLost(ConnectionDone)
     both halves closed                connectionLost(ConnectionDone)
-    peer's RST, session lost          connectionLost(ConnectionLost)
+    peer's RST                        connectionLost(ConnectionLost); a protocol that reads_before_reset gets
+                                      first what it has not read yet
+    session lost                      the same; but what the peer ended with its FIN is read first by any
+                                      protocol, whose end is then as above
+    a callback raises                 logged; RST, connectionLost(ConnectionAborted) in the next reactor turn
 
-As on a socket, no call of a protocol's own on its transport calls that protocol back before it returns.
+As on a socket, no call of a protocol's own on its transport calls that protocol back before it returns. A
+call that has nothing left to wait for is followed by its connectionLost in the next reactor turn.
 
 What bounds its buffers: what a protocol writes is bounded by the producer that feeds it, which is
 paused above L{HIGH_WATER}; what comes in while the protocol is paused, by the stream's receive window,
@@ -87,6 +92,7 @@ class Stream:
         self._read_told = False
         self._write_ended = False
         self._aborted = False
+        self._breaking = False
         self._kept = 0
         self._reset_reason: Failure | None = None
 
@@ -103,7 +109,10 @@ class Stream:
         if queued > HIGH_WATER and self._producer is not None and not self._producer_paused:
             self._producer_paused = True
             if self._streaming:
-                self._producer.pauseProducing()
+                try:
+                    self._producer.pauseProducing()
+                except Exception:
+                    self._failed("pauseProducing", self._producer)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Queue several pieces as one."""
@@ -128,12 +137,14 @@ class Stream:
     def breakConnection(self) -> None:
         """
         Reset the stream once everything is written: the peer gets all there is, and learns that there
-        should have been more.
+        should have been more. L{abortConnection} still ends it at once.
         """
-        if self.connected and not self._aborted:
-            self.disconnecting = self._aborted = self._write_ended = True
+        if self.connected and not self._aborted and not self._breaking:
+            self.disconnecting = self._breaking = self._write_ended = True
             self._held.clear()
             self._session.break_off(self.stream_id)
+            if self._session.write_ended(self.stream_id):
+                self._session.clock.callLater(0, self.drained)
 
     def loseWriteConnection(self) -> None:
         """Close our half once everything is written."""
@@ -180,7 +191,7 @@ class Stream:
     def unregisterProducer(self) -> None:
         """The producer is done; a loseConnection that waited for it goes on."""
         self._producer = None
-        if self.disconnecting and self.connected and not self._aborted:
+        if self.disconnecting and self.connected and not self._aborted and not self._breaking:
             self._end()
 
     # -- IPushProducer: the stream as the source of what its protocol reads -----------------------
@@ -217,6 +228,13 @@ class Stream:
 
     # -- for the session ------------------------------------------------------------------------
 
+    def connect(self) -> None:
+        """Tell the protocol that it is connected."""
+        try:
+            self.protocol.makeConnection(self)
+        except Exception:
+            self._failed("makeConnection", self.protocol)
+
     def data_received(self, data: bytes) -> None:
         """Bytes of the peer's."""
         if self.disconnecting:
@@ -234,7 +252,7 @@ class Stream:
 
     def drained(self) -> None:
         """Our queue ran low, or our FIN went out."""
-        if self._aborted:
+        if self._breaking:
             if self._session.write_ended(self.stream_id):
                 self._session.forget(self.stream_id)
                 self.lost(Failure(ConnectionAborted()))
@@ -244,15 +262,25 @@ class Stream:
             return
         elif not self._streaming:
             if self._session.queued(self.stream_id) == 0:
-                self._producer_paused = False
-                self._producer.resumeProducing()
+                self._resume_producer()
         elif self._producer_paused:
-            self._producer_paused = False
-            self._producer.resumeProducing()
+            self._resume_producer()
 
     def was_reset(self, reason: Failure) -> None:
         """The peer's RST. A protocol may want what came before it first, however slowly it reads."""
         if self._held and self.connected and getattr(self.protocol, "reads_before_reset", False):
+            self._reset_reason = reason
+        else:
+            self.lost(reason)
+
+    def session_lost(self, reason: Failure) -> None:
+        """
+        The session is gone. What the peer sent whole, up to its FIN, is here: a protocol that reads slowly
+        gets it, as from a socket.
+        """
+        whole = self._read_ended or getattr(self.protocol, "reads_before_reset", False)
+        if self._held and self.connected and whole:
+            self._write_ended = True
             self._reset_reason = reason
         else:
             self.lost(reason)
@@ -269,21 +297,34 @@ class Stream:
             self._delivery = None
         producer, self._producer = self._producer, None
         if producer is not None:
-            producer.stopProducing()
+            try:
+                producer.stopProducing()
+            except Exception:
+                self._failed("stopProducing", producer)
         try:
             self.protocol.connectionLost(reason)
         except Exception:
-            self.log.failure("{protocol} failed in connectionLost", protocol=self.protocol)
+            self._failed("connectionLost", self.protocol)
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _failed(self, where: str, culprit: Any) -> None:
+        # As on a socket: a protocol that fails loses its connection, and nobody else theirs.
+        self.log.failure("{culprit} failed in {where}", culprit=culprit, where=where)
+        self.abortConnection()
+
+    def _resume_producer(self) -> None:
+        self._producer_paused = False
+        try:
+            self._producer.resumeProducing()
+        except Exception:
+            self._failed("resumeProducing", self._producer)
 
     def _deliver(self, data: bytes) -> None:
         try:
             self.protocol.dataReceived(data)
         except Exception:
-            # As on a socket: a protocol that fails loses its connection, and nobody else theirs.
-            self.log.failure("{protocol} failed in dataReceived", protocol=self.protocol)
-            self.abortConnection()
+            self._failed("dataReceived", self.protocol)
             return
         if self.connected:
             used, self._kept = len(data) - self._kept, 0
@@ -294,10 +335,10 @@ class Stream:
         while self._held and self._reading and self.connected:
             self._deliver(self._held.popleft())
         if self._reading and not self._held:
+            if self._read_ended:
+                self._tell_read_ended()
             if self._reset_reason is not None:
                 self.lost(self._reset_reason)
-            elif self._read_ended:
-                self._tell_read_ended()
 
     def _tell_read_ended(self) -> None:
         if self._read_told or self.disconnecting:
@@ -307,7 +348,10 @@ class Stream:
         if half_closeable is None:
             self._finish()
             return
-        half_closeable.readConnectionLost()
+        try:
+            half_closeable.readConnectionLost()
+        except Exception:
+            self._failed("readConnectionLost", self.protocol)
         self._check_done()
 
     def _end(self) -> None:
@@ -320,6 +364,7 @@ class Stream:
 
     def _check_done(self) -> None:
         ended = self._write_ended and (self._read_told or self.disconnecting)
+        ended = ended and not self._aborted and not self._breaking  # these have an end of their own
         if self.connected and ended and self._session.write_ended(self.stream_id):
             self._finish()
 

@@ -378,7 +378,7 @@ class Tunnels:
         else:
             await self._ready(host)
         await self._cluster.hold(tunnel.name, kind.name, reservation.port, owner.token)
-        if owner.session.lost:
+        if owner.session.going:
             if tunnel.name not in self._live:
                 await self._cluster.let_go(tunnel.name)
             await self._unlisten(tunnel)

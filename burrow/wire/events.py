@@ -14,7 +14,7 @@ class StreamOpened:
 
 @dataclass(slots=True)
 class StreamAccepted:
-    """The peer acknowledged a stream that we opened."""
+    """The peer took a stream that we opened: it acknowledged it, or used it."""
 
     stream_id: int
 
@@ -50,7 +50,10 @@ class PongReceived:
 
 @dataclass(slots=True)
 class GoAwayReceived:
-    """The peer opens no more streams and takes none; those that are open go on."""
+    """
+    The peer takes no more streams; those that it took go on. A L{StreamReset} follows for each stream of
+    ours that it has not taken. A code other than 0 says that it ends the session.
+    """
 
     code: int
 

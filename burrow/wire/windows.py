@@ -36,7 +36,7 @@ class ReceiveWindow:
     """
     What the peer may still send on one stream.
 
-    @ivar available: bytes that the peer may send now.
+    @ivar available: bytes that the peer may send now, by what we told it.
     @ivar size: bytes that the window has when all is read.
     """
 
@@ -60,7 +60,7 @@ class ReceiveWindow:
 
         @param now: seconds of any monotonic clock.
         @param rtt: the shortest round trip measured lately, in seconds; 0 if none was.
-        @return: the delta to send in a Window Update now, or 0 for none yet.
+        @return: the delta to send in a Window Update now, or 0 for none yet. Call L{granted} when it is sent.
         """
         self._consumed += amount
         if self._consumed * 2 < self.size:
@@ -74,8 +74,11 @@ class ReceiveWindow:
                 self.size *= 2
         self._updated = now
         self._consumed = 0
-        self.available += delta
         return delta
+
+    def granted(self, delta: int) -> None:
+        """A Window Update with C{delta} goes out now: the peer may send so many bytes more."""
+        self.available += delta
 
     def close(self) -> None:
         """Give the session back what this window had grown by."""

@@ -13,15 +13,17 @@ with odd ids, the server with even ids. The life of a stream, from our side::
 Bytes to send wait in their stream's queue until they are pulled: control frames come first, then
 the streams take turns, a frame of at most 16 KiB each. What bounds the buffers: a stream's queue
 by its user, who asks L{Session.queued} and is told by L{Session.take_drained}; the control queue by
-L{MAX_ANSWERS} and by what the user does; the number of streams by C{max_streams}. Received bytes are
-never kept here.
+L{MAX_ANSWERS}, by C{max_streams}, which counts a stream of the peer's until our RST of it was pulled, and by
+what the user does with streams of its own; the windows to give back by one entry a stream, and what waits
+there the peer may not send yet; the number of streams by C{max_streams}. Received bytes are never kept here.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 
 from burrow.errors import StreamGone, WireError
+from burrow.wire.backlog import Backlog
 from burrow.wire.events import (
     DataReceived,
     Event,
@@ -56,10 +58,6 @@ MAX_FRAME = 16 * 1024
 LOW_WATER = 32 * 1024
 """A queue that falls to this many bytes is reported by L{Session.take_drained}."""
 
-MAX_UNACKED = 256
-"""Streams that we open and the peer has not acknowledged yet: more wait for their SYN to be sent.
-The reference implementation resets what exceeds its backlog of 256."""
-
 MAX_ANSWERS = 4096
 """Control frames that wait to be pulled because of what the peer sent. A peer that asks for more
 (a flood of pings or of refused streams) without reading our answers breaks the protocol."""
@@ -73,8 +71,8 @@ class _Stream:
     What the session knows of one stream.
 
     @ivar opening: SYN or ACK while it is still to be sent, else 0.
-    @ivar delayed: its SYN waits until the peer acknowledges others.
-    @ivar unacked: we opened it, and it counts against the peer's backlog.
+    @ivar delayed: its SYN waits until the peer has taken others.
+    @ivar taken: the peer opened it, or sent something on it since we did.
     @ivar breaking: what ends it is a RST, not a FIN.
     """
 
@@ -88,7 +86,7 @@ class _Stream:
         "opening",
         "queued",
         "send",
-        "unacked",
+        "taken",
         "window",
     )
 
@@ -102,7 +100,7 @@ class _Stream:
         self.fin_sent = False
         self.fin_received = False
         self.delayed = False
-        self.unacked = False
+        self.taken = opening == ACK
         self.breaking = False
 
 
@@ -112,7 +110,9 @@ class Session:
 
     @param client: whether we open the odd ids.
     @param max_streams: how many streams the peer may have open at once; a SYN beyond is answered
-        with RST.
+        with RST, and so is one that comes while a RST of ours for one of them waits to be pulled.
+    @ivar rtt: the shortest round trip measured lately, in seconds; 0 if none was. The user sets it.
+    @ivar local_go_away: whether we said go away. @ivar remote_go_away: whether the peer did.
     """
 
     def __init__(self, *, client: bool, max_streams: int = 65_536) -> None:
@@ -122,12 +122,14 @@ class Session:
         self._peer_parity = 0 if client else 1
         self._peer_open = 0
         self._peer_highest = 0
+        self._stray = 0
         self._max_streams = max_streams
         self._control: deque[bytes] = deque()
         self._answers = 0
+        self._resets = 0
+        self._grants: OrderedDict[int, int] = OrderedDict()
         self._turns = RoundRobin()
-        self._unacked = 0
-        self._delayed: deque[int] = deque()
+        self._backlog = Backlog()
         self._drained: list[int] = []
         self._budget = GrowthBudget()
         self._next_ping = 0
@@ -142,6 +144,24 @@ class Session:
         """How many streams are open or half open."""
         return len(self._streams)
 
+    @property
+    def backlogged(self) -> bool:
+        """Whether a stream of ours waits until the peer has taken others."""
+        return bool(self._backlog.waiting)
+
+    @property
+    def progress(self) -> int:
+        """A number that grows when the peer takes streams of ours."""
+        return self._backlog.progress
+
+    def sending(self) -> list[int]:
+        """The streams whose FIN or RST of ours is not out yet."""
+        return [stream_id for stream_id, stream in self._streams.items() if not stream.fin_sent]
+
+    def knows(self, stream_id: int) -> bool:
+        """Whether the stream is open or half open."""
+        return stream_id in self._streams
+
     def open_stream(self) -> int:
         """
         Open a stream; its SYN goes out with its first bytes, or alone with the next pull.
@@ -155,10 +175,16 @@ class Session:
         stream_id = self._next_id
         self._next_id += 2
         stream = self._streams[stream_id] = _Stream(self._budget, SYN)
-        stream.delayed = True
-        self._delayed.append(stream_id)
-        self._open_delayed()
+        if self._backlog.announce(stream_id):
+            self._turns.add(stream_id)
+        else:
+            stream.delayed = True
         return stream_id
+
+    def presume_taken(self) -> None:
+        """The peer reads and acknowledges late: what has its SYN out counts no more against its backlog."""
+        self._backlog.presume_taken(lambda stream_id: not self._streams[stream_id].opening)
+        self._open_delayed()
 
     def send_data(self, stream_id: int, data: bytes) -> int:
         """
@@ -184,7 +210,10 @@ class Session:
             self._offer(stream_id, stream)
 
     def break_stream(self, stream_id: int) -> None:
-        """Send RST after what is queued. Nothing happens if the stream is gone."""
+        """
+        Send RST after what is queued; at once if our FIN is out already. Nothing happens if the stream is
+        gone. L{write_ended} tells whether there is anything to wait for.
+        """
         stream = self._streams.get(stream_id)
         if stream is None or stream.breaking:
             return
@@ -200,6 +229,10 @@ class Session:
         if stream is not None:
             if not stream.opening & SYN:
                 self._control.append(encode(WINDOW_UPDATE, RST, stream_id, 0))
+                if stream_id & 1 == self._peer_parity:
+                    # Counts as open until the RST is pulled: endless SYNs must not queue endless RSTs.
+                    self._peer_open += 1
+                    self._resets += 1
             self._forget(stream_id, stream)
 
     def consumed(self, stream_id: int, amount: int, now: float) -> None:
@@ -212,8 +245,7 @@ class Session:
         if stream is not None and not stream.fin_received:
             delta = stream.window.consumed(amount, now, self.rtt)
             if delta:
-                self._control.append(encode(WINDOW_UPDATE, stream.opening, stream_id, delta))
-                stream.opening = 0
+                self._grants[stream_id] = self._grants.get(stream_id, 0) + delta
 
     def queued(self, stream_id: int) -> int:
         """Bytes that wait to be sent on this stream; 0 for one that is gone."""
@@ -233,16 +265,28 @@ class Session:
         return opaque
 
     def go_away(self, code: GoAwayCode) -> None:
-        """Tell the peer to open no more streams; what it opens all the same is reset."""
+        """
+        Tell the peer to open no more streams; what it opens all the same is reset. It is told before anything
+        else that waits, but for the ACKs of the streams that we took: a peer may give up what has none.
+        """
+        frames = []
+        if code == GoAwayCode.NORMAL:
+            if self.local_go_away:
+                return
+            for stream_id, stream in self._streams.items():
+                if stream.opening == ACK:
+                    frames.append(encode(WINDOW_UPDATE, ACK, stream_id, 0))
+                    stream.opening = 0
+        frames.append(encode(GO_AWAY, 0, 0, int(code)))
         self.local_go_away = True
-        self._control.append(encode(GO_AWAY, 0, 0, int(code)))
+        self._control.extendleft(reversed(frames))
 
     # -- bytes out -------------------------------------------------------------------------
 
     @property
     def has_output(self) -> bool:
-        """Whether L{pull} would return anything now."""
-        return bool(self._control) or bool(self._turns)
+        """Whether L{pull} may return anything now."""
+        return bool(self._control) or bool(self._turns) or bool(self._grants)
 
     def pull(self, limit: int) -> bytes:
         """
@@ -257,6 +301,10 @@ class Session:
             size += len(frame)
         if not control:
             self._answers = 0
+            self._peer_open -= self._resets
+            self._resets = 0
+        while size < limit and self._grants:
+            size += self._pull_grant(parts)
         while size < limit and self._turns:
             size += self._pull_stream(self._turns.pop(), parts)
         return b"".join(parts)
@@ -265,6 +313,14 @@ class Session:
         """The streams whose queue fell to L{LOW_WATER} or was emptied since the last call."""
         drained, self._drained = self._drained, []
         return drained
+
+    def _pull_grant(self, parts: list[bytes | memoryview]) -> int:
+        stream_id, delta = self._grants.popitem(last=False)
+        stream = self._streams[stream_id]
+        stream.window.granted(delta)
+        parts.append(encode(WINDOW_UPDATE, stream.opening, stream_id, delta))
+        stream.opening = 0
+        return HEADER_SIZE
 
     def _pull_stream(self, stream_id: int, parts: list[bytes | memoryview]) -> int:
         stream = self._streams[stream_id]
@@ -335,8 +391,7 @@ class Session:
                 elif kind == PING:
                     self._receive_ping(frame, events)
                 else:
-                    self.remote_go_away = True
-                    events.append(GoAwayReceived(frame.value))
+                    self._receive_go_away(frame.value, events)
         except WireError:
             self.go_away(GoAwayCode.PROTOCOL_ERROR)
             raise
@@ -348,16 +403,29 @@ class Session:
         elif frame.flags & ACK:
             events.append(PongReceived(frame.value))
 
+    def _receive_go_away(self, code: int, events: list[Event]) -> None:
+        if self.remote_go_away and code == GoAwayCode.NORMAL:
+            return
+        self.remote_go_away = True
+        events.append(GoAwayReceived(code))
+        # What the peer has not taken it never will: nobody shall wait for it.
+        for stream_id in [i for i, stream in self._streams.items() if not stream.taken]:
+            self.reset_stream(stream_id)
+            events.append(StreamReset(stream_id))
+
     def _receive_stream(self, frame: Frame, events: list[Event]) -> None:
         kind, flags, stream_id, value, payload = frame
         if flags & SYN and not self._accept(stream_id, events):
             return
         stream = self._streams.get(stream_id)
-        if stream is None:
+        if stream is None or stream.opening == SYN:  # the peer cannot know of one whose SYN was not sent
             self._receive_stray(kind, flags, stream_id)
             return
-        if flags & ACK and stream.unacked:
-            self._acknowledged(stream)
+        if not stream.taken and not flags & RST:
+            stream.taken = True
+            self._backlog.taken(stream_id)
+            if self._backlog.waiting:
+                self._open_delayed()
             events.append(StreamAccepted(stream_id))
         if kind == WINDOW_UPDATE:
             if value:
@@ -377,6 +445,7 @@ class Session:
             events.append(StreamReset(stream_id))
         elif flags & FIN and not stream.fin_received:
             stream.fin_received = True
+            self._grants.pop(stream_id, None)
             events.append(StreamEnded(stream_id))
             if stream.fin_sent:
                 self._forget(stream_id, stream)
@@ -408,7 +477,8 @@ class Session:
             raise WireError("a stream's frame has stream id 0")
         ours = stream_id & 1 != self._peer_parity
         known = stream_id < self._next_id if ours else stream_id <= self._peer_highest
-        if kind == DATA and not known and not flags & RST:
+        if kind == DATA and not known and not flags & RST and stream_id != self._stray:
+            self._stray = stream_id  # one answer is enough, in however many pieces a frame comes
             self._answer(encode(WINDOW_UPDATE, RST, stream_id, 0))
 
     def _answer(self, frame: bytes) -> None:
@@ -419,25 +489,18 @@ class Session:
         self._control.append(frame)
 
     def _open_delayed(self) -> None:
-        while self._delayed and self._unacked < MAX_UNACKED:
-            stream_id = self._delayed.popleft()
-            stream = self._streams.get(stream_id)
-            if stream is not None:
-                stream.delayed = False
-                stream.unacked = True
-                self._unacked += 1
-                self._turns.add(stream_id)
-
-    def _acknowledged(self, stream: _Stream) -> None:
-        stream.unacked = False
-        self._unacked -= 1
-        self._open_delayed()
+        for stream_id in self._backlog.admit():
+            self._streams[stream_id].delayed = False
+            self._turns.add(stream_id)
 
     def _forget(self, stream_id: int, stream: _Stream) -> None:
         del self._streams[stream_id]
         self._turns.discard(stream_id)
+        self._grants.pop(stream_id, None)
         stream.window.close()
-        if stream.unacked:
-            self._acknowledged(stream)
         if stream_id & 1 == self._peer_parity:
             self._peer_open -= 1
+        else:
+            self._backlog.discard(stream_id)
+            if self._backlog.waiting:
+                self._open_delayed()

@@ -116,6 +116,7 @@ class AskingAgain(SynchronousTestCase):
         self.assertEqual(self.opened, ["blog"])
         self.answers = {"blog": CLOSED}
         self.pair.server_carrier.abort()
+        self.pair.pump()
         self.advance(1)
         self.assertEqual(self.asked, ["blog"] * 2)
         self.assertEqual(self.events[-1], ("refused", "the CA says no; trying again"))
@@ -127,6 +128,7 @@ class AskingAgain(SynchronousTestCase):
     def lose(self):
         """The session ends, and the agent dials again."""
         self.pair.server_carrier.abort()
+        self.pair.pump()
         self.advance(1)
 
     def test_busy_port_is_asked_for_until_it_is_free(self):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from burrow.wire import backlog
 from burrow.wire.events import (
     DataReceived,
     GoAwayReceived,
@@ -192,11 +193,11 @@ def test_our_reset_leaves_the_session_alone(link):
     test_half_close_and_large_windows(link)
 
 
-def test_their_reset_is_told(link):
+def test_their_reset_is_told(link, monkeypatch):
     link.command("refuse")
     assert link.answer() == "refusing"
     # One more stream is accepted by the Accept under way; the backlog takes 256; the rest is reset.
-    link.session._unacked = -1000
+    monkeypatch.setattr(backlog, "MAX_UNACKED", 1000)
     ids = [link.session.open_stream() for _ in range(300)]
     for stream_id in ids:
         link.session.send_data(stream_id, b"echo\n")

@@ -99,6 +99,7 @@ class Unmodified(SynchronousTestCase):
 
     def test_connect_on_a_lost_session_fails(self):
         self.pair.agent_carrier.abort()
+        self.pair.pump()
         connecting = endpoints.connectProtocol(StreamClientEndpoint(self.pair.agent), Recorder())
         self.failureResultOf(connecting, ConnectError)
 

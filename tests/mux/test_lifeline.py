@@ -1,60 +1,14 @@
 """Tests for L{burrow.mux.lifeline}: two sessions over carriers that come and go, in memory."""
 
-from collections import deque
-
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
 from burrow.errors import WireError
-from burrow.mux.interfaces import ICarrier
 from burrow.mux.lifeline import Lifeline
-from burrow.mux.session import Session
-from burrow.testing import HalfCloseRecorder, Recorder, Recorders
-
-
-@implementer(ICarrier)
-class Cable:
-    """One direction of a connection between two lifelines."""
-
-    def __init__(self, user):
-        self.user = user
-        self.other = None
-        self.packets = deque()
-        self.cut = False
-
-    def send(self, data):
-        if not self.cut:
-            self.packets.append(data)
-            self.user.carrier_paused()
-
-    def deliver(self):
-        if self.cut or not self.packets:
-            return False
-        self.other.user.carrier_received(self.packets.popleft())
-        if not self.cut and not self.packets:
-            self.user.carrier_drained()
-        return True
-
-    def close(self, reason, code):
-        while self.packets and not self.cut:
-            self.deliver()
-        self.end(Failure(ConnectionDone()))
-
-    def abort(self):
-        self.end(Failure(ConnectionLost()))
-
-    def end(self, reason):
-        for cable in (self, self.other):
-            if not cable.cut:
-                cable.cut = True
-                cable.packets.clear()
-                if cable.user is not None:
-                    cable.user.carrier_lost(reason)
+from burrow.mux.session import PROTOCOL_ERROR, Session
+from burrow.testing import HalfCloseRecorder, MemoryCarrier, Recorder, Recorders
 
 
 class World:
@@ -70,8 +24,7 @@ class World:
 
     def connect(self):
         told = [self.lifelines[1].received, self.lifelines[0].received]
-        self.cables = [Cable(lifeline) for lifeline in self.lifelines]
-        self.cables[0].other, self.cables[1].other = self.cables[1], self.cables[0]
+        self.cables = list(MemoryCarrier.pair(*self.lifelines))
         for cable, lifeline, peer_received in zip(self.cables, self.lifelines, told, strict=True):
             before = lifeline.attach_carrier(cable, peer_received)
             if before is not None:
@@ -91,7 +44,10 @@ class World:
         raise AssertionError("the sessions never come to rest")
 
     def cut(self):
-        self.cables[0].abort()
+        """The connection breaks: both ends notice, one after the other, and nothing more arrives."""
+        for cable in self.cables:
+            if not cable.closed:
+                cable.lose()
 
 
 class Lifelines(SynchronousTestCase):
@@ -155,6 +111,7 @@ class Lifelines(SynchronousTestCase):
         world.server.on_lost = lost.append
         world.connect()
         world.agent.close("done")
+        world.pump()
         self.assertEqual(len(lost), 1)
         self.assertTrue(world.agent.lost)
 
@@ -181,7 +138,10 @@ class Lifelines(SynchronousTestCase):
         world = World()
         world.connect()
         world.lifelines[1].carrier_received(b"\x09nonsense")
+        self.assertEqual(world.cables[1].close_code, PROTOCOL_ERROR)
+        world.pump()
         self.assertTrue(world.server.lost)
+        self.assertTrue(world.agent.lost)
 
     def test_peer_that_has_what_was_never_sent_cannot_resume(self):
         world = World()
@@ -191,7 +151,7 @@ class Lifelines(SynchronousTestCase):
         world.pump()
         world.cut()
         with self.assertRaises(WireError):
-            world.lifelines[0].attach_carrier(Cable(world.lifelines[0]), 1 << 40)
+            world.lifelines[0].attach_carrier(MemoryCarrier(world.lifelines[0]), 1 << 40)
         self.assertTrue(world.agent.lost)
 
 

@@ -2,13 +2,28 @@
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPullProducer, IPushProducer
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from burrow.errors import StreamGone
+from burrow.mux.session import MAX_PINGS, MAX_PULL, MIN_PULL, PROTOCOL_ERROR, STALL, Session
 from burrow.mux.stream import HIGH_WATER
-from burrow.testing import HalfCloseRecorder, Recorder, Recorders, SessionPair
-from burrow.wire.frames import GoAwayCode
+from burrow.testing import HalfCloseRecorder, MemoryCarrier, Recorder, Recorders, SessionPair
+from burrow.wire.backlog import MAX_UNACKED
+from burrow.wire.frames import (
+    ACK,
+    FIN,
+    GO_AWAY,
+    HEADER_SIZE,
+    PING,
+    RST,
+    SYN,
+    WINDOW_UPDATE,
+    FrameReader,
+    GoAwayCode,
+    encode,
+)
 
 
 @implementer(IPushProducer)
@@ -41,6 +56,23 @@ class Firehose:
 
     def stopProducing(self):
         self.stopped = True
+
+
+class Transparent:
+    """A consumer that ends and unregisters nothing by itself."""
+
+    def __init__(self, transport):
+        self.write = transport.write
+        self.transport = transport
+
+    def registerProducer(self, producer, streaming):
+        pass
+
+    def unregisterProducer(self):
+        self.transport.unregisterProducer()
+
+    def loseConnection(self):
+        pass
 
 
 @implementer(IPullProducer)
@@ -132,10 +164,71 @@ class Streams(SynchronousTestCase):
 
     def test_nothing_is_read_after_lose_connection(self):
         here, there = self.open()
+        self.pair.agent.carrier_paused()  # our FIN is not out: the stream is still ours
+        here.transport.write(b"last words")
         here.transport.loseConnection()
         there.transport.write(b"ignored")
         self.pair.pump()
+        self.assertEqual((here.received, here.lost), (b"", None))
+        self.pair.agent.carrier_drained()
+        self.pair.pump()
+        self.assertEqual((here.received, there.received), (b"", b"last words"))
+        self.assertIsInstance(here.lost.value, ConnectionDone)
+
+    def test_what_is_held_back_is_not_read_after_lose_connection(self):
+        here, there = self.open()
+        here.transport.pauseProducing()
+        there.transport.write(b"ignored")
+        self.pair.pump()
+        here.transport.resumeProducing()
+        here.transport.loseConnection()
+        self.pair.pump()
         self.assertEqual(here.received, b"")
+        self.assertIsInstance(here.lost.value, ConnectionDone)
+
+    def test_consumer_that_is_gone_ends_the_stream(self):
+        here, there = self.open()
+        here.transport.stopProducing()
+        self.pair.pump()
+        self.assertIsInstance(here.lost.value, ConnectionDone)
+        self.assertTrue(there.read_lost)
+
+    def test_lose_connection_waits_for_the_producer(self):
+        here, there = self.open()
+        hose = Firehose(self.pair.clock, here.transport, 3_000_000)
+        hose.consumer = Transparent(here.transport)
+        here.transport.loseConnection()
+        here.transport.loseConnection()
+        self.pair.pump()
+        self.assertEqual(len(there.received), 3_000_000)
+        self.assertIsInstance(here.lost.value, ConnectionDone)
+        self.assertTrue(there.read_lost)
+
+    def test_producer_of_a_stream_that_is_lost_is_stopped_at_once(self):
+        here, _ = self.open()
+        here.transport.abortConnection()
+        self.pair.pump()
+        hose = Firehose(self.pair.clock, here.transport, 100)
+        self.assertTrue(hose.stopped)
+        here.transport.unregisterProducer()
+        here.transport.write(b"x")
+        self.pair.pump()
+        self.assertFalse(self.pair.agent_carrier.sent)
+
+    def test_producer_that_is_done_may_be_followed_by_another(self):
+        here, there = self.open()
+        there.transport.pauseProducing()
+        for _ in range(2):
+            hose = Firehose(self.pair.clock, Transparent(here.transport), 400_000)
+            here.transport.registerProducer(hose, True)
+            self.pair.pump()
+            self.assertTrue(hose.paused)
+            here.transport.unregisterProducer()
+        there.transport.resumeProducing()
+        here.transport.loseConnection()
+        self.pair.pump()
+        self.assertTrue(there.read_lost)
+        self.assertTrue(hose.paused)
 
     def test_abort_resets_the_peer_and_calls_back_in_the_next_turn(self):
         here, there = self.open()
@@ -158,6 +251,117 @@ class Streams(SynchronousTestCase):
         self.assertIsInstance(there.lost.value, ConnectionLost)
         self.assertEqual((self.pair.agent.stream_count, self.pair.server.stream_count), (0, 0))
 
+    def test_broken_after_its_fin_is_out(self):
+        """In each order of FINs and reading there is a connectionLost, and the peer learns of the break."""
+        for peer_ended in (False, True):
+            for held in (False, True):
+                with self.subTest(peer_ended=peer_ended, held=held):
+                    self.setUp()
+                    here, there = self.open()
+                    if held:
+                        here.transport.pauseProducing()
+                        there.transport.write(b"never read")
+                    here.transport.loseWriteConnection()
+                    self.pair.pump()
+                    if peer_ended:
+                        there.transport.loseConnection()
+                        self.pair.pump()
+                    if not (peer_ended and not held):
+                        self.assertIsNone(here.lost)
+                        here.transport.breakConnection()
+                        self.assertIsNone(here.lost)
+                        self.pair.pump()
+                        self.assertIsInstance(here.lost.value, ConnectionAborted)
+                    end = ConnectionDone if peer_ended else ConnectionLost
+                    self.assertIsInstance(there.lost.value, end)
+                    self.assertEqual((self.pair.agent.stream_count, self.pair.server.stream_count), (0, 0))
+
+    def test_broken_with_a_producer(self):
+        here, there = self.open()
+        hose = Firehose(self.pair.clock, here.transport, 400_000)
+        hose.consumer = Transparent(here.transport)
+        self.pair.clock.advance(0)
+        here.transport.breakConnection()
+        here.transport.breakConnection()
+        here.transport.write(b"too late")
+        here.transport.unregisterProducer()
+        self.assertIsNone(here.lost)
+        self.pair.pump()
+        self.assertIsInstance(here.lost.value, ConnectionAborted)
+        self.assertEqual(there.received, b"f" * len(there.received))
+
+    def test_broken_stream_can_still_be_aborted(self):
+        here, there = self.open()
+        there.transport.pauseProducing()
+        here.transport.write(bytes(400_000))  # more than the peer takes
+        here.transport.breakConnection()
+        self.pair.pump()
+        self.assertIsNone(here.lost)
+        here.transport.abortConnection()
+        self.pair.pump()
+        self.assertIsInstance(here.lost.value, ConnectionAborted)
+        self.assertIsInstance(there.lost.value, ConnectionLost)
+
+    def test_reset_ends_a_stream_that_is_being_broken(self):
+        here, there = self.open()
+        there.transport.pauseProducing()
+        here.transport.write(bytes(400_000))
+        here.transport.breakConnection()
+        self.pair.pump()
+        there.transport.abortConnection()
+        self.pair.pump()
+        self.assertIsInstance(here.lost.value, ConnectionLost)
+
+    def test_what_came_whole_is_read_after_the_session_is_lost(self):
+        for reader in (HalfCloseRecorder(), Recorder()):
+            with self.subTest(reader=reader):
+                self.setUp()
+                here, there = self.open(reader)
+                here.transport.pauseProducing()
+                there.transport.write(b"all of a download")
+                there.transport.loseConnection()
+                self.pair.pump()
+                self.pair.server.close("done")
+                self.pair.pump()
+                self.assertTrue(self.pair.agent.lost)
+                self.assertIsNone(here.lost)
+                here.transport.write(b"to nobody")
+                here.transport.resumeProducing()
+                self.pair.pump()
+                self.assertEqual(here.received, b"all of a download")
+                if isinstance(reader, HalfCloseRecorder):
+                    self.assertTrue(here.read_lost)
+                self.assertIsInstance(here.lost.value, ConnectionDone)
+
+    def test_part_of_a_transfer_is_not_read_after_the_session_is_lost(self):
+        here, there = self.open()
+        here.transport.pauseProducing()
+        there.transport.write(b"part of a download")
+        self.pair.pump()
+        self.pair.server.close("done")
+        self.pair.pump()
+        self.assertIsInstance(here.lost.value, ConnectionLost)
+        here.transport.resumeProducing()
+        self.pair.pump()
+        self.assertEqual(here.received, b"")
+
+    def test_reader_that_wants_it_may_leave_instead(self):
+        for leave in ("loseConnection", "abortConnection", "breakConnection"):
+            with self.subTest(leave):
+                self.setUp()
+                here, there = self.open()
+                here.transport.pauseProducing()
+                there.transport.write(b"all of a download")
+                there.transport.loseConnection()
+                self.pair.pump()
+                self.pair.server.close("done")
+                self.pair.pump()
+                getattr(here.transport, leave)()
+                self.assertIsNone(here.lost)
+                self.pair.pump()
+                self.assertIsNotNone(here.lost)
+                self.assertEqual(here.received, b"")
+
     def test_protocol_may_read_on_before_it_learns_of_a_reset(self):
         here, there = self.open()
         there.reads_before_reset = True
@@ -170,6 +374,41 @@ class Streams(SynchronousTestCase):
         self.pair.pump()
         self.assertEqual(there.received, b"slowly")
         self.assertIsInstance(there.lost.value, ConnectionLost)
+
+    def test_bytes_are_given_back_once_whoever_reads_them(self):
+        """A window is given back for every byte once, though protocols take over in the middle of a piece."""
+        here, there = self.open()
+        third = HalfCloseRecorder()
+
+        def slow(data):
+            there.transport.pauseProducing()
+            there.transport.become(third, data[1:])
+
+        second = HalfCloseRecorder()
+        second.dataReceived = slow
+        there.dataReceived = lambda data: there.transport.become(second, data[10:])
+        total = 0
+        for step in range(20):
+            here.transport.write(bytes(128 * 1024))
+            total += 128 * 1024
+            self.pair.pump()
+            there.transport.resumeProducing()
+            self.pair.pump()
+            self.assertEqual(self.pair.agent.queued(here.transport.stream_id), 0, step)
+        self.assertEqual(len(third.received), total - 1 - 10)
+        window = self.pair.server._wire._streams[here.transport.stream_id].window
+        self.assertEqual(window.available + window._consumed, window.size)
+
+    def test_protocol_that_takes_over_may_leave_at_once(self):
+        here, there = self.open()
+        second = HalfCloseRecorder()
+        second.connectionMade = lambda: there.transport.loseConnection()
+        there.dataReceived = lambda data: there.transport.become(second, data)
+        here.transport.write(b"unread")
+        here.transport.loseConnection()
+        self.pair.pump()
+        self.assertEqual(second.received, b"")
+        self.assertIsInstance(second.lost.value, ConnectionDone)
 
     def test_protocol_is_replaced_by_another(self):
         here, there = self.open()
@@ -257,6 +496,7 @@ class Streams(SynchronousTestCase):
     def test_streams_end_with_their_session(self):
         here, there = self.open()
         self.pair.agent_carrier.abort()
+        self.pair.pump()
         for end in (here, there):
             self.assertIsInstance(end.lost.value, ConnectionLost)
         with self.assertRaises(StreamGone):
@@ -295,6 +535,40 @@ class Streams(SynchronousTestCase):
         self.assertEqual((there.received, there.read_lost), (b"byte by byte", True))
 
 
+class Peer:
+    """
+    What an agent's session is on, read by hand: it has the SYNs and answers pings, and acknowledges nothing.
+    """
+
+    def __init__(self, pair, answers=True):
+        self.session = pair.agent
+        self.carrier = pair.agent_carrier
+        self.clock = pair.clock
+        self.answers = answers
+        self.opened = 0
+        self.asked = []
+
+    def read(self):
+        for _ in range(1000):
+            self.clock.advance(0)
+            if not self.carrier.sent:
+                return
+            for frame in FrameReader().receive(self.carrier.sent.popleft()):
+                if frame.kind == PING:
+                    self.asked.append(frame.value)
+                elif frame.flags & SYN:
+                    self.opened += 1
+            if not self.carrier.sent:
+                self.session.carrier_drained()
+            if self.answers:
+                self.answer()
+
+    def answer(self):
+        asked, self.asked = self.asked, []
+        for value in asked:
+            self.session.carrier_received(encode(PING, ACK, 0, value))
+
+
 class Sessions(SynchronousTestCase):
     def test_ping_measures_the_round_trip(self):
         pair = SessionPair()
@@ -305,11 +579,266 @@ class Sessions(SynchronousTestCase):
         self.assertEqual(self.successResultOf(answer), 0.25)
         self.assertEqual(pair.agent.rtt, 0.25)
 
+    def test_round_trip_is_the_shortest_of_the_last_six(self):
+        pair = SessionPair()
+        seen = []
+        for seconds in (0.3, 0.1, 0.2, 0.4, 0.4, 0.4, 0.4, 0.4, 0.5):
+            answer = pair.agent.ping()
+            pair.clock.advance(0)
+            pair.clock.advance(seconds)
+            pair.pump()
+            self.assertAlmostEqual(self.successResultOf(answer), seconds)
+            seen.append(round(pair.agent.rtt, 3))
+        self.assertEqual(seen, [0.3, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2, 0.4])
+        self.assertEqual(pair.agent.rtt, pair.agent._wire.rtt)
+
+    def test_answer_that_nobody_asked_for(self):
+        pair = SessionPair()
+        pair.agent.carrier_received(encode(PING, ACK, 0, 7))
+        self.assertEqual(pair.agent.rtt, 0)
+
+    def test_pings_that_are_never_answered_do_not_pile_up(self):
+        pair = SessionPair()
+        pair.agent_carrier.blocked = True
+        answers = [pair.agent.ping() for _ in range(MAX_PINGS)]
+        for _ in range(1000):
+            self.failureResultOf(pair.agent.ping(), StreamGone)
+        pair.clock.advance(0)
+        self.assertEqual(sum(map(len, pair.agent_carrier.sent)), MAX_PINGS * HEADER_SIZE)
+        for answer in answers:
+            self.assertNoResult(answer)
+        pair.agent_carrier.blocked = False
+        pair.pump()
+        for answer in answers:
+            self.successResultOf(answer)
+        self.assertNoResult(pair.agent.ping())
+
+    def test_session_without_a_carrier_ends_too(self):
+        for end, reason in (("close", ConnectionDone), ("abort", ConnectionLost)):
+            session, lost, here = Session(Clock(), client=True), [], Recorder()
+            session.on_lost = lost.append
+            session.open_stream(here)
+            getattr(session, end)(*(["done"] if end == "close" else []))
+            self.assertIsInstance(lost[0].value, reason)
+            self.assertIsInstance(here.lost.value, ConnectionLost)
+            carrier = MemoryCarrier(session)
+            session.attach(carrier)
+            carrier.deliver()
+            self.assertTrue(carrier.closed)
+            self.assertEqual(len(lost), 1)
+
+    def test_peers_streams_that_nobody_takes_do_not_pile_up(self):
+        """SYNs without end, to a session that refuses them: by a bound of answers it is a breach."""
+        pair = SessionPair(max_streams=64)
+        pair.server_carrier.blocked = True
+        syns = [encode(WINDOW_UPDATE, SYN, 2 * number + 1, 0) for number in range(10_000)]
+        for syn in syns:
+            pair.server.carrier_received(syn)
+        self.assertTrue(pair.server.going)
+        self.assertLess(sum(map(len, pair.server_carrier.sent)), 20_000)
+        pair.server_carrier.blocked = False
+        codes = []
+        pair.agent.on_go_away = codes.append
+        pair.pump()
+        self.assertEqual(pair.server_carrier.close_code, PROTOCOL_ERROR)
+        self.assertEqual(codes, [GoAwayCode.PROTOCOL_ERROR])  # though the queue of answers was full
+
+    def test_go_away_ends_an_idle_session(self):
+        accepted = Recorders(HalfCloseRecorder)
+        pair = SessionPair(server_factory=accepted)
+        here = HalfCloseRecorder()
+        pair.agent.open_stream(here)
+        pair.pump()
+        pair.server.go_away()
+        pair.pump()
+        self.assertTrue(pair.agent.going)
+        for _ in range(5):
+            pair.clock.advance(1)
+            pair.agent.sweep()
+            pair.pump()
+        here.transport.write(b"still")
+        pair.pump()
+        self.assertEqual(accepted.built[0].received, b"still")
+        here.transport.loseConnection()
+        accepted.built[0].transport.loseConnection()
+        pair.pump()
+        self.assertFalse(pair.agent.lost)
+        pair.agent.sweep()
+        pair.pump()
+        self.assertEqual(pair.agent_carrier.close_code, 1000)
+        self.assertTrue(pair.agent.lost)
+        self.assertTrue(pair.server.lost)
+
+    def test_peer_that_says_go_away_has_a_second_to_close(self):
+        pair = SessionPair()
+        pair.agent.sweep()
+        pair.server.go_away()
+        pair.pump()
+        pair.clock.advance(0.9)
+        pair.agent.sweep()
+        self.assertIsNone(pair.agent_carrier.close_code)
+        pair.clock.advance(0.1)
+        pair.agent.sweep()
+        self.assertIsNotNone(pair.agent_carrier.close_code)
+
+    def test_idle_session_lives_without_a_go_away(self):
+        pair = SessionPair()
+        for _ in range(100):
+            pair.clock.advance(1)
+            pair.agent.sweep()
+        self.assertIsNone(pair.agent_carrier.close_code)
+
+    def test_streams_that_a_leaving_peer_did_not_take_are_lost(self):
+        accepted = Recorders(HalfCloseRecorder)
+        pair = SessionPair(server_factory=accepted)
+        here = HalfCloseRecorder()
+        pair.agent.open_stream(here)
+        pair.clock.advance(0)
+        told = []
+        pair.agent.on_go_away = lambda code: told.append((code, here.lost, pair.agent.going))
+        pair.agent.carrier_received(encode(GO_AWAY, 0, 0, 0))
+        self.assertEqual(told, [(0, None, True)])  # told first: who asks again must not ask here
+        self.assertIsInstance(here.lost.value, ConnectionLost)
+
+    def test_go_away_with_an_error_ends_the_session(self):
+        pair, lost = SessionPair(), []
+        pair.agent.on_lost = lost.append
+        pair.agent.carrier_received(encode(GO_AWAY, 0, 0, 2))
+        pair.pump()
+        self.assertIsInstance(lost[0].value, ConnectionLost)
+
+    def test_late_acknowledgements_block_nobody_for_long(self):
+        """256 streams whose peer has them and says nothing, as libp2p's does: the next wait for a moment."""
+        pair = SessionPair()
+        pair.agent.open_stream(Recorder())
+        silent = Peer(pair)
+        for _ in range(2 * MAX_UNACKED + 10):
+            pair.agent.open_stream(Recorder()).write(b"x")
+        silent.read()
+        self.assertEqual(silent.opened, MAX_UNACKED)
+        pair.clock.advance(STALL)
+        silent.read()
+        self.assertEqual(silent.opened, 2 * MAX_UNACKED)
+        pair.clock.advance(STALL)
+        silent.read()
+        self.assertEqual(silent.opened, 2 * MAX_UNACKED + 11)
+        self.assertEqual(pair.clock.getDelayedCalls(), [])
+
+    def test_backlog_that_moves_is_respected(self):
+        pair = SessionPair()
+        slow = Peer(pair)
+        for _ in range(MAX_UNACKED + 100):
+            pair.agent.open_stream(Recorder())
+        slow.read()
+        for taken in range(1, 20):
+            pair.agent.carrier_received(encode(WINDOW_UPDATE, ACK, 2 * taken - 1, 0))
+            pair.clock.advance(STALL)
+            slow.read()
+            self.assertEqual(slow.opened, MAX_UNACKED + taken)
+
+    def test_backlog_of_a_peer_that_answers_nothing_stays(self):
+        pair = SessionPair()
+        silent = Peer(pair, answers=False)
+        for _ in range(MAX_UNACKED + 100):
+            pair.agent.open_stream(Recorder())
+        for _ in range(100):
+            silent.read()
+            pair.clock.advance(STALL)
+            pair.agent.sweep()
+        self.assertEqual(silent.opened, MAX_UNACKED)
+        silent.answers = True
+        silent.answer()
+        pair.clock.advance(STALL)
+        silent.read()
+        self.assertEqual(silent.opened, MAX_UNACKED + 100)
+
+    def test_session_lost_while_a_backlog_is_watched(self):
+        pair = SessionPair()
+        silent = Peer(pair)
+        for _ in range(MAX_UNACKED + 1):
+            pair.agent.open_stream(Recorder())
+        silent.read()
+        self.assertEqual(len(pair.clock.getDelayedCalls()), 1)
+        pair.agent_carrier.lose()
+        self.assertEqual(pair.clock.getDelayedCalls(), [])
+
+    def test_close_while_the_carrier_is_busy(self):
+        accepted = Recorders()
+        pair, codes = SessionPair(server_factory=accepted), []
+        pair.server.on_go_away = codes.append
+        here = Recorder()
+        stream = pair.agent.open_stream(here)
+        pair.clock.advance(0)
+        pair.agent.carrier_paused()
+        stream.write(b"last words")
+        pair.agent.close("done")
+        pair.agent.close("done again")
+        with self.assertRaises(StreamGone):
+            pair.agent.open_stream(Recorder())
+        pair.pump()
+        self.assertEqual((accepted.built[0].received, codes), (b"last words", [GoAwayCode.NORMAL]))
+        self.assertEqual(pair.agent_carrier.close_reason, "done")
+        self.assertTrue(pair.agent.lost)
+
+    def test_bytes_of_a_stream_whose_protocol_is_gone_count(self):
+        accepted = Recorders()
+        pair = SessionPair(server_factory=accepted)
+        here = HalfCloseRecorder()
+        pair.agent.open_stream(here)
+        pair.pump()
+        here.transport.pauseProducing()
+        accepted.built[0].transport.write(bytes(400_000))  # more than the window
+        here.transport.loseWriteConnection()
+        pair.pump()
+        self.assertIsNotNone(accepted.built[0].lost)
+        self.assertEqual(pair.server.stream_count, 1)
+        here.transport.resumeProducing()
+        pair.pump()
+        self.assertEqual(len(here.received), 400_000)
+        self.assertEqual(pair.server.stream_count, 0)
+
+    def test_id_that_is_used_again_is_not_swept(self):
+        accepted = Recorders(HalfCloseRecorder)
+        pair = SessionPair(server_factory=accepted)
+        syn, fin = encode(WINDOW_UPDATE, SYN, 1, 0), encode(WINDOW_UPDATE, FIN, 1, 0)
+        for _ in range(2):
+            pair.server.carrier_received(syn + fin)
+            accepted.built[-1].transport.loseConnection()
+            pair.pump()
+            pair.server.carrier_received(syn)
+            pair.clock.advance(100)
+            pair.server.sweep()
+            self.assertIsNone(accepted.built[-1].lost)
+            pair.server.carrier_received(encode(WINDOW_UPDATE, RST, 1, 0))
+
+    def test_pull_grows_and_shrinks_with_what_the_carrier_takes(self):
+        pair = SessionPair(server_factory=Recorders())
+        stream = pair.agent.open_stream(Recorder())
+        pair.pump()
+        sizes = []
+        for seconds in [0.0] * 5 + [0.005] * 2 + [0.02] * 8:
+            pair.agent.carrier_received(encode(WINDOW_UPDATE, 0, stream.stream_id, 1 << 20))
+            stream.write(bytes(600_000))
+            pair.clock.advance(0)
+            sizes.append(len(pair.agent_carrier.sent[0]))
+            pair.agent_carrier.sent.clear()
+            pair.clock.advance(seconds)
+            pair.agent._paused = False
+            pair.agent.carrier_paused()
+            pair.agent._wire._turns.discard(stream.stream_id)
+            pair.agent.carrier_drained()
+        frame = 16 * 1024 + HEADER_SIZE
+        self.assertTrue(all(MIN_PULL <= size < MAX_PULL + frame for size in sizes), sizes)
+        self.assertGreaterEqual(max(sizes), MAX_PULL)
+        self.assertLess(sizes[-1], MIN_PULL + frame)
+
     def test_lost_session_fails_its_pings(self):
         pair = SessionPair()
         answer = pair.agent.ping()
         pair.agent_carrier.abort()
+        pair.pump()
         self.failureResultOf(answer, ConnectionLost)
+        self.failureResultOf(pair.agent.ping(), ConnectionLost)
 
     def test_go_away_is_told_and_stops_new_streams(self):
         pair, codes = SessionPair(), []
@@ -325,7 +854,11 @@ class Sessions(SynchronousTestCase):
         pair.server.on_lost = lost.append
         pair.agent.on_go_away = codes.append
         pair.server.carrier_received(b"GET / HTTP/1.1\r\n\r\n")
+        pair.server.carrier_received(b"GET / HTTP/1.1\r\n\r\n")
+        pair.pump()
         self.assertEqual((len(lost), codes), (1, [GoAwayCode.PROTOCOL_ERROR]))
+        self.assertEqual(pair.server_carrier.close_code, PROTOCOL_ERROR)
+        self.assertIn("version 71", pair.server_carrier.close_reason)
 
     def test_close_flushes_then_says_go_away(self):
         accepted = Recorders()
@@ -333,5 +866,7 @@ class Sessions(SynchronousTestCase):
         pair.server.on_go_away = codes.append
         here = Recorder()
         pair.agent.open_stream(here).write(b"last words")
-        pair.agent.close("done")
+        pair.agent.close("done", 4012)
+        pair.pump()
+        self.assertEqual(pair.server_carrier.peer_code, 4012)
         self.assertEqual((accepted.built[0].received, codes), (b"last words", [GoAwayCode.NORMAL]))

@@ -148,6 +148,7 @@ class Leaving(Connected):
         self.visitors_of(pair)[0].transport.loseConnection()
         pair.pump()
         self.leave()
+        pair.pump()
         self.assertEqual(pair.closed, [("the server restarts", CLOSE_RESTART)])
         self.assertEqual(pair.went, [0])
 
@@ -167,6 +168,7 @@ class Leaving(Connected):
         pair = self.connect()
         pair.pump()
         self.leave()
+        pair.pump()
         self.assertEqual(pair.closed, [("the server restarts", CLOSE_RESTART)])
 
 
@@ -215,6 +217,7 @@ class GoingAway(Connected):
         pair.agent.factory.built[0].transport.loseConnection()
         pair.pump()
         self.clock.advance(1)
+        pair.pump()
         self.assertEqual(pair.closed, [("the agent said go away", 1000)])
         self.assertTrue(pair.agent.lost)
         self.assertIsNone(self.tunnels.by_name("blog"))
@@ -234,6 +237,7 @@ class GoingAway(Connected):
         pair.agent.go_away()
         pair.pump()
         pair.agent.abort()
+        pair.pump()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 

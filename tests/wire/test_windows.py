@@ -7,7 +7,9 @@ def drain(window, seconds, rtt):
     """Receive and consume half a window; return the delta."""
     half = window.size // 2
     assert window.received(half)
-    return window.consumed(half, seconds, rtt)
+    delta = window.consumed(half, seconds, rtt)
+    window.granted(delta)
+    return delta
 
 
 def test_update_comes_with_half_the_window():

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from burrow.errors import StreamGone, WireError
 from burrow.wire import yamux
+from burrow.wire.backlog import MAX_UNACKED
 from burrow.wire.events import (
     DataReceived,
     GoAwayReceived,
@@ -17,7 +18,7 @@ from burrow.wire.events import (
 )
 from burrow.wire.frames import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE, GoAwayCode, encode
 from burrow.wire.windows import INITIAL_WINDOW
-from burrow.wire.yamux import MAX_ANSWERS, MAX_FRAME, MAX_UNACKED, Session
+from burrow.wire.yamux import MAX_ANSWERS, MAX_FRAME, Session
 
 
 @pytest.fixture
@@ -218,6 +219,63 @@ def test_resets_make_room_in_the_backlog(agent):
     assert encode(WINDOW_UPDATE, SYN, ids[-1], 0) in agent.pull(1 << 20)
 
 
+def opened_in(events):
+    return [event.stream_id for event in events if isinstance(event, StreamOpened)]
+
+
+def test_an_ack_says_that_all_before_it_were_taken():
+    agent = Session(client=True)
+    ids = [agent.open_stream() for _ in range(MAX_UNACKED + 300)]
+    server = Session(client=False)
+    assert opened_in(server.receive_data(agent.pull(1 << 20))) == ids[:MAX_UNACKED]
+    assert agent.backlogged
+    # The first 99 are slow, and their peer acknowledges with its first byte.
+    agent.receive_data(encode(WINDOW_UPDATE, ACK, ids[99], 0))
+    assert opened_in(server.receive_data(agent.pull(1 << 20))) == ids[MAX_UNACKED : MAX_UNACKED + 100]
+    assert agent.progress == 1
+    agent.receive_data(encode(WINDOW_UPDATE, ACK, ids[98], 0))
+    assert not agent.has_output
+    assert agent.progress == 1
+
+
+def test_a_peer_that_uses_a_stream_has_taken_it(agent):
+    first, second = agent.open_stream(), agent.open_stream()
+    agent.pull(1 << 20)
+    assert agent.receive_data(encode(DATA, 0, first, 1) + b"x") == [
+        StreamAccepted(first),
+        DataReceived(first, b"x"),
+    ]
+    assert agent.receive_data(encode(WINDOW_UPDATE, RST, second, 0)) == [StreamReset(second)]
+
+
+def test_streams_presumed_to_be_taken_are_those_whose_syn_is_out(agent):
+    ids = [agent.open_stream() for _ in range(2 * MAX_UNACKED + 1)]
+    agent.presume_taken()
+    assert agent.pull(12 * 200).count(b"\0\1\0\1") == 200
+    agent.presume_taken()
+    assert opened_in(Session(client=False).receive_data(agent.pull(1 << 20))) == ids[200 : 200 + MAX_UNACKED]
+    assert agent.backlogged
+
+
+def test_delayed_stream_that_is_reset_leaves_no_trace(agent):
+    ids = [agent.open_stream() for _ in range(MAX_UNACKED + 2)]
+    agent.send_data(ids[-2], b"never")
+    agent.reset_stream(ids[-2])
+    agent.end_stream(ids[-1])
+    agent.pull(1 << 20)
+    agent.receive_data(encode(WINDOW_UPDATE, ACK, ids[0], 0))
+    assert agent.pull(1 << 20) == encode(WINDOW_UPDATE, SYN, ids[-1], 0) + encode(
+        WINDOW_UPDATE, FIN, ids[-1], 0
+    )
+
+
+def test_peer_cannot_use_a_stream_before_its_syn(agent):
+    stream_id = agent.open_stream()
+    assert agent.receive_data(encode(DATA, ACK, stream_id, 1) + b"x") == []
+    assert agent.receive_data(encode(WINDOW_UPDATE, RST, stream_id, 0)) == []
+    assert agent.pull(1 << 20) == encode(WINDOW_UPDATE, SYN, stream_id, 0)
+
+
 def test_ping_is_answered_and_its_answer_told(agent, server):
     opaque = agent.ping()
     server.receive_data(agent.pull(1 << 20))
@@ -234,6 +292,173 @@ def test_after_go_away_no_stream_is_opened_and_open_ones_go_on(agent, server):
     assert server.receive_data(agent.pull(1 << 20)) == [DataReceived(stream_id, b"still")]
     assert server.receive_data(encode(WINDOW_UPDATE, SYN, 99, 0)) == []
     assert server.pull(1 << 20) == encode(WINDOW_UPDATE, RST, 99, 0)
+
+
+def test_go_away_resets_what_was_not_taken(agent, server):
+    taken = opened(agent, server)
+    waiting = agent.open_stream()
+    agent.pull(1 << 20)
+    unsent = agent.open_stream()
+    agent.send_data(unsent, b"never")
+    assert agent.receive_data(encode(GO_AWAY, 0, 0, 0)) == [
+        GoAwayReceived(0),
+        StreamReset(waiting),
+        StreamReset(unsent),
+    ]
+    assert agent.pull(1 << 20) == encode(WINDOW_UPDATE, RST, waiting, 0)
+    assert agent.stream_count == 1
+    assert agent.receive_data(encode(GO_AWAY, 0, 0, 0)) == []
+    assert agent.receive_data(encode(GO_AWAY, 0, 0, 2)) == [GoAwayReceived(2)]
+    assert agent.send_data(taken, b"x") == 1
+
+
+def test_go_away_comes_behind_the_acks_of_what_we_took_and_before_all_else(agent, server):
+    taken = agent.open_stream()
+    agent.send_data(taken, b"question")
+    server.receive_data(agent.pull(1 << 20) + encode(PING, SYN, 0, 9))
+    server.send_data(taken, b"answer")
+    server.go_away(GoAwayCode.NORMAL)
+    server.go_away(GoAwayCode.NORMAL)
+    assert server.pull(1 << 20) == (
+        encode(WINDOW_UPDATE, ACK, taken, 0)
+        + encode(GO_AWAY, 0, 0, 0)
+        + encode(PING, ACK, 0, 9)
+        + encode(DATA, 0, taken, 6)
+        + b"answer"
+    )
+
+
+def test_breach_is_told_before_the_answers_that_wait(server):
+    with pytest.raises(WireError):
+        server.receive_data(encode(PING, SYN, 0, 1) * MAX_ANSWERS + encode(WINDOW_UPDATE, SYN, 2, 0))
+    assert server.pull(1).startswith(encode(GO_AWAY, 0, 0, GoAwayCode.PROTOCOL_ERROR))
+
+
+def test_streams_that_we_reset_count_until_the_peer_can_know():
+    server = Session(client=False, max_streams=10)
+    for number in range(10):
+        stream_id = 2 * number + 1
+        assert server.receive_data(encode(WINDOW_UPDATE, SYN, stream_id, 0)) == [StreamOpened(stream_id)]
+        server.reset_stream(stream_id)
+    for number in range(10, 10 + MAX_ANSWERS):
+        assert server.receive_data(encode(WINDOW_UPDATE, SYN, 2 * number + 1, 0)) == []
+    with pytest.raises(WireError):
+        server.receive_data(encode(WINDOW_UPDATE, SYN, 99_999, 0))
+
+
+def test_refused_streams_make_room_once_their_resets_are_out():
+    server = Session(client=False, max_streams=1)
+    for number in range(3 * MAX_ANSWERS):
+        stream_id = 2 * number + 1
+        assert server.receive_data(encode(WINDOW_UPDATE, SYN, stream_id, 0)) == [StreamOpened(stream_id)]
+        server.reset_stream(stream_id)
+        assert server.pull(1 << 20) == encode(WINDOW_UPDATE, RST, stream_id, 0)
+
+
+def test_as_many_answers_as_the_bound_are_given_again_and_again(server):
+    for _ in range(3):
+        server.receive_data(encode(PING, SYN, 0, 1) * MAX_ANSWERS)
+        assert server.pull(1 << 20) == encode(PING, ACK, 0, 1) * MAX_ANSWERS
+
+
+def test_peer_may_open_and_end_streams_without_end():
+    server = Session(client=False, max_streams=2)
+    for number in range(100):
+        ended, reset = 4 * number + 1, 4 * number + 3
+        server.receive_data(encode(WINDOW_UPDATE, SYN | FIN, ended, 0) + encode(WINDOW_UPDATE, SYN, reset, 0))
+        assert server.stream_count == 2
+        server.end_stream(ended)
+        server.pull(1 << 20)
+        server.receive_data(encode(WINDOW_UPDATE, RST, reset, 0))
+        assert server.stream_count == 0
+
+
+def test_windows_given_back_wait_in_one_frame_a_stream(agent, server):
+    stream_id = opened(agent, server)
+    for _ in range(2):
+        agent.send_data(stream_id, bytes(INITIAL_WINDOW // 2))
+        server.receive_data(agent.pull(1 << 20))
+        server.consumed(stream_id, INITIAL_WINDOW // 2, 0.0)
+    assert server.has_output
+    assert server.pull(1 << 20) == encode(WINDOW_UPDATE, 0, stream_id, INITIAL_WINDOW)
+    assert not server.has_output
+
+
+def test_peer_may_send_only_what_it_was_told(agent, server):
+    stream_id = opened(agent, server)
+    agent.send_data(stream_id, bytes(INITIAL_WINDOW))
+    server.receive_data(agent.pull(1 << 20))
+    server.consumed(stream_id, INITIAL_WINDOW, 0.0)
+    with pytest.raises(WireError):  # it reads nothing, and goes on as if it had
+        server.receive_data(encode(DATA, 0, stream_id, 1) + b"x")
+
+
+def test_no_window_is_given_to_a_peer_that_ended_its_half(agent, server):
+    stream_id = opened(agent, server)
+    agent.send_data(stream_id, bytes(INITIAL_WINDOW))
+    server.receive_data(agent.pull(1 << 20))
+    server.consumed(stream_id, INITIAL_WINDOW // 2, 0.0)
+    agent.end_stream(stream_id)
+    server.receive_data(agent.pull(1 << 20))
+    server.consumed(stream_id, INITIAL_WINDOW // 2, 0.0)
+    assert server.pull(1 << 20) == b""
+
+
+def test_ack_travels_with_the_first_window_update(server):
+    server.receive_data(encode(DATA, SYN, 1, INITIAL_WINDOW) + bytes(INITIAL_WINDOW))
+    server.consumed(1, INITIAL_WINDOW, 0.0)
+    assert server.pull(1 << 20) == encode(WINDOW_UPDATE, ACK, 1, INITIAL_WINDOW)
+
+
+def test_second_fin_is_ignored(agent, server):
+    stream_id = opened(agent, server)
+    fin = encode(WINDOW_UPDATE, FIN, stream_id, 0)
+    assert server.receive_data(fin) == [StreamEnded(stream_id)]
+    assert server.receive_data(fin) == []
+    assert server.send_data(stream_id, b"x") == 1
+
+
+def test_peer_that_ended_its_half_still_gives_windows(agent, server):
+    stream_id = opened(agent, server)
+    server.send_data(stream_id, bytes(INITIAL_WINDOW + 1))
+    server.receive_data(encode(WINDOW_UPDATE, FIN, stream_id, 0))
+    server.pull(1 << 20)
+    server.receive_data(encode(WINDOW_UPDATE, 0, stream_id, 1))
+    assert server.pull(1 << 20) == encode(DATA, 0, stream_id, 1) + b"\0"
+
+
+def test_stray_frames(server):
+    rst = encode(WINDOW_UPDATE, RST, 7, 0)
+    # Of a stream that never was: data gets one RST, in however many pieces it comes; nothing else does.
+    for stray in (encode(WINDOW_UPDATE, 0, 7, 1), encode(WINDOW_UPDATE, FIN, 7, 0), rst):
+        assert (server.receive_data(stray), server.pull(1 << 20)) == ([], b"")
+    assert server.receive_data(encode(DATA, RST, 7, 1) + b"x") == []
+    assert server.pull(1 << 20) == b""
+    assert server.receive_data(encode(DATA, 0, 7, 5) + b"ab") == []
+    assert server.receive_data(b"cde") == []
+    assert server.pull(1 << 20) == rst
+    # Of one that was: dropped.
+    server.receive_data(encode(WINDOW_UPDATE, SYN, 9, 0) + encode(WINDOW_UPDATE, RST, 9, 0))
+    assert server.receive_data(encode(DATA, FIN, 9, 1) + b"x") == []
+    assert server.pull(1 << 20) == b""
+    # Of one of ours: the same.
+    server.reset_stream(server.open_stream())
+    assert server.receive_data(encode(DATA, 0, 2, 1) + b"x") == []
+    assert server.pull(1 << 20) == b""
+    assert server.receive_data(encode(DATA, 0, 4, 1) + b"x") == []
+    assert server.pull(1 << 20) == encode(WINDOW_UPDATE, RST, 4, 0)
+
+
+def test_broken_before_it_was_announced(agent, server):
+    stream_id = agent.open_stream()
+    agent.send_data(stream_id, b"all")
+    agent.break_stream(stream_id)
+    assert server.receive_data(agent.pull(1 << 20)) == [
+        StreamOpened(stream_id),
+        DataReceived(stream_id, b"all"),
+        StreamReset(stream_id),
+    ]
+    assert agent.write_ended(stream_id)
 
 
 def test_ids_run_out(agent):
@@ -261,11 +486,16 @@ def test_control_frames_overtake_data(agent, server):
 def test_drained_queues_are_told(agent, server):
     stream_id = opened(agent, server)
     agent.take_drained()
-    agent.send_data(stream_id, bytes(100_000))
-    agent.pull(MAX_FRAME)
-    assert agent.take_drained() == []
+    agent.send_data(stream_id, bytes(5 * MAX_FRAME))
+    told = []
+    for _ in range(5):
+        agent.pull(MAX_FRAME)
+        told.append(agent.take_drained())
+    # Twice: when 32 KiB are left, and when none are.
+    assert told == [[], [], [stream_id], [], [stream_id]]
+    agent.end_stream(stream_id)
     agent.pull(1 << 20)
-    assert stream_id in agent.take_drained()
+    assert agent.take_drained() == [stream_id]
 
 
 ACTIONS = ["open", "write", "end", "reset", "break", "pull", "deliver", "read", "ping"]
