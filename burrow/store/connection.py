@@ -100,10 +100,15 @@ def _host(piece: str, default: int) -> tuple[str, int]:
 
 
 class RedisConnection:
-    """The connections to one Redis."""
+    """
+    The connections to one Redis.
+
+    @ivar made: how many were made so far: behind another one there may be another Redis.
+    """
 
     def __init__(self, reactor: Any, address: RedisAddress) -> None:
         self.address = address
+        self.made = 0
         self._reactor = reactor
         self._handler: Any = None
         self._sentinel: Any = None
@@ -160,6 +165,13 @@ class RedisConnection:
             factory.startConnecting(endpoint)
             self._handler = factory.handler
         factory.initialDelay, factory.maxDelay = 0.1, 1.0
+        add = factory.addConnection
+
+        def made(connection: Any) -> None:
+            self.made += 1
+            add(connection)
+
+        factory.addConnection = made
         return self._handler._connected
 
     async def ask(self, command: str, *arguments: Any) -> Any:

@@ -1,57 +1,70 @@
 """
-A store in Redis that may go away, or lose everything, while its server goes on.
+A store in Redis that may go away, or lose something or everything, while its server goes on.
 
-What the server has seen of Redis it remembers: all tokens and reservations, and the notes without a time that
-went through here. From that
+What the server has seen of Redis it remembers: all tokens and reservations, what was revoked and released,
+and the lasting notes that went through here. From that
 
 - it answers while Redis is away: known tokens and the names they own; anything else is a L{StoreError};
 - it writes, once Redis is back, what could not be written: renewed reservations, and when tokens were used;
-- it fills a Redis again that was flushed, before it believes that something is not there; and then waits a
-  little for what other servers know, before it says so.
+- it merges what it knows into a Redis that went back (L{burrow.store.guard}), before it believes that
+  something is not there; and then waits a little for what other servers know, before it says so. Of two
+  records of one token or name the one with the higher version counts; what has a mark does not come back.
 
 What bounds it: as much as is in Redis, of which the holders of tokens decide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from twisted.internet.defer import Deferred, DeferredLock, FirstError, gatherResults
-from twisted.internet.task import LoopingCall
+from twisted.internet.defer import Deferred, DeferredLock, FirstError, ensureDeferred, gatherResults
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from burrow.errors import StoreError
+from burrow.repeat import repeating
 from burrow.store.base import UNLIMITED, IStore, Limits, Reservation, Taken, Token, renewed
-from burrow.store.redis import Flushed, RedisStore
-from burrow.store.spaces import ACCOUNTS, CERTIFICATES
+from burrow.store.guard import MAX_MARKS, WentBack
+from burrow.store.redis import Everything, RedisStore
+from burrow.store.spaces import LASTING
 
 LOOK_EVERY = 1.0
 """Seconds between two looks whether Redis is there, and whether it is the one that it was."""
 
 READ_EVERY = 30
-"""Looks after which everything is read anew: so long a revoked token may be believed while Redis is away."""
+"""Looks after which everything is read anew; what was revoked or released is seen at each."""
 
 PATIENCE = 0.5
 """Seconds that Redis may take for what is known here anyway."""
 
 SETTLE = 5.0
-"""Seconds after a flush was seen in which other servers, too, write what they know."""
+"""Seconds after a loss was seen in which other servers, too, write what they know."""
 
 _AT_ONCE = 100
-_LASTING = (CERTIFICATES, ACCOUNTS)
 _T = TypeVar("_T")
 _MISSING = object()
+
+
+class NotKnown(StoreError):
+    """Redis is there, and may lack what another server knows."""
+
+
+def _token_mark(token_id: str) -> str:
+    return f"token:{token_id}"
+
+
+def _name_mark(name: str) -> str:
+    return f"name:{name}"
 
 
 @implementer(IStore)
 class KnownStore:
     """
     @param inner: the store in Redis, not opened yet.
-    @param mark: a file that remembers which Redis it was, so that one that is flushed while its server starts
-        is known for it.
+    @param mark: a file that remembers which Redis it was, so that one that was found to have lost something
+        while this server started is known for it.
     @param alone: whether no other server uses the Redis, as far as is known: nobody else writes then.
     """
 
@@ -66,19 +79,22 @@ class KnownStore:
     ) -> None:
         self._clock = clock
         self._inner = inner
+        self._guard = inner.guard
         self._mark = mark
         self._alone = alone
         self._lost = float("-inf")
         self._tokens: dict[str, Token] = {}
         self._names: dict[str, Reservation] = {}
+        self._marks: dict[str, int] = {}
         self._notes: dict[tuple[str, str], str] = {}
         self._used: dict[str, float] = {}
         self._renewed: set[str] = set()
+        self._touched: set[str] = set()
         self._away = False
         self._looks = 0
+        self._unread = False
         self._filling = DeferredLock()
-        self._loop = LoopingCall(self._look)
-        self._loop.clock = clock
+        self._loop = repeating(clock, self._look, "a look into Redis")
 
     @property
     def whole(self) -> bool:
@@ -93,9 +109,15 @@ class KnownStore:
 
     async def _open(self) -> None:
         await self._inner.open()
-        if self._marked() not in ("", self._inner.epoch):
+        policy = await self._guard.policy()
+        if policy.startswith("allkeys"):
+            self.log.warn(
+                "Redis may throw away what it must keep: its maxmemory-policy is {policy}; set noeviction",
+                policy=policy,
+            )
+        if self._last_epoch() not in ("", self._guard.epoch):
             self._lost = self._clock.seconds()
-        self._write_mark()
+        self._write_epoch()
         await self._read()
         self._loop.start(LOOK_EVERY, now=False)
 
@@ -109,44 +131,43 @@ class KnownStore:
         await self._look()
         await self._inner.close()
 
-    def _marked(self) -> str:
+    def _last_epoch(self) -> str:
         try:
             return "" if self._mark is None else self._mark.read_text(encoding="ascii").strip()
         except (OSError, ValueError):
             return ""
 
-    def _write_mark(self) -> None:
-        if self._mark is None or self._marked() == self._inner.epoch:
+    def _write_epoch(self) -> None:
+        if self._mark is None or self._last_epoch() == self._guard.epoch:
             return
         try:
             self._mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._mark.write_text(self._inner.epoch + "\n", encoding="ascii")
+            self._mark.write_text(self._guard.epoch + "\n", encoding="ascii")
         except OSError as error:
             self.log.warn("{file} cannot be written: {error}", file=str(self._mark), error=error)
 
-    async def _read(self) -> None:
-        tokens = await self._inner.tokens()
-        names = await self._inner.reservations()
-        self._tokens = {token.id: token for token in tokens}
-        self._names = {
-            **{reservation.name: reservation for reservation in names},
-            **{name: self._names[name] for name in self._renewed},
-        }
-
     async def _look(self) -> None:
         try:
-            if await self._inner.flushed():
-                await self._fill()
-            await self._write()
-            self._looks += 1
-            if self._looks % READ_EVERY == 0 and not await self._inner.flushed():
-                await self._read()
+            await self._turn()
         except StoreError as error:
             self._gone(error)
             return
         if self._away:
             self._away = False
             self.log.info("Redis is back: what waited for it is written")
+
+    async def _turn(self) -> None:
+        try:
+            marks = await self._guard.look()
+        except WentBack:
+            await self._fill()
+            marks = await self._guard.look()
+        for mark, version in marks.items():
+            self._marked(mark, version)
+        await self._write()
+        self._looks += 1
+        if self.whole and (self._unread or self._looks % READ_EVERY == 0):
+            await self._read()
 
     def _gone(self, error: StoreError) -> None:
         if not self._away:
@@ -157,9 +178,9 @@ class KnownStore:
         """Write what could not be written before."""
         for name in list(self._renewed):
             try:
-                self._names[name] = await self._inner.reserve(self._names[name])
+                self._learn(await self._inner.reserve(self._names[name]))
             except Taken as error:
-                del self._names[name]
+                self._names.pop(name, None)
                 self.log.error("a reservation that waited for Redis is lost: {error}", error=error)
             self._renewed.discard(name)
         while self._used:
@@ -167,42 +188,133 @@ class KnownStore:
             await self._inner.token_used(token_id, when)
             self._used.pop(token_id, None)
 
-    # -- a flushed Redis ------------------------------------------------------------------------------------
+    # -- what is known --------------------------------------------------------------------------------------
+
+    def _learn(self, record: Token | Reservation) -> None:
+        """Know a record, unless a newer one is known, or that it was removed."""
+        key = record.id if isinstance(record, Token) else record.name
+        known: dict[str, Any] = self._tokens if isinstance(record, Token) else self._names
+        mark = _token_mark(key) if isinstance(record, Token) else _name_mark(key)
+        gone = mark in self._marks and (isinstance(record, Token) or self._marks[mark] >= record.version)
+        if not gone and (key not in known or known[key].version <= record.version):
+            self._touched.add(mark)
+            known[key] = record
+
+    def _marked(self, mark: str, version: int) -> None:
+        """What the mark is of was revoked, or released in this version."""
+        self._touched.add(mark)
+        self._marks[mark] = max(version, self._marks.get(mark, -1))
+        kind, _, key = mark.partition(":")
+        if kind == "token":
+            self._tokens.pop(key, None)
+            self._used.pop(key, None)
+        elif key in self._names and self._names[key].version <= version:
+            del self._names[key]
+            self._renewed.discard(key)
+
+    async def _read(self) -> None:
+        """Learn all that is there; find what is missing though nobody removed it."""
+        self._touched = set()
+        there = await self._inner.everything()
+        if any(self._lacking(there)):
+            self._guard.doubt()
+            await self._fill()
+            return
+        self._unread = False
+        self._adopt(there, set(there.tokens), set(there.names))
+
+    def _lacking(self, there: Everything) -> tuple[list[Token], list[Reservation], list[tuple[str, int]]]:
+        """What is known here, and not there: tokens, names and marks."""
+        tokens = [
+            token
+            for key, token in self._tokens.items()
+            if _token_mark(key) not in there.marks
+            and _token_mark(key) not in self._touched
+            and (key not in there.tokens or there.tokens[key].version < token.version)
+        ]
+        names = [
+            known
+            for key, known in self._names.items()
+            if there.marks.get(_name_mark(key), -1) < known.version
+            and _name_mark(key) not in self._touched
+            and (key not in there.names or there.names[key].version < known.version)
+        ]
+        marks = [
+            (mark, version)
+            for mark, version in self._marks.items()
+            if there.marks.get(mark, -1) < version and mark not in self._touched
+        ]
+        # Of very many the oldest are forgotten, which is no loss.
+        return tokens, names, marks if len(there.marks) < MAX_MARKS else []
+
+    def _adopt(self, there: Everything, tokens: set[str], names: set[str]) -> None:
+        """Know what is there, of these; what was touched since it was read is newer here."""
+        touched = self._touched
+        self._tokens = {
+            **{key: there.tokens[key] for key in tokens if key in there.tokens},
+            **{key: token for key, token in self._tokens.items() if _token_mark(key) in touched},
+        }
+        self._names = {
+            **{key: there.names[key] for key in names if key in there.names},
+            **{
+                key: known
+                for key, known in self._names.items()
+                if _name_mark(key) in touched or key in self._renewed
+            },
+        }
+        self._marks = {
+            **there.marks,
+            **{mark: version for mark, version in self._marks.items() if mark in touched},
+        }
+        for mark, version in list(self._marks.items()):
+            if mark in touched:
+                self._marked(mark, version)
+        self._guard.looked(there.order)
+
+    # -- a Redis that went back ---------------------------------------------------------------------------
 
     async def _fill(self) -> None:
         """Put everything that is known where it is missing."""
         async with self._filling:
-            if not await self._inner.flushed():
+            if not await self._guard.went_back():
                 return
             if not self._alone():
                 self._lost = self._clock.seconds()
             self.log.warn(
-                "Redis lost what was in it: writing {tokens} tokens and {names} names again",
+                "Redis lost what was in it, or a part: merging {tokens} tokens and {names} names into it",
                 tokens=len(self._tokens),
                 names=len(self._names),
             )
-            await self._each(self._tokens.values(), self._inner.add_token)
-            await self._each(self._names.values(), self._inner.refill)
-            for (space, key), text in self._notes.items():
-                await self._inner.swap_note(space, key, None, text)
-            await self._inner.settle()
-            self._write_mark()
+            self._touched = set()
+            tokens, names, marks = self._lacking(await self._inner.everything())
+            await self._each(marks, self._inner.merge_mark)
+            await self._each(tokens, self._inner.merge_token)
+            await self._each(names, self._inner.merge_name)
+            await self._inner.index()
+            notes = [(space, key, text) for (space, key), text in self._notes.items()]
+            await self._each(notes, self._inner.merge_note)
+            await self._guard.settle()
+            self._write_epoch()
+            there = await self._inner.everything()
+            if self._believed:
+                self._adopt(there, set(there.tokens), set(there.names))
+            else:
+                self._adopt(there, set(self._tokens), set(self._names))
+            self._unread = not self.whole  # others have not written all they know
 
-    async def _each(self, records: Any, write: Callable[[Any], Deferred[Any]]) -> None:
-        def one(record: Any) -> Deferred[Any]:
-            return write(record).addErrback(lambda reason: reason.trap(Taken))
-
+    async def _each(self, records: Iterable[_T], write: Callable[[_T], Awaitable[None]]) -> None:
         waiting = list(records)
         while waiting:
             batch, waiting = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
+            writing = [ensureDeferred(cast(Any, write(record))) for record in batch]
             try:
-                await gatherResults([one(record) for record in batch], consumeErrors=True)
+                await gatherResults(writing, consumeErrors=True)
             except FirstError as error:
                 raise StoreError(error.subFailure.getErrorMessage()) from error
 
-    async def _ask(self, ask: Callable[[], Deferred[_T]], known: object = _MISSING) -> _T | Any:
+    async def _ask(self, ask: Callable[[], Awaitable[_T]], known: object = _MISSING) -> _T | Any:
         """
-        Ask Redis. If it knows nothing of it, it may have been flushed: it is filled then, and asked again.
+        Ask Redis. If it went back it is mended, and asked again.
 
         @param known: what to answer while it is away, or if it takes longer than L{PATIENCE}.
         """
@@ -217,22 +329,18 @@ class KnownStore:
         except StoreError:
             return known
 
-    async def _asked(self, ask: Callable[[], Deferred[_T]]) -> _T:
+    async def _asked(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         try:
             try:
-                answer = await ask()
-            except Flushed:
+                return await ask()
+            except WentBack:
                 await self._fill()
                 return await ask()
-            if answer is None and await self._inner.flushed():
-                await self._fill()
-                return await ask()
-        except Taken:
+        except (Taken, NotKnown):
             raise
         except StoreError as error:
             self._gone(error)
             raise
-        return answer
 
     def _soon(self, asking: Deferred[Any], known: object) -> Deferred[Any]:
         """The answer, or what is known: then the question goes on, since one to Redis is not cancelled."""
@@ -247,10 +355,19 @@ class KnownStore:
         asking.addBoth(answered)
         return soon
 
-    def _missing(self) -> None:
-        """Something is not there. @raise StoreError: it may be yet."""
-        if not self.whole:
-            raise StoreError("Redis lost what was in it, and the servers write it again")
+    @property
+    def _believed(self) -> bool:
+        """Whether what Redis alone knows is so: not while another server may know better."""
+        return self.whole or not self._guard.older
+
+    def _sure(self, found: object = None) -> None:
+        """
+        Something is not known here, and Redis says C{found}.
+
+        @raise NotKnown: another server may know better.
+        """
+        if not (self.whole if found is None else self._believed):
+            raise NotKnown("Redis lost what was in it, and the servers write it again")
 
     # -- tokens ---------------------------------------------------------------------------------------------
 
@@ -260,26 +377,39 @@ class KnownStore:
 
     async def _add_token(self, token: Token) -> None:
         await self._ask(lambda: self._inner.add_token(token))
-        self._tokens[token.id] = token
+        self._learn(token)
 
     def token(self, token_id: str) -> Deferred[Token | None]:
         """See L{IStore}."""
         return Deferred.fromCoroutine(self._token(token_id))
 
     async def _token(self, token_id: str) -> Token | None:
-        token: Token | None = await self._ask(
-            lambda: self._inner.token(token_id), self._tokens.get(token_id, _MISSING)
-        )
-        if token is None:
-            self._missing()
-            self._tokens.pop(token_id, None)
-        else:
-            self._tokens[token_id] = token
+        if _token_mark(token_id) in self._marks:
+            return None  # for ever, whatever Redis says
+        known = self._tokens.get(token_id, _MISSING)
+        token: Token | None = await self._ask(lambda: self._find_token(token_id), known)
         return token
+
+    async def _find_token(self, token_id: str) -> Token | None:
+        known = self._tokens.get(
+            token_id
+        )  # before it is asked: what comes to be known meanwhile proves nothing
+        token, revoked = await self._inner.find_token(token_id)
+        if revoked:
+            self._marked(_token_mark(token_id), 0)
+            return None
+        if known is None:
+            self._sure(token)
+        elif token is None or token.version < known.version:
+            self._guard.doubt()
+            raise WentBack
+        if token is not None:
+            self._learn(token)
+        return self._tokens.get(token_id)
 
     def tokens(self) -> Deferred[list[Token]]:
         """See L{IStore}."""
-        return self._inner.tokens()
+        return Deferred.fromCoroutine(self._asked(self._inner.tokens))
 
     def revoke_token(self, name: str) -> Deferred[bool]:
         """See L{IStore}."""
@@ -287,7 +417,10 @@ class KnownStore:
 
     async def _revoke_token(self, name: str) -> bool:
         revoked: bool = await self._ask(lambda: self._inner.revoke_token(name))
-        self._tokens = {key: token for key, token in self._tokens.items() if token.name != name}
+        if not revoked:
+            self._sure()
+        for token in [token for token in self._tokens.values() if token.name == name]:
+            self._marked(_token_mark(token.id), 0)
         return revoked
 
     def token_used(self, token_id: str, when: float) -> Deferred[None]:
@@ -310,8 +443,18 @@ class KnownStore:
 
     async def _find_tokens(self, ids: list[str]) -> dict[str, Token]:
         found: dict[str, Token] = await self._ask(lambda: self._inner.find_tokens(ids))
-        self._tokens.update(found)
-        return found
+        # What is wrong with the others, L{token} finds out.
+        sure = {key: token for key, token in found.items() if self._may_be(token)}
+        for token in sure.values():
+            self._learn(token)
+        return sure
+
+    def _may_be(self, token: Token) -> bool:
+        """Whether Redis may be believed that there is this token."""
+        known = self._tokens.get(token.id)
+        if known is None:
+            return self._believed and _token_mark(token.id) not in self._marks
+        return known.version <= token.version
 
     def change_token(self, name: str, changes: dict[str, Any]) -> Deferred[Token | None]:
         """See L{IStore}."""
@@ -320,9 +463,9 @@ class KnownStore:
     async def _change_token(self, name: str, changes: dict[str, Any]) -> Token | None:
         token: Token | None = await self._ask(lambda: self._inner.change_token(name, changes))
         if token is None:
-            self._missing()
+            self._sure()
         else:
-            self._tokens[token.id] = token
+            self._learn(token)
         return token
 
     # -- reservations --------------------------------------------------------------------------------------
@@ -336,10 +479,8 @@ class KnownStore:
         ours = known is not None and known.token == wanted.token and wanted.port in (None, known.port)
         if not (self._away and ours):
             try:
-                if known is None:
-                    await self._reservation(wanted.name)  # fails if nobody can tell yet whose it is
-                kept: Reservation = await self._ask(lambda: self._inner.reserve(wanted, limits))
-                self._names[kept.name] = kept
+                kept: Reservation = await self._ask(lambda: self._reserve_there(wanted, limits))
+                self._learn(kept)
                 return kept
             except Taken:
                 raise
@@ -351,20 +492,37 @@ class KnownStore:
         self._renewed.add(wanted.name)
         return self._names[wanted.name]
 
+    async def _reserve_there(self, wanted: Reservation, limits: Limits) -> Reservation:
+        if not self.whole:
+            known = self._names.get(wanted.name) or await self._find_name(wanted.name)
+            if known is None or (known.token == wanted.token and wanted.port not in (None, known.port)):
+                self._sure()  # whose the name is, or the port
+        return await self._inner.reserve(wanted, limits)
+
     def reservation(self, name: str) -> Deferred[Reservation | None]:
         """See L{IStore}."""
         return Deferred.fromCoroutine(self._reservation(name))
 
     async def _reservation(self, name: str) -> Reservation | None:
-        known: Reservation | None = await self._ask(
-            lambda: self._inner.reservation(name), self._names.get(name, _MISSING)
-        )
+        known = self._names.get(name, _MISSING)
+        found: Reservation | None = await self._ask(lambda: self._find_name(name), known)
+        return found
+
+    async def _find_name(self, name: str) -> Reservation | None:
+        known = self._names.get(name)  # before it is asked: what comes to be known meanwhile proves nothing
+        mark = self._marks.get(_name_mark(name), -1)
+        found, released = await self._inner.find_name(name)
+        least = mark if known is None else max(mark, known.version)
+        if (released if found is None else found.version) < least or (found and found.version <= mark):
+            self._guard.doubt()
+            raise WentBack
+        if released >= 0:
+            self._marked(_name_mark(name), released)
         if known is None:
-            self._missing()
-            self._names.pop(name, None)
-        else:
-            self._names[name] = known
-        return known
+            self._sure(found)
+        if found is not None:
+            self._learn(found)
+        return found
 
     def find_reservations(self, names: Iterable[str]) -> Deferred[dict[str, Reservation | None]]:
         """See L{IStore}. While Redis is away, the names that are known."""
@@ -375,24 +533,27 @@ class KnownStore:
         found: dict[str, Reservation | None] = await self._ask(
             lambda: self._inner.find_reservations(names), known
         )
-        if found is not known and None in found.values() and await self._flushed():
-            found = await self._ask(lambda: self._inner.find_reservations(names), known)
+        sure: dict[str, Reservation | None] = {}
         for name, reservation in found.items():
-            if reservation is not None:
-                self._names[name] = reservation
-            elif self.whole:
-                self._names.pop(name, None)
-        return {name: one for name, one in found.items() if one is not None or self.whole}
+            if reservation is not None and self._may_own(reservation):
+                self._learn(reservation)
+                sure[name] = reservation
+            elif reservation is None and name not in known:
+                if self.whole:
+                    sure[name] = None
+            else:
+                try:
+                    sure[name] = await self._reservation(name)
+                except NotKnown:
+                    continue
+        return sure
 
-    async def _flushed(self) -> bool:
-        """Whether Redis was flushed, or cannot tell; it is filled then."""
-        try:
-            if not await self._inner.flushed():
-                return False
-            await self._fill()
-        except StoreError as error:
-            self._gone(error)
-        return True
+    def _may_own(self, reservation: Reservation) -> bool:
+        """Whether Redis may be believed that there is this reservation."""
+        known = self._names.get(reservation.name)
+        if known is None:
+            return self._believed and self._marks.get(_name_mark(reservation.name), -1) < reservation.version
+        return known.version <= reservation.version
 
     def remembered(self, token_id: str, agent: str, kind: str, upstream: str) -> Deferred[Reservation | None]:
         """See L{IStore}."""
@@ -407,13 +568,13 @@ class KnownStore:
         known: Reservation | None = await self._ask(
             lambda: self._inner.remembered(*key), next(fitting, _MISSING)
         )
-        if known is None:
-            self._missing()
+        if known is None or known.name not in self._names:
+            self._sure(known)
         return known
 
     def reservations(self) -> Deferred[list[Reservation]]:
         """See L{IStore}."""
-        return self._inner.reservations()
+        return Deferred.fromCoroutine(self._asked(self._inner.reservations))
 
     def release(self, name: str) -> Deferred[bool]:
         """See L{IStore}."""
@@ -421,8 +582,11 @@ class KnownStore:
 
     async def _release(self, name: str) -> bool:
         released: bool = await self._ask(lambda: self._inner.release(name))
-        self._names.pop(name, None)
+        if not released:
+            self._sure()
         self._renewed.discard(name)
+        if name in self._names:
+            self._marked(_name_mark(name), self._names[name].version)
         return released
 
     def transfer(self, name: str, token_id: str) -> Deferred[Reservation | None]:
@@ -432,10 +596,9 @@ class KnownStore:
     async def _transfer(self, name: str, token_id: str) -> Reservation | None:
         moved: Reservation | None = await self._ask(lambda: self._inner.transfer(name, token_id))
         if moved is None:
-            self._missing()
-            self._names.pop(name, None)
+            self._sure()
         else:
-            self._names[name] = moved
+            self._learn(moved)
         self._renewed.discard(name)
         return moved
 
@@ -449,10 +612,12 @@ class KnownStore:
         return Deferred.fromCoroutine(self._free_unused(before, now))
 
     async def _free_unused(self, before: float, now: float) -> list[str]:
+        self._sure()
         if self._renewed:
             await self._write()
         changed: list[str] = await self._ask(lambda: self._inner.free_unused(before, now))
         for name in changed:
+            self._touched.add(_name_mark(name))
             self._names.pop(name, None)  # one that only lost its port is read again
         return changed
 
@@ -467,8 +632,8 @@ class KnownStore:
             lambda: self._inner.note(space, key), self._notes.get((space, key), _MISSING)
         )
         if text is None:
-            if space in _LASTING:
-                self._missing()
+            if space in LASTING:
+                self._sure()
             self._notes.pop((space, key), None)
         elif (space, key) in self._notes:
             self._notes[space, key] = text
@@ -479,10 +644,7 @@ class KnownStore:
         return Deferred.fromCoroutine(self._notes_of(space))
 
     async def _notes_of(self, space: str) -> dict[str, str]:
-        notes: dict[str, str] = await self._inner.notes(space)
-        if await self._inner.flushed():
-            await self._fill()
-            notes = await self._inner.notes(space)
+        notes: dict[str, str] = await self._asked(lambda: self._inner.notes(space))
         return notes
 
     def put_note(self, space: str, key: str, text: str, ttl: float | None = None) -> Deferred[None]:

@@ -9,15 +9,14 @@ Keys, all under C{burrow:}::
     ports           hash   port -> name
     remembered      hash   token, agent, kind, upstream -> name
     notes:SPACE     hash   key -> when its time is over, in seconds since the epoch or empty, newline, text
-    epoch           text   made when the first server came; missing, or another, after a flush
 
-What must happen in one step is a script, which Redis runs without another in between.
+and those of L{burrow.store.guard}. What must happen in one step is a script, which Redis runs without another
+in between.
 """
 
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,7 +24,6 @@ import attr
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from burrow.errors import StoreError
 from burrow.store.base import (
     UNLIMITED,
     USED_STEP,
@@ -38,8 +36,7 @@ from burrow.store.base import (
     record,
 )
 from burrow.store.connection import RedisAddress, RedisConnection
-
-_PREFIX = "burrow:"
+from burrow.store.guard import PREFIX, Guard
 
 _ADD_TOKEN = """
 if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 1 then return 0 end
@@ -50,7 +47,8 @@ return 1
 
 _REVOKE = """
 local id = redis.call('HGET', KEYS[2], ARGV[1])
-if not id then return 0 end
+if not id or ARGV[1] == '' then return 0 end
+mark('token:' .. id, 0)
 redis.call('HDEL', KEYS[2], ARGV[1])
 redis.call('HDEL', KEYS[1], id)
 return 1
@@ -87,6 +85,11 @@ local function forget(known)
     local key = key_of(known)
     if redis.call('HGET', KEYS[3], key) == known['name'] then redis.call('HDEL', KEYS[3], key) end
 end
+local function remove(known)
+    mark('name:' .. known['name'], known['version'] or 0)
+    redis.call('HDEL', KEYS[1], known['name'])
+    forget(known)
+end
 local function keep(known)
     if given(known['port']) then redis.call('HSET', KEYS[2], known['port'], known['name']) end
     if known['assigned'] then redis.call('HSET', KEYS[3], key_of(known), known['name']) end
@@ -99,15 +102,16 @@ end
 _RESERVE = (
     _RESERVATION
     + """
-if ARGV[2] ~= '' and redis.call('GET', KEYS[4]) ~= ARGV[2] then return 'flushed' end
 local wanted = cjson.decode(ARGV[1])
 local known = redis.call('HGET', KEYS[1], wanted['name'])
 if known then
     known = cjson.decode(known)
     if known['token'] ~= wanted['token'] then return 'name' end
+else
+    wanted['version'] = (marked('name:' .. wanted['name']) or -1) + 1
 end
-local more_names = not known and ARGV[3] ~= ''
-local more_ports = given(wanted['port']) and not (known and given(known['port'])) and ARGV[4] ~= ''
+local more_names = not known and ARGV[2] ~= ''
+local more_ports = given(wanted['port']) and not (known and given(known['port'])) and ARGV[3] ~= ''
 if known then
     if not given(wanted['port']) then
         wanted['port'] = known['port']
@@ -117,7 +121,7 @@ if known then
     wanted['assigned'] = known['assigned']
     wanted['created'] = known['created']
     wanted['version'] = known['version'] or 0
-    if given(known['used']) and not (given(wanted['used']) and wanted['used'] >= known['used'] + ARGV[5]) then
+    if given(known['used']) and not (given(wanted['used']) and wanted['used'] >= known['used'] + ARGV[4]) then
         wanted['used'] = known['used']
     end
     for field, value in pairs(known) do
@@ -139,8 +143,8 @@ if more_names or more_ports then
             end
         end
     end
-    if more_names and names >= tonumber(ARGV[3]) then return 'names' end
-    if more_ports and ports >= tonumber(ARGV[4]) then return 'ports' end
+    if more_names and names >= tonumber(ARGV[2]) then return 'names' end
+    if more_ports and ports >= tonumber(ARGV[3]) then return 'ports' end
 end
 if known then forget(known) end
 return keep(wanted)
@@ -157,9 +161,8 @@ _RELEASE = (
     _RESERVATION
     + """
 local known = redis.call('HGET', KEYS[1], ARGV[1])
-if not known then return 0 end
-redis.call('HDEL', KEYS[1], ARGV[1])
-forget(cjson.decode(known))
+if not known or ARGV[1] == '' then return 0 end
+remove(cjson.decode(known))
 return 1
 """
 )
@@ -196,7 +199,8 @@ local before, now = tonumber(ARGV[1]), tonumber(ARGV[2])
 local changed = {}
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
-    local name, known = all[i], cjson.decode(all[i + 1])
+    local name = all[i]
+    local known = name == '' and {used = now} or cjson.decode(all[i + 1])
     if not given(known['used']) then
         known['used'] = now
         keep(known)
@@ -204,8 +208,7 @@ for i = 1, #all, 2 do
         local chosen = known['port_assigned']
         if not given(chosen) then chosen = known['assigned'] end
         if known['assigned'] and known['asked'] ~= true and (chosen or not given(known['port'])) then
-            redis.call('HDEL', KEYS[1], name)
-            forget(known)
+            remove(known)
             changed[#changed + 1] = name
         elseif chosen and given(known['port']) then
             forget(known)
@@ -219,6 +222,119 @@ end
 return changed
 """
 )
+
+_MERGE_TOKEN = """
+local mine = cjson.decode(ARGV[1])
+if marked('token:' .. mine['id']) then return 0 end
+local known = redis.call('HGET', KEYS[1], mine['id'])
+if known then
+    known = cjson.decode(known)
+    local used, other = known['last_used'], mine['last_used']
+    if type(used) ~= 'number' or (type(other) == 'number' and other > used) then used = other end
+    if (known['version'] or 0) < (mine['version'] or 0) then
+        for field, value in pairs(mine) do known[field] = value end
+    end
+    known['last_used'] = used
+    mine = known
+end
+local owner = redis.call('HGET', KEYS[2], mine['name'])
+if owner and owner ~= mine['id'] and redis.call('HEXISTS', KEYS[1], owner) == 1 then
+    mine['name'] = string.sub(mine['name'], 1, 52) .. '-' .. mine['id']
+end
+redis.call('HSET', KEYS[2], mine['name'], mine['id'])
+redis.call('HSET', KEYS[1], mine['id'], cjson.encode(mine))
+return 1
+"""
+
+_MERGE_NAME = (
+    _RESERVATION
+    + """
+local mine = cjson.decode(ARGV[1])
+local version = mine['version'] or 0
+if (marked('name:' .. mine['name']) or -1) >= version then return 0 end
+local known = redis.call('HGET', KEYS[1], mine['name'])
+if known then
+    known = cjson.decode(known)
+    local same = known['token'] == mine['token']
+    if (known['version'] or 0) > version then return 0 end
+    if (known['version'] or 0) == version and not same then return 0 end
+    if same and not given(mine['port']) then
+        mine['port'] = known['port']
+        mine['port_assigned'] = known['port_assigned']
+    end
+    if given(known['used']) and not (given(mine['used']) and mine['used'] > known['used']) then
+        mine['used'] = known['used']
+    end
+    forget(known)
+end
+if given(mine['port']) then
+    local owner = redis.call('HGET', KEYS[2], mine['port'])
+    if owner and owner ~= mine['name'] then mine['port'] = cjson.null end
+end
+keep(mine)
+return 1
+"""
+)
+
+_MERGE_MARK = (
+    _RESERVATION
+    + """
+local version = tonumber(ARGV[2])
+mark(ARGV[1], version)
+local kind, name = string.match(ARGV[1], '^(%a+):(.*)$')
+if kind == 'name' then
+    local known = redis.call('HGET', KEYS[1], name)
+    if known and (cjson.decode(known)['version'] or 0) <= version then remove(cjson.decode(known)) end
+elseif kind == 'token' then
+    local known = redis.call('HGET', KEYS[4], name)
+    if known then
+        known = cjson.decode(known)
+        local called = known['name']
+        if redis.call('HGET', KEYS[5], called) == name then redis.call('HDEL', KEYS[5], called) end
+        redis.call('HDEL', KEYS[4], name)
+    end
+end
+"""
+)
+
+_INDEX = (
+    _RESERVATION
+    + """
+for _, text in ipairs(redis.call('HVALS', KEYS[1])) do
+    if text ~= '' then
+        local known = cjson.decode(text)
+        if given(known['port']) then
+            local owner = redis.call('HGET', KEYS[2], known['port'])
+            if owner and owner ~= known['name'] then known['port'] = cjson.null end
+        end
+        keep(known)
+    end
+end
+for _, text in ipairs(redis.call('HVALS', KEYS[4])) do
+    if text ~= '' then
+        local known = cjson.decode(text)
+        redis.call('HSETNX', KEYS[5], known['name'], known['id'])
+    end
+end
+"""
+)
+
+_EVERYTHING = """
+return {
+    redis.call('HVALS', KEYS[1]), redis.call('HVALS', KEYS[2]), redis.call('HGETALL', key('marks'))
+}
+"""
+
+_VALUES = "return redis.call('HVALS', KEYS[1])"
+_SEVERAL = "return redis.call('HMGET', KEYS[1], unpack(ARGV))"
+
+_TOKEN_OF = """
+return {redis.call('HGET', KEYS[1], ARGV[1]) or '', tostring(marked('token:' .. ARGV[1]) or '')}
+"""
+
+_NAME_OF = """
+return {redis.call('HGET', KEYS[1], ARGV[1]) or '', tostring(marked('name:' .. ARGV[1]) or '')}
+"""
 
 _NOTES = """
 local time = redis.call('TIME')
@@ -251,10 +367,10 @@ local all = redis.call('HGETALL', KEYS[1])
 local found = {}
 for i = 1, #all, 2 do
     local text = read(all[i + 1])
-    if text then
+    if text and all[i] ~= '' then
         found[#found + 1] = all[i]
         found[#found + 1] = text
-    else
+    elseif not text then
         redis.call('HDEL', KEYS[1], all[i])
     end
 end
@@ -287,40 +403,57 @@ return 1
 """
 )
 
-_EPOCH = _PREFIX + "epoch"
-_TOKENS = [_PREFIX + "tokens", _PREFIX + "token-names"]
-_RESERVATIONS = [_PREFIX + "reservations", _PREFIX + "ports", _PREFIX + "remembered"]
+_TOKENS = [PREFIX + "tokens", PREFIX + "token-names"]
+_RESERVATIONS = [PREFIX + "reservations", PREFIX + "ports", PREFIX + "remembered"]
 _AT_ONCE = 500
 
 
 def _token(text: Any) -> Token | None:
-    if text is None:
+    if not text:
         return None
     fields = json.loads(text)
     return record(Token, {**fields, "digest": bytes.fromhex(fields["digest"])})
 
 
 def _reservation(text: Any) -> Reservation | None:
-    return None if text is None else record(Reservation, json.loads(text))
+    return record(Reservation, json.loads(text)) if text else None
 
 
-class Flushed(StoreError):
-    """What was in Redis is gone: a name may belong to somebody though it looks free."""
+def _text(one: Token | Reservation) -> str:
+    fields = attr.asdict(one)
+    if isinstance(one, Token):
+        fields["digest"] = one.digest.hex()
+    return json.dumps(fields)
+
+
+@attr.frozen
+class Everything:
+    """
+    All that was in Redis at one moment.
+
+    @ivar marks: versions of what was revoked or released, by "token:ID" and "name:NAME".
+    @ivar order: how many marks were made by then.
+    """
+
+    tokens: dict[str, Token]
+    names: dict[str, Reservation]
+    marks: dict[str, int]
+    order: int
 
 
 @implementer(IStore)
 class RedisStore:
     """
     @param address: which Redis.
-    @ivar epoch: a word that is another one after each flush.
+    @ivar guard: tells whether it has what it had; all but what mends it fails with L{WentBack} where not.
     """
 
     whole = True
 
     def __init__(self, reactor: Any, address: RedisAddress) -> None:
         self._connection = RedisConnection(reactor, address)
-        self._ask = self._connection.ask
-        self.epoch = ""
+        self.guard = Guard(self._connection)
+        self._run = self.guard.run
 
     def open(self) -> Deferred[None]:
         """See L{IStore}."""
@@ -329,7 +462,7 @@ class RedisStore:
     async def _open(self) -> None:
         await self._connection.open()
         try:
-            await self.settle()
+            await self.guard.settle()
         except BaseException:
             await self._connection.close()
             raise
@@ -338,29 +471,69 @@ class RedisStore:
         """See L{IStore}."""
         return Deferred.fromCoroutine(self._connection.close())
 
-    async def flushed(self) -> bool:
+    async def _look(self, script: str, keys: list[str], *arguments: str) -> Any:
+        return await self._run(script, keys, *arguments, writes=False)
+
+    # -- all of it, and what is missing ---------------------------------------------------------------------
+
+    async def everything(self) -> Everything:
+        """All tokens, names and marks that are there, whether or not Redis went back."""
+        keys = [_TOKENS[0], _RESERVATIONS[0]]
+        tokens, names, found = await self.guard.run_anyway(_EVERYTHING, keys)
+        marks = {member: int(version) for member, version in zip(found[::2], found[1::2], strict=True)}
+        order = marks.pop("", 0)
+        return Everything(
+            {token.id: token for text in tokens if (token := _token(text))},
+            {known.name: known for text in names if (known := _reservation(text))},
+            marks,
+            order,
+        )
+
+    async def merge_token(self, token: Token) -> None:
         """
-        Whether what was here when the store was settled is gone, as after FLUSHALL.
-
-        @raise StoreError: nobody knows.
+        Put a token back, unless it was revoked; of two records the one with the higher version counts. If
+        another has its name by now, its id is added to the name.
         """
-        return bool(await self._ask("get", _EPOCH) != self.epoch)
+        await self.guard.run_anyway(_MERGE_TOKEN, _TOKENS, _text(token))
 
-    async def settle(self) -> None:
-        """Take what is here now for all there is: until the next flush, L{flushed} is false."""
-        await self._ask("setnx", _EPOCH, secrets.token_hex(8))
-        self.epoch = await self._ask("get", _EPOCH) or ""
+    async def merge_name(self, reservation: Reservation) -> None:
+        """
+        Put a reservation back, unless it was released, or belongs to another token in as high a version. A
+        port that is another name's by now is left to it.
+        """
+        await self.guard.run_anyway(_MERGE_NAME, _RESERVATIONS, _text(reservation))
 
-    async def _run(self, script: str, keys: list[str], *arguments: str) -> Any:
-        return await self._ask("eval", script, keys, list(arguments))
+    async def merge_mark(self, mark: tuple[str, int]) -> None:
+        """Put a mark back, and remove what it marks."""
+        await self.guard.run_anyway(_MERGE_MARK, [*_RESERVATIONS, *_TOKENS], mark[0], str(mark[1]))
+
+    async def merge_note(self, note: tuple[str, str, str]) -> None:
+        """Put a lasting note back, if there is none."""
+        space, key, text = note
+        await self.guard.run_anyway(_SWAP_NOTE, [_space(space)], key, "", "=" + text, "")
+
+    async def index(self) -> None:
+        """Make the hashes anew by which records are found, where they lack something."""
+        await self.guard.run_anyway(_INDEX, [*_RESERVATIONS, *_TOKENS])
+
+    async def find_token(self, token_id: str) -> tuple[Token | None, bool]:
+        """A token, and whether it was revoked."""
+        text, mark = await self._look(_TOKEN_OF, _TOKENS, token_id)
+        return _token(text), mark != ""
+
+    async def find_name(self, name: str) -> tuple[Reservation | None, int]:
+        """The reservation of a name, and the version in which it was last released, or -1."""
+        text, mark = await self._look(_NAME_OF, _RESERVATIONS, name)
+        return _reservation(text), int(mark or -1)
+
+    # -- tokens ---------------------------------------------------------------------------------------------
 
     def add_token(self, token: Token) -> Deferred[None]:
         """See L{IStore}."""
         return Deferred.fromCoroutine(self._add_token(token))
 
     async def _add_token(self, token: Token) -> None:
-        record = json.dumps({**attr.asdict(token), "digest": token.digest.hex()})
-        if not int(await self._run(_ADD_TOKEN, _TOKENS, token.id, token.name, record)):
+        if not int(await self._run(_ADD_TOKEN, _TOKENS, token.id, token.name, _text(token))):
             raise Taken(f"there is a token named {token.name!r} already")
 
     def token(self, token_id: str) -> Deferred[Token | None]:
@@ -368,14 +541,15 @@ class RedisStore:
         return Deferred.fromCoroutine(self._get_token(token_id))
 
     async def _get_token(self, token_id: str) -> Token | None:
-        return _token(await self._ask("hget", _TOKENS[0], token_id))
+        token, _ = await self.find_token(token_id)
+        return token
 
     def tokens(self) -> Deferred[list[Token]]:
         """See L{IStore}."""
         return Deferred.fromCoroutine(self._get_tokens())
 
     async def _get_tokens(self) -> list[Token]:
-        found = [_token(text) for text in await self._ask("hvals", _TOKENS[0])]
+        found = [_token(text) for text in await self._look(_VALUES, _TOKENS[:1])]
         return sorted((token for token in found if token is not None), key=lambda token: token.name)
 
     def revoke_token(self, name: str) -> Deferred[bool]:
@@ -405,7 +579,7 @@ class RedisStore:
         found: dict[str, Any] = {}
         for start in range(0, len(fields), _AT_ONCE):
             some = fields[start : start + _AT_ONCE]
-            found.update(zip(some, await self._ask("hmget", key, some), strict=True))
+            found.update(zip(some, await self._look(_SEVERAL, [key], *some), strict=True))
         return found
 
     def change_token(self, name: str, changes: dict[str, Any]) -> Deferred[Token | None]:
@@ -422,16 +596,9 @@ class RedisStore:
         """See L{IStore}."""
         return Deferred.fromCoroutine(self._reserve(reservation, limits))
 
-    async def _reserve(
-        self, wanted: Reservation, limits: Limits = UNLIMITED, *, whatever: bool = False
-    ) -> Reservation:
-        epoch = "" if whatever else self.epoch
+    async def _reserve(self, wanted: Reservation, limits: Limits) -> Reservation:
         most = ["" if limit is None else str(limit) for limit in (limits.names, limits.ports)]
-        keys = [*_RESERVATIONS, _EPOCH]
-        record_of = json.dumps(attr.asdict(wanted))
-        answer = await self._run(_RESERVE, keys, record_of, epoch, *most, repr(USED_STEP))
-        if answer == "flushed":
-            raise Flushed("Redis was flushed; it is filled again by the servers that know what was there")
+        answer = await self._run(_RESERVE, _RESERVATIONS, _text(wanted), *most, repr(USED_STEP))
         if answer == "name":
             raise Taken(f"the name {wanted.name!r} belongs to another token")
         if answer == "port":
@@ -440,16 +607,13 @@ class RedisStore:
             raise OverQuota(answer, getattr(limits, answer))
         return record(Reservation, json.loads(answer))
 
-    def refill(self, reservation: Reservation) -> Deferred[Reservation]:
-        """L{reserve} after a flush, for what was known before it."""
-        return Deferred.fromCoroutine(self._reserve(reservation, whatever=True))
-
     def reservation(self, name: str) -> Deferred[Reservation | None]:
         """See L{IStore}."""
         return Deferred.fromCoroutine(self._get_reservation(name))
 
     async def _get_reservation(self, name: str) -> Reservation | None:
-        return _reservation(await self._ask("hget", _RESERVATIONS[0], name))
+        known, _ = await self.find_name(name)
+        return known
 
     def find_reservations(self, names: Iterable[str]) -> Deferred[dict[str, Reservation | None]]:
         """See L{IStore}."""
@@ -465,14 +629,14 @@ class RedisStore:
 
     async def _remembered(self, *key: str) -> Reservation | None:
         keys = [_RESERVATIONS[0], _RESERVATIONS[2]]
-        return _reservation(await self._run(_REMEMBERED, keys, *key))
+        return _reservation(await self._look(_REMEMBERED, keys, *key))
 
     def reservations(self) -> Deferred[list[Reservation]]:
         """See L{IStore}."""
         return Deferred.fromCoroutine(self._get_reservations())
 
     async def _get_reservations(self) -> list[Reservation]:
-        found = [_reservation(text) for text in await self._ask("hvals", _RESERVATIONS[0])]
+        found = [_reservation(text) for text in await self._look(_VALUES, _RESERVATIONS[:1])]
         return sorted((known for known in found if known is not None), key=lambda known: known.name)
 
     def release(self, name: str) -> Deferred[bool]:
@@ -505,19 +669,20 @@ class RedisStore:
 
     def note(self, space: str, key: str) -> Deferred[str | None]:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._run(_NOTE, [_space(space)], key))
+        return Deferred.fromCoroutine(self._look(_NOTE, [_space(space)], key))
 
     def notes(self, space: str) -> Deferred[dict[str, str]]:
         """See L{IStore}."""
         return Deferred.fromCoroutine(self._get_notes(space))
 
     async def _get_notes(self, space: str) -> dict[str, str]:
-        found = await self._run(_ALL_NOTES, [_space(space)])
+        found = await self._look(_ALL_NOTES, [_space(space)])
         return dict(zip(found[::2], found[1::2], strict=True))
 
     def put_note(self, space: str, key: str, text: str, ttl: float | None = None) -> Deferred[None]:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._run(_PUT_NOTE, [_space(space)], key, text, _seconds(ttl)))
+        asking = self._run(_PUT_NOTE, [_space(space)], key, text, _seconds(ttl), writes=ttl is None)
+        return Deferred.fromCoroutine(asking)
 
     def swap_note(
         self, space: str, key: str, old: str | None, new: str | None, ttl: float | None = None
@@ -525,11 +690,15 @@ class RedisStore:
         """See L{IStore}."""
         # "=" before a text tells an empty one from none.
         texts = ["" if text is None else "=" + text for text in (old, new)]
-        return Deferred.fromCoroutine(self._flag(_SWAP_NOTE, [_space(space)], key, *texts, _seconds(ttl)))
+        return Deferred.fromCoroutine(self._swap_note([_space(space)], key, *texts, _seconds(ttl)))
+
+    async def _swap_note(self, keys: list[str], *arguments: str) -> bool:
+        lasting = arguments[-1] == ""
+        return bool(int(await self._run(_SWAP_NOTE, keys, *arguments, writes=lasting)))
 
 
 def _space(space: str) -> str:
-    return f"{_PREFIX}notes:{space}"
+    return f"{PREFIX}notes:{space}"
 
 
 def _seconds(ttl: float | None) -> str:

@@ -13,3 +13,6 @@ ERRORS = "certificate-errors"
 """Why the last renewal failed, by name."""
 
 WEEK = 7 * 86_400.0
+
+LASTING = (CERTIFICATES, ACCOUNTS)
+"""Those whose notes have no time."""

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 
 import pytest
 
@@ -62,8 +63,8 @@ def test_redis_away(redis_world, redis, hello, how):
     assert world.get(running.host)[2] == b"hello"
     assert world.get("unknown.localhost", sni="unknown.localhost")[0] == 503
     waiting = world.agent("http", hello.port, "--name", "waiting")
-    wait_for(lambda: waiting.events("disconnected"), "the refusal")
-    assert "store" in waiting.events("disconnected")[0]["message"]
+    wait_for(lambda: waiting.events("refused") or waiting.events("disconnected"), "the refusal")
+    assert "store" in (waiting.events("refused") + waiting.events("disconnected"))[0]["message"]
     assert world.get(running.host)[2] == b"hello"
     # One that was reserved before is known, and needs no Redis.
     before = world.agent("http", hello.port, "--name", "before")
@@ -89,6 +90,45 @@ def test_flushed_redis_is_filled_again(redis_world, redis, hello):
         assert world.get(again.host)[2] == b"hello"
         assert world.get(agent.host)[2] == b"hello"
         again.program.stop()
+
+
+@pytest.mark.parametrize("redis_world", [1, 2], indirect=True)
+def test_redis_starts_with_an_older_snapshot(redis_world, redis, hello):
+    """What came since is known to the servers: a token goes on to work, a live name stays its owner's."""
+    world = redis_world
+    tokens = {}
+
+    def create(name):
+        created = burrow("token", "create", name, "--store", world.options["store"])
+        assert created.wait() == 0, created.output
+        tokens[name] = {"BURROW_TOKEN": created.lines[-1]}
+
+    create("thief")
+    create("leaves")
+    world.agent("http", hello.port, "--name", "thiefs", **tokens["thief"]).ready()
+    world.agent("http", hello.port, "--name", "leaves", **tokens["leaves"]).ready()
+    redis.ask("SAVE")
+    create("new")
+    mine = world.agent("http", hello.port, "--name", "mine", **tokens["new"])
+    assert world.get(mine.host)[2] == b"hello"
+    revoked = burrow("token", "revoke", "leaves", "--store", world.options["store"])
+    assert revoked.wait() == 0, revoked.output
+    time.sleep(2.5)  # all processes have looked
+    redis.stop()
+    redis.start()
+    thief = world.agent("http", hello.port, "--name", "mine", **tokens["thief"])
+    gone = world.agent("http", hello.port, "--name", "leaves", **tokens["leaves"])
+    again = world.agent("http", hello.port, "--name", "again", **tokens["new"])
+    assert thief.program.wait() == 77
+    assert "belongs to another token" in thief.program.output
+    assert gone.program.wait() == 77
+    assert "revoked" in gone.program.output
+    assert world.get(again.host)[2] == b"hello"
+    assert world.get(mine.host)[2] == b"hello"
+    names = burrow("token", "list", "--store", world.options["store"])
+    assert names.wait() == 0
+    assert "new" in names.output
+    assert "leaves" not in names.output
 
 
 @pytest.mark.parametrize("redis_world", [2], indirect=True)
