@@ -111,6 +111,33 @@ def test_smuggled_request_reaches_nobody(world, bystander):
     assert data.count(b"HTTP/1.1 ") == 1
 
 
+@pytest.mark.parametrize("named", ["Content-Length", "keep-alive, content-length, host, x-forwarded-for"])
+def test_connection_takes_no_framing_away(world, upstream, tcp_upstream, named):
+    """What would be a request of its own without the length arrives as a body; and so does an answer."""
+    smuggled = "GET /smuggled HTTP/1.1\r\nHost: evil\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n"
+    asked = []
+
+    def serve(handler):
+        asked.append((handler.path, handler.headers["Host"], handler.headers["X-Forwarded-For"]))
+        reply(handler, handler.rfile.read(int(handler.headers.get("Content-Length") or 0)))
+
+    agent = world.agent("http", upstream(serve).port)
+    with world.connect(agent.host) as visitor:
+        for path in ("/one", "/two"):
+            head = f"POST {path} HTTP/1.1\r\nHost: {agent.host}\r\nConnection: {named}\r\n"
+            visitor.sendall(f"{head}Content-Length: {len(smuggled)}\r\n\r\n{smuggled}".encode())
+            assert read_response(visitor)[2] == smuggled.encode()
+    assert asked == [(path, agent.host, "127.0.0.1") for path in ("/one", "/two")]
+    agent.program.stop()
+
+    answer = b"HTTP/1.1 200 OK\r\nConnection: " + named.encode() + b"\r\nContent-Length: 4\r\n\r\nfour"
+    again = world.agent(
+        "http", tcp_upstream(lambda connection: connection.recv(65536) and connection.sendall(answer)).port
+    )
+    assert world.raw(again.host, f"GET / HTTP/1.1\r\nHost: {again.host}\r\n\r\n".encode())[2] == b"four"
+    again.program.stop()
+
+
 @pytest.mark.parametrize("size", [1, 10, 1000, 100_000])
 def test_random_bytes_on_both_ports(world, size):
     for port in (world.https, world.http):

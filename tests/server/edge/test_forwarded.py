@@ -1,8 +1,12 @@
 """Tests for L{burrow.server.edge.forwarded}."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from burrow.errors import ConfigError
+from burrow.server.edge.fields import canonical, is_forwarding
 from burrow.server.edge.forwarded import Forwarding
 from tests.server.edge.edges import Exchange
 
@@ -55,6 +59,14 @@ def test_stranger_is_not_believed():
         fields, visitor, scheme = apply(forwarding, [*FORGED, (b"Accept", b"x"), *others])
         assert fields == {b"accept": b"x", **OURS}
         assert (visitor, scheme) == ("10.0.0.9", "https")
+
+
+def test_the_docs_name_what_is_dropped():
+    text = (Path(__file__).parents[3] / "docs" / "server.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| every other"))
+    names = [name for name in re.findall("`([^`]+)`", row) if "." not in name and "/" not in name]
+    assert len(names) > 20
+    assert [name for name in names if not is_forwarding(canonical(name.encode()))] == []
 
 
 def test_trusted_proxy_is_believed_in_two_fields_and_extended():

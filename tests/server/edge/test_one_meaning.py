@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from tests.server.edge.edges import PEER, Exchange
 from tests.server.edge.readers import CARELESS, Behind, Unreadable, h11_request, h11_response
 
+pytestmark = pytest.mark.slow
+
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a.example.com\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
 
