@@ -17,7 +17,6 @@ from twisted.internet.endpoints import connectProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from burrow.client.backoff import Backoff
@@ -28,6 +27,7 @@ from burrow.errors import Refused, ServerUnreachable
 from burrow.link.address import Credentials
 from burrow.link.dial import Dialer
 from burrow.link.linked import Linked
+from burrow.mux.channel import BoundedAMP
 from burrow.mux.control import Drain, Notice
 from burrow.mux.endpoint import StreamClientEndpoint
 
@@ -37,7 +37,7 @@ GOODBYE_TIMEOUT = 1.0
 _LOOK_AT_RETIRED = 1.0
 
 
-class _Control(amp.AMP):
+class _Control(BoundedAMP):
     """The agent's end of the control channel."""
 
     def __init__(self, agent: Agent, linked: Linked) -> None:

@@ -90,6 +90,8 @@ class CarrierProtocol:
     user: Session | Lifeline | None = None
     _socket: Any = None
     _waiting = False
+    _ponging = False
+    _next_pong: bytes | None = None
 
     # -- what Autobahn gives and calls ----------------------------------------------------------
 
@@ -98,6 +100,7 @@ class CarrierProtocol:
     sendMessage: Any
     _dataReceived: Any
     sendClose: Any
+    sendPong: Any
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of the socket's. Autobahn's own puts a debug line together each time, which costs more."""
@@ -113,6 +116,17 @@ class CarrierProtocol:
             self.sendClose(CLOSE_UNSUPPORTED, "binary messages only")
         elif self.user is not None:
             self.user.carrier_received(payload)
+
+    def onPing(self, payload: bytes) -> None:
+        """
+        A ping of the peer's. While the socket has not taken the last pong only the newest ping is kept, and
+        answered behind it (RFC 6455 section 5.5.3): a peer that reads nothing makes us keep nothing.
+        """
+        if self._ponging:
+            self._next_pong = payload
+        else:
+            self._ponging = True
+            self.sendPong(payload)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The WebSocket is gone, whoever closed it."""
@@ -180,7 +194,13 @@ class CarrierProtocol:
         """The socket took everything; or TLS closes it, since the peer's said that it does."""
         if getattr(self._socket, "disconnecting", False):
             self._release_socket()
-        elif self._waiting and self.user is not None:
+            return
+        if self._ponging:
+            self._ponging = False
+            payload, self._next_pong = self._next_pong, None
+            if payload is not None:
+                self.onPing(payload)
+        if self._waiting and self.user is not None:
             self._waiting = False
             self.user.carrier_drained()
 

@@ -138,9 +138,10 @@ class Agent:
                 self.session.close("the control channel ended")
 
     def tell(self, command: type[amp.Command], **arguments: Any) -> None:
-        """Send the agent a command whose answer does not matter."""
-        if self._channel is not None and self._channel.transport is not None:
-            sending = self._channel.callRemote(command, **arguments)
+        """Send the agent a command whose answer does not matter, unless it reads or answers none."""
+        channel = self._channel
+        if channel is not None and channel.transport is not None and not channel.congested:
+            sending = channel.callRemote(command, **arguments)
             if sending is not None:
                 sending.addErrback(lambda reason: None)  # the agent is old, or gone: it was told
 

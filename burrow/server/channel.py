@@ -13,6 +13,7 @@ from twisted.protocols.amp import RemoteAmpError
 from twisted.python.failure import Failure
 
 from burrow.errors import BurrowError
+from burrow.mux.channel import BoundedAMP
 from burrow.mux.control import CloseTunnel, OpenTunnel
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ MAX_BOX = 256 * 1024
 """Bytes of a box on the control channel, at most: its keys and values are kept until it is whole."""
 
 
-class ControlChannel(amp.AMP):
+class ControlChannel(BoundedAMP):
     """
     The server's end of one agent's control channel: AMP on the agent's first stream.
 

@@ -251,6 +251,27 @@ class Linked(TestCase):
             await self.dialer(port=port).dial()
 
 
+class Ponging(carrier.CarrierProtocol):
+    """A carrier without its WebSocket."""
+
+    def __init__(self):
+        self.pongs = []
+        self.sendPong = self.pongs.append
+
+
+def test_pings_of_a_peer_that_reads_nothing_do_not_pile_up():
+    protocol = Ponging()
+    for number in range(10_000):
+        protocol.onPing(b"%d" % number)
+    assert protocol.pongs == [b"0"]
+    protocol.resumeProducing()  # the socket took it
+    assert protocol.pongs == [b"0", b"9999"]
+    for _ in range(3):
+        protocol.resumeProducing()
+    protocol.onPing(b"another")
+    assert protocol.pongs == [b"0", b"9999", b"another"]
+
+
 class _SocketWithoutLinux:
     IPPROTO_TCP = socket.IPPROTO_TCP
 

@@ -1,0 +1,88 @@
+"""AMP on a stream, with bounds: what a peer that asks without end and reads nothing can make us keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.protocols import amp
+from zope.interface import implementer
+
+MAX_COMMANDS = 64
+"""Commands of one side's that are being answered; those that came in one piece with the last are, too."""
+
+
+@implementer(IPushProducer)
+class BoundedAMP(amp.AMP):
+    """
+    AMP that reads no further while L{MAX_COMMANDS} of the peer's commands are being answered, or while its
+    transport has too much to send: it registers itself there as the producer of its answers for so long.
+    """
+
+    transport: Any
+    _answering = 0
+    _registered = False
+    _sending_paused = False
+
+    @property
+    def congested(self) -> bool:
+        """Whether the peer leaves our commands unread or without answer: send only what is needed."""
+        return self._sending_paused or len(self._outstandingRequests) >= MAX_COMMANDS
+
+    def dispatchCommand(self, box: amp.AmpBox) -> Deferred[amp.AmpBox]:
+        """A command of the peer's."""
+        self._answering += 1
+        self._read_or_not()
+        answering: Deferred[amp.AmpBox] = super().dispatchCommand(box)
+        return answering.addBoth(self._answered)
+
+    def sendBox(self, box: amp.AmpBox) -> None:
+        """Send a command or an answer."""
+        transport: Any = self.transport
+        if transport is None or self._registered:
+            super().sendBox(box)
+            return
+        self._registered = True
+        transport.registerProducer(self, True)
+        try:
+            super().sendBox(box)
+        finally:
+            if not self._sending_paused:
+                self._unregister()
+
+    # -- IPushProducer: what the transport calls ---------------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        """Too much waits to be sent."""
+        self._sending_paused = True
+        self._read_or_not()
+
+    def resumeProducing(self) -> None:
+        """It was sent."""
+        self._sending_paused = False
+        self._unregister()
+        self._read_or_not()
+
+    def stopProducing(self) -> None:
+        """The transport is gone; connectionLost follows."""
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _answered(self, result: Any) -> Any:
+        self._answering -= 1
+        self._read_or_not()
+        return result
+
+    def _unregister(self) -> None:
+        self._registered = False
+        if self.transport is not None:
+            self.transport.unregisterProducer()
+
+    def _read_or_not(self) -> None:
+        if self.transport is None:
+            return
+        if self._sending_paused or self._answering >= MAX_COMMANDS:
+            self.transport.pauseProducing()
+        else:
+            self.transport.resumeProducing()
