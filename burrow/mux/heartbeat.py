@@ -53,7 +53,7 @@ class Heartbeat:
         self._pinged = float("-inf")
         self._looked = clock.seconds()
         self._suspected = False
-        self._loop = LoopingCall(self._look)
+        self._loop = LoopingCall(self._look_and_go_on)
         self._loop.clock = clock
 
     def start(self) -> None:
@@ -65,6 +65,13 @@ class Heartbeat:
         """End. May be called more than once."""
         if self._loop.running:
             self._loop.stop()
+
+    def _look_and_go_on(self) -> None:
+        """A look that fails in a callback must not be the last: nobody else sees a dead peer."""
+        try:
+            self._look()
+        except Exception:
+            self.log.failure("a look at {peer} failed; the next follows", peer=self._session.peer)
 
     def _look(self) -> None:
         now = self._clock.seconds()

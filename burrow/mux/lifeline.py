@@ -86,8 +86,8 @@ class Lifeline:
             self._ending.cancel()
             self._ending = None
         self.session.last_received = self._clock.seconds()
-        self.on_attached()
         self._go_on()
+        self.on_attached()
         return before
 
     def acknowledge(self) -> None:

@@ -4,6 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.mux.heartbeat import DEAD_AFTER, SUSPECT_AFTER, Heartbeat
 from burrow.testing import SessionPair
+from burrow.wire.frames import HEADER_SIZE
 
 
 class Heartbeats(SynchronousTestCase):
@@ -47,4 +48,66 @@ class Heartbeats(SynchronousTestCase):
             self.pair.pump()
             self.pair.clock.advance(0.5)
         self.assertEqual((self.lost, len(self.suspected)), ([], 1))
+        self.heartbeat.stop()
+
+    def test_sleep_is_no_silence(self):
+        """After a sleep the peer has all its time to answer, and is asked at once."""
+        self.pair.pump()
+        self.pair.clock.advance(1)
+        self.pair.agent_carrier.blocked = True
+        self.pair.clock.advance(3600)
+        woken = self.pair.clock.seconds()
+        self.assertEqual(sum(map(len, self.pair.agent_carrier.sent)), HEADER_SIZE)
+        while not self.lost:
+            self.pair.clock.advance(0.25)
+            self.pair.pump()
+        self.assertEqual(self.pair.clock.seconds(), woken + DEAD_AFTER)
+        self.assertEqual(self.suspected, [woken, woken + SUSPECT_AFTER])
+
+    def test_pings_go_out_in_their_interval(self):
+        pings = []
+        ping = self.pair.agent.ping
+        self.pair.agent.ping = lambda: pings.append(self.pair.clock.seconds()) or ping()
+        looks = []
+        self.heartbeat.on_look = lambda: looks.append(self.pair.clock.seconds())
+        for _ in range(12):
+            self.pair.clock.advance(1)
+            self.pair.pump()
+        # The first was at 0; looks are a second apart, so the next comes at the third.
+        self.assertEqual(pings, [3.0, 6.0, 9.0, 12.0])
+        self.assertEqual(looks, [float(number) for number in range(1, 13)])
+        self.heartbeat.stop()
+        self.pair.clock.advance(100)
+        self.assertEqual(len(looks), 12)
+
+    def test_peer_that_is_heard_again_may_be_suspected_again(self):
+        for _ in range(2):
+            self.pair.agent_carrier.blocked = True
+            for _ in range(6):
+                self.pair.clock.advance(1)
+                self.pair.pump()
+            self.pair.agent_carrier.blocked = False
+            for _ in range(3):
+                self.pair.clock.advance(1)
+                self.pair.pump()
+        self.assertEqual((self.lost, len(self.suspected)), ([], 2))
+        self.heartbeat.stop()
+
+    def test_failing_callback_does_not_end_it(self):
+        def fail():
+            raise ZeroDivisionError
+
+        self.heartbeat.on_look = self.heartbeat.on_suspect = fail
+        self.pair.agent_carrier.blocked = True
+        while not self.lost and self.pair.clock.seconds() < 100:
+            self.pair.clock.advance(1)
+            self.pair.pump()
+        self.assertEqual(self.pair.clock.seconds(), DEAD_AFTER)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), DEAD_AFTER - 1)
+
+    def test_it_sweeps_the_session(self):
+        swept = []
+        self.pair.agent.sweep = lambda: swept.append(self.pair.clock.seconds())
+        self.pair.clock.advance(1)
+        self.assertEqual(swept, [1.0])
         self.heartbeat.stop()

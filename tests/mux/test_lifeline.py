@@ -1,14 +1,31 @@
 """Tests for L{burrow.mux.lifeline}: two sessions over carriers that come and go, in memory."""
 
+from struct import Struct
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.errors import WireError
 from burrow.mux.lifeline import Lifeline
-from burrow.mux.session import PROTOCOL_ERROR, Session
+from burrow.mux.session import MAX_PULL, PROTOCOL_ERROR, Session
 from burrow.testing import HalfCloseRecorder, MemoryCarrier, Recorder, Recorders
+from burrow.wire.resume import ACK, ACK_EVERY, PACKET_OVERHEAD
+
+PACKET = Struct("!BQ")
+
+
+class Taking(MemoryCarrier):
+    """Its socket takes everything at once."""
+
+    def send(self, data):
+        self.sent.append(data)
+
+    def drain(self):
+        self.user.carrier_drained()
 
 
 class World:
@@ -123,16 +140,140 @@ class Lifelines(SynchronousTestCase):
         self.assertTrue(world.agent.lost)
         self.assertFalse(world.server.lost)
 
-    def test_detached_session_holds_bounded_bytes(self):
+    def test_session_without_acknowledgements_holds_bounded_bytes(self):
+        """A socket that takes everything at once, and a peer that acknowledges nothing."""
         world = World(limit=100_000)
+        taking = Taking(world.lifelines[0])
+        world.lifelines[0].attach_carrier(taking, 0)
+        streams = [world.agent.open_stream(Recorder()) for _ in range(20)]
+        for _ in range(10):
+            for stream in streams:
+                stream.write(bytes(20_000))
+            world.clock.advance(0)
+        # Without the limit, twenty windows: all of it.
+        self.assertEqual(
+            sum(map(len, taking.sent)), world.lifelines[0]._replay.sent + PACKET_OVERHEAD * len(taking.sent)
+        )
+        self.assertGreaterEqual(world.lifelines[0]._replay.sent, 100_000)
+        self.assertLess(world.lifelines[0]._replay.sent, 100_000 + 64 * 1024 + 20_000)
+        taking.drain()
+        world.clock.advance(0)
+        self.assertLess(world.lifelines[0]._replay.sent, 100_000 + 64 * 1024 + 20_000)
+        # An acknowledgement lets as much follow, and no more.
+        before = world.lifelines[0]._replay.sent
+        world.lifelines[0].carrier_received(PACKET.pack(ACK, before))
+        world.clock.advance(0)
+        self.assertGreaterEqual(world.lifelines[0]._replay.sent, before + 100_000)
+        self.assertLess(world.lifelines[0]._replay.sent, before + 100_000 + MAX_PULL + 20_000)
+
+    def test_detached_session_sends_nothing_and_loses_nothing(self):
+        world = World()
         world.connect()
-        world.cables[0].deliver = lambda: False  # sent, and never acknowledged
         stream = world.agent.open_stream(Recorder())
-        for _ in range(100):
+        world.pump()
+        world.cut()
+        sent = world.lifelines[0]._replay.sent
+        for _ in range(10):
             stream.write(bytes(10_000))
             world.pump()
-        self.assertLess(world.lifelines[0]._replay.unacknowledged, 100_000 + 300_000)
-        self.assertGreater(world.agent.queued(stream.stream_id), 500_000)
+        self.assertEqual(
+            world.lifelines[0]._replay.sent, sent
+        )  # it waits in the stream, which tells its producer
+        self.assertEqual(world.agent.queued(stream.stream_id), 100_000)
+        world.connect()
+        world.pump()
+        self.assertEqual(len(world.accepted.built[0].received), 100_000)
+
+    def test_new_carrier_is_a_sign_of_life(self):
+        world = World()
+        world.clock.advance(30)
+        world.connect()
+        self.assertEqual([session.last_received for session in (world.agent, world.server)], [30.0, 30.0])
+
+    def test_acknowledgement_is_a_sign_of_life(self):
+        world = World()
+        world.connect()
+        stream = world.agent.open_stream(Recorder())
+        stream.write(b"x")
+        world.pump()
+        world.clock.advance(5)
+        world.lifelines[1].acknowledge()
+        world.cables[1].deliver()
+        self.assertEqual(world.agent.last_received, 5.0)
+        self.assertEqual(world.lifelines[0]._replay.unacknowledged, 0)
+
+    def test_what_is_sent_again_waits_for_a_busy_carrier(self):
+        world = World()
+        taking = Taking(world.lifelines[0])
+        world.lifelines[0].attach_carrier(taking, 0)
+        stream = world.agent.open_stream(Recorder())
+        for _ in range(5):
+            stream.write(bytes(1000))
+            world.clock.advance(0)
+        self.assertEqual(len(taking.sent), 5)
+        taking.lose()
+        busy = MemoryCarrier(world.lifelines[0])
+        world.lifelines[0].attach_carrier(busy, 0)
+        for number in range(1, 6):
+            self.assertEqual(len(busy.sent), number)
+            world.lifelines[0].carrier_drained()
+        stream.write(b"new")
+        world.clock.advance(0)
+        self.assertEqual(len(busy.sent), 6)
+
+    def test_second_loss_does_not_begin_the_grace_time_anew(self):
+        world, lost = World(grace=5.0), []
+        world.agent.on_lost = lost.append
+        world.connect()
+        world.cut()
+        world.clock.advance(3)
+        world.lifelines[0].carrier_lost(Failure(ConnectionLost()))
+        self.assertEqual(len(world.clock.getDelayedCalls()), 2)  # one a side
+        world.clock.advance(2)
+        self.assertEqual(len(lost), 1)
+        self.assertIn("within 5 seconds", lost[0].getErrorMessage())
+
+    def test_users_hear_of_carriers_that_come_and_go(self):
+        world, heard = World(), []
+        lifeline = world.lifelines[0]
+        lifeline.on_attached = lambda: heard.append("attached")
+        lifeline.on_detached = lambda reason: heard.append(type(reason.value))
+        self.assertFalse(lifeline.attached)
+        world.connect()
+        self.assertTrue(lifeline.attached)
+        world.cut()
+        self.assertFalse(lifeline.attached)
+        world.connect()
+        world.pump()
+        world.agent.close("done")
+        world.pump()
+        self.assertEqual(heard, ["attached", ConnectionLost, "attached"])
+
+    def test_end_at_once(self):
+        for attached in (True, False):
+            world, lost = World(), []
+            world.agent.on_lost = lost.append
+            world.connect()
+            if not attached:
+                world.cut()
+            world.agent.abort()
+            self.assertEqual([type(reason.value) for reason in lost], [ConnectionLost])
+            world.pump()
+            self.assertEqual(len(lost), 1)
+            self.assertTrue(world.cables[0].closed)
+            world.server.abort()
+            self.assertEqual(world.clock.getDelayedCalls(), [])
+
+    def test_bytes_are_acknowledged_by_amount(self):
+        world = World()
+        world.connect()
+        stream = world.agent.open_stream(Recorder())
+        stream.write(bytes(ACK_EVERY // 2))
+        world.pump()
+        self.assertGreater(world.lifelines[0]._replay.unacknowledged, 0)
+        stream.write(bytes(ACK_EVERY))
+        world.pump()
+        self.assertLess(world.lifelines[0]._replay.unacknowledged, ACK_EVERY)
 
     def test_breach_closes_the_carrier(self):
         world = World()
