@@ -30,7 +30,6 @@ from burrow.server.announce import Announcer
 from burrow.server.cluster import Cluster, Lease, Node
 from burrow.server.edge import pages
 from burrow.server.edge.context import Edge
-from burrow.server.edge.fields import first_value
 from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.head import RequestHead
 from burrow.server.edge.http1 import VisitorFactory
@@ -397,7 +396,7 @@ class BurrowServer(MultiService):
 
     def _whose_agent(self, head: RequestHead) -> IProtocolFactory | pages.Page:
         """Who takes an agent: this node, or the one that has the session that it wants to go on with."""
-        asked = first_value(head.headers, SESSION_HEADER.lower().encode()).decode("latin-1")
+        asked = head.value(SESSION_HEADER.lower().encode()).decode("latin-1")
         node = node_of(asked)
         elsewhere = self._relay.agent_factory(node) if asked else None
         if elsewhere is None and self._relay.may_reach(node):

@@ -31,7 +31,7 @@ def write_answer(request: RequestHead, head: ResponseHead, domain: str, *, close
     @param domain: the base domain, for which no cookie may be set.
     @param close: whether the connection has to end.
     """
-    headers = _host_only(end_to_end(head.headers), domain)
+    headers = _host_only(head, domain)
     chunked = False
     options: list[bytes] = []
     if head.bodiless or request.method == b"HEAD":
@@ -60,14 +60,14 @@ def write_answer(request: RequestHead, head: ResponseHead, domain: str, *, close
 
 def write_interim(head: ResponseHead) -> bytes:
     """The head of an interim answer (1xx, but not 101), which has no body and no framing."""
-    return write_head(_status_line(head), end_to_end(head.headers))
+    return write_head(_status_line(head), end_to_end(head.headers, head.values))
 
 
 def write_switch(request: RequestHead, head: ResponseHead) -> bytes | None:
     """The head of a 101; None if the protocol that it switches to is not the one that was asked for."""
-    if not request.upgrade or tokens(head.headers, b"upgrade") != [request.upgrade]:
+    if not request.upgrade or tokens(head.values.get(b"upgrade", ())) != [request.upgrade]:
         return None
-    headers = end_to_end(head.headers)
+    headers = end_to_end(head.headers, head.values)
     headers += [(b"Connection", b"Upgrade"), (b"Upgrade", request.upgrade)]
     return write_head(_status_line(head), headers)
 
@@ -81,14 +81,16 @@ def _spelled(headers: Headers) -> bytes:
     return next((name for name, _ in headers if name.lower() == b"content-length"), b"Content-Length")
 
 
-def _host_only(headers: Headers, domain: str) -> Headers:
+def _host_only(head: ResponseHead, domain: str) -> Headers:
     """
-    The fields, without the Domain of a cookie that would reach all tunnels: the base domain or a parent.
+    The fields that go on, without the Domain of a cookie that would reach all tunnels: the base domain or a
+    parent of it.
 
     Without Domain a cookie is its own host's alone (RFC 6265 section 5.3). What is not ASCII may become the
     base domain where a browser maps it.
     """
-    if not any(name.lower() == b"set-cookie" for name, _ in headers):
+    headers = end_to_end(head.headers, head.values)
+    if b"set-cookie" not in head.values:
         return headers
     return [
         (name, _cookie(value, domain)) if name.lower() == b"set-cookie" else (name, value)

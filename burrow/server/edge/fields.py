@@ -13,6 +13,9 @@ from collections.abc import Iterable
 Headers = list[tuple[bytes, bytes]]
 """Fields in order, with their names as they came."""
 
+Values = dict[bytes, list[bytes]]
+"""The values of the same fields, by their names in lower case."""
+
 _CANONICAL = bytes(
     ord(chr(byte).lower() if byte < 128 and chr(byte).isalnum() else "-") for byte in range(256)
 )
@@ -189,42 +192,31 @@ def is_forwarding(name: bytes) -> bool:
     return name in FORWARDING or name.startswith(FORWARDING_PREFIXES)
 
 
-def tokens(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
-    """The comma-separated values of all fields of one (lower-case) name, in lower case."""
-    return [
-        token
-        for key, value in headers
-        if key.lower() == name
-        for part in value.lower().split(b",")
-        if (token := part.strip())
-    ]
+def tokens(values: Iterable[bytes]) -> list[bytes]:
+    """The comma-separated parts of a field's values, in lower case."""
+    return [token for value in values for part in value.lower().split(b",") if (token := part.strip())]
 
 
-def first_value(headers: Headers, name: bytes) -> bytes:
-    """The first value of a (lower-case) name; empty if there is none."""
-    return next((value for key, value in headers if key.lower() == name), b"")
-
-
-def named_by_connection(headers: Headers) -> frozenset[bytes]:
+def named_by_connection(values: Values) -> frozenset[bytes]:
     """
     The names, in lower case, of the fields that Connection takes away.
 
     Never one that is for all recipients, which RFC 9110 section 7.6.1 forbids to name there: it would take
     away what a proxy in front, or the edge, added, or what the upstream's security depends on.
     """
-    named = tokens(headers, b"connection")
-    if not named:
+    connection = values.get(b"connection")
+    if not connection:
         return _NO_FIELDS
-    return frozenset(name for name in named if not _for_all(canonical(name)))
+    return frozenset(name for name in tokens(connection) if not _for_all(canonical(name)))
 
 
 def _for_all(name: bytes) -> bool:
     return name in _FOR_ALL or name in FORWARDING or name.startswith(_FOR_ALL_PREFIXES)
 
 
-def end_to_end(headers: Headers) -> Headers:
+def end_to_end(headers: Headers, values: Values) -> Headers:
     """The fields that go on: none for this hop, none that frames the message, none that Connection takes."""
-    named = named_by_connection(headers)
+    named = named_by_connection(values)
     kept = [(name, value) for name, value in headers if name.translate(_CANONICAL) not in HOP_BY_HOP]
     return [pair for pair in kept if pair[0].lower() not in named] if named else kept
 

@@ -29,7 +29,8 @@ from burrow.server.edge.head import RequestHead
 TRUSTED_HEADERS = ("X-Forwarded-For", "X-Forwarded-Proto")
 """What a trusted proxy is believed in, unless the configuration says otherwise."""
 
-_PORTS = {"http": 80, "https": 443}
+_PORTS = {"http": b"80", "https": b"443"}
+_EXTENDED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"forwarded")
 _NODE = rb'(?:[!#$%&\'*+.^_`|~0-9A-Za-z-]+|"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*")'
 _PAIR = rb"[A-Za-z-]+=" + _NODE
 _ELEMENT = rb"[ \t]*(?:" + _PAIR + rb"(?:[ \t]*;[ \t]*" + _PAIR + rb")*[ \t]*)?"
@@ -45,6 +46,12 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         if mapped is not None:
             return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
     return network
+
+
+def _port(authority: bytes, scheme: str) -> bytes:
+    """The port that was asked for."""
+    _, colon, port = authority.rpartition(b":")
+    return port if colon and port.isdigit() else _PORTS[scheme]
 
 
 def _quoted(value: str) -> str:
@@ -126,29 +133,24 @@ class Forwarding:
                 rest.append(pair)
             elif name in believed and name == pair[0].lower():
                 told.setdefault(name, []).append(pair)
-        hops = tokens(told.pop(b"x-forwarded-for", ()), b"x-forwarded-for")
-        chain = [*(hop.decode("latin-1") for hop in hops), peer]
-        for value in tokens(told.pop(b"x-forwarded-proto", ()), b"x-forwarded-proto")[:1]:
-            if value in (b"http", b"https", b"ws", b"wss"):
-                scheme = {"ws": "http", "wss": "https"}.get(value.decode(), value.decode())
-        host, port = authority, authority.rpartition(b":")[2]
-        if not (port.isdigit() and b":" in authority):
-            port = b"%d" % _PORTS[scheme]
-        for _, value in told.pop(b"x-forwarded-host", ())[:1]:
-            if _AUTHORITY.fullmatch(value):
-                host = value
-        for _, value in told.pop(b"x-forwarded-port", ())[:1]:
-            if value.isdigit():
-                port = value
-        forwarded = [value for _, value in told.pop(b"forwarded", ()) if _FORWARDED.fullmatch(value)]
+        chain, host, port, forwarded = [peer], authority, b"", []
+        if told:
+            values = {name: [value for _, value in told.pop(name, ())] for name in _EXTENDED}
+            chain = [hop.decode("latin-1") for hop in tokens(values[b"x-forwarded-for"])] + chain
+            for value in tokens(values[b"x-forwarded-proto"])[:1]:
+                if value in (b"http", b"https", b"ws", b"wss"):
+                    scheme = {"ws": "http", "wss": "https"}.get(value.decode(), value.decode())
+            host = next(filter(_AUTHORITY.fullmatch, values[b"x-forwarded-host"][:1]), authority)
+            port = next(filter(bytes.isdigit, values[b"x-forwarded-port"][:1]), b"")
+            forwarded = [value for value in values[b"forwarded"] if _FORWARDED.fullmatch(value)]
+            for others in told.values():
+                rest += others
         forwarded.append(self._element(peer, scheme, authority))
-        for others in told.values():
-            rest += others
         rest += [
             (b"X-Forwarded-For", ", ".join(chain).encode("latin-1")),
             (b"X-Forwarded-Proto", scheme.encode()),
             (b"X-Forwarded-Host", host),
-            (b"X-Forwarded-Port", port),
+            (b"X-Forwarded-Port", port or _port(authority, scheme)),
             (b"Forwarded", b", ".join(forwarded)),
         ]
         return rest, self._visitor(chain), scheme
@@ -164,8 +166,11 @@ class Forwarding:
 
     def looped(self, head: RequestHead) -> bool:
         """Whether the request passed this server before (RFC 9110 section 7.6.3)."""
+        vias = head.values.get(b"via")
+        if vias is None:
+            return False
         own = self.pseudonym.lower().encode()
-        return any(own in via.split() for via in tokens(head.headers, b"via"))
+        return any(own in via.split() for via in tokens(vias))
 
     def rewrite(self, head: RequestHead, peer: Any, scheme: str) -> tuple[bytes, tuple[str, str]]:
         """
@@ -175,20 +180,20 @@ class Forwarding:
         @return: the head's bytes; and the visitor's address, C{host:port}, with its scheme.
         """
         host, port = plain_address(getattr(peer, "host", None) or "unknown"), getattr(peer, "port", 0)
-        fields, visitor, scheme = self.apply(end_to_end(head.headers), host, scheme, head.authority)
+        fields = end_to_end(head.headers, head.values)
+        if head.version == "1.0" and b"expect" in head.values:
+            fields = [pair for pair in fields if pair[0].lower() != b"expect"]
+        if head.max_forwards is not None:
+            left = b"%d" % max(head.max_forwards - 1, 0)
+            fields = [(name, left if name.lower() == b"max-forwards" else value) for name, value in fields]
+        fields, visitor, scheme = self.apply(fields, host, scheme, head.authority)
         headers = [(b"Host", head.authority)]
-        for name, value in fields:
-            key = name.lower()
-            if key == b"host" or (key == b"expect" and head.version == "1.0"):
-                continue
-            if key == b"max-forwards" and head.max_forwards is not None:
-                value = b"%d" % max(head.max_forwards - 1, 0)
-            headers.append((name, value))
+        headers += [pair for pair in fields if pair[0].lower() != b"host"]
         headers.append((b"Via", f"{head.version} {self.pseudonym}".encode()))
         headers += _framing(head)
         if head.upgrade:
             headers += [(b"Connection", b"Upgrade"), (b"Upgrade", head.upgrade)]
-        elif b"trailers" in tokens(head.headers, b"te"):
+        elif b"trailers" in tokens(head.values.get(b"te", ())):
             headers += [(b"Connection", b"TE"), (b"TE", b"trailers")]
         first_line = head.method + b" " + head.target + b" HTTP/1.1"
         return write_head(first_line, headers), (visitor_address(visitor, port), scheme)
@@ -200,4 +205,6 @@ def _framing(head: RequestHead) -> Headers:
         name, value = b"transfer-encoding", b"chunked"
     else:
         name, value = b"content-length", b"%d" % head.length
+    if name not in head.values:
+        return []
     return [(key, value) for key, _ in head.headers if key.lower() == name]

@@ -14,7 +14,7 @@ from typing import Any
 
 import httptools
 
-from burrow.server.edge.fields import Headers, first_value, tokens
+from burrow.server.edge.fields import Headers, Values, tokens
 
 MAX_HEAD = 64 * 1024
 """Bytes of a request's head, at most."""
@@ -32,10 +32,13 @@ _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([!-~]+) HTTP/(\d\.\d)\r\n")
 _STATUS_LINE = re.compile(rb"HTTP/(\d\.\d) ([1-9]\d\d)(?: ([\t -~\x80-\xff]*))?\r\n")
 _UNFINISHED_LINE = re.compile(rb"[\t -~\x80-\xff]*\r?")
-_BLANK_BEFORE_COLON = re.compile(rb"(\r\n" + _TOKEN + rb")[\t ]+:")
+_BLANK_BEFORE_COLON = re.compile(rb"(^" + _TOKEN + rb")[\t ]+:", re.MULTILINE)
 _FOLD = re.compile(rb"\r\n[\t ]+")
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?)(?::(\d{0,5}))?")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
+
+
+_NONE = [b""]
 
 
 class BadMessage(Exception):
@@ -59,6 +62,7 @@ class RequestHead:
     @ivar target: in origin form, or "*". @ivar host: the host asked for, lower case, without the port.
     @ivar authority: the host and port asked for, as they were written. @ivar length: bytes of the body; None
     for a chunked one.
+    @ivar values: the fields' values by name.
     @ivar upgrade: "websocket" if the connection is to be one; empty for any other Upgrade, which is ignored.
     @ivar max_forwards: how many more may pass an OPTIONS or a TRACE on; None if it does not say.
     """
@@ -71,6 +75,7 @@ class RequestHead:
     authority: bytes
     length: int | None
     keep_alive: bool
+    values: Values = field(repr=False)
     upgrade: bytes = b""
     max_forwards: int | None = None
 
@@ -78,6 +83,10 @@ class RequestHead:
     def has_body(self) -> bool:
         """Whether bytes of a body follow."""
         return self.length != 0
+
+    def value(self, name: bytes) -> bytes:
+        """The first field's value of one (lower-case) name; empty if there is none."""
+        return self.values.get(name, _NONE)[0]
 
 
 @dataclass(slots=True)
@@ -88,6 +97,7 @@ class ResponseHead:
     @ivar length: bytes of the body; None for a chunked one or one that ends with the connection.
     @ivar declared: its Content-Length, whether or not there is a body; None without one.
     @ivar chunked: whether the body is chunked. @ivar keep_alive: whether another may follow.
+    @ivar values: the fields' values by name.
     """
 
     status: int
@@ -96,11 +106,12 @@ class ResponseHead:
     length: int | None
     chunked: bool
     keep_alive: bool
-    declared: int | None = None
+    declared: int | None
+    values: Values = field(repr=False)
 
     def value(self, name: bytes) -> bytes:
         """The first field's value of one (lower-case) name; empty if there is none."""
-        return first_value(self.headers, name)
+        return self.values.get(name, _NONE)[0]
 
     @property
     def bodiless(self) -> bool:
@@ -113,10 +124,13 @@ class _Collector:
     """What httptools calls back."""
 
     headers: Headers = field(default_factory=list)
+    values: Values = field(default_factory=dict)
     complete: bool = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value.rstrip(b" \t")))
+        value = value.rstrip(b" \t")
+        self.headers.append((name, value))
+        self.values.setdefault(name.lower(), []).append(value)
 
     def on_headers_complete(self) -> None:
         self.complete = True
@@ -195,7 +209,7 @@ class HeadReader:
         self._pieces = [piece[end:]]
 
 
-def _read_fields(parser: Any, first_line: bytes, fields: bytes) -> Headers:
+def _read_fields(parser: Any, first_line: bytes, fields: bytes) -> tuple[Headers, Values]:
     """The fields of a head, by llhttp. @raise BadMessage: they are none."""
     collector = _Collector()
     try:
@@ -208,7 +222,7 @@ def _read_fields(parser: Any, first_line: bytes, fields: bytes) -> Headers:
         raise BadMessage(400, f"this is not HTTP/1.1: {error}") from error
     if not collector.complete:
         raise BadMessage(400, "the head of the message ends too early")
-    return collector.headers
+    return collector.headers, collector.values
 
 
 class RequestReader:
@@ -245,25 +259,25 @@ def _request(line: re.Match[bytes], fields: bytes) -> RequestHead:
         raise BadMessage(414, f"the request target is longer than {MAX_TARGET // 1024} KiB")
     if fields.count(b"\n") > MAX_HEADERS + 1:
         raise BadMessage(431, f"the request has more than {MAX_HEADERS} header fields")
-    headers = _read_fields(httptools.HttpRequestParser, b"POST / HTTP/1.1\r\n", fields)
-    target, host, authority = _where(method, target, version, headers)
-    length = _request_length(headers, version)
-    connection = tokens(headers, b"connection")
+    headers, values = _read_fields(httptools.HttpRequestParser, b"POST / HTTP/1.1\r\n", fields)
+    target, host, authority = _where(method, target, version, values)
+    length = _request_length(values, version)
+    connection = tokens(values.get(b"connection", ()))
     keep_alive = b"close" not in connection and (version == "1.1" or b"keep-alive" in connection)
     upgrade = b""
     # A server may ignore an Upgrade (RFC 9110 section 7.8). Of another protocol than WebSocket the edge would
     # not know what passes: h2c, which RFC 9113 section 3.1 takes back, would carry whole requests past it.
     if b"upgrade" in connection and version == "1.1" and method == b"GET" and length == 0:
-        upgrade = b"websocket" if b"websocket" in tokens(headers, b"upgrade") else b""
-    forwards = _max_forwards(headers) if method in (b"OPTIONS", b"TRACE") else None
+        upgrade = b"websocket" if b"websocket" in tokens(values.get(b"upgrade", ())) else b""
+    forwards = _max_forwards(values) if method in (b"OPTIONS", b"TRACE") else None
     return RequestHead(
-        method, target, headers, version, host, authority, length, keep_alive, upgrade, forwards
+        method, target, headers, version, host, authority, length, keep_alive, values, upgrade, forwards
     )
 
 
-def _where(method: bytes, target: bytes, version: str, headers: Headers) -> tuple[bytes, str, bytes]:
+def _where(method: bytes, target: bytes, version: str, values: Values) -> tuple[bytes, str, bytes]:
     """A request's target in origin form, or "*"; its host, by which its tunnel is found; its authority."""
-    hosts = [value for name, value in headers if name.lower() == b"host"]
+    hosts = values.get(b"host", ())
     if len(hosts) > 1 or (not hosts and version == "1.1"):
         raise BadMessage(400, "a request needs exactly one Host header field")
     authority = hosts[0] if hosts else b""
@@ -298,30 +312,30 @@ def _host(authority: bytes, where: str) -> str:
     return host
 
 
-def _max_forwards(headers: Headers) -> int | None:
+def _max_forwards(values: Values) -> int | None:
     """How many more may pass the request on (RFC 9110 section 7.6.2); None if it does not say."""
-    values = [value for name, value in headers if name.lower() == b"max-forwards"]
-    if not values:
+    given = values.get(b"max-forwards")
+    if not given:
         return None
-    if len(values) > 1 or not values[0].isdigit() or len(values[0]) > 18:
+    if len(given) > 1 or not given[0].isdigit() or len(given[0]) > 18:
         raise BadMessage(400, "Max-Forwards must be one number")
-    return int(values[0])
+    return int(given[0])
 
 
-def _content_length(headers: Headers) -> int | None:
+def _content_length(values: Values) -> int | None:
     """The Content-Length; None without one."""
-    values = [value for name, value in headers if name.lower() == b"content-length"]
-    if not values:
+    given = values.get(b"content-length")
+    if not given:
         return None
-    if len(values) > 1 or not values[0].isdigit() or len(values[0]) > 18:
+    if len(given) > 1 or not given[0].isdigit() or len(given[0]) > 18:
         raise BadMessage(400, "Content-Length must be one number")
-    return int(values[0])
+    return int(given[0])
 
 
-def _request_length(headers: Headers, version: str) -> int | None:
+def _request_length(values: Values, version: str) -> int | None:
     """The length of a request's body (RFC 9112 section 6.3); None for a chunked one."""
-    length = _content_length(headers)
-    codings = tokens(headers, b"transfer-encoding")
+    length = _content_length(values)
+    codings = tokens(values.get(b"transfer-encoding", ()))
     if not codings:
         return length or 0
     if length is not None:
@@ -361,19 +375,19 @@ def _response(line: re.Match[bytes], fields: bytes, method: bytes) -> ResponseHe
     version, status, reason = line[1], int(line[2]), line[3] or b""
     if version not in (b"1.1", b"1.0"):
         raise BadMessage(502, f"the response is HTTP/{version.decode()}, which is not spoken here")
-    headers = _read_fields(httptools.HttpResponseParser, b"HTTP/1.1 200 OK\r\n", _mended(fields))
-    codings = tokens(headers, b"transfer-encoding")
-    declared = _content_length(headers)
+    headers, values = _read_fields(httptools.HttpResponseParser, b"HTTP/1.1 200 OK\r\n", _mended(fields))
+    codings = tokens(values.get(b"transfer-encoding", ()))
+    declared = _content_length(values)
     chunked = bool(codings)
     if chunked and codings != [b"chunked"]:
         # Another coding is for the hop that asked for it by TE, and we never do.
         raise BadMessage(502, "the response has a Transfer-Encoding that is not chunked")
-    connection = tokens(headers, b"connection")
+    connection = tokens(values.get(b"connection", ()))
     # HTTP/1.0 has no Transfer-Encoding: what is behind such an answer is not believed (RFC 9112 section 6.1).
     keep_alive = b"close" not in connection and (
         version == b"1.1" or (b"keep-alive" in connection and not chunked)
     )
-    head = ResponseHead(status, reason, headers, declared, chunked, keep_alive, declared)
+    head = ResponseHead(status, reason, headers, declared, chunked, keep_alive, declared, values)
     if method == b"HEAD" or head.bodiless:
         head.length, head.chunked = 0, False
     elif chunked:
@@ -387,7 +401,8 @@ def _mended(fields: bytes) -> bytes:
     The fields of a response as a gateway has to pass them on: no blank before a colon (RFC 9112 section 5.1),
     no value over several lines (section 5.2). In a request both are refused.
     """
-    fields = b"\r\n" + fields
-    if b"\r\n " in fields[2:] or b"\r\n\t" in fields[2:]:
-        fields = b"\r\n" + _FOLD.sub(b" ", fields[2:])
-    return _BLANK_BEFORE_COLON.sub(rb"\1:", fields)[2:]
+    if b"\n " in fields or b"\n\t" in fields:
+        fields = _FOLD.sub(b" ", fields)
+    if b" :" in fields or b"\t:" in fields:
+        fields = _BLANK_BEFORE_COLON.sub(rb"\1:", fields)
+    return fields

@@ -194,7 +194,7 @@ class Visitor(Protocol):
         self._failure = None
         self._close_after = not head.keep_alive
         if head.length is None:
-            self._body = ChunkedBody(named_by_connection(head.headers))
+            self._body = ChunkedBody(named_by_connection(head.values))
         else:
             self._body = LengthBody(head.length) if head.length else None
         self._edge.sweep.add(self, self._edge.response_timeout)

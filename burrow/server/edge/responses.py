@@ -116,7 +116,7 @@ class Responses(Protocol):
         else:
             self._keep_alive = head.keep_alive
             if head.chunked:
-                self._body = ChunkedBody(named_by_connection(head.headers))
+                self._body = ChunkedBody(named_by_connection(head.values))
             elif head.length is not None:
                 self._body = LengthBody(head.length)
             else:

@@ -192,6 +192,17 @@ def test_names_keep_their_case_and_host_is_first():
     assert {"x-lower: 1", "X-ODD: 2", "content-LENGTH: 0", "accept: */*"} < set(lines)
 
 
+def test_framing_is_written_anew():
+    assert "transfer-ENCODING: chunked" in sent("transfer-ENCODING: ,Chunked", method="POST")
+    assert not [line for line in sent() if "ontent" in line or "ncoding" in line]
+
+
+def test_port_that_was_asked_for():
+    for host, port in (("a.example:0081", "0081"), ("[2001:db8::1]", "443"), ("[2001:db8::1]:82", "82")):
+        told = Exchange().ask(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert f"\r\nX-Forwarded-Port: {port}\r\n".encode() in told
+
+
 def test_expect_is_not_for_http_1_0():
     assert "Expect: 100-continue" in sent("Expect: 100-continue", "Content-Length: 5")
     assert not [line for line in sent("Expect: 100-continue", version="1.0") if "xpect" in line]

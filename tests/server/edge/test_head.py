@@ -15,6 +15,13 @@ from burrow.server.edge.head import (
 )
 
 
+def going_on(headers):
+    values = {}
+    for name, value in headers:
+        values.setdefault(name.lower(), []).append(value)
+    return end_to_end(headers, values)
+
+
 def request(text):
     head, rest = RequestReader().feed(text.replace("\n", "\r\n").encode())
     assert rest == b""
@@ -279,8 +286,8 @@ def test_framing_of_responses(text, method, framing):
 
 def test_fields_for_this_hop_are_dropped():
     headers = [(b"Connection", b"X-Mine, close"), (b"X-Mine", b"1"), (b"Upgrade", b"x"), (b"Stays", b"1")]
-    assert end_to_end(headers) == [(b"Stays", b"1")]
-    assert tokens([(b"TE", b"a, B"), (b"te", b"c")], b"te") == [b"a", b"b", b"c"]
+    assert going_on(headers) == [(b"Stays", b"1")]
+    assert tokens([b"a, B", b"c", b" ,"]) == [b"a", b"b", b"c"]
 
 
 def test_written_head_reads_back():
@@ -381,7 +388,7 @@ def test_blanks_and_folds_cost_linear_time():
 
 def test_connection_takes_away_what_is_for_this_hop_alone():
     for name in (b"X-Own", b"Foo"):
-        assert end_to_end([(b"Connection", name.lower()), (name, b"1"), (b"A", b"2")]) == [(b"A", b"2")]
+        assert going_on([(b"Connection", name.lower()), (name, b"1"), (b"A", b"2")]) == [(b"A", b"2")]
     for name in (
         *(
             b"Host",
@@ -412,10 +419,10 @@ def test_connection_takes_away_what_is_for_this_hop_alone():
         *(b"Proxy-Authorization", b"Content-Security-Policy", b"Strict-Transport-Security", b"Cache-Control"),
     ):
         headers = [(b"Connection", b"close, " + name.lower()), (name, b"1")]
-        assert end_to_end(headers) == headers[1:]
+        assert going_on(headers) == headers[1:]
 
 
 @pytest.mark.parametrize("separator", [b"-", b"_", b".", b"!", b"|"])
 def test_framing_goes_on_in_no_spelling(separator):
     names = (b"Content-Length", b"Transfer-Encoding", b"Keep-Alive", b"HTTP2-Settings", b"Proxy-Connection")
-    assert end_to_end([(name.replace(b"-", separator), b"1") for name in names]) == []
+    assert going_on([(name.replace(b"-", separator), b"1") for name in names]) == []
