@@ -25,3 +25,8 @@ VERSION_HEADER = "Burrow-Version"
 
 MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes in one WebSocket message, at most. Ours have 256 KiB; other yamux libraries may send more."""
+
+
+def count_of(text: str) -> int | None:
+    """A number of bytes in a header of the handshake; None if it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None

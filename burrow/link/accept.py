@@ -29,6 +29,7 @@ from burrow.link import (
     RESUME,
     SESSION_HEADER,
     VERSION_HEADER,
+    count_of,
 )
 from burrow.link.carrier import PROTOCOL_OPTIONS, CarrierProtocol
 from burrow.mux.heartbeat import Heartbeat
@@ -122,21 +123,23 @@ class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[
         self._resumable = subprotocol == RESUME
         if self._resumable:
             asked = headers.get(SESSION_HEADER.lower(), "")
-            received = headers.get(RECEIVED_HEADER.lower(), "")
+            received = count_of(headers.get(RECEIVED_HEADER.lower(), ""))
             owner = self.factory.owner_of(self._identity, self._handshake)
-            self._lifeline = self.factory.find(asked, owner) if received.isdigit() else None
+            self._lifeline = self.factory.find(asked, owner) if received is not None else None
             self._session_id = asked if self._lifeline is not None else self.factory.new_id()
-            self._peer_received = int(received) if self._lifeline is not None else 0
+            self._peer_received = received or 0 if self._lifeline is not None else 0
             answer[SESSION_HEADER] = self._session_id
             answer[RECEIVED_HEADER] = str(self._lifeline.received if self._lifeline is not None else 0)
         return subprotocol, answer
 
+    def succeedHandshake(self, res: Any) -> None:
+        """Autobahn goes on once we know who asks; by then the agent may be gone, or given up."""
+        if self.state == self.STATE_CONNECTING:
+            super().succeedHandshake(res)
+
     def onOpen(self) -> None:
         """The handshake is done: a session begins, or goes on."""
         lifeline = self._lifeline
-        if lifeline is not None and lifeline.session.lost:
-            self.abort()  # it ended while we shook hands; the agent asks again, and gets a new one
-            return
         try:
             session = lifeline.session if lifeline is not None else self._begin()
             session.peer = self.transport.getPeer()

@@ -158,11 +158,6 @@ class CarrierProtocol:
         else:
             user.attach(self)
 
-    def _closeConnection(self, abort: bool = False) -> None:
-        """Autobahn closes."""
-        self._release_socket()
-        super()._closeConnection(abort)  # type: ignore[misc]
-
     def _release_socket(self) -> None:
         """A transport that closes waits for its producer, for ever: be none."""
         if self._socket is not None:

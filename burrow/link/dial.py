@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from autobahn.websocket.types import ConnectingRequest, ConnectionResponse
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -29,6 +29,7 @@ from burrow.link import (
     RESUME,
     SESSION_HEADER,
     VERSION_HEADER,
+    count_of,
 )
 from burrow.link.address import Credentials, ServerAddress
 from burrow.link.carrier import CLOSE_RESTART, PROTOCOL_OPTIONS, CarrierProtocol
@@ -87,7 +88,7 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
         if status == 101:
             super().processHandshake()
             return
-        length = int(fields.get("content-length", "0")) if fields.get("content-length", "0").isdigit() else 0
+        length = count_of(fields.get("content-length", "")) or 0
         if len(body) < min(length, _MAX_REFUSAL):
             return
         self.refusal = _refusal(self.factory.credentials.address, status, fields, body)
@@ -97,8 +98,7 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
         """The server's side of the handshake."""
         self._subprotocol = response.protocol
         self._session_id = response.headers.get(SESSION_HEADER.lower(), "")
-        received = response.headers.get(RECEIVED_HEADER.lower(), "")
-        self._peer_received = int(received) if received.isdigit() else 0
+        self._peer_received = count_of(response.headers.get(RECEIVED_HEADER.lower(), "")) or 0
 
     def onOpen(self) -> None:
         """The server took us: a session begins, or goes on."""
@@ -180,7 +180,7 @@ def _local_address(peer: Any) -> str | None:
 def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
     first, *lines = head.decode("latin-1").split("\r\n")
     words = first.split(" ", 2)
-    status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+    status = count_of(words[1]) or 0 if len(words) > 1 else 0
     pairs = (line.partition(":") for line in lines)
     return status, {name.strip().lower(): value.strip() for name, _, value in pairs}
 
@@ -283,6 +283,9 @@ class Dialer:
         timeout = self._reactor.callLater(CONNECT_TIMEOUT + 1, protocol.transport.abortConnection)
         try:
             return await waiting
+        except CancelledError:
+            protocol.transport.abortConnection()  # or the session that begins would be nobody's
+            raise
         finally:
             if timeout.active():
                 timeout.cancel()

@@ -6,17 +6,21 @@ from tempfile import mkdtemp
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.endpoints import TCP4ClientEndpoint
-from twisted.internet.error import ConnectError
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectError, ConnectionDone
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import DefaultOpenSSLContextFactory
+from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from burrow.errors import ConfigError, Refused, ServerUnreachable
-from burrow.link import accept, carrier, proxy, trust
+from burrow.link import accept, carrier, count_of, dial, proxy, trust
 from burrow.link.accept import AcceptFactory, HandshakeRefused, bearer
 from burrow.link.address import Credentials, ServerAddress
 from burrow.link.dial import Dialer
+from burrow.mux import heartbeat
 from burrow.testing import Recorder, Recorders
 from tests.files import make_certificate
 
@@ -137,8 +141,17 @@ class Trust(SynchronousTestCase):
                 del trust.ssl.enum_certificates
 
 
-class Linked(TestCase):
-    """A real link over loopback sockets, as on a system that has none of Linux's calls."""
+def end_of(session):
+    """Fires with the reason, in a list, when a session is lost."""
+    ended = Deferred()
+    session.on_lost = lambda reason: ended.callback([reason])
+    return ended
+
+
+class Loopback(TestCase):
+    """Both ends of a link over loopback sockets, as on a system that has none of Linux's calls."""
+
+    timeout = 20
 
     def setUp(self):
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
@@ -147,7 +160,13 @@ class Linked(TestCase):
         self.accepted = Recorders()
         self.identity = "somebody"
 
+        self.asked = Deferred()
+        self.authenticated = succeed(None)
+
         async def authenticate(handshake):
+            self.asked.callback(handshake)
+            self.asked = Deferred()
+            await self.authenticated
             if handshake.token != "right":
                 raise HandshakeRefused(401, "wrong token")
             return self.identity
@@ -159,12 +178,25 @@ class Linked(TestCase):
         self.factory = AcceptFactory(
             reactor, authenticate, begin, lambda identity, handshake: (identity, handshake.agent), grace=0.05
         )
-        self.port = reactor.listenTCP(0, self.factory, interface="127.0.0.1")
+        self.port = self.listen()
         self.addCleanup(self.port.stopListening)
+
+    def listen(self):
+        return reactor.listenTCP(0, self.factory, interface="127.0.0.1")
 
     def dialer(self, token="right", port=None):
         address = ServerAddress(False, "127.0.0.1", port or self.port.getHost().port)
         return Dialer(reactor, Credentials(address, token, "agent-1234"))
+
+    async def end(self, linked):
+        """Close a link from the agent's side; return how each end saw it."""
+        lost = [end_of(self.sessions[-1][0]), end_of(linked.session)]
+        linked.session.close("done")
+        return [(await one)[0] for one in lost]
+
+
+class Linked(Loopback):
+    """A link from its beginning to its end."""
 
     async def test_bytes_and_the_end(self):
         linked = await self.dialer().dial()
@@ -204,14 +236,6 @@ class Linked(TestCase):
         self.assertEqual(len(self.sessions), 1)
         await self.end(linked)
 
-    async def end(self, linked):
-        lost = [Deferred(), Deferred()]
-        self.sessions[-1][0].on_lost = lambda reason: lost[0].callback(None)
-        linked.on_trouble = lambda: lost[1].callback(None)
-        linked.session.close("done")
-        await lost[0]
-        await lost[1]
-
     async def test_session_id_is_worthless_to_others(self):
         linked = await self.dialer().dial()
         self.identity = "thief"
@@ -250,6 +274,210 @@ class Linked(TestCase):
         with self.assertRaisesRegex(ServerUnreachable, "cannot reach"):
             await self.dialer(port=port).dial()
 
+    async def test_closing_handshake_is_a_clean_end_on_both_sides(self):
+        """Nothing waits for the carrier to unregister itself; whoever closes, both see that it was meant."""
+        reasons = await self.end(await self.dialer().dial())
+        self.assertTrue(all(reason.check(ConnectionDone) for reason in reasons), reasons)
+        linked = await self.dialer().dial()
+        lost = end_of(linked.session)
+        self.sessions[-1][0].close("the server stops", carrier.CLOSE_RESTART)
+        (reason,) = await lost
+        self.assertTrue(reason.check(ConnectionDone))
+        self.assertEqual(str(reason.value.args[0]), "the server restarts")
+
+    async def test_agent_that_hangs_up_while_it_is_authenticated(self):
+        for refused in (False, True):
+            self.authenticated = Deferred()
+            asked = self.asked
+            visitor = Recorder()
+            await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port), visitor)
+            visitor.transport.write(HANDSHAKE)
+            await asked
+            gone = Deferred()
+            close = accept.AcceptProtocol.onClose
+            self.patch(
+                accept.AcceptProtocol,
+                "onClose",
+                lambda protocol, *how, gone=gone, close=close: (close(protocol, *how), gone.callback(None)),
+            )
+            visitor.transport.abortConnection()
+            await gone
+            self.patch(accept.AcceptProtocol, "onClose", close)
+            if refused:
+                self.authenticated.errback(HandshakeRefused(401, "wrong"))
+            else:
+                self.authenticated.callback(None)
+        self.assertEqual(self.sessions, [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    async def test_dial_that_is_cancelled_leaves_no_session(self):
+        self.authenticated = Deferred()
+        asked = self.asked
+        dialling = Deferred.fromCoroutine(self.dialer().dial())
+        await asked
+        await deferLater(reactor, 0)  # until it waits
+        dialling.cancel()
+        await self.assertFailure(dialling, CancelledError)
+        self.authenticated.callback(None)  # the server does not know yet that nobody is there
+        await end_of(self.sessions[0][0])
+
+    async def test_text_is_answered_by_a_close_code(self):
+        linked = await self.dialer().dial()
+        protocol = linked.lifeline._carrier
+        closed = Deferred()
+        close = protocol.onClose
+        protocol.onClose = lambda clean, code, reason: (close(clean, code, reason), closed.callback(code))
+        lost = end_of(self.sessions[0][0])
+        protocol.sendMessage(b"text", False)
+        self.assertEqual(await closed, carrier.CLOSE_UNSUPPORTED)
+        await lost
+
+    async def test_session_without_a_count_of_bytes_is_not_resumed(self):
+        linked = await self.dialer().dial()
+        for header in (b"", b"Burrow-Received: -1\r\n", b"Burrow-Received: \xb2\r\n"):
+            asking = Asking(HANDSHAKE[:-2] + b"Burrow-Session: %b\r\n" % linked.session_id.encode() + header)
+            answer = await self.ask(asking)
+            self.assertIn(b"HTTP/1.1 101", answer)
+            self.assertNotIn(linked.session_id.encode(), answer)
+        before = len(self.sessions)
+        good = b"Burrow-Session: %b\r\nBurrow-Received: 0\r\n" % linked.session_id.encode()
+        asking = Asking(HANDSHAKE[:-2] + good)
+        ended = end_of(linked.session)
+        linked.on_trouble = linked.session.abort
+        self.assertIn(b"Burrow-Session: " + linked.session_id.encode(), await self.ask(asking, 0))
+        self.assertEqual(len(self.sessions), before)
+        await ended
+
+    async def ask(self, asking, session=-1):
+        """The head of the answer to a handshake by hand; whose connection then ends, and its session."""
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port)
+        await connectProtocol(endpoint, asking)
+        answer = await asking.answered
+        ended = end_of(self.sessions[session][0])
+        asking.transport.abortConnection()
+        await ended
+        return answer
+
+
+class Looks(Loopback):
+    """What the heartbeats of a link's two ends do beside pinging."""
+
+    def setUp(self):
+        super().setUp()
+        self.patch(heartbeat, "INTERVAL", 0.01)
+
+    async def test_few_bytes_are_acknowledged_all_the_same(self):
+        linked = await self.dialer().dial()
+        there = self.sessions[0][1]
+        linked.session.open_stream(Recorder()).write(b"few")
+        self.sessions[0][0].open_stream(Recorder()).write(b"few")
+        while not (self.accepted.built and self.accepted.built[0].received and there.received):
+            await deferLater(reactor, 0.01)
+        for lifeline in (linked.lifeline, there):
+            while lifeline._replay.unacknowledged:
+                await deferLater(reactor, 0.01)
+        await self.end(linked)
+
+    async def test_other_network_is_trouble(self):
+        linked = await self.dialer().dial()
+        trouble = linked.trouble()
+        self.patch(dial, "_local_address", lambda peer: "another")
+        await trouble
+        await self.end(linked)
+
+    async def test_silence_is_trouble(self):
+        linked = await self.dialer().dial()
+        trouble = linked.trouble()
+        self.patch(heartbeat, "SUSPECT_AFTER", 0.0)
+        await trouble
+        self.assertFalse(linked.session.lost)
+        await self.end(linked)
+
+
+class OverTLS(Loopback):
+    """Over TLS, whose own transport stands between the WebSocket and the socket."""
+
+    def setUp(self):
+        folder = Path(mkdtemp())
+        self.ca_file, key_file = make_certificate(folder, "localhost")
+        self.other_ca_file, _ = make_certificate(folder, "localhost", stem="other")
+        self.context = DefaultOpenSSLContextFactory(str(key_file), str(self.ca_file))
+        super().setUp()
+
+    def listen(self):
+        return reactor.listenSSL(0, self.factory, self.context, interface="127.0.0.1")
+
+    def dialer(self, token="right", **trusted):
+        address = ServerAddress(True, "localhost", self.port.getHost().port)
+        return Dialer(reactor, Credentials(address, token, "agent-1234", **trusted))
+
+    async def test_authorities_that_are_named_are_believed_alone(self):
+        for trusted in ({"ca_file": self.ca_file}, {"ca_pem": self.ca_file.read_text()}):
+            linked = await self.dialer(**trusted).dial()
+            self.assertGreater(await linked.session.ping(), 0)
+            reasons = await self.end(linked)
+            self.assertTrue(all(reason.check(ConnectionDone) for reason in reasons), reasons)
+        wrong = {"ca_file": self.other_ca_file}
+        for distrusted in ({}, wrong, {**wrong, "ca_pem": self.other_ca_file.read_text()}):
+            with self.assertRaisesRegex(ServerUnreachable, "does not believe.*--ca-file"):
+                await self.dialer(**distrusted).dial()
+        self.assertEqual(len(self.sessions), 2)
+
+    async def test_server_that_ends_tls_ends_the_connection(self):
+        linked = await self.dialer(ca_file=self.ca_file).dial()
+        detached = Deferred()
+        linked.on_trouble = lambda: None if detached.called else detached.callback(None)
+        self.sessions[0][1]._carrier.transport.loseConnection()
+        await detached
+        ended = end_of(self.sessions[0][0])
+        linked.session.abort()
+        await ended  # by its grace time
+
+
+class Refusing(TestCase):
+    """Something that answers an agent's handshake in pieces."""
+
+    async def test_sentence_that_comes_behind_its_head_is_read(self):
+        body = b'{"error": "the token is revoked"}'
+        head = b"HTTP/1.1 401 No\r\nContent-Length: %d\r\n\r\n" % len(body)
+
+        class Answering(Protocol):
+            def dataReceived(self, data):
+                self.transport.write(head)
+                reactor.callLater(0.01, self.transport.write, body[:9])
+                reactor.callLater(0.02, self.transport.write, body[9:])
+
+        port = reactor.listenTCP(0, Factory.forProtocol(Answering), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        credentials = Credentials(ServerAddress(False, "127.0.0.1", port.getHost().port), "", "agent-1234")
+        with self.assertRaisesRegex(Refused, "the token is revoked"):
+            await Dialer(reactor, credentials).dial()
+
+
+class Asking(Protocol):
+    """Sends a handshake, and keeps the head of the answer."""
+
+    def __init__(self, handshake):
+        self.handshake = handshake
+        self.answered = Deferred()
+        self.data = b""
+
+    def connectionMade(self):
+        self.transport.write(self.handshake + b"\r\n")
+
+    def dataReceived(self, data):
+        self.data += data
+        if b"\r\n\r\n" in self.data and not self.answered.called:
+            self.answered.callback(self.data.partition(b"\r\n\r\n")[0])
+
+
+HANDSHAKE = (
+    b"GET /_burrow/agent HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Protocol: burrow.resume.v1\r\nAuthorization: Bearer right\r\n"
+    b"Burrow-Agent: agent-1234\r\n\r\n"
+)
+
 
 class Ponging(carrier.CarrierProtocol):
     """A carrier without its WebSocket."""
@@ -276,5 +504,28 @@ class _SocketWithoutLinux:
     IPPROTO_TCP = socket.IPPROTO_TCP
 
 
-def test_stream_limit_for_agents_is_small():
-    assert accept.MAX_AGENT_STREAMS <= 64
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("0", 0), ("12", 12), ("", None), ("-1", None), ("1.5", None), ("\xb2", None), ("9" * 5000, None)],
+)
+def test_counts_of_a_handshake(text, count):
+    assert count_of(text) == count
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "says"),
+    [
+        (401, b'{"error": "wrong token"}', Refused, "refused this agent: wrong token"),
+        (403, b"<html>", Refused, "refused this agent with HTTP status 403"),
+        (400, b'{"error": "no subprotocol"}', Refused, "refused this agent: no subprotocol"),
+        (400, b"<html>", ServerUnreachable, "does not answer as a Burrow server"),
+        (404, b"", ServerUnreachable, "does not answer as a Burrow server (HTTP status 404)"),
+        (499, b"", ServerUnreachable, "does not answer as a Burrow server (HTTP status 499)"),
+        (500, b"", ServerUnreachable, "cannot take agents now: HTTP status 500"),
+        (503, b'{"error": "no store"}', ServerUnreachable, "cannot take agents now: no store"),
+    ],
+)
+def test_what_answers_other_than_yes_mean(status, body, error, says):
+    found = dial._refusal(ServerAddress.parse("x"), status, {}, body)
+    assert type(found) is error
+    assert says in str(found)
