@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from twisted.python import usage
 
 from burrow.errors import ConfigError
+from burrow.limits import Limits
 
 _C = TypeVar("_C")
 _PREFIX = "BURROW_"
@@ -315,6 +316,11 @@ class ServerConfig:
     def local(self) -> bool:
         """Whether the base domain is the loopback's own (RFC 6761 section 6.3)."""
         return self.domain == "localhost" or self.domain.endswith(".localhost")
+
+    @property
+    def token_limits(self) -> Limits:
+        """What a token may have that has no settings of its own."""
+        return Limits(self.token_names, self.token_ports, self.token_tunnels, self.token_sessions)
 
     @property
     def https_listen(self) -> str:

@@ -59,8 +59,11 @@ class _Control(BoundedAMP):
 
     @Notice.responder
     def notice(self, code: str, text: str, tunnel: str | None = None) -> dict[str, str]:
-        """See L{Notice}. What a session says that we have left, we know: our own next session caused it."""
-        if not self._linked.leaving and self._agent.uses(self._linked):
+        """
+        See L{Notice}. What a session says that we have left, we know: our own next session caused it; but for
+        the token, which is the same for all.
+        """
+        if code == "revoked" or (not self._linked.leaving and self._agent.uses(self._linked)):
             self._agent.notice(code, text, tunnel)
         return {}
 
@@ -293,13 +296,21 @@ class Agent(Service):
     # -- what the server says ------------------------------------------------------------------------------
 
     def notice(self, code: str, text: str, tunnel: str | None) -> None:
-        """Something the person should read; or the news that a tunnel is ours no more."""
+        """Something the person should read; or that a tunnel, or the token, is good no more."""
+        if code == "revoked":
+            self._end(text)
+            return
         self.on_event("notice", text)
         if code == "taken-over" and tunnel is not None:
             self.open_tunnels.pop(tunnel, None)
             self.wanted = [wanted for wanted in self.wanted if not (wanted.open and wanted.tunnel == tunnel)]
-            if not self.wanted and self._life is not None and not self.done.called:
-                life, self._life = self._life, None
-                life.addErrback(lambda reason: None)
-                self.done.errback(Failure(Refused(text)))
-                life.cancel()
+            if not self.wanted:
+                self._end(text)
+
+    def _end(self, why: str) -> None:
+        """Nothing is left to do here: C{done} fails with C{why}."""
+        if self._life is not None and not self.done.called:
+            life, self._life = self._life, None
+            life.addErrback(lambda reason: None)
+            self.done.errback(Failure(Refused(why)))
+            life.cancel()

@@ -73,6 +73,12 @@ _log = Logger()
 Authenticate = Callable[[Handshake], Awaitable[Any]]
 """Says who an agent is; raises L{HandshakeRefused}."""
 
+Admit = Callable[[Any, Handshake], None]
+"""
+Told of each handshake that will begin a new session, with what L{Authenticate} returned; raises
+L{HandshakeRefused} if there are too many.
+"""
+
 Begin = Callable[[Session, "Lifeline | None", Any, Handshake], None]
 """
 Called with each new session, its lifeline if it can be resumed, and what L{Authenticate} returned, before
@@ -115,10 +121,13 @@ class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[
             peer=str(request.peer),
         )
         try:
-            self._identity = await self.factory.authenticate(self._handshake)
+            return await self._answer(subprotocol, headers)
         except HandshakeRefused as refusal:
             _log.info("refused an agent at {peer}: {text}", peer=request.peer, text=refusal.text)
             raise ConnectionDeny(refusal.status, refusal.text) from None
+
+    async def _answer(self, subprotocol: str, headers: Any) -> tuple[str, dict[str, str]]:
+        self._identity = await self.factory.authenticate(self._handshake)
         answer = {VERSION_HEADER: __version__}
         self._resumable = subprotocol == RESUME
         if self._resumable:
@@ -130,6 +139,8 @@ class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[
             self._peer_received = received or 0 if self._lifeline is not None else 0
             answer[SESSION_HEADER] = self._session_id
             answer[RECEIVED_HEADER] = str(self._lifeline.received if self._lifeline is not None else 0)
+        if self._lifeline is None:
+            self.factory.admit(self._identity, self._handshake)
         return subprotocol, answer
 
     def succeedHandshake(self, res: Any) -> None:
@@ -196,7 +207,7 @@ class AcceptFactory(WebSocketServerFactory):  # type: ignore[misc]
     @param owner_of: what a session belongs to, to be compared: of the identity and the handshake.
     @param grace: seconds that a detached session is kept.
     @param node: this node's id: its sessions' ids begin with it, so that other nodes know whose they are.
-    @param max_streams: how many streams a peer may open.
+    @param max_streams: how many streams a peer may open. @param admit: asked before each new session.
     """
 
     protocol = AcceptProtocol
@@ -211,10 +222,12 @@ class AcceptFactory(WebSocketServerFactory):  # type: ignore[misc]
         grace: float = GRACE,
         node: str = "",
         max_streams: int = MAX_AGENT_STREAMS,
+        admit: Admit = lambda identity, handshake: None,
     ) -> None:
         super().__init__(protocols=[RESUME, PLAIN], server="Burrow", reactor=clock)
         self.clock = clock
         self.authenticate = authenticate
+        self.admit = admit
         self.begin = begin
         self.owner_of = owner_of
         self.max_streams = max_streams

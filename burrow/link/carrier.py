@@ -26,7 +26,7 @@ from burrow.mux.session import Session
 NOTSENT_LOWAT = 16 * 1024
 """Bytes unsent in the kernel below which the socket counts as writable again."""
 
-CLOSE_UNSUPPORTED, CLOSE_RESTART = 4003, 4012
+CLOSE_REVOKED, CLOSE_UNSUPPORTED, CLOSE_RESTART = 4001, 4003, 4012
 """WebSocket close codes: RFC 6455 section 7.4.2 leaves 4000 to 4999 to us, and Autobahn sends no others."""
 
 PROTOCOL_OPTIONS = {

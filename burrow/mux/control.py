@@ -44,7 +44,7 @@ class UnknownProtocol(Refused):
 
 
 class TooManyTunnels(Refused):
-    """The agent has as many tunnels as it may."""
+    """The agent, or all agents of its token, have as many tunnels, names or ports as they may."""
 
 
 class BadOption(Refused):
@@ -115,7 +115,9 @@ class Notice(amp.Command):
     Something the person at the agent should read.
 
     C{code} is for programs: "taken-over" says that another agent opened C{tunnel} under the same token, and
-    that it is this agent's no more.
+    that it is this agent's no more; "revoked" says that the agent's token is good no more, and the session
+    ends; "released" says that C{tunnel} is closed, since the server's owner took its name back or gave it to
+    another token.
     """
 
     arguments = [

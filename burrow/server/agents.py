@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -16,13 +18,16 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from burrow.errors import StoreError
+from burrow.limits import UNLIMITED, Limits
 from burrow.link.accept import Handshake, HandshakeRefused
-from burrow.link.carrier import CLOSE_RESTART
+from burrow.link.carrier import CLOSE_RESTART, CLOSE_REVOKED
 from burrow.mux.control import BadOption, Drain, NoSuchTunnel, Notice, Unavailable
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import PROTOCOL_ERROR, Session
 from burrow.server.channel import ControlChannel
 from burrow.server.events import Events
+from burrow.server.revoking import TokenWatch
+from burrow.server.sessions import Sessions, TooManySessions
 from burrow.server.tunnels import Owner, Tunnel, Tunnels
 from burrow.store.base import Token
 from burrow.store.tokens import check_token
@@ -33,10 +38,15 @@ _AGENT_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _LOOK_AT_LEAVING = 1.0
 
 
+async def _whatever(agent: Agent) -> Limits:
+    return UNLIMITED
+
+
 class Agent:
     """
     One connected agent.
 
+    @param allowed: asks again whether the agent's token is good, and what it may have.
     @ivar tunnels: its open tunnels by name.
     """
 
@@ -49,7 +59,10 @@ class Agent:
         token: Token,
         handshake: Handshake,
         tunnels: Tunnels,
+        allowed: Callable[[Agent], Awaitable[Limits]] = _whatever,
     ) -> None:
+        self._allowed = allowed
+        self._ended = False
         self.session = session
         self.lifeline = lifeline
         self.token = token
@@ -74,8 +87,19 @@ class Agent:
         self._channel = ControlChannel(self)
         return self._channel
 
+    @property
+    def agent_id(self) -> str:
+        """What it calls itself."""
+        return self.handshake.agent
+
+    @property
+    def attached(self) -> bool:
+        """Whether it has a connection now."""
+        return not self.session.lost and (self.lifeline is None or self.lifeline.attached)
+
     async def open(self, kind: str, upstream: str, name: str | None, options: str | None) -> dict[str, str]:
         """Answer L{OpenTunnel}."""
+        limits = await self._allowed(self)
         try:
             parsed = json.loads(options or "{}")
         except ValueError:
@@ -84,17 +108,35 @@ class Agent:
             raise BadOption("the tunnel's options are no JSON object")
         if self.session.going:
             raise Unavailable("this session takes no visitors since its agent said go away: use a new one")
-        tunnel = await self._all.open(self._owner, kind, upstream, name, parsed)
+        tunnel = await self._all.open(self._owner, kind, upstream, name, parsed, limits)
         self.tunnels[tunnel.name] = tunnel
         return {"tunnel": tunnel.name, "name": tunnel.name, "url": tunnel.url}
 
     async def close(self, name: str) -> dict[str, str]:
         """Answer L{CloseTunnel}."""
+        with contextlib.suppress(StoreError):  # nothing that closing a tunnel needs
+            await self._allowed(self)
         tunnel = self.tunnels.pop(name, None)
         if tunnel is None:
             raise NoSuchTunnel(f"this agent has no tunnel {name[:63]!r} open")
         await self._all.close(tunnel)
         return {}
+
+    def end(self, why: str) -> None:
+        """
+        The token is not good any more: say why, and end the session. Called again, as after the next check,
+        it waits for no answer of the agent's.
+        """
+        if self._ended:
+            self.session.abort()
+        elif not self.session.lost:
+            self._ended = True
+            self.tell(Notice, code="revoked", text=why)
+            self.session.close(why, CLOSE_REVOKED)
+
+    def give_way(self) -> None:
+        """End the session at once: its agent, which has no connection, begins another one."""
+        self.session.abort()
 
     def leave(self) -> None:
         """
@@ -200,17 +242,31 @@ class Agents:
     """
     All agents that are connected to this server.
 
-    @ivar connected: they, bounded by the WebSockets that showed a token.
+    @param limits: what a token may have that has no settings of its own.
+    @param elsewhere: how many sessions a token, by its id, has on other nodes.
+    @ivar connected: every authenticated agent, one per session. @ivar sessions: counts them.
+    @ivar watch: asks again and again whether their tokens are good.
     """
 
     log = Logger()
 
-    def __init__(self, clock: Any, store: Any, tunnels: Tunnels, events: Events) -> None:
+    def __init__(
+        self,
+        clock: Any,
+        store: Any,
+        tunnels: Tunnels,
+        events: Events,
+        limits: Limits = UNLIMITED,
+        elsewhere: Callable[[str], int] = lambda token_id: 0,
+    ) -> None:
+        self._limits = limits
         self._events = events
         self._clock = clock
         self._store = store
         self._tunnels = tunnels
         self.connected: set[Agent] = set()
+        self.watch = TokenWatch(clock, store, self.connected)
+        self.sessions = Sessions(clock, self.connected, elsewhere)
 
     async def authenticate(self, handshake: Handshake) -> Token:
         """See L{burrow.link.accept.Authenticate}."""
@@ -233,6 +289,21 @@ class Agents:
             self.log.error("cannot note that a token was used: {error}", error=error)
         return token
 
+    def admit(self, token: Token, handshake: Handshake) -> None:
+        """See L{burrow.link.accept.Admit}."""
+        try:
+            self.sessions.let_in(token.id, handshake.agent, token.limits(self._limits).sessions)
+        except TooManySessions as error:
+            raise HandshakeRefused(503, str(error)) from error
+
+    async def _allowed(self, agent: Agent) -> Limits:
+        """
+        Ask again before a command. @raise NotAllowed: the token is not good any more.
+        @raise StoreError: the store cannot tell.
+        """
+        token = await self.watch.ask_again(agent)
+        return token.limits(self._limits)
+
     @staticmethod
     def owner_of(token: Token, handshake: Handshake) -> tuple[str, str]:
         """Who may go on with a session: the same token's same agent."""
@@ -240,8 +311,9 @@ class Agents:
 
     def begin(self, session: Session, lifeline: Lifeline | None, token: Token, handshake: Handshake) -> None:
         """See L{burrow.link.accept.Begin}."""
-        agent = Agent(session, lifeline, token, handshake, self._tunnels)
+        agent = Agent(session, lifeline, token, handshake, self._tunnels, self._allowed)
         self.connected.add(agent)
+        self.sessions.begun(token.id)
         self.log.info("agent {name!r} is connected from {peer}", name=token.name, peer=handshake.peer)
         self._events.add("agent-connected", f"agent {token.name!r} is connected from {handshake.peer}")
         session.on_lost = lambda reason: self._lost(agent, reason)

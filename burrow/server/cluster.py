@@ -53,6 +53,7 @@ class Node:
     @ivar certificate: what it shows there, in PEM form; empty if it speaks without TLS, on the loopback.
     @ivar group: what is replaced and stopped together: the processes of one C{burrow server}.
     @ivar draining: it takes no new agents: nobody is sent there who has a choice.
+    @ivar sessions: how many sessions each token has there, by the token's id, as of its last renewal.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Node:
     started: float
     group: str = ""
     draining: bool = False
+    sessions: dict[str, int] = attr.field(factory=dict)
 
 
 @attr.frozen
@@ -105,6 +107,7 @@ class Cluster:
     @ivar on_taken: called with the lease of another node's on a name that we hold.
     @ivar on_lost: called with the names that a node held that died.
     @ivar hurried: says whether somebody waits for a change.
+    @ivar sessions: tells how many sessions each token has here.
     """
 
     log = Logger()
@@ -117,6 +120,7 @@ class Cluster:
         self.on_taken: Callable[[Lease], None] = lambda lease: None
         self.on_lost: Callable[[list[str]], None] = lambda names: None
         self.hurried: Callable[[], bool] = lambda: False
+        self.sessions: Callable[[], dict[str, int]] = dict
         self._clock = clock
         self._store = store
         self._held: dict[str, Lease] = {}
@@ -206,6 +210,10 @@ class Cluster:
         ours = self.node.group if self.node is not None else ""
         return any(not node.draining and node.group != ours for node in self.others.values())
 
+    def sessions_elsewhere(self, token_id: str) -> int:
+        """How many sessions a token, by its id, has on other nodes that are alive, as of the last look."""
+        return sum(node.sessions.get(token_id, 0) for node in self.others.values())
+
     @property
     def theirs(self) -> Iterable[Lease]:
         """All leases of other nodes that are alive, as of the last look."""
@@ -242,6 +250,7 @@ class Cluster:
         nodes = _records(Node, await self._store.notes(_NODES))
         if now - self._beaten >= BEAT and self.node is not None:
             self._beaten = now
+            self.node = attr.evolve(self.node, sessions=self.sessions())
             await self._store.put_note(_NODES, self.own_id, _text(self.node), NODE_TTL)
         known = nodes.pop(self.own_id, None) is not None
         if not self._store.whole:

@@ -149,7 +149,15 @@ class BurrowServer(MultiService):
         self.cluster.on_changed = self._nodes_changed
         self.cluster.on_taken = self._taken
         self.cluster.on_lost = self._lost
-        self.agents = Agents(reactor, self.store, self.tunnels, self.events)
+        self.agents = Agents(
+            reactor,
+            self.store,
+            self.tunnels,
+            self.events,
+            config.token_limits,
+            elsewhere=self.cluster.sessions_elsewhere,
+        )
+        self.cluster.sessions = self.agents.sessions.counts
         self._accept = AcceptFactory(
             reactor,
             self.agents.authenticate,
@@ -157,6 +165,7 @@ class BurrowServer(MultiService):
             self.agents.owner_of,
             config.grace,
             node=self._node,
+            admit=self.agents.admit,
         )
         self._relay.agents = self._accept
         self._edge = Edge(
@@ -223,6 +232,7 @@ class BurrowServer(MultiService):
             raise
         self._sweep.start()
         self.events.start()
+        self.agents.watch.start()
         self.events.add("node-started", f"Burrow {__version__} serves {self.own_url}")
         if self.certificates is not None:
             self.certificates.start()
@@ -304,6 +314,7 @@ class BurrowServer(MultiService):
         if self.cluster.node is not None and await self.cluster.strangers():
             await self.drain(LEAVE_WITHIN)
         self._sweep.stop()
+        self.agents.watch.stop()
         if self._closing_unused is not None and self._closing_unused.active():
             self._closing_unused.cancel()
         await self._listeners.close()

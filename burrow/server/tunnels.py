@@ -21,6 +21,7 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.logger import Logger
 
 from burrow.errors import StoreError, StreamGone
+from burrow.limits import UNLIMITED, Limits
 from burrow.mux.control import BadOption, NameTaken, TooManyTunnels, Unavailable, UnknownProtocol, VisitorHead
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
@@ -32,7 +33,7 @@ from burrow.server.names import assigned_name, check_name
 from burrow.server.ports import Ports
 from burrow.server.relay import Relayed
 from burrow.server.waiting import Waiting
-from burrow.store.base import UNLIMITED, Limits, OverQuota, Reservation, Taken
+from burrow.store.base import OverQuota, Reservation, Taken
 
 _KIND = re.compile(r"[a-z][a-z0-9]{0,30}")
 _TRIES = 20

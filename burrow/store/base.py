@@ -14,6 +14,7 @@ import attr
 from zope.interface import Attribute, Interface
 
 from burrow.errors import StoreError
+from burrow.limits import UNLIMITED, Limits
 
 ROLES = ("agent", "viewer", "admin")
 """What a token may do: run tunnels; look; everything."""
@@ -42,24 +43,6 @@ class OverQuota(Taken):
         )
         self.what = what
         self.limit = limit
-
-
-@attr.frozen
-class Limits:
-    """
-    How much one token may have at most; None: without a limit.
-
-    @ivar names: names that it owns. @ivar ports: public ports that it owns.
-    @ivar tunnels: tunnels that it has open. @ivar sessions: sessions of agents that use it.
-    """
-
-    names: int | None = None
-    ports: int | None = None
-    tunnels: int | None = None
-    sessions: int | None = None
-
-
-UNLIMITED = Limits()
 
 
 @attr.frozen

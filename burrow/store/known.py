@@ -24,8 +24,9 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from burrow.errors import StoreError
+from burrow.limits import UNLIMITED, Limits
 from burrow.repeat import repeating
-from burrow.store.base import UNLIMITED, IStore, Limits, Reservation, Taken, Token, renewed
+from burrow.store.base import IStore, Reservation, Taken, Token, renewed
 from burrow.store.guard import MAX_MARKS, WentBack
 from burrow.store.redis import Everything, RedisStore
 from burrow.store.spaces import LASTING

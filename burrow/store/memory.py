@@ -10,17 +10,8 @@ import attr
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from burrow.store.base import (
-    UNLIMITED,
-    IStore,
-    Limits,
-    OverQuota,
-    Reservation,
-    Taken,
-    Token,
-    freed,
-    renewed,
-)
+from burrow.limits import UNLIMITED, Limits
+from burrow.store.base import IStore, OverQuota, Reservation, Taken, Token, freed, renewed
 
 
 @implementer(IStore)

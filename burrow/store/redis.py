@@ -24,17 +24,8 @@ import attr
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from burrow.store.base import (
-    UNLIMITED,
-    USED_STEP,
-    IStore,
-    Limits,
-    OverQuota,
-    Reservation,
-    Taken,
-    Token,
-    record,
-)
+from burrow.limits import UNLIMITED, Limits
+from burrow.store.base import USED_STEP, IStore, OverQuota, Reservation, Taken, Token, record
 from burrow.store.connection import RedisAddress, RedisConnection
 from burrow.store.guard import PREFIX, Guard
 

@@ -27,17 +27,8 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from burrow.errors import StoreError
-from burrow.store.base import (
-    UNLIMITED,
-    IStore,
-    Limits,
-    OverQuota,
-    Reservation,
-    Taken,
-    Token,
-    freed,
-    renewed,
-)
+from burrow.limits import UNLIMITED, Limits
+from burrow.store.base import IStore, OverQuota, Reservation, Taken, Token, freed, renewed
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process's transaction."""

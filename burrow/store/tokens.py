@@ -13,6 +13,8 @@ import re
 import secrets
 import string
 
+import attr
+
 from burrow.errors import ConfigError
 from burrow.store.base import ROLES, IStore, Token
 
@@ -36,9 +38,15 @@ def make_token(name: str, role: str, now: float) -> tuple[str, Token]:
         raise ConfigError(f"{name!r} is no token name: use up to 63 letters, digits and . _ @ -")
     if role not in ROLES:
         raise ConfigError(f"{role!r} is no role: use one of {', '.join(ROLES)}")
-    token_id, secret = _random(10), _random(32)
-    digest = hashlib.sha256(secret.encode()).digest()
-    return f"burrow_{token_id}_{secret}", Token(token_id, name, role, digest, now)
+    token = Token(_random(10), name, role, _NO_DIGEST, now)
+    text, digest = rotated(token)
+    return text, attr.evolve(token, digest=digest)
+
+
+def rotated(token: Token) -> tuple[str, bytes]:
+    """Another secret for a token: the text for its owner, and the digest for the store."""
+    secret = _random(32)
+    return f"burrow_{token.id}_{secret}", hashlib.sha256(secret.encode()).digest()
 
 
 async def check_token(store: IStore, text: str) -> Token | None:

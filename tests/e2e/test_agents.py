@@ -170,8 +170,13 @@ def test_wrong_token(world, bad):
 
 def test_revoked_token(world, hello):
     token = world.token("to-be-revoked")
+    running = world.agent("http", hello.port, "--name", "revoked", BURROW_TOKEN=token)
+    assert world.get(running.host)[2] == b"hello"
     revoke = burrow("token", "revoke", "to-be-revoked", "--state", world.folder / "state")
     assert revoke.wait() == 0
+    assert running.program.wait(5) == 77
+    assert "'to-be-revoked' was revoked" in running.events("error")[0]["message"]
+    assert world.get(running.host)[0] == 503
     agent = world.agent("http", hello.port, BURROW_TOKEN=token)
     assert agent.program.wait() == 77
     assert token not in agent.program.output

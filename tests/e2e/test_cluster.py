@@ -201,6 +201,47 @@ def test_name_of_another_token_is_taken_on_every_node(nodes, upstream):
     assert two.get(agent.host)[2] == b"mine"
 
 
+def test_revoked_token_ends_its_sessions_on_every_node(nodes, upstream):
+    """Also those whose connection is cut, and what runs on them."""
+    store = nodes.worlds[0].options["store"]
+    created = burrow("token", "create", "to-be-revoked", "--store", store)
+    assert created.wait() == 0, created.output
+    going = threading.Event()
+
+    def serve(handler):
+        if handler.path == "/slow":
+            handler.send_response(200)
+            handler.end_headers()
+            handler.wfile.write(b"begins")
+            going.wait(30)
+        else:
+            reply(handler, b"hello")
+
+    service = upstream(serve)
+    token = {"BURROW_TOKEN": created.lines[-1]}
+    running = [
+        world.agent("http", service.port, "--name", f"on{n}", **token) for n, world in enumerate(nodes.worlds)
+    ]
+    for agent, world in zip(running, nodes.worlds, strict=True):
+        assert world.get(agent.host)[2] == b"hello"
+    one = nodes.worlds[0]
+    killed = one.agent("http", service.port, "--name", "killed", **token)
+    download = one.http_connection(killed.host)
+    download.request("GET", "/slow")
+    assert download.getresponse().read(6) == b"begins"
+    killed.program.kill()
+    killed.program.wait()
+    assert burrow("token", "revoke", "to-be-revoked", "--store", store).wait() == 0
+    began = time.monotonic()
+    for agent in running:
+        assert agent.program.wait(5) == 77
+        assert "was revoked" in agent.events("error")[0]["message"]
+    download.sock.settimeout(5)
+    assert download.sock.recv(1) == b""
+    assert time.monotonic() - began < 5
+    going.set()
+
+
 def test_second_agent_on_another_node_takes_the_tunnel_over(nodes, upstream):
     one, two = nodes.worlds
     first = one.agent("http", upstream(lambda handler: reply(handler, b"first")).port, "--name", "newer")

@@ -12,7 +12,7 @@ import websocket
 
 from burrow.wire.events import DataReceived, StreamOpened
 from burrow.wire.yamux import Session
-from tests.e2e.harness import wait_for
+from tests.e2e.harness import burrow, wait_for
 
 
 def box(**fields):
@@ -41,17 +41,20 @@ def unbox(data):
 class OtherAgent:
     """Opens one tunnel, and answers each visitor with what it was told of it."""
 
-    def __init__(self, world, name):
+    def __init__(self, world, name, token=None):
         self.socket = websocket.create_connection(
             f"wss://localhost:{world.https}/_burrow/agent",
             socket=world.connect("localhost"),
-            header=[f"Authorization: Bearer {world.env['BURROW_TOKEN']}", "Burrow-Agent: another-kind"],
+            header=[
+                f"Authorization: Bearer {token or world.env['BURROW_TOKEN']}",
+                "Burrow-Agent: another-kind",
+            ],
             subprotocols=["burrow.yamux.v1"],
             timeout=30,
         )
         assert self.socket.getsubprotocol() == "burrow.yamux.v1"
         self.session = Session(client=True)
-        self.data, self.answer = {}, None
+        self.data, self.answer, self.closed = {}, None, None
         control = self.session.open_stream()
         ask = box(
             _ask="1", _command="OpenTunnel", kind="http", upstream="by hand", name=name, later="ignored"
@@ -68,7 +71,11 @@ class OtherAgent:
 
     def run(self, control):
         try:
-            while message := self.socket.recv():
+            while True:
+                opcode, message = self.socket.recv_data()
+                if opcode == websocket.ABNF.OPCODE_CLOSE:
+                    self.closed = struct.unpack("!H", message[:2])[0], message[2:].decode()
+                    return
                 for event in self.session.receive_data(message):
                     if isinstance(event, StreamOpened):
                         self.data[event.stream_id] = b""
@@ -112,6 +119,17 @@ def test_agent_in_another_language(world):
     for number in range(3):
         assert world.get("foreign.localhost", f"/{number}")[2] == f"foreign https /{number}".encode()
     agent.cut()
+
+
+def test_revoked_token_closes_the_session_with_a_word(world):
+    agent = OtherAgent(world, "revoked-too", world.token("foreign"))
+    assert world.get("revoked-too.localhost", "/before")[0] == 200
+    revoke = burrow("token", "revoke", "foreign", "--state", world.folder / "state")
+    assert revoke.wait() == 0
+    agent.thread.join(5)
+    why = "the token 'foreign' was revoked: ask the server's owner for another"
+    assert agent.closed == (4001, why)
+    assert world.get("revoked-too.localhost")[0] == 503
 
 
 def test_visitor_waits_for_an_agent_that_cannot_resume(world):

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tests.e2e.harness import World, burrow, reply, wait_for
+from tests.e2e.relay import Relay
 from tests.redis import RedisServer
 
 
@@ -152,6 +153,31 @@ def test_redis_and_a_worker_start_anew_at_the_same_time(redis_world, redis, hell
         for agent in agents:
             assert world.get(agent.host)[2] == b"hello"
     assert all(agent.program.process.poll() is None for agent in agents)
+
+
+def test_token_that_is_revoked_while_the_server_cannot_ask(redis, hello, tmp_path):
+    """Its tunnel goes on meanwhile, and ends within 5 s of when the server can ask again."""
+    line = Relay(redis.port)
+    store = f"redis://127.0.0.1:{redis.port}/0"
+    created = burrow("token", "create", "test", "--store", store)
+    assert created.wait() == 0, created.output
+    world = World(tmp_path / "world", store=f"redis://127.0.0.1:{line.port}/0")
+    try:
+        world.start_server()
+        world.env["BURROW_TOKEN"] = created.lines[-1]
+        agent = world.agent("http", hello.port)
+        assert world.get(agent.host)[2] == b"hello"
+        line.target = ("127.0.0.1", 1)
+        line.cut()
+        world.server.line("the store is away")
+        assert burrow("token", "revoke", "test", "--store", store).wait() == 0
+        assert world.get(agent.host)[2] == b"hello"
+        line.target = ("127.0.0.1", redis.port)
+        world.server.line("Redis is back")
+        assert agent.program.wait(5) == 77
+    finally:
+        world.close()
+        line.close()
 
 
 def test_no_redis_at_the_start(tmp_path):

@@ -71,6 +71,7 @@ class Connected(SynchronousTestCase):
         )
         self.ready = lambda host: succeed(None)
         self.agents = Agents(self.clock, self.store, self.tunnels, events)
+        self.store.add_token(TOKEN)
 
     def connect(self, agent="agent-1234"):
         """A session of an agent's: the pair, with what closed it; its streams are answered by recorders."""

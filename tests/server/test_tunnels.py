@@ -8,6 +8,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.errors import StoreError, StreamGone
+from burrow.limits import UNLIMITED, Limits
 from burrow.mux.control import (
     BadOption,
     CertificateFailed,
@@ -22,7 +23,6 @@ from burrow.server.cluster import Cluster, Lease
 from burrow.server.events import Events
 from burrow.server.ports import Ports
 from burrow.server.tunnels import EXPECT_FOR, Owner, Tunnels
-from burrow.store.base import UNLIMITED, Limits
 from burrow.store.memory import MemoryStore
 from burrow.testing import SessionPair
 

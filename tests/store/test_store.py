@@ -17,8 +17,9 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from burrow.errors import ConfigError, StoreError
+from burrow.limits import Limits
 from burrow.store import connection, known, sqlite
-from burrow.store.base import Limits, OverQuota, Reservation, Taken, Token
+from burrow.store.base import OverQuota, Reservation, Taken, Token
 from burrow.store.connection import RedisAddress
 from burrow.store.guard import WentBack
 from burrow.store.known import KnownStore
