@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from burrow.errors import StoreError
 from burrow.mux.control import NotAllowed
+from burrow.repeat import repeating
 from burrow.store.base import Token
 
 CHECK_EVERY = 2.0
@@ -55,8 +55,7 @@ class TokenWatch:
         self._clock = clock
         self._store = store
         self._holders = holders
-        self._loop = LoopingCall(self._check)
-        self._loop.clock = clock
+        self._loop = repeating(clock, self._check, "a check of the agents' tokens")
 
     def start(self) -> None:
         """Begin to check."""
@@ -88,8 +87,6 @@ class TokenWatch:
             await self.check()
         except StoreError as error:
             self.log.debug("the tokens of the agents cannot be checked: {error}", error=error)
-        except Exception:
-            self.log.failure("the tokens of the agents could not be checked")
 
     async def check(self) -> None:
         """Check all of them now. @raise StoreError: the store cannot tell."""
