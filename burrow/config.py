@@ -116,6 +116,14 @@ def parse_seconds(text: str) -> float:
     return seconds
 
 
+def parse_rate(text: str) -> float:
+    """A number of bytes a second; 0 for none."""
+    rate = float(text)
+    if not 0 <= rate < 1e12:
+        raise ValueError("write a number of bytes a second, or 0 for no limit")
+    return rate
+
+
 def parse_count(text: str) -> int:
     """A whole number above 0."""
     count = int(text)
@@ -309,6 +317,16 @@ class ServerConfig:
         "seconds a visitor's connection may wait between two requests, or take to send one's head",
         parse=parse_seconds,
         metavar="SECONDS",
+    )
+    min_rate: float = option(
+        100.0,
+        "bytes a second that a visitor must at least send of a request's body, or take of an answer, while "
+        "it is waited for; 0 for no limit",
+        parse=parse_rate,
+        metavar="BYTES",
+    )
+    min_rate_window: float = option(
+        60.0, "seconds over which --min-rate is measured", parse=parse_seconds, metavar="SECONDS"
     )
     log_level: str = option("info", "how much is logged", choices=("debug", "info", "warn", "error"))
 

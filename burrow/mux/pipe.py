@@ -3,7 +3,7 @@ Two transports joined: what comes from one goes to the other, as fast as it is t
 
 Each end feeds the other's transport as a push producer, so nothing waits here. Half a close on one is
 half a close on the other; a clean end closes the other once everything is written, any other end breaks
-it off, so that nobody takes a broken transfer for a whole one.
+it off, so that nobody takes a broken transfer for a whole one. What a peer sent before it broke is passed on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPullProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -19,9 +19,21 @@ from zope.interface import implementer
 
 from burrow.mux.stream import Stream
 
+BREAK_WITHIN = 10.0
+"""Seconds that a socket which is to be reset has to take what is written."""
+
+
+def socket_under(transport: Any) -> Any:
+    """The transport itself, or the socket's under TLS."""
+    return transport.transport if isinstance(transport, TLSMemoryBIOProtocol) else transport
+
 
 def end_writing(transport: Any) -> None:
-    """Close one half of a transport. TLS in Twisted has no half close: there, close it whole."""
+    """
+    Close one half of a transport once everything is written. No producer may be registered.
+
+    TLS sends its close_notify, and delivers what comes until the peer closes: see L{burrow.mux.tls}.
+    """
     if isinstance(transport, TLSMemoryBIOProtocol):
         transport.loseConnection()
     else:
@@ -29,11 +41,70 @@ def end_writing(transport: Any) -> None:
 
 
 def break_off(transport: Any) -> None:
-    """Reset a connection. A stream delivers first what it has; a socket has no such way."""
+    """Reset a connection once everything is written; a socket has L{BREAK_WITHIN} seconds to take it."""
     if isinstance(transport, Stream):
         transport.breakConnection()
+    elif hasattr(socket_under(transport), "startWriting"):
+        _Breaking(transport)
     else:
         transport.abortConnection()
+
+
+@implementer(IPullProducer)
+class _Breaking:
+    """
+    Aborts a socket's connection as soon as its buffer is empty: a pull producer is asked for more just then.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._socket = socket_under(transport)
+        self._asked = False
+        self._timer = self._socket.reactor.callLater(BREAK_WITHIN, transport.abortConnection)
+        transport.pauseProducing()
+        if isinstance(transport, TLSMemoryBIOProtocol):
+            # TLS gathers small writes until the next turn.
+            self._socket.reactor.callLater(0, self._begin)
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
+        if self._socket.connected:
+            self._socket.registerProducer(self, False)
+            self._socket.startWriting()
+        else:
+            self.stopProducing()
+
+    def resumeProducing(self) -> None:
+        """Called once by C{registerProducer}, and then with nothing left to write."""
+        if self._asked:
+            self._transport.abortConnection()
+        self._asked = True
+
+    def stopProducing(self) -> None:
+        """The connection is gone."""
+        if self._timer.active():
+            self._timer.cancel()
+
+
+def read_on_after_failed_write(end: PipeEnd) -> None:
+    """
+    Let a socket's failed write not end its reading: a peer that closes while we still write to it may have
+    answered first, and its answer waits in our socket (RFC 9112 section 9.6). What is written from then on is
+    dropped; the connection is lost once everything is read. Twisted offers no other place for this.
+    """
+    socket = socket_under(end.transport)
+    write = getattr(socket, "writeSomeData", None)
+    if write is None:
+        return
+
+    def write_or_drop(data: bytes) -> Any:
+        result = write(data)
+        if isinstance(result, Exception) and not end.ended:
+            return len(data)
+        return result
+
+    socket.writeSomeData = write_or_drop
 
 
 @implementer(IHalfCloseableProtocol)
@@ -42,7 +113,10 @@ class PipeEnd(Protocol):
     One end of a pipe. Until it is joined, what arrives is not read.
 
     @ivar ended: whether the peer of this end closed its half.
+    @cvar reads_before_reset: what came before a reset is passed on first.
     """
+
+    reads_before_reset = True
 
     transport: Any
     other: PipeEnd | None = None
@@ -52,6 +126,7 @@ class PipeEnd(Protocol):
         """Wait for the other end."""
         if self.other is None:
             self.transport.pauseProducing()
+        read_on_after_failed_write(self)
 
     def join(self, other: PipeEnd) -> None:
         """Join two connected ends; call it on one of them."""
@@ -60,9 +135,14 @@ class PipeEnd(Protocol):
             if end.ended:
                 peer._end_of_input()
             else:
-                peer.transport.registerProducer(end.transport, True)
+                peer.transport.registerProducer(peer.fed_by(end.transport), True)
         for end in (self, other):
-            end.transport.resumeProducing()
+            if not end.ended:
+                end.transport.resumeProducing()
+
+    def fed_by(self, source: Any) -> Any:
+        """The producer of this end's transport, C{source} being the other's transport."""
+        return source
 
     def dataReceived(self, data: bytes) -> None:
         """Pass it on."""

@@ -99,6 +99,11 @@ class Stream:
     def __repr__(self) -> str:
         return f"<Stream {self.stream_id} of {self._session.peer}>"
 
+    @property
+    def may_be_gone(self) -> bool:
+        """Whether the peer's FIN has come, told to the protocol or not."""
+        return self._read_ended
+
     # -- ITransport ---------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:

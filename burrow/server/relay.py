@@ -43,6 +43,7 @@ from burrow.protocols.upstream import UpstreamFailed
 from burrow.server.announce import LOOK
 from burrow.server.cluster import Lease, Node
 from burrow.server.edge.pages import AGENT_AWAY
+from burrow.server.waiting import Asking
 
 GRACE = 5.0
 """Seconds that a link's streams wait for its next connection."""
@@ -176,7 +177,7 @@ class Relayed:
         self.session.open_stream(protocol, encode_box({**box, "hops": str(self._hops)}))
 
 
-Find = Callable[[str, int], Awaitable[Any]]
+Find = Callable[[str, int, Asking], Awaitable[Any]]
 """The tunnel of a name for a visitor that came over so many nodes: something with C{connect}, or None."""
 
 
@@ -378,7 +379,7 @@ class _Arrival(PipeEnd):
 
     async def _find(self, box: dict[str, str]) -> None:
         hops = int(box.get("hops", MAX_HOPS))
-        tunnel = await self._relay.find(box.get("tunnel", ""), hops)
+        tunnel = await self._relay.find(box.get("tunnel", ""), hops, self.transport)
         if tunnel is None:
             self._refuse(box)
             return

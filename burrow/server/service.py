@@ -33,6 +33,7 @@ from burrow.server.edge.context import Edge
 from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.head import RequestHead
 from burrow.server.edge.http1 import VisitorFactory
+from burrow.server.edge.pace import Rate
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFrontFactory
 from burrow.server.elsewhere import ElsewherePorts
@@ -41,6 +42,7 @@ from burrow.server.listening import Listeners, TcpSockets, stop_listening
 from burrow.server.ports import Ports, outgoing_warning
 from burrow.server.relay import MAX_HOPS, Relay, Relayed, make_certificate, node_context
 from burrow.server.tunnels import EXPECT_FOR, Tunnel, Tunnels
+from burrow.server.waiting import Asking
 from burrow.store.memory import MemoryStore
 from burrow.store.sqlite import SQLiteStore
 
@@ -176,6 +178,7 @@ class BurrowServer(MultiService):
             domain=config.domain,
             idle_timeout=config.idle_timeout,
             response_timeout=config.response_timeout,
+            rate=Rate(config.min_rate, config.min_rate_window),
         )
 
     # -- where it is ------------------------------------------------------------------------------------
@@ -366,18 +369,18 @@ class BurrowServer(MultiService):
             return succeed(True)
         return Deferred.fromCoroutine(self.tunnels.owned(name))
 
-    def _find(self, host: str) -> Tunnel | Relayed | Deferred[Any]:
+    def _find(self, host: str, asking: Asking) -> Tunnel | Relayed | Deferred[Any]:
         name, _, domain = host.partition(".")
         if domain != self.config.domain:
             return succeed(pages.no_such_tunnel(host))
         found = self.tunnels.find(name)
         if found is not None and self._by_host(found):
             return found
-        return Deferred.fromCoroutine(self._wait_for(host, name))
+        return Deferred.fromCoroutine(self._wait_for(host, name, asking))
 
-    async def _wait_for(self, host: str, name: str) -> Tunnel | Relayed | pages.Page:
+    async def _wait_for(self, host: str, name: str, asking: Asking) -> Tunnel | Relayed | pages.Page:
         """The tunnel once its agent is back, if it is expected; else the page that says why there is none."""
-        found = await self._found(name)
+        found = await self._found(name, asking)
         if found is None:
             return pages.agent_away(host) if await self.tunnels.owned(name) else pages.no_such_tunnel(host)
         return found if self._by_host(found) else pages.no_such_tunnel(host)
@@ -394,13 +397,13 @@ class BurrowServer(MultiService):
         lease = self.cluster.elsewhere(name)
         return self._relay.tunnel(lease) if lease is not None else None
 
-    async def _found(self, name: str) -> Tunnel | Relayed | None:
+    async def _found(self, name: str, asking: Asking | None = None) -> Tunnel | Relayed | None:
         """The tunnel of a name, once its agent is connected, wherever."""
-        return await self.tunnels.attached(name, self.config.hold)
+        return await self.tunnels.attached(name, self.config.hold, asking)
 
-    async def _find_for_node(self, name: str, hops: int) -> Tunnel | Relayed | None:
+    async def _find_for_node(self, name: str, hops: int, asking: Asking) -> Tunnel | Relayed | None:
         """See L{burrow.server.relay.Find}."""
-        found = await self._found(name)
+        found = await self._found(name, asking)
         if isinstance(found, Relayed):
             return self._relay.tunnel(found.lease, hops + 1) if hops < MAX_HOPS else None
         return found

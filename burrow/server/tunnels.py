@@ -32,7 +32,7 @@ from burrow.server.lookups import Lookups
 from burrow.server.names import assigned_name, check_name
 from burrow.server.ports import Ports
 from burrow.server.relay import Relayed
-from burrow.server.waiting import Waiting
+from burrow.server.waiting import Asking, Waiting
 from burrow.store.base import OverQuota, Reservation, Taken
 
 _KIND = re.compile(r"[a-z][a-z0-9]{0,30}")
@@ -217,7 +217,7 @@ class Tunnels:
             return tunnel
         return self._relayed(name)
 
-    async def attached(self, name: str, hold: float) -> Tunnel | Relayed | None:
+    async def attached(self, name: str, hold: float, asking: Asking | None = None) -> Tunnel | Relayed | None:
         """
         The tunnel of a name once its agent is connected; None if that is not expected, or takes longer
         than C{hold} seconds.
@@ -234,7 +234,7 @@ class Tunnels:
             found = self.find(name)
             if found is not None:
                 return found
-        return self.find(name) if await self._waiting.wait(name, hold) else None
+        return self.find(name) if await self._waiting.wait(name, hold, asking) else None
 
     async def _expects(self, name: str) -> bool:
         """Whether an agent may open it soon, here or elsewhere. @raise StoreError: nobody knows."""

@@ -50,7 +50,7 @@ class OverTLS(TestCase):
         self.addCleanup(self.one.stop)
 
     def relay(self, name, on_up):
-        async def find(tunnel, hops):
+        async def find(tunnel, hops, asking):
             self.asked.append((name, tunnel, hops))
 
         async def look():
@@ -104,7 +104,7 @@ class OverTLS(TestCase):
         self.one.update({"two": self.node})
         await self.up
         tunnel = self.one.tunnel(LEASE)
-        self.two.find = lambda name, hops: Deferred()
+        self.two.find = lambda name, hops, asking: Deferred()
         visitor = Collect()
         tunnel.connect(visitor, "192.0.2.1:5", "https")
         self.one.update({})  # its note is gone, and the link still works

@@ -13,7 +13,9 @@ from twisted.internet.protocol import Protocol
 from burrow.server.edge import pages
 from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.head import RequestHead
+from burrow.server.edge.pace import NO_RATE, Rate
 from burrow.server.edge.sweep import Sweep
+from burrow.server.waiting import Asking
 
 
 class Tunnel(Shape):
@@ -34,8 +36,11 @@ class Tunnel(Shape):
         ...
 
 
-Find = Callable[[str], "Tunnel | Deferred[Tunnel | pages.Page]"]
-"""Who answers for a host: a tunnel, or later a tunnel or a page that says why there is none."""
+Find = Callable[[str, Asking], "Tunnel | Deferred[Tunnel | pages.Page]"]
+"""
+Who answers for a host and a visitor: a tunnel, or later a tunnel or a page that says why there is none.
+Cancelled when the visitor leaves.
+"""
 
 Own = Callable[[RequestHead], "pages.Page | IProtocolFactory | None"]
 """What the server itself says to a request: None if the host is not its own."""
@@ -49,6 +54,7 @@ class Edge:
     @ivar domain: the base domain, for which no tunnel may set a cookie.
     @ivar idle_timeout: seconds for a head. @ivar response_timeout: seconds from a request, or its last
     byte of body, to its answer's head.
+    @ivar rate: the least that a visitor has to send or take while it is waited for.
     @ivar visitors: the connections that are open.
     @ivar draining: whether this server goes away: each connection is closed after the answer that is next.
     """
@@ -60,5 +66,6 @@ class Edge:
     domain: str
     idle_timeout: float
     response_timeout: float
+    rate: Rate = NO_RATE
     visitors: set[Protocol] = field(default_factory=set)
     draining: bool = False

@@ -6,14 +6,17 @@ The connection's states, and what leaves each::
     HEAD      no request is under way; its next head is being read, for idle_timeout at most
     EXCHANGE  a request is under way: routed, then sent on a stream, then answered. Bytes behind the
               request (pipelining) wait. Begun answers end the response_timeout.
-    RAW       after 101: bytes pass both ways
-    HANDED    another protocol has the connection (an agent's WebSocket, the server's own pages)
-    CLOSING   all is said; what still comes is dropped until the visitor closes, for LINGER at most,
-              so that no reset destroys the answer on its way; then the rest is flushed, for
-              idle_timeout at most
+    HANDED    another protocol has the connection (an agent's WebSocket; after 101, L{Upgraded})
+    CLOSING   all is said; what still comes is dropped until the visitor closes or sends nothing for
+              LINGER, so that no reset destroys the answer on its way; then the rest is flushed, for
+              as long as the visitor takes it
 
-What bounds the buffers: reading stops when L{MAX_WAITING} bytes wait here, or when the stream to the
-agent is full; the stream is paused when the visitor does not read.
+A visitor that closes its half (a FIN, or TLS's close_notify) sends no more, and may still read. What it
+asked and is whole is passed on with the same end behind it, and answered; what is not whole is reset.
+A visitor that is gone looks the same until something is written to it.
+
+What bounds the buffers: reading stops when MAX_WAITING bytes wait here, or when the stream to the
+agent is full; when the visitor does not read, the stream is paused and no other request is begun.
 """
 
 from __future__ import annotations
@@ -22,26 +25,35 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocolFactory, IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.errors import StoreError, StreamGone
-from burrow.mux.pipe import end_writing
+from burrow.mux.pipe import PipeEnd, end_writing, socket_under
 from burrow.server.edge import pages
 from burrow.server.edge.answers import write_answer, write_interim, write_switch
 from burrow.server.edge.body import Body, ChunkedBody, LengthBody, chunk, last_chunk
 from burrow.server.edge.context import Edge, Tunnel
 from burrow.server.edge.fields import Headers, named_by_connection, write_head
+from burrow.server.edge.flow import Answering, Reading
 from burrow.server.edge.head import BadMessage, RequestHead, RequestReader, ResponseHead
 from burrow.server.edge.hops import last_stop
+from burrow.server.edge.pace import Pace, taken
 from burrow.server.edge.responses import IAnswered, Responses
 from burrow.server.edge.tls import Shown
+from burrow.server.edge.upgraded import Upgraded
 
-MAX_WAITING = 64 * 1024
 LINGER = 3.0
+"""Seconds that a visitor may be silent which still sends what is answered already."""
+
+_MAX_LINGERS = 10
+LEAVE_WITHIN = 60.0
+"""Seconds that an upstream has for the request of a visitor that is gone, until it is reset."""
+
 _IDEMPOTENT = (b"GET", b"HEAD", b"OPTIONS", b"TRACE")
 _MAX_FAILURE = 4096
 
@@ -49,41 +61,13 @@ FAILURE_HEADER = b"Burrow-Error"
 """An agent that cannot reach its upstream answers with this field, a page's code, and the text as body."""
 
 
-@implementer(IPushProducer)
-class _Reading:
-    """The visitor's connection as the producer of its stream: two reasons to pause, one transport."""
-
-    def __init__(self, visitor: Visitor) -> None:
-        self._visitor = visitor
-        self._stream_full = False
-        self._paused = False
-
-    def pauseProducing(self) -> None:
-        self._stream_full = True
-        self.update()
-
-    def resumeProducing(self) -> None:
-        self._stream_full = False
-        self.update()
-
-    def stopProducing(self) -> None:
-        self._stream_full = False
-        self.update()
-
-    def update(self) -> None:
-        """Read, or do not, as things are now."""
-        pause = self._stream_full or self._visitor.waiting_bytes > MAX_WAITING
-        if pause != self._paused and self._visitor.connected:
-            self._paused = pause
-            if pause:
-                self._visitor.transport.pauseProducing()
-            else:
-                self._visitor.transport.resumeProducing()
-
-
-@implementer(IAnswered)
+@implementer(IAnswered, IHalfCloseableProtocol)
 class Visitor(Protocol):
-    """One visitor's connection. See the module's own words for its states."""
+    """
+    One visitor's connection. See the module's own words for its states.
+
+    @ivar ended: whether the visitor closed its half: it sends no more, or is gone.
+    """
 
     log = Logger()
     transport: Any
@@ -94,13 +78,20 @@ class Visitor(Protocol):
         self._scheme = scheme
         self._redirect = redirect
         self._reader = RequestReader()
-        self._reading = _Reading(self)
+        self._reading = Reading(self)
+        self._answers = Answering(self)
+        self._sends = Pace(edge.sweep, edge.rate, self._sent, self._sends_too_slowly)
+        self._takes = Pace(edge.sweep, edge.rate, self._taken, self._takes_too_slowly)
+        self._received = 0
+        self._moved = 0
+        self._lingers = 0
+        self.ended = False
         self._buffer = b""
         self._advancing = False
         self._request: RequestHead | None = None
         self._body: Body | None = None
         self._head = b""
-        self._routing = False
+        self._routing: Deferred[Any] | None = None
         self._answered = False
         self._rerouted = False
         self._chunk_answer = False
@@ -110,7 +101,6 @@ class Visitor(Protocol):
         self._tunnel: Tunnel | None = None
         self._address = ("", "")
         self._shown: Shown | None = None
-        self._raw = False
         self._closing = False
         self._flushing = False
 
@@ -121,44 +111,81 @@ class Visitor(Protocol):
         """Bytes read and not used yet."""
         return len(self._buffer)
 
+    @property
+    def may_be_gone(self) -> bool:
+        """See L{Asking<burrow.server.waiting.Asking>}."""
+        return self.ended
+
     def connectionMade(self) -> None:
         """The first head has idle_timeout to come."""
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
         self._shown = getattr(self.transport, "shown", None)
+        self.transport.registerProducer(self._answers, True)
         self._edge.visitors.add(self)
         self._edge.sweep.add(self, self._edge.idle_timeout)
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of the visitor's."""
-        if self._raw and self._responses is not None:
-            self._responses.transport.write(data)
-        elif not self._closing:
+        self._received += len(data)
+        if not self._closing:
             self._buffer += data
             self._advance()
 
+    def readConnectionLost(self) -> None:
+        """The visitor closed its half, or is gone."""
+        self.ended = True
+        if not self._closing:
+            self._advance()
+        elif not self._flushing:
+            self._flush()
+
+    def writeConnectionLost(self) -> None:
+        """Our half is closed: nothing to do."""
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The visitor is gone: so is its request at the upstream."""
+        """The visitor is gone. What it asked and is whole goes on to the upstream, with the end behind it."""
         self._edge.visitors.discard(self)
         self._edge.sweep.discard(self)
+        self._sends.stop()
+        self._takes.stop()
         self._closing = True
-        self._detach()
+        routing, self._routing = self._routing, None
+        if routing is not None:
+            routing.cancel()
+        self._detach(left=True)
 
     def timed_out(self) -> None:
         """The sweep's word: whatever was waited for did not come."""
         if self._flushing:
-            self.transport.abortConnection()
+            if self._moves(taken(self.transport), self._edge.rate.least * self._edge.idle_timeout):
+                self._edge.sweep.add(self, self._edge.idle_timeout)
+            else:
+                self.transport.abortConnection()
         elif self._closing:
-            self._flush()
+            self._lingers += 1
+            if self._lingers < _MAX_LINGERS and self._moves(self._received, 1):
+                self._edge.sweep.add(self, LINGER)
+            else:
+                self._flush()
         elif self._request is not None:
             seconds = f"{self._edge.response_timeout:g} seconds"
             text = f"The upstream has not begun its answer within {seconds}."
             self._answer_page(pages.upstream_failed("timeout", text), linger=True)
+        elif self._answers.full:
+            self._edge.sweep.add(self, self._edge.idle_timeout)  # its pace is watched
         elif self._reader.started:
             page = pages.bad_request(408, "the head of the request did not come in time")
             self._answer_page(page, linger=True)
         else:
             self._close()
+
+    def _moves(self, count: int | None, least: float) -> bool:
+        """Whether a count has grown by at least so much since it was looked at last."""
+        if count is None:
+            return False
+        before, self._moved = self._moved, count
+        return count - before >= least > 0
 
     def _advance(self) -> None:
         """Use the bytes that wait, as far as they can be used now."""
@@ -166,16 +193,62 @@ class Visitor(Protocol):
             return
         self._advancing = True
         try:
-            while self._buffer and not (self._closing or self._raw or self._routing):
+            while self._buffer and not (self._closing or self._routing):
                 if self._body is not None:
                     self._pass_body()
-                elif self._request is not None or not self._read_head():
+                elif self._request is not None or self._answers.full or not self._read_head():
                     break
         except BadMessage as error:
             self._answer_page(pages.bad_request(error.status, error.text), linger=True)
         finally:
             self._advancing = False
+        if self.ended and not self._closing:
+            self._no_more_comes()
         self._reading.update()
+
+    def _no_more_comes(self) -> None:
+        """The visitor has closed its half, and what can be used of its bytes is used."""
+        if self._request is None:
+            if not (self._buffer and self._answers.full):
+                self._close()  # it asked nothing more, or not to the end
+        elif self._buffer or self._routing:
+            pass
+        elif self._body is not None:
+            self._answer_page(pages.bad_request(400, "the body of the request ended too early"))
+        elif self._responses is not None:
+            # The last request, and whole. Half a close is half a close for the upstream, too.
+            self._close_after = True
+            self._responses.transport.loseWriteConnection()
+
+    # -- how fast the visitor is --------------------------------------------------------------------------
+
+    def visitor_full(self) -> None:
+        """See L{Flowing<burrow.server.edge.flow.Flowing>}."""
+        self._takes.watch()
+
+    def visitor_reads(self) -> None:
+        """See L{Flowing<burrow.server.edge.flow.Flowing>}."""
+        self._takes.fast_enough()
+        if not self._closing:
+            self._advance()
+
+    def _sent(self) -> int | None:
+        """What it has sent, while nothing but the rest of its request's body is waited for."""
+        request = self._request
+        if request is None or self._body is None or self._answered or self._closing or self._reading.paused:
+            return None
+        return self._received
+
+    def _taken(self) -> int | None:
+        """What it has taken, while more waits for it."""
+        return taken(self.transport) if self._answers.full else None
+
+    def _sends_too_slowly(self) -> None:
+        text = "the body of the request came too slowly"
+        self._answer_page(pages.bad_request(408, text), linger=True)
+
+    def _takes_too_slowly(self) -> None:
+        self._break()
 
     # -- the request ------------------------------------------------------------------------------------
 
@@ -198,6 +271,8 @@ class Visitor(Protocol):
         else:
             self._body = LengthBody(head.length) if head.length else None
         self._edge.sweep.add(self, self._edge.response_timeout)
+        if self._body is not None and not head.value(b"expect"):
+            self._sends.watch()  # else once the body begins: who asks first is told by the upstream
         if self._redirect is not None:
             self._answer_page(self._redirect(head))
             return
@@ -220,15 +295,15 @@ class Visitor(Protocol):
         self._head, self._address = self._edge.forwarding.rewrite(
             head, self.transport.getPeer(), self._scheme
         )
-        found = self._edge.find(head.host)
+        found = self._edge.find(head.host, self)
         if not isinstance(found, Deferred):
             self._send(found)
             return
-        self._routing = True
+        self._routing = found
         found.addCallbacks(self._routed, self._not_routed)
 
     def _routed(self, found: Tunnel | pages.Page) -> None:
-        self._routing = False
+        self._routing = None
         if self._request is not None and not self._closing:
             if isinstance(found, pages.Page):
                 self._answer_page(found)
@@ -237,6 +312,8 @@ class Visitor(Protocol):
             self._advance()
 
     def _not_routed(self, reason: Failure) -> None:
+        if self._closing:
+            return  # the visitor left
         if not reason.check(StoreError):
             self.log.failure("a request could not be routed", reason)
         text = "The server cannot tell now which tunnel this is. Try again in a few seconds."
@@ -257,10 +334,12 @@ class Visitor(Protocol):
                 self._answer_page(pages.agent_away(self._request.host))
                 return
             self._responses, self._tunnel = responses, tunnel
+            self._answers.stream = responses.transport
             responses.transport.registerProducer(self._reading, True)
-            self.transport.registerProducer(responses.transport, True)
-        responses.expect(self._request.method)
+        responses.expect(self._request.method, whole=self._body is None)
         responses.transport.write(self._head)
+        if self.ended and not self._advancing:
+            self._no_more_comes()
 
     def _pass_body(self) -> None:
         """Pass on what has come of the request's body."""
@@ -271,27 +350,40 @@ class Visitor(Protocol):
         out = chunk(payload) if payload and request.length is None else payload
         if body.done:
             self._body = None
+            self._sends.fast_enough()
             if request.length is None:
                 out += last_chunk(body.trailers)
-        if out and self._responses is not None:
-            self._responses.transport.write(out)
+        else:
+            self._sends.watch()
+        if self._responses is not None:
+            self._responses.whole = body.done
+            if out:
+                self._responses.transport.write(out)
         if self.deadline is not None:
             self._edge.sweep.add(self, self._edge.response_timeout)
 
     def _hand_over(self, factory: IProtocolFactory, head: RequestHead) -> None:
         """Let another protocol have the connection, beginning with this request."""
         self._detach()
-        self._edge.visitors.discard(self)
         protocol: Any = factory.buildProtocol(self.transport.getPeer())
         first = write_head(head.method + b" " + head.target + b" HTTP/" + head.version.encode(), head.headers)
         rest, self._buffer = self._buffer, b""
-        self._edge.sweep.discard(self)
-        self._closing = True
-        # From here on the transport calls the other protocol through us.
-        self.dataReceived = protocol.dataReceived  # type: ignore[method-assign]
-        self.connectionLost = protocol.connectionLost  # type: ignore[method-assign]
-        protocol.makeConnection(self.transport)
+        self._give_to(protocol)
         protocol.dataReceived(first + rest)
+
+    def _give_to(self, protocol: Any) -> None:
+        """Put another protocol on the connection, for good."""
+        self._edge.visitors.discard(self)
+        self._edge.sweep.discard(self)
+        self._sends.stop()
+        self._takes.stop()
+        self._closing = True
+        self.transport.unregisterProducer()
+        if isinstance(self.transport, TLSMemoryBIOProtocol):
+            self.transport.wrappedProtocol = protocol
+        else:
+            self.transport.protocol = protocol
+        protocol.makeConnection(self.transport)
 
     # -- the answer -----------------------------------------------------------------------------------------
 
@@ -300,7 +392,10 @@ class Visitor(Protocol):
         request = self._request
         assert request is not None
         if head.status == 101:
-            self._switch(request, head)
+            data = write_switch(request, head)
+            if data is None:
+                raise BadMessage(502, "it switches to a protocol that nobody asked for")
+            self.transport.write(data)
             return
         if head.status < 200:
             if request.version == "1.1":
@@ -312,22 +407,21 @@ class Visitor(Protocol):
             return
         self._edge.sweep.discard(self)
         self._answered = True
-        close = self._close_after or self._edge.draining
+        # An answer that begins before the request's end is the last: nobody knows where the next would begin.
+        close = self._close_after or self._edge.draining or self._body is not None
         answer = write_answer(request, head, self._edge.domain, close=close)
         self._chunk_answer, self._close_after = answer.chunked, answer.close
         self.transport.write(answer.data)
 
-    def _switch(self, request: RequestHead, head: ResponseHead) -> None:
-        data = write_switch(request, head)
-        if data is None:
-            raise BadMessage(502, "it switches to a protocol that nobody asked for")
-        self.transport.write(data)
-        self._edge.sweep.discard(self)
-        self._raw = True
+    def answer_switched(self, end: PipeEnd) -> None:
+        """See L{IAnswered}."""
+        self._responses = self._answers.stream = None
+        visitor = Upgraded(self._edge, ended=self.ended)
+        self._give_to(visitor)
         rest, self._buffer = self._buffer, b""
-        if rest and self._responses is not None:
-            self._responses.transport.write(rest)
-        self._reading.update()
+        if rest:
+            end.transport.write(rest)
+        visitor.join(end)
 
     def answer_body(self, data: bytes) -> None:
         """See L{IAnswered}."""
@@ -350,24 +444,15 @@ class Visitor(Protocol):
             self.transport.write(last_chunk(trailers))
         self._end_exchange()
 
-    def answer_raw(self, data: bytes) -> None:
-        """See L{IAnswered}."""
-        self.transport.write(data)
-
     def answer_lost(self, error: str) -> None:
         """See L{IAnswered}."""
-        responses, self._responses = self._responses, None
+        responses, self._responses, self._answers.stream = self._responses, None, None
         if self._closing:
             return
-        self.transport.unregisterProducer()
         self._reading.resumeProducing()
         request, tunnel = self._request, self._tunnel
-        if self._raw:
-            self._close()
-        elif self._answered and request is not None and error:
-            # Part of the answer is out: only a broken connection says that the rest is missing.
-            self._closing = True
-            self.transport.abortConnection()
+        if self._answered and request is not None and error:
+            self._break()
         elif request is not None and tunnel is not None and error:
             self._unanswered(request, tunnel, responses, error)
 
@@ -389,8 +474,11 @@ class Visitor(Protocol):
             self._answer_page(pages.upstream_failed("failed", f"The upstream failed: {error}."))
 
     def _answer_page(self, page: pages.Page, *, linger: bool = False) -> None:
-        """Answer with a page of ours, and end the exchange."""
+        """Answer with a page of ours, and end the exchange; where an answer has begun, break it off."""
         request = self._request
+        if request is not None and self._answered:
+            self._break()
+            return
         self._close_after = self._close_after or linger or self._body is not None or self._edge.draining
         accept = b""
         if request is not None:
@@ -409,6 +497,7 @@ class Visitor(Protocol):
         elif self._close_after:
             self._close()
         else:
+            self._answered = False
             if self._responses is not None and not self._responses.usable:
                 self._detach()
             self._edge.sweep.add(self, self._edge.idle_timeout)
@@ -416,13 +505,20 @@ class Visitor(Protocol):
 
     # -- the end --------------------------------------------------------------------------------------
 
-    def _detach(self) -> None:
-        """Give the stream up."""
-        responses, self._responses = self._responses, None
+    def _detach(self, *, left: bool = False) -> None:
+        """Give the stream up. C{left}: because the visitor is gone."""
+        responses, self._responses, self._answers.stream = self._responses, None, None
         if responses is not None:
-            self.transport.unregisterProducer()
-            responses.detach()
+            responses.detach(left=left)
+            if left and responses.transport.connected:
+                self._edge.sweep.add(responses, LEAVE_WITHIN)
             self._reading.resumeProducing()
+
+    def _break(self) -> None:
+        """Part of an answer is out, and no more comes: only a broken connection says that some is missing."""
+        self._closing = True
+        self._detach()
+        self.transport.abortConnection()
 
     def _close(self) -> None:
         """Close once everything is written."""
@@ -432,18 +528,28 @@ class Visitor(Protocol):
 
     def _flush(self) -> None:
         self._flushing = True
+        self._moved = taken(self.transport) or 0
         self._edge.sweep.add(self, self._edge.idle_timeout)
-        self.transport.loseConnection()
+        self.transport.unregisterProducer()
+        if self.transport.disconnecting:
+            # TLS has said its end, and waited for the visitor's.
+            socket_under(self.transport).loseConnection()
+        else:
+            self.transport.loseConnection()
 
     def _linger(self) -> None:
         """Close, but read on for a while: the visitor is still sending what is answered already."""
         self._closing = True
         self._buffer = b""
         self._detach()
+        if self.ended:
+            self._flush()
+            return
         self._reading.update()
+        self._moved = self._received
         self._edge.sweep.add(self, LINGER)
-        if self._scheme == "http":
-            end_writing(self.transport)
+        self.transport.unregisterProducer()
+        end_writing(self.transport)
 
 
 class VisitorFactory(Factory):

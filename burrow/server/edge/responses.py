@@ -14,6 +14,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
+from burrow.mux.pipe import PipeEnd
 from burrow.server.edge.body import Body, ChunkedBody, LengthBody, UntilCloseBody
 from burrow.server.edge.fields import Headers, named_by_connection
 from burrow.server.edge.head import BadMessage, ResponseHead, ResponseReader
@@ -23,7 +24,7 @@ class IAnswered(Interface):
     """The visitor's side of an exchange."""
 
     def answer_head(head: ResponseHead) -> None:
-        """A head, interim ones (1xx) included. May raise L{BadMessage}: it cannot be passed on."""
+        """A head, interim ones (1xx) and a 101 included. May raise L{BadMessage}: it cannot be passed on."""
 
     def answer_body(data: bytes) -> None:
         """Bytes of the body, not empty."""
@@ -31,8 +32,8 @@ class IAnswered(Interface):
     def answer_end(trailers: Headers) -> None:
         """The response is whole."""
 
-    def answer_raw(data: bytes) -> None:
-        """Bytes of the protocol that was switched to, after a 101."""
+    def answer_switched(end: PipeEnd) -> None:
+        """After a 101: what follows is the stream's new protocol's, which reads once it is joined."""
 
     def answer_lost(error: str) -> None:
         """No more will come: what the upstream did, in words; empty if it went between two responses."""
@@ -45,6 +46,8 @@ class Responses(Protocol):
 
     @ivar usable: whether another request may be sent on it.
     @ivar used: how many responses came whole.
+    @ivar whole: whether the last request has been sent to its end.
+    @ivar deadline: see L{burrow.server.edge.sweep.Deadlined}.
     @cvar reads_before_reset: an upstream that resets its connection behind a whole answer has answered.
     """
 
@@ -58,29 +61,44 @@ class Responses(Protocol):
         self._body: Body | None = None
         self._keep_alive = True
         self._method = b""
-        self._raw = False
+        self.deadline: float | None = None
         self.usable = True
         self.used = 0
+        self.whole = True
 
-    def expect(self, method: bytes) -> None:
-        """The answer to a C{method} request comes next."""
+    def expect(self, method: bytes, *, whole: bool) -> None:
+        """The answer to a C{method} request comes next. C{whole}: whether no body of it is to come."""
         self._method = method
+        self.whole = whole
 
     @property
     def waiting(self) -> bool:
         """Whether an answer is under way."""
         return bool(self._method)
 
-    def detach(self) -> None:
-        """The visitor is gone or wants no more: reset the stream if anything is under way, else close it."""
+    def detach(self, *, left: bool = False) -> None:
+        """
+        The visitor wants no more: reset the stream if anything is under way, else close it.
+
+        @param left: the visitor is gone. A request that is whole is delivered whole all the same: with a FIN
+            behind it, and a reset at the first byte of an answer; or, once an answer has begun, with a reset.
+        """
         self._visitor = None
         self.usable = False
         if self.transport is not None:
             self.transport.unregisterProducer()
-            if self.waiting or self._raw:
-                self.transport.abortConnection()
-            else:
+            if self.whole and not self.waiting:
                 self.transport.loseConnection()
+            elif not (self.whole and left):
+                self.transport.abortConnection()
+            elif self._body is None:
+                self.transport.loseConnection()
+            else:
+                self.transport.breakConnection()
+
+    def timed_out(self) -> None:
+        """The sweep's word: the request of a visitor that left was not taken in time."""
+        self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of the upstream's."""
@@ -91,9 +109,6 @@ class Responses(Protocol):
             self._lost(f"its answer cannot be passed on: {error.text}")
 
     def _receive(self, data: bytes) -> bytes:
-        if self._raw:
-            self._visitor.answer_raw(data)
-            return b""
         if not self._method:
             self._lost("it sent more than it was asked for")
             return b""
@@ -108,10 +123,15 @@ class Responses(Protocol):
             return b""
         head, rest = result
         if head.status == 101:
-            self._raw = True
-            self.usable = False
             self._visitor.answer_head(head)
-        elif head.status < 200:
+            visitor, self._visitor = self._visitor, None
+            self.usable = False
+            self.transport.unregisterProducer()
+            end = PipeEnd()
+            self.transport.become(end, rest)
+            visitor.answer_switched(end)
+            return b""
+        if head.status < 200:
             self._visitor.answer_head(head)
         else:
             self._keep_alive = head.keep_alive
@@ -157,6 +177,6 @@ class Responses(Protocol):
         visitor, self._visitor = self._visitor, None
         if visitor is not None:
             waiting, self._method = self.waiting, b""
-            visitor.answer_lost(error if waiting or self._raw else "")
+            visitor.answer_lost(error if waiting else "")
         if self.transport is not None and self.transport.connected:
             self.transport.abortConnection()

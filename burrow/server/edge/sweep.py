@@ -56,5 +56,6 @@ class Sweep:
         now = self._clock.seconds()
         late = [member for member in self._members if member.deadline is not None and member.deadline <= now]
         for member in late:
-            self.discard(member)
-            member.timed_out()
+            if member.deadline is not None and member.deadline <= now:  # unless one before changed it
+                self.discard(member)
+                member.timed_out()

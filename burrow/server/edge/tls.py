@@ -24,11 +24,12 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.certificates.base import CHALLENGE, PROTOCOLS, ICertificates, names_of
+from burrow.mux.tls import HalfClosingConnection, HalfClosingTLS
 from burrow.server.edge.hello import ClientHello, HelloReader, NoName, NotTLS
 from burrow.server.edge.sweep import Sweep
 
@@ -70,7 +71,7 @@ class Shown:
         return "*." + host.partition(".")[2] in self.names
 
 
-class _VisitorTLS(BufferingTLSTransport):
+class _VisitorTLS(HalfClosingTLS):
     """TLS on one connection. @ivar shown: set before it begins."""
 
     shown: Shown
@@ -81,7 +82,7 @@ class _ConnectionCreator:
     """Makes each TLS connection with the context that was chosen for it."""
 
     def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
-        return SSL.Connection(protocol.shown.context, None)
+        return HalfClosingConnection(protocol.shown.context, protocol)
 
 
 class _VisitorTLSFactory(TLSMemoryBIOFactory):

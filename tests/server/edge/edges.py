@@ -23,6 +23,7 @@ class Wire(StringTransport):
         self.connected = True
         self.aborted = False
         self._peer = peer
+        self._held = b""
 
     def getPeer(self):
         return self._peer
@@ -32,6 +33,19 @@ class Wire(StringTransport):
 
     def setTcpKeepAlive(self, enabled):
         pass
+
+    def become(self, protocol, rest):
+        self.protocol, self._held = protocol, rest
+        protocol.makeConnection(self)
+
+    def resumeProducing(self):
+        super().resumeProducing()
+        held, self._held = self._held, b""
+        if held:
+            self.protocol.dataReceived(held)
+
+    def unregisterProducer(self):
+        self.producer = None  # as often as one likes, as of a socket
 
     def loseWriteConnection(self):
         pass
@@ -66,7 +80,7 @@ class Exchange:
     def __init__(self, *, peer=PEER, scheme="https", domain="example.com", own=None, **forwarding):
         self.streams = []
         self.edge = Edge(
-            find=lambda host: self,
+            find=lambda host, asking: self,
             own=own or (lambda head: None),
             sweep=Sweep(Clock()),
             forwarding=Forwarding(**forwarding),
@@ -75,8 +89,8 @@ class Exchange:
             response_timeout=120.0,
         )
         self.visitor = Wire(Peer(peer))
-        self._protocol = VisitorFactory(self.edge, scheme).buildProtocol(None)
-        self._protocol.makeConnection(self.visitor)
+        self.visitor.protocol = VisitorFactory(self.edge, scheme).buildProtocol(None)
+        self.visitor.protocol.makeConnection(self.visitor)
 
     def connect(self, protocol, visitor, scheme):
         self.address, self.scheme = visitor, scheme
@@ -90,7 +104,7 @@ class Exchange:
         step = step or len(data) or 1
         for start in range(0, len(data), step):
             if not self.gone(self.visitor):
-                self._protocol.dataReceived(data[start : start + step])
+                self.visitor.protocol.dataReceived(data[start : start + step])
         return self.upstream
 
     def answer(self, data, step=None, *, end=False):

@@ -1,0 +1,129 @@
+"""
+TLS whose two directions close one after the other, as a socket's do.
+
+Twisted's own TLS ends both when the peer closes one. Here a protocol that is an L{IHalfCloseableProtocol} is
+told of the peer's close_notify (RFC 8446 section 6.1), or of a FIN without one, by C{readConnectionLost}, and
+may go on writing. For any other protocol nothing changes.
+
+A server's session tickets (RFC 8446 section 4.6.1) wait for the first bytes that follow them. A client that
+sends its request and closes without having read them would reset the connection (RFC 1122 section
+4.2.2.13), and what its own system had not sent yet would be lost.
+
+The other direction needs nothing of ours: after C{loseConnection} Twisted's TLS sends close_notify behind
+what is written, and delivers what still comes until the peer closes, too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.protocols.tls import BufferingTLSTransport
+from zope.interface import implementer
+
+
+class HalfClosingTLS(BufferingTLSTransport):
+    """
+    One TLS connection. Its factory's creator must make L{HalfClosingConnection}s.
+
+    @ivar socket_ended: whether the peer's FIN has come.
+    """
+
+    transport: Any
+    socket_ended = False
+    _read_told = False
+
+    def __conform__(self, interface: Any) -> Any:
+        """The socket asks so whether its protocol, which is this, outlives a FIN: if the one inside does."""
+        if interface is IHalfCloseableProtocol and self._half_closeable() is not None:
+            return _SocketEnd(self)
+        return None
+
+    def _half_closeable(self) -> Any:
+        return IHalfCloseableProtocol(self.wrappedProtocol, None)
+
+    def read_ended(self) -> bool:
+        """
+        The peer writes no more.
+
+        @return: whether the protocol inside goes on; if not, the connection is to be closed.
+        """
+        inside = self._half_closeable()
+        if self.disconnecting or inside is None:
+            return False
+        if not self._read_told:
+            self._read_told = True
+            inside.readConnectionLost()
+        return True
+
+    def read_socket_ended(self) -> None:
+        """The peer's FIN."""
+        self.socket_ended = True
+        # Not while our close_notify still waits for what is to be written before it.
+        if not self.read_ended() and self.getHandle().get_shutdown() & SSL.SENT_SHUTDOWN:
+            self.transport.loseConnection()
+
+
+class HalfClosingConnection(SSL.Connection):
+    """
+    The state of one TLS connection, for a L{HalfClosingTLS}.
+
+    @param tls: the protocol that asks it.
+    """
+
+    def __init__(self, context: SSL.Context, tls: HalfClosingTLS) -> None:
+        super().__init__(context, None)
+        self._tls = tls
+        self._tickets_wait = False
+
+    def do_handshake(self) -> None:
+        """As ever. In TLS 1.3 nothing but tickets is to be sent once it is done."""
+        super().do_handshake()
+        self._tickets_wait = self.get_protocol_version_name() == "TLSv1.3"
+
+    def bio_read(self, bufsiz: int) -> bytes:
+        """What is to be sent."""
+        if self._tickets_wait:
+            raise SSL.WantReadError
+        return super().bio_read(bufsiz)
+
+    def send(self, buf: Any, flags: int = 0) -> int:
+        """As ever."""
+        self._tickets_wait = False
+        return super().send(buf, flags)
+
+    def recv(self, bufsiz: int, flags: int | None = None) -> bytes:
+        """As ever, but a close_notify that the protocol outlives looks as if more might come."""
+        try:
+            return super().recv(bufsiz, flags)
+        except SSL.WantReadError:
+            raise
+        except SSL.ZeroReturnError:
+            self._tickets_wait = False
+            if not self._tls.read_ended():
+                raise
+        except SSL.Error:
+            self._tickets_wait = False  # there may be an alert
+            if not self._tls.socket_ended:
+                raise
+        raise SSL.WantReadError
+
+    def shutdown(self) -> bool:
+        """Send close_notify. @return: whether nothing more can come, so that the socket may be closed."""
+        self._tickets_wait = False
+        return super().shutdown() or self._tls.socket_ended
+
+
+@implementer(IHalfCloseableProtocol)
+class _SocketEnd:
+    """What the socket tells of its halves."""
+
+    def __init__(self, tls: HalfClosingTLS) -> None:
+        self._tls = tls
+
+    def readConnectionLost(self) -> None:
+        self._tls.read_socket_ended()
+
+    def writeConnectionLost(self) -> None:
+        """We never close this half alone."""

@@ -1,0 +1,101 @@
+"""
+The least that a visitor has to send of a body, or to take of an answer, while it is waited for.
+
+Who sends or takes less than C{rate} bytes a second over C{window} seconds only holds places: a connection, a
+stream, and one of the upstream's. Nothing is counted where nothing is awaited of the visitor: a WebSocket, an
+event stream or a long poll may be quiet for as long as it likes.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from burrow.mux.pipe import socket_under
+from burrow.server.edge.sweep import Sweep
+
+_BYTES_ACKED = 120
+"""Where tcpi_bytes_acked is in Linux's struct tcp_info (since 4.1), 8 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """
+    @ivar least: bytes a second; 0 for no limit. @ivar window: seconds that it is measured over.
+    """
+
+    least: float
+    window: float
+
+
+NO_RATE = Rate(0, 60)
+
+
+class Pace:
+    """
+    One direction of one visitor's connection, watched while it is waited for.
+
+    @param count: how many bytes it has moved so far; None if nothing is awaited of the visitor now.
+    @param late: what to do with one that is too slow.
+    @ivar deadline: see L{burrow.server.edge.sweep.Deadlined}.
+    """
+
+    def __init__(
+        self, sweep: Sweep, rate: Rate, count: Callable[[], int | None], late: Callable[[], None]
+    ) -> None:
+        self.deadline: float | None = None
+        self._sweep = sweep
+        self._rate = rate
+        self._count = count
+        self._late = late
+        self._before = 0
+        self._fast = False
+
+    def watch(self) -> None:
+        """The visitor is waited for from now on. Nothing happens if it is watched already."""
+        if self.deadline is None and self._rate.least:
+            self._fast = False
+            count = self._count()
+            if count is not None:
+                self._before = count
+                self._sweep.add(self, self._rate.window)
+
+    def fast_enough(self) -> None:
+        """What was waited for has come: the next window begins anew. Cheap, for it is called often."""
+        self._fast = True
+
+    def stop(self) -> None:
+        """The visitor is gone."""
+        if self.deadline is not None:
+            self._sweep.discard(self)
+
+    def timed_out(self) -> None:
+        """The sweep's word: a window has passed."""
+        count = self._count()
+        slow = count is not None and count - self._before < self._rate.least * self._rate.window
+        if slow and not self._fast:
+            self._late()
+        else:
+            self._fast = False
+            self.watch()
+
+
+def taken(transport: Any) -> int | None:
+    """
+    The bytes that a connection's peer has acknowledged so far.
+
+    @return: None where the system does not tell: only Linux does. Then a slow reader cannot be told from one
+        for which the system still has megabytes.
+    """
+    handle = getattr(socket_under(transport), "socket", None)
+    if handle is None or not sys.platform.startswith("linux"):
+        return None
+    try:
+        info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
+    except OSError:
+        return None
+    return struct.unpack_from("=Q", info, _BYTES_ACKED)[0] if len(info) >= _BYTES_ACKED + 8 else None

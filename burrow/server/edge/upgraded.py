@@ -1,0 +1,71 @@
+"""A visitor's connection after 101: a pipe to the upstream, whose halves close one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from burrow.mux.pipe import PipeEnd
+from burrow.server.edge.context import Edge
+from burrow.server.edge.pace import Pace, taken
+
+
+@implementer(IPushProducer)
+class _Watched:
+    """A producer; while it is paused, the visitor has to take something."""
+
+    def __init__(self, source: Any, pace: Pace) -> None:
+        self._source = source
+        self._pace = pace
+        self.paused = False
+
+    def pauseProducing(self) -> None:
+        self.paused = True
+        self._source.pauseProducing()
+        self._pace.watch()
+
+    def resumeProducing(self) -> None:
+        self.paused = False
+        self._pace.fast_enough()
+        self._source.resumeProducing()
+
+    def stopProducing(self) -> None:
+        self._source.stopProducing()
+
+
+class Upgraded(PipeEnd):
+    """
+    The visitor's end.
+
+    @param ended: whether the visitor has closed its half already.
+    """
+
+    def __init__(self, edge: Edge, *, ended: bool) -> None:
+        self.ended = ended
+        self._edge = edge
+        self._watched: _Watched | None = None
+        self._pace = Pace(edge.sweep, edge.rate, self._taken, self._late)
+        edge.visitors.add(self)
+
+    def fed_by(self, source: Any) -> Any:
+        """See L{PipeEnd}."""
+        self._watched = _Watched(source, self._pace)
+        return self._watched
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The visitor is gone."""
+        self._edge.visitors.discard(self)
+        self._pace.stop()
+        super().connectionLost(reason)
+
+    def _taken(self) -> int | None:
+        if self._watched is None or not self._watched.paused:
+            return None
+        return taken(self.transport)
+
+    def _late(self) -> None:
+        self.transport.abortConnection()
