@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
@@ -219,3 +221,33 @@ class Recorders(Factory):
         recorder.factory = self
         self.built.append(recorder)
         return recorder
+
+
+class SlowStore:
+    """
+    A store whose operations interleave: each is begun, done and answered at times of its own.
+
+    @param inner: does them, each in one step. @param delay: seconds until the next is done, or answered.
+    """
+
+    def __init__(self, clock: Clock, inner: Any, delay: Callable[[], float]) -> None:
+        self._clock = clock
+        self._inner = inner
+        self._delay = delay
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if not callable(found):
+            return found
+
+        def ask(*arguments: Any, **options: Any) -> Deferred[Any]:
+            answer: Deferred[Any] = Deferred()
+
+            def do() -> None:
+                doing = maybeDeferred(found, *arguments, **options)
+                doing.addBoth(lambda result: self._clock.callLater(self._delay(), answer.callback, result))
+
+            self._clock.callLater(self._delay(), do)
+            return answer
+
+        return ask

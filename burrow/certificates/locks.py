@@ -9,10 +9,10 @@ from __future__ import annotations
 from secrets import token_hex
 from typing import Any
 
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from burrow.errors import StoreError
+from burrow.repeat import repeating
 
 TTL = 6.0
 """Seconds that a lock is kept without being renewed."""
@@ -30,8 +30,7 @@ class Locks:
         self._store = store
         self._id = token_hex(8)
         self._held: set[str] = set()
-        self._loop = LoopingCall(self._renew)
-        self._loop.clock = clock
+        self._loop = repeating(clock, self._renew, "renewing locks")
 
     async def take(self, name: str) -> bool:
         """@return: whether it was free, and is ours now. @raise StoreError: nobody knows."""

@@ -20,6 +20,7 @@ from twisted.logger import (
 )
 from twisted.python.failure import Failure
 
+from burrow.clock import measure_by_ticks
 from burrow.errors import BurrowError
 
 
@@ -78,6 +79,7 @@ def run(main: Callable[[Any], Coroutine[Any, Any, None]], *, log_level: str) -> 
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
+    measure_by_ticks(reactor)
     start_logging(log_level)
     raise_file_limit()
     code = 0

@@ -12,6 +12,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from burrow.client.service import client_settings, make_agent
+from burrow.clock import measure_by_ticks
 from burrow.config import ClientConfig, twistd_options
 from burrow.errors import BurrowError
 
@@ -22,6 +23,7 @@ def makeService(options: Any) -> IService:
     """What twistd calls."""
     from twisted.internet import reactor
 
+    measure_by_ticks(reactor)
     file = Path(options["config"]) if options["config"] else None
     try:
         config, tunnels = client_settings(options.flags_given(), os.environ, file)

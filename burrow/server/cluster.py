@@ -14,15 +14,17 @@ back, a node takes what it holds again, except what another node has taken meanw
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import attr
 from twisted.internet.defer import DeferredLock
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from burrow.errors import StoreError
+from burrow.repeat import repeating
+from burrow.store.base import record
 
 BEAT = 1.0
 """Seconds between two renewals, each with a look at the others."""
@@ -41,6 +43,7 @@ RENEW_LEASES = 3000.0
 
 _AT_ONCE = 100
 _NODES, _LEASES = "nodes", "leases"
+_T = TypeVar("_T")
 
 
 @attr.frozen
@@ -54,6 +57,7 @@ class Node:
     @ivar group: what is replaced and stopped together: the processes of one C{burrow server}.
     @ivar draining: it takes no new agents: nobody is sent there who has a choice.
     @ivar sessions: how many sessions each token has there, by the token's id, as of its last renewal.
+    @ivar beat: how often it renewed its note; None in those of older releases.
     """
 
     id: str
@@ -66,6 +70,7 @@ class Node:
     group: str = ""
     draining: bool = False
     sessions: dict[str, int] = attr.field(factory=dict)
+    beat: int | None = None
 
 
 @attr.frozen
@@ -74,7 +79,8 @@ class Lease:
     Which node holds a live tunnel.
 
     @ivar port: the public port, if it has one.
-    @ivar since: when it was taken, in seconds since the epoch: of two leases the later one holds.
+    @ivar since: when it was taken, in seconds since the epoch: of two leases the later one holds, and of two
+        that were taken at once that of the node whose id is greater, for all nodes alike.
     @ivar token: the id of the token that it was opened with; empty in leases of older releases.
     """
 
@@ -85,34 +91,41 @@ class Lease:
     since: float
     token: str = ""
 
+    def newer_than(self, other: Lease) -> bool:
+        """Whether it is this one that holds."""
+        return (self.since, self.node) > (other.since, other.node)
 
-def _text(record: Node | Lease) -> str:
-    return json.dumps(attr.asdict(record))
+
+def _text(one: Node | Lease) -> str:
+    return json.dumps(attr.asdict(one))
 
 
-def _records(kind: type[Any], notes: dict[str, str]) -> dict[str, Any]:
-    """The records in notes; what a newer release writes and we do not know is left out."""
-    known = {field.name for field in attr.fields(kind)}
-    return {
-        key: kind(**{name: value for name, value in json.loads(text).items() if name in known})
-        for key, text in notes.items()
-    }
+def _records(kind: type[_T], notes: dict[str, str]) -> dict[str, _T]:
+    """The records in notes; what another release writes and we cannot read is left out."""
+    found = {}
+    for key, text in notes.items():
+        try:
+            found[key] = record(kind, json.loads(text))
+        except (ValueError, TypeError, AttributeError):
+            continue
+    return found
 
 
 class Cluster:
     """
-    @param own_id: this node's id.
+    @param own_id: this node's id. @param now: seconds since the epoch, for what other machines compare.
     @ivar others: the other nodes that are alive, by id.
     @ivar on_changed: called when another node came or went, or a lease of another's changed.
     @ivar on_taken: called with the lease of another node's on a name that we hold.
     @ivar on_lost: called with the names that a node held that died.
     @ivar hurried: says whether somebody waits for a change.
     @ivar sessions: tells how many sessions each token has here.
+    @ivar linked: says whether a node can be reached, whatever the store says.
     """
 
     log = Logger()
 
-    def __init__(self, clock: Any, store: Any, own_id: str) -> None:
+    def __init__(self, clock: Any, store: Any, own_id: str, now: Callable[[], float] = time.time) -> None:
         self.own_id = own_id
         self.node: Node | None = None
         self.others: dict[str, Node] = {}
@@ -121,14 +134,20 @@ class Cluster:
         self.on_lost: Callable[[list[str]], None] = lambda names: None
         self.hurried: Callable[[], bool] = lambda: False
         self.sessions: Callable[[], dict[str, int]] = dict
+        self.linked: Callable[[str], bool] = lambda node_id: False
+        self._now = now
         self._clock = clock
         self._store = store
         self._held: dict[str, Lease] = {}
         self._theirs: dict[str, Lease] = {}
         self._beaten = float("-inf")
         self._renewed: dict[str, float] = {}
-        self._loop = LoopingCall(self._beat)
-        self._loop.clock = clock
+        self._beats: dict[str, tuple[int | None, float]] = {}
+        self._unnoted: set[str] = set()
+        self._read = clock.seconds()
+        self._patient = float("-inf")
+        self._written = ""
+        self._loop = repeating(clock, self._beat, "a look at the other nodes")
         self._looking = DeferredLock()
         self._leaving = False
 
@@ -144,7 +163,7 @@ class Cluster:
         """Tell the others that this node takes no more agents; know where these may go."""
         if self.node is not None:
             self.node = attr.evolve(self.node, draining=True)
-            await self._quietly(self._store.put_note(_NODES, self.own_id, _text(self.node), NODE_TTL))
+            await self._quietly(self._renew_node())
             await self._quietly(self._look())
 
     async def leave(self) -> None:
@@ -155,7 +174,7 @@ class Cluster:
         for lease in list(self._held.values()):
             await self.let_go(lease.name)
         if self.node is not None:
-            await self._quietly(self._store.swap_note(_NODES, self.own_id, _text(self.node), None))
+            await self._quietly(self._store.swap_note(_NODES, self.own_id, self._written, None))
 
     # -- leases ---------------------------------------------------------------------------------------------
 
@@ -164,7 +183,7 @@ class Cluster:
         before = await self.ask(name)
         self._theirs.pop(name, None)
         # Later than the lease that it replaces, also where another machine's clock is ahead.
-        since = max(self._clock.seconds(), 0.0 if before is None else before.since + 0.001)
+        since = max(self._now(), 0.0 if before is None else before.since + 0.001)
         lease = self._held[name] = Lease(name, self.own_id, kind, port, since, token)
         self._renewed[name] = self._clock.seconds()
         await self._quietly(self._store.put_note(_LEASES, lease.name, _text(lease), LEASE_TTL))
@@ -190,8 +209,7 @@ class Cluster:
 
     async def _lease(self, name: str) -> Lease | None:
         text = None if name in self._held else await self._store.note(_LEASES, name)
-        lease: Lease | None = None if text is None else _records(Lease, {name: text})[name]
-        return lease
+        return None if text is None else _records(Lease, {name: text}).get(name)
 
     def elsewhere(self, name: str) -> Lease | None:
         """The lease of another node that is alive on a name, as of the last look."""
@@ -238,8 +256,6 @@ class Cluster:
         except StoreError as error:
             # What is known stays: whoever serves goes on to.
             self.log.debug("the other nodes cannot be looked for: {error}", error=error)
-        except Exception:
-            self.log.failure("the other nodes could not be looked for")
 
     async def _look(self) -> None:
         """Renew ourselves; see who is there and who holds what. One look after the other, each newer."""
@@ -247,14 +263,13 @@ class Cluster:
 
     async def _look_now(self) -> None:
         now = self._clock.seconds()
-        nodes = _records(Node, await self._store.notes(_NODES))
+        noted = await self._store.notes(_NODES)
+        nodes = _records(Node, noted)
         if now - self._beaten >= BEAT and self.node is not None:
             self._beaten = now
-            self.node = attr.evolve(self.node, sessions=self.sessions())
-            await self._store.put_note(_NODES, self.own_id, _text(self.node), NODE_TTL)
+            await self._renew_node()
         known = nodes.pop(self.own_id, None) is not None
-        if not self._store.whole:
-            nodes = {**self.others, **nodes}  # they write again that they are there
+        nodes = self._alive(nodes, now)
         gone = self.others.keys() - nodes.keys()
         came = nodes.keys() - self.others.keys()
         shared = bool(nodes or gone) or not known
@@ -263,7 +278,7 @@ class Cluster:
             return
         # What was read is taken over before the store is asked again: it may be away by then.
         before, self.others = self._theirs, nodes
-        self._see(notes)
+        self._see(notes, yielding=self._store.whole and not known)
         for node in gone:
             self.log.info("node {node} is gone", node=node)
         for node in came:
@@ -274,19 +289,51 @@ class Cluster:
         if gone or came or before != self._theirs:
             self.on_changed()
         if shared:
-            await self._repair(notes)
+            await self._repair(notes, noted.keys() - self._beats.keys())
         await self._renew()
 
-    def _see(self, notes: dict[str, str]) -> None:
-        """Take over who holds what; later leases on what we hold win."""
-        leases: dict[str, Lease] = _records(Lease, notes)
-        if not self._store.whole:
-            leases = {**self._theirs, **leases}
+    async def _renew_node(self) -> None:
+        assert self.node is not None
+        self.node = attr.evolve(self.node, beat=(self.node.beat or 0) + 1, sessions=self.sessions())
+        self._written = _text(self.node)
+        await self._store.put_note(_NODES, self.own_id, self._written, NODE_TTL)
+
+    def _alive(self, noted: dict[str, Node], now: float) -> dict[str, Node]:
+        """
+        Of the nodes that have a note those that are alive: their beat went on within L{NODE_TTL} by our
+        clock, whatever the store's is set to. And those without that can be reached, or may write it again.
+        """
+        beats = {}
+        for key, node in noted.items():
+            beat, when = self._beats.get(key, (None, now))
+            beats[key] = node.beat, now if node.beat is None or node.beat != beat else when
+        self._beats = beats
+        if now - self._read > 3 * BEAT:
+            # Nobody could look for a while: they may not have come to write again.
+            self._patient = now + NODE_TTL
+        self._read = now
+        patient = not self._store.whole or now < self._patient
+        alive = {key: node for key, node in noted.items() if now - beats[key][1] < NODE_TTL}
+        self._unnoted = {
+            key
+            for key, node in self.others.items()
+            if key not in alive and (patient or (self.linked(key) and not node.draining))
+        }
+        return {**{key: self.others[key] for key in self._unnoted}, **alive}
+
+    def _see(self, notes: dict[str, str], *, yielding: bool) -> None:
+        """
+        Take over who holds what. Later leases on what we hold win; all do where we were taken for dead
+        (C{yielding}), whatever the clocks say.
+        """
+        leases = _records(Lease, notes)
+        kept = {name: lease for name, lease in self._theirs.items() if lease.node in self._unnoted}
+        leases = {**(kept if self._store.whole else self._theirs), **leases}
         theirs = {name: lease for name, lease in leases.items() if lease.node in self.others}
         taken = [
             theirs[name]
             for name, ours in self._held.items()
-            if name in theirs and theirs[name].since > ours.since
+            if name in theirs and (yielding or theirs[name].newer_than(ours))
         ]
         for lease in taken:
             del self._held[lease.name]
@@ -307,13 +354,13 @@ class Cluster:
                     await self._store.swap_note(_LEASES, name, None, text, LEASE_TTL)
                 self._renewed[name] = now
 
-    async def _repair(self, notes: dict[str, str]) -> None:
+    async def _repair(self, notes: dict[str, str], unreadable: set[str]) -> None:
         """Write again what of ours is not there as it should be; remove what dead nodes held."""
         for name, ours in list(self._held.items()):
             if notes.get(name) != _text(ours) and self._held.get(name) is ours:
                 await self._store.swap_note(_LEASES, name, notes.get(name), _text(ours), LEASE_TTL)
-        leases: dict[str, Lease] = _records(Lease, notes)
-        for name, lease in leases.items():
-            dead = lease.node != self.own_id and lease.node not in self.others
+        alive = {self.own_id, *self.others, *unreadable}
+        for name, lease in _records(Lease, notes).items():
+            dead = lease.node not in alive
             if dead and name not in self._held:
                 await self._store.swap_note(_LEASES, name, notes[name], None)

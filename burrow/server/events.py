@@ -1,24 +1,31 @@
 """
 What happened lately, kept in the store for all nodes: for C{burrow events}, and whoever asks why.
 
-Each node has a ring of L{RING} notes that live a day. What is noted in one turn of L{EVERY} is written
-together; of more than a ring holds, and of what cannot be written, the last are kept.
+Each node has a ring of L{RING} notes that live a day, beside L{KEPT} of earlier processes. What is noted in
+one turn of L{EVERY} is written together; of more than a ring holds, and of what cannot be written, the last
+are kept.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import attr
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from burrow.errors import StoreError
+from burrow.repeat import repeating
+from burrow.store.base import record
 
 RING = 200
 """Events that a node keeps."""
+
+KEPT = 2000
+"""Events of earlier processes that are kept, at most."""
 
 EVERY = 1.0
 """Seconds between two writes."""
@@ -42,18 +49,18 @@ class Event:
 
 
 class Events:
-    """@param own_id: this node's id."""
+    """@param own_id: this node's id. @param now: seconds since the epoch."""
 
     log = Logger()
 
-    def __init__(self, clock: Any, store: Any, own_id: str) -> None:
-        self._clock = clock
+    def __init__(self, clock: Any, store: Any, own_id: str, now: Callable[[], float] = time.time) -> None:
+        self._now = now
         self._store = store
         self._own_id = own_id
         self._pending: deque[Event] = deque(maxlen=RING)
         self._count = 0
-        self._loop = LoopingCall(self.flush)
-        self._loop.clock = clock
+        self._trimmed = False
+        self._loop = repeating(clock, self.flush, "writing what happened")
 
     def start(self) -> None:
         """Begin to write."""
@@ -67,10 +74,15 @@ class Events:
 
     def add(self, kind: str, text: str) -> None:
         """Something happened: "agent-connected", "agent-gone", "tunnel-open"..."""
-        self._pending.append(Event(self._clock.seconds(), self._own_id, kind, text))
+        self._pending.append(Event(self._now(), self._own_id, kind, text))
 
     async def flush(self) -> None:
         """Write what happened."""
+        try:
+            await self._trim()
+        except StoreError as error:
+            self.log.debug("events wait for the store: {error}", error=error)
+            return
         while self._pending:
             event = self._pending[0]
             key = f"{self._own_id}-{self._count % RING:03}"
@@ -83,8 +95,27 @@ class Events:
             if self._pending and self._pending[0] is event:
                 self._pending.popleft()
 
+    async def _trim(self) -> None:
+        """Once, at the start: of what earlier processes left, perhaps very many, keep the last."""
+        if self._trimmed:
+            return
+        notes: dict[str, str] = await self._store.notes(_SPACE)
+        self._trimmed = True
+        by_time = sorted(notes, key=lambda key: found.when if (found := _event(notes[key])) else 0.0)
+        for key in by_time[:-KEPT]:
+            await self._store.swap_note(_SPACE, key, notes[key], None)
+
+
+def _event(text: str) -> Event | None:
+    """An event as it is kept; None if another release wrote what we cannot read."""
+    try:
+        return record(Event, json.loads(text))
+    except (ValueError, TypeError, AttributeError):
+        return None
+
 
 async def recent(store: Any) -> list[Event]:
     """All that the store has, the oldest first. @raise StoreError: it cannot tell."""
     notes: dict[str, str] = await store.notes(_SPACE)
-    return sorted((Event(**json.loads(text)) for text in notes.values()), key=lambda event: event.when)
+    found = [event for text in notes.values() if (event := _event(text)) is not None]
+    return sorted(found, key=lambda event: event.when)

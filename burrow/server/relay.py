@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from cryptography import x509
@@ -141,6 +141,12 @@ class Link:
                 self._lose(linked)
                 await deferLater(self._reactor, _DIAL_EVERY)
                 continue
+            except Exception:
+                self.log.failure("node {node} cannot be dialled, and is tried again", node=self.node.id)
+                self.unreachable = True
+                self._lose(linked)
+                await deferLater(self._reactor, _DIAL_EVERY)
+                continue
             self.unreachable = False
             if found is not linked:
                 self._lose(linked)
@@ -225,10 +231,10 @@ class Relay:
 
     # -- links that we dial -----------------------------------------------------------------------------
 
-    def update(self, nodes: dict[str, Node]) -> None:
+    def update(self, nodes: dict[str, Node], leases: Iterable[Lease] = ()) -> None:
         """
-        Have a link to each of these nodes. To another there is none, unless it still works: a node that only
-        failed to renew its note keeps what runs.
+        Have a link to each of these nodes; forget the tunnels that nobody has a lease on. To another node
+        there is none, unless it still works: a node that only failed to renew its note keeps what runs.
         """
         for node_id, link in list(self._links.items()):
             if node_id not in nodes and not link.retire():
@@ -236,7 +242,10 @@ class Relay:
         for node_id, node in nodes.items():
             if node_id not in self._links or self._links[node_id].retired:
                 self._links[node_id] = Link(self._reactor, self._own_id, node, self._on_up)
-        self._relayed = {key: relayed for key, relayed in self._relayed.items() if relayed.alive}
+        held = set(leases)
+        self._relayed = {
+            key: relayed for key, relayed in self._relayed.items() if relayed.alive and relayed.lease in held
+        }
 
     def stop(self) -> None:
         """End all links, those that were dialled to us, too."""
@@ -269,6 +278,11 @@ class Relay:
         """Whether a node may be linked soon: nothing says that it cannot be reached."""
         link = self._links.get(node_id)
         return link is not None and not link.unreachable and not link.retired
+
+    def linked(self, node_id: str) -> bool:
+        """Whether a node is linked now: it is alive, whatever the store says."""
+        link = self._links.get(node_id)
+        return link is not None and link.session is not None
 
     @property
     def sessions(self) -> list[Session]:

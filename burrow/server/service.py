@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Callable, Mapping, Sequence
 from secrets import token_hex, token_urlsafe
 from typing import Any
@@ -149,6 +150,7 @@ class BurrowServer(MultiService):
         )
         self.cluster.hurried = lambda: self.tunnels.awaited
         self.cluster.on_changed = self._nodes_changed
+        self.cluster.linked = self._relay.linked
         self.cluster.on_taken = self._taken
         self.cluster.on_lost = self._lost
         self.agents = Agents(
@@ -280,7 +282,7 @@ class BurrowServer(MultiService):
             secret=self._node_secret,
             certificate=certificate,
             version=__version__,
-            started=self._reactor.seconds(),
+            started=time.time(),
             group=self._group,
         )
 
@@ -420,7 +422,7 @@ class BurrowServer(MultiService):
         return self._accept if elsewhere is None else elsewhere
 
     def _nodes_changed(self) -> None:
-        self._relay.update(self.cluster.others)
+        self._relay.update(self.cluster.others, self.cluster.theirs)
         if not self._edge.draining:
             self._elsewhere.update()
         self.tunnels.look()

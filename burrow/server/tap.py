@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+from burrow.clock import measure_by_ticks
 from burrow.config import ServerConfig, load, read_toml, twistd_options
 from burrow.errors import BurrowError
 from burrow.server.service import BurrowServer
@@ -31,6 +32,7 @@ def makeService(options: Any) -> IService:
     """What twistd calls."""
     from twisted.internet import reactor
 
+    measure_by_ticks(reactor)
     try:
         server = BurrowServer(reactor, server_config(options.flags_given(), options["config"]))
     except BurrowError as error:

@@ -13,6 +13,8 @@ from zope.interface import implementer
 from burrow.limits import UNLIMITED, Limits
 from burrow.store.base import IStore, OverQuota, Reservation, Taken, Token, freed, renewed
 
+_TIDY_EVERY = 10.0
+
 
 @implementer(IStore)
 class MemoryStore:
@@ -27,6 +29,7 @@ class MemoryStore:
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._notes: dict[tuple[str, str], tuple[str, float | None]] = {}
+        self._tidied = float("-inf")
         self._tokens: dict[str, Token] = {}
         self._reservations: dict[str, Reservation] = {}
 
@@ -175,7 +178,12 @@ class MemoryStore:
 
     def put_note(self, space: str, key: str, text: str, ttl: float | None = None) -> Deferred[None]:
         """See L{IStore}."""
-        self._notes[space, key] = text, None if ttl is None else self._now() + ttl
+        now = self._now()
+        if not self._tidied <= now < self._tidied + _TIDY_EVERY:
+            self._tidied = now
+            for kept in list(self._notes):
+                self._note(*kept)
+        self._notes[space, key] = text, None if ttl is None else now + ttl
         return succeed(None)
 
     def swap_note(

@@ -9,6 +9,7 @@ Keys, all under C{burrow:}::
     ports           hash   port -> name
     remembered      hash   token, agent, kind, upstream -> name
     notes:SPACE     hash   key -> when its time is over, in seconds since the epoch or empty, newline, text
+    notes:SPACE:ends  zset  keys by when their time is over: at each write some go that are over
 
 and those of L{burrow.store.guard}. What must happen in one step is a script, which Redis runs without another
 in between.
@@ -341,6 +342,12 @@ local function write(key, text, ttl)
     local ends = ''
     if ttl ~= '' then ends = string.format('%.3f', now + ttl) end
     redis.call('HSET', KEYS[1], key, ends .. '\\n' .. text)
+    local index = KEYS[1] .. ':ends'
+    if ends == '' then redis.call('ZREM', index, key) else redis.call('ZADD', index, ends, key) end
+    for _, old in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', now, 'LIMIT', 0, 20)) do
+        if not read(redis.call('HGET', KEYS[1], old)) then redis.call('HDEL', KEYS[1], old) end
+        redis.call('ZREM', index, old)
+    end
 end
 """
 
@@ -387,6 +394,7 @@ elseif known ~= string.sub(ARGV[2], 2) then
 end
 if ARGV[3] == '' then
     redis.call('HDEL', KEYS[1], ARGV[1])
+    redis.call('ZREM', KEYS[1] .. ':ends', ARGV[1])
 else
     write(ARGV[1], string.sub(ARGV[3], 2), ARGV[4])
 end

@@ -337,7 +337,7 @@ def test_stopping_node_answers_or_refuses_whoever_comes(nodes, upstream):
             outcomes.append(two.get(agent.host, timeout=8)[2] == b"hello")
         except ConnectionRefusedError:
             outcomes.append(None)
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             outcomes.append(error)
 
     two.server.kill(signal.SIGTERM)
@@ -352,6 +352,8 @@ def test_stopping_node_answers_or_refuses_whoever_comes(nodes, upstream):
     two.start_server()
     wrong = [outcome for outcome in outcomes if outcome is not True and outcome is not None]
     assert not wrong
+    assert len(outcomes) == len(visitors)
+    assert True in outcomes, "nobody was served: the node was gone before it was asked"
     assert outcomes[-1] is None
 
 

@@ -1,5 +1,11 @@
 """Tests for L{burrow.server.cluster}: who is there, and who holds what."""
 
+import itertools
+import json
+
+import attr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -8,6 +14,18 @@ from burrow.errors import StoreError
 from burrow.server import cluster
 from burrow.server.cluster import BEAT, LEASE_TTL, NODE_TTL, RENEW_LEASES, Cluster, Node
 from burrow.store.memory import MemoryStore
+from burrow.testing import SlowStore
+
+
+class Away:
+    """A store that answers nothing, and remembers how often it was asked."""
+
+    whole = True
+    asked = 0
+
+    def __getattr__(self, name):
+        self.asked += 1
+        return lambda *arguments: fail(StoreError("away"))
 
 
 class Nodes(SynchronousTestCase):
@@ -18,7 +36,8 @@ class Nodes(SynchronousTestCase):
         self.one, self.two = self.make("one"), self.make("two")
 
     def make(self, name, clock=None):
-        made = Cluster(clock or self.clock, self.store, name)
+        clock = clock or self.clock
+        made = Cluster(clock, self.store, name, clock.seconds)
         made.on_lost = self.lost.extend
         made.on_taken = lambda lease: self.taken.append((name, lease.name, lease.node))
         node = Node(name, "127.0.0.1", 7000, "secret", "", "0", self.clock.seconds(), group=name)
@@ -61,7 +80,7 @@ class Nodes(SynchronousTestCase):
         self.hold(self.one)
         self.pass_time(BEAT)
         self.one._loop.stop()
-        self.clock.advance(NODE_TTL)
+        self.pass_time(NODE_TTL + BEAT)
         self.assertIsNone(self.do(self.two.ask("blog")))
         self.assertEqual(self.lost, ["blog"])
 
@@ -136,7 +155,7 @@ class Nodes(SynchronousTestCase):
         self.hold(self.one)
         self.pass_time(BEAT)
         self.one._loop.stop()
-        self.clock.advance(NODE_TTL - BEAT)
+        self.pass_time(NODE_TTL - BEAT)
         swap = self.store.swap_note
         self.store.swap_note = lambda *arguments: fail(StoreError("away"))
         self.pass_time(3 * BEAT)
@@ -144,18 +163,179 @@ class Nodes(SynchronousTestCase):
         self.store.swap_note = swap
 
     def test_store_that_is_away_changes_nothing(self):
+        """Also when all notes ran out meanwhile, whoever looks first then."""
+        for first, second in ((self.one, self.two), (self.two, self.one)):
+            self.hold(first, f"of-{first.own_id}")
+            self.pass_time(2 * BEAT)
+            store = first._store
+            away = Away()
+            first._store = second._store = away
+            self.pass_time(2 * NODE_TTL)
+            self.assertGreater(away.asked, 10)
+            self.assertEqual(second.elsewhere(f"of-{first.own_id}").node, first.own_id)
+            self.hold(second, f"new-{second.own_id}")
+            second._store = store
+            self.pass_time(2 * BEAT)
+            first._store = store
+            self.pass_time(3 * BEAT)
+            self.assertEqual(first.elsewhere(f"new-{second.own_id}").node, second.own_id)
+            self.assertEqual(second.elsewhere(f"of-{first.own_id}").node, first.own_id)
+            self.assertEqual((self.lost, self.taken), ([], []))
+
+    def test_node_whose_link_to_the_store_alone_is_gone(self):
+        """It is alive as long as it can be reached, and what it holds is where it was."""
         self.hold(self.one)
         self.pass_time(BEAT)
-        notes, put = self.store.notes, self.store.put_note
-        self.store.notes = lambda space: fail(StoreError("away"))
-        self.store.put_note = lambda *arguments: fail(StoreError("away"))
-        self.pass_time(2 * NODE_TTL)
-        self.assertEqual(self.two.elsewhere("blog").node, "one")
-        self.hold(self.two, "new")
-        self.store.notes, self.store.put_note = notes, put
-        self.pass_time(3 * BEAT)
-        self.assertEqual(self.one.elsewhere("new").node, "two")
+        linked = {"one"}
+        self.two.linked = linked.__contains__
+        self.one._store = Away()
+        self.patch(cluster, "LEASE_TTL", 1.0)
+        for _ in range(3):
+            self.pass_time(NODE_TTL)
+            self.assertEqual((list(self.two.others), self.two.elsewhere("blog").node), (["one"], "one"))
+            self.store._notes.pop(("leases", "blog"), None)  # as if its time were over
         self.assertEqual(self.lost, [])
+        linked.clear()
+        self.pass_time(2 * BEAT)
+        self.assertEqual((self.lost, self.two.others), (["blog"], {}))
+
+    def test_node_that_goes_away_is_not_kept_by_its_link(self):
+        self.pass_time(BEAT)
+        self.two.linked = lambda node_id: True
+        self.do(self.one.drain())
+        self.pass_time(BEAT)
+        self.do(self.one.leave())
+        self.pass_time(2 * BEAT)
+        self.assertEqual(self.two.others, {})
+
+    def test_clock_of_the_store_is_set_back(self):
+        """A node that died is gone by our clock; one that lives stays."""
+        offset = 0.0
+        self.store._now = lambda: self.clock.seconds() + offset
+        three = self.make("three")
+        self.hold(self.one)
+        self.pass_time(2 * BEAT)
+        offset = -3600.0
+        self.one._loop.stop()
+        self.pass_time(NODE_TTL + 2 * BEAT)
+        self.assertEqual((list(self.two.others), self.lost), (["three"], ["blog", "blog"]))
+        self.assertEqual(list(three.others), ["two"])
+        self.assertIsNone(self.two.elsewhere("blog"))
+
+    def test_leases_that_were_taken_at_once(self):
+        """Both nodes agree whose it is."""
+        self.pass_time(BEAT)
+        ask = cluster.Cluster.ask
+
+        async def nobody(node, name):
+            return None
+
+        self.patch(cluster.Cluster, "ask", nobody)
+        self.hold(self.two)
+        self.hold(self.one)
+        self.assertEqual(self.one._held["blog"].since, self.two._held["blog"].since)
+        self.patch(cluster.Cluster, "ask", ask)
+        self.pass_time(3 * BEAT)
+        self.assertEqual(self.taken, [("one", "blog", "two")])
+        self.assertEqual(self.one.elsewhere("blog").node, "two")
+        self.assertIsNone(self.two.elsewhere("blog"))
+
+    def test_node_that_was_taken_for_dead_yields_whatever_its_clock_says(self):
+        ahead = Clock()
+        ahead.advance(3600)
+        three = self.make("three", ahead)
+        self.do(three.hold("blog", "http", None))
+        self.do(self.two.look())
+        for _ in range(8):
+            self.pass_time(BEAT)
+        self.hold(self.two)
+        ahead.advance(10)
+        self.do(three.look())
+        self.assertEqual(self.taken, [("three", "blog", "two")])
+        self.pass_time(2 * BEAT)
+        self.assertIsNone(self.two.elsewhere("blog"))
+
+    def test_records_of_another_release(self):
+        """What cannot be read is left alone, unknown fields are left out, and the looks go on."""
+        self.hold(self.one)
+        node = {**attr.asdict(self.one.node), "id": "newer", "color": "red", "beat": None}
+        lease = {**attr.asdict(self.one._held["blog"]), "name": "n", "node": "newer", "color": "red"}
+        for text in ("[]", "nonsense", "{}", "null"):
+            self.store.put_note("nodes", "strange", text)
+            self.store.put_note("nodes", "newer", json.dumps(node))
+            self.store.put_note("leases", "n", json.dumps(lease))
+            self.store.put_note("leases", "odd", text)
+            self.store.put_note("leases", "strange", json.dumps({**lease, "node": "strange"}))
+            self.pass_time(2 * BEAT)
+            self.assertEqual(set(self.two.others), {"one", "newer"})
+            self.assertEqual(self.two.elsewhere("n").node, "newer")
+            self.assertEqual(self.do(self.two.ask("odd")), None)
+            leases = self.successResultOf(self.store.notes("leases"))
+            self.assertEqual(set(leases), {"blog", "n", "odd", "strange"})
+
+    def test_looks_go_on_after_an_exception(self):
+        notes = self.store.notes
+        self.store.notes = lambda space: 1 / 0
+        self.pass_time(3 * BEAT)
+        self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
+        self.store.notes = notes
+        self.hold(self.one)
+        self.pass_time(2 * BEAT)
+        self.assertEqual(self.two.elsewhere("blog").node, "one")
+
+    def test_lease_that_the_store_lost_is_written_again(self):
+        self.hold(self.one)
+        self.pass_time(BEAT)
+        self.successResultOf(self.store.swap_note("leases", "blog", self.note("blog"), None))
+        self.pass_time(2 * BEAT)
+        self.assertEqual(self.two.elsewhere("blog").node, "one")
+
+    def note(self, name):
+        return self.successResultOf(self.store.note("leases", name))
+
+    def test_what_is_held_here_is_not_elsewhere_and_what_is_let_go_is_nowhere(self):
+        self.hold(self.one)
+        self.do(self.two.ask("blog"))
+        self.assertIsNotNone(self.two.elsewhere("blog"))
+        self.hold(self.two)
+        self.assertIsNone(self.two.elsewhere("blog"))
+        self.do(self.one.let_go("blog"))  # not its own any more
+        self.assertIn("two", self.note("blog"))
+        self.do(self.two.let_go("blog"))
+        self.assertIsNone(self.note("blog"))
+        self.do(self.two.let_go("blog"))
+
+    def test_who_leaves_holds_nothing(self):
+        for name in ("a", "b"):
+            self.hold(self.one, name)
+        self.hold(self.two, "c")
+        self.do(self.one.leave())
+        self.assertEqual(set(self.successResultOf(self.store.notes("leases"))), {"c"})
+        self.assertEqual(set(self.successResultOf(self.store.notes("nodes"))), {"two"})
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(st.sampled_from([0.0, 0.05, 0.2, 0.4]), min_size=1, max_size=30), st.integers(0, 3))
+    def test_three_nodes_that_take_a_name_while_the_store_is_slow_agree(self, delays, apart):
+        clock, taken = Clock(), []
+        store = MemoryStore(clock.seconds)
+        pause = itertools.cycle(delays)
+        nodes = [
+            Cluster(clock, SlowStore(clock, store, lambda: next(pause)), name, lambda: 1000.0)
+            for name in ("one", "two", "three")
+        ]
+        for node in nodes:
+            node.on_taken = lambda lease, node=node: taken.append(node.own_id)
+            Deferred.fromCoroutine(node.join(Node(node.own_id, "", 1, "", "", "0", 0.0)))
+        clock.pump([0.1] * 60)
+        for node in nodes:
+            Deferred.fromCoroutine(node.hold("blog", "http", None))
+            clock.pump([0.1] * apart)
+        clock.pump([0.1] * 150)
+        holding = [node.own_id for node in nodes if "blog" in node._held]
+        assert len(holding) == 1, (holding, taken)
+        for node in nodes:
+            seen = node.elsewhere("blog")
+            assert node.own_id in holding or (seen is not None and seen.node == holding[0])
 
     def keep_for(self, seconds, nodes):
         """Let time pass; each node's lease is in the store, and known to the others, all along."""

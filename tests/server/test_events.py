@@ -1,10 +1,13 @@
 """Tests for L{burrow.server.events}."""
 
+import json
+
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.errors import StoreError
+from burrow.server import events
 from burrow.server.events import RING, Events, recent
 from burrow.store.memory import MemoryStore
 
@@ -13,7 +16,7 @@ class Ring(SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
         self.store = MemoryStore(self.clock.seconds)
-        self.events = Events(self.clock, self.store, "node1")
+        self.events = Events(self.clock, self.store, "node1", self.clock.seconds)
         self.events.start()
 
     def texts(self):
@@ -21,7 +24,7 @@ class Ring(SynchronousTestCase):
         return [event.text for event in found]
 
     def test_events_of_all_nodes_in_order(self):
-        other = Events(self.clock, self.store, "node2")
+        other = Events(self.clock, self.store, "node2", self.clock.seconds)
         self.events.add("one", "first")
         self.clock.advance(0.5)
         other.add("two", "second")
@@ -45,6 +48,37 @@ class Ring(SynchronousTestCase):
         self.store.put_note = lambda *arguments: fail(StoreError("away"))
         self.events.add("one", "waited")
         self.clock.advance(1)
+        self.store.put_note = put
+        self.clock.advance(1)
+        self.assertEqual(self.texts(), ["waited"])
+
+    def test_events_of_another_release_and_nonsense(self):
+        self.store.put_note(
+            "events", "other-000", json.dumps({"when": 1.0, "node": "n", "kind": "k", "text": "t", "x": 1})
+        )
+        for number, text in enumerate(("[]", "nonsense", "{}", "null")):
+            self.store.put_note("events", f"odd-{number}", text)
+        self.events.add("one", "ours")
+        self.clock.advance(1)
+        self.assertEqual(self.texts(), ["ours", "t"])
+
+    def test_processes_that_start_again_and_again_leave_no_more_than_the_last(self):
+        self.patch(events, "KEPT", 20)
+        for number in range(30):
+            one = Events(self.clock, self.store, f"process{number}", self.clock.seconds)
+            one.add("node-started", f"start {number}")
+            one.add("node-stopped", f"stop {number}")
+            self.successResultOf(Deferred.fromCoroutine(one.stop()))
+            self.clock.advance(1)
+            self.assertLessEqual(len(self.texts()), 22)
+        self.assertEqual(self.texts()[-2:], ["start 29", "stop 29"])
+
+    def test_writing_goes_on_after_an_exception(self):
+        put = self.store.put_note
+        self.store.put_note = lambda *arguments: 1 / 0
+        self.events.add("one", "waited")
+        self.clock.advance(2)
+        self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
         self.store.put_note = put
         self.clock.advance(1)
         self.assertEqual(self.texts(), ["waited"])

@@ -8,7 +8,9 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from burrow.errors import StreamGone
+from burrow.link.dial import Dialer
 from burrow.mux.control import encode_box
+from burrow.server import relay
 from burrow.server.announce import Announcer
 from burrow.server.cluster import Lease, Node
 from burrow.server.edge.pages import AGENT_AWAY
@@ -99,6 +101,36 @@ class OverTLS(TestCase):
         self.one.update({"two": self.node})
         await self.up
         self.assertIsNotNone(self.one.tunnel(LEASE))
+
+    async def test_tunnels_that_nobody_holds_are_forgotten(self):
+        self.one.update({"two": self.node})
+        await self.up
+        leases = [attr.evolve(LEASE, name=f"name{number}") for number in range(50)]
+        for lease in leases:
+            self.one.tunnel(lease)
+        kept = self.one.tunnel(leases[7])
+        self.one.update({"two": self.node}, leases[5:10])
+        self.assertEqual(len(self.one._relayed), 5)
+        self.assertIs(self.one.tunnel(leases[7]), kept)
+        self.assertTrue(self.one.linked("two"))
+        self.assertFalse(self.one.linked("three"))
+
+    async def test_link_goes_on_after_an_exception(self):
+        dial = Dialer.dial
+        failing = []
+
+        async def fail(dialer, linked):
+            failing.append(dialer)
+            if len(failing) < 3:
+                raise ZeroDivisionError
+            return await dial(dialer, linked)
+
+        self.patch(Dialer, "dial", fail)
+        self.patch(relay, "_DIAL_EVERY", 0.01)
+        self.one.update({"two": self.node})
+        await self.up
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        self.assertTrue(self.one.linked("two"))
 
     async def test_node_that_is_gone_takes_its_streams_with_it(self):
         self.one.update({"two": self.node})

@@ -319,6 +319,15 @@ class Memory(StoreSuite, TestCase):
     def make(self):
         return MemoryStore()
 
+    async def test_notes_whose_time_is_over_take_no_room(self):
+        """Nobody has to ask for them."""
+        now = 10_000.0
+        store = MemoryStore(lambda: now)
+        for number in range(100):
+            await store.put_note("events", str(number), "x", 50.0)
+            now += 1.0
+        self.assertLessEqual(len(store._notes), 60)
+
 
 class WithRedis:
     """A real redis-server for a test case; a database of its own for each test."""
@@ -350,6 +359,22 @@ class WithRedis:
 
 
 class InRedis(WithRedis, StoreSuite, TestCase):
+    async def test_notes_whose_time_is_over_take_no_room(self):
+        """Nobody has to ask for them."""
+        for number in range(30):
+            await self.store.put_note("events", str(number), "x", 0.01)
+        await self.store.put_note("events", "kept", "x", 0.01)
+        await self.store.put_note("events", "kept", "x")
+        await deferLater(reactor, 0.05)
+        for number in range(3):
+            await self.store.put_note("events", f"new{number}", "x", 1000)
+        kept = self.redis.ask("HKEYS", "burrow:notes:events", database=self.database)
+        self.assertEqual(sorted(kept), [b"kept", b"new0", b"new1", b"new2"])
+        ends = self.redis.ask("ZCARD", "burrow:notes:events:ends", database=self.database)
+        self.assertEqual(ends, b"3")
+        await self.store.swap_note("events", "new0", "x", None)
+        self.assertEqual(self.redis.ask("ZCARD", "burrow:notes:events:ends", database=self.database), b"2")
+
     async def test_everything_outlives_the_process(self):
         await self.store.add_token(TOKEN)
         await self.store.reserve(attr.evolve(NAME, port=20_000, assigned=True))
@@ -483,8 +508,10 @@ class ThroughSentinel(TestCase):
                 break
             except StoreError:
                 await deferLater(reactor, 0.05)
-        self.assertEqual(await store.reservation("blog"), NAME)
+        else:
+            raise AssertionError("the replica is not used")
         self.assertTrue(await self.has_token(replica))
+        self.assertIn(b'"blog"', replica.ask("HGET", "burrow:reservations", "blog"))
 
     async def has_token(self, redis):
         other = await txredisapi.Connection("127.0.0.1", redis.port)

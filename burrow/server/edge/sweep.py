@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
+
+from burrow.repeat import repeating
 
 INTERVAL = 1.0
 
@@ -30,8 +31,7 @@ class Sweep:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._members: set[Deadlined] = set()
-        self._loop = LoopingCall(self._look)
-        self._loop.clock = clock
+        self._loop = repeating(clock, self._look, "ending what takes too long")
 
     def start(self) -> None:
         """Begin to look."""
