@@ -112,6 +112,16 @@ class Bounded(SynchronousTestCase):
             self.assertEqual(len(self.successResultOf(gatherResults(answers))), 20)
             self.assertEqual(self.pair.server.stream_count, 0)
 
+    def test_small_answers_leave_nothing_behind(self):
+        here, there = self.connect(Quick)
+        for _ in range(3):
+            answer = here.callRemote(Ask, text="")
+            self.pair.pump()
+            self.assertEqual(self.successResultOf(answer), {"text": ""})
+        there.transport.loseConnection()
+        self.pair.pump()
+        self.assertEqual(self.pair.server.stream_count, 0)
+
     def test_end_while_commands_wait(self):
         here, there = self.connect(Slow)
         answers = [here.callRemote(Ask, text="x") for _ in range(2 * MAX_COMMANDS)]

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from burrow.mux.heartbeat import DEAD_AFTER, SUSPECT_AFTER, Heartbeat
+from burrow.mux.heartbeat import DEAD_AFTER, INTERVAL, PING_EVERY, SUSPECT_AFTER, Heartbeat
 from burrow.testing import SessionPair
 from burrow.wire.frames import HEADER_SIZE
 
@@ -104,6 +104,20 @@ class Heartbeats(SynchronousTestCase):
             self.pair.pump()
         self.assertEqual(self.pair.clock.seconds(), DEAD_AFTER)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), DEAD_AFTER - 1)
+
+    def test_late_look_is_no_sleep(self):
+        self.pair.pump()
+        heard = self.pair.agent.last_received
+        self.pair.agent_carrier.blocked = True
+        self.pair.clock.advance(5)
+        self.assertEqual((self.pair.agent.last_received, len(self.suspected)), (heard, 1))
+        self.pair.clock.advance(5)
+        self.pair.pump()
+        self.assertEqual(len(self.lost), 1)
+
+    def test_times_are_those_of_the_documents(self):
+        self.assertEqual((INTERVAL, PING_EVERY, SUSPECT_AFTER, DEAD_AFTER), (1.0, 2.5, 4.0, 9.0))
+        self.heartbeat.stop()
 
     def test_it_sweeps_the_session(self):
         swept = []

@@ -13,6 +13,7 @@ from burrow.testing import HalfCloseRecorder, MemoryCarrier, Recorder, Recorders
 from burrow.wire.backlog import MAX_UNACKED
 from burrow.wire.frames import (
     ACK,
+    DATA,
     FIN,
     GO_AWAY,
     HEADER_SIZE,
@@ -109,6 +110,9 @@ class Streams(SynchronousTestCase):
 
     def test_bytes_go_both_ways(self):
         here, there = self.open()
+        for address in (there.transport.getPeer(), there.transport.getHost()):
+            self.assertEqual((address.session, address.stream_id), (self.pair.server.peer, 1))
+        self.assertFalse(there.transport.disconnecting)
         here.transport.write(b"ping")
         self.pair.pump()
         there.transport.writeSequence([b"po", b"ng"])
@@ -185,6 +189,46 @@ class Streams(SynchronousTestCase):
         self.pair.pump()
         self.assertEqual(here.received, b"")
         self.assertIsInstance(here.lost.value, ConnectionDone)
+
+    def test_nothing_is_read_after_any_end(self):
+        for leave in ("loseConnection", "abortConnection", "breakConnection"):
+            with self.subTest(leave):
+                self.setUp()
+                here, there = self.open()
+                here.transport.pauseProducing()
+                there.transport.write(b"ignored")
+                self.pair.pump()
+                self.assertFalse(here.transport.disconnecting)
+                getattr(here.transport, leave)()
+                getattr(here.transport, leave)()
+                self.assertTrue(here.transport.disconnecting)
+                here.transport.resumeProducing()
+                there.transport.write(b"ignored")
+                self.pair.pump()
+                self.assertEqual(here.received, b"")
+                self.assertFalse(here.transport.connected)
+                here.transport.write(b"too late")
+                self.assertTrue(there.transport.disconnecting)
+                self.pair.pump()
+                self.assertEqual(there.received, b"")
+
+    def test_reading_that_stops_in_the_middle_of_what_was_held(self):
+        here, there = self.open()
+        here.transport.pauseProducing()
+        for piece in (b"a", b"b", b"c"):
+            there.transport.write(piece)
+            self.pair.pump()
+        there.transport.loseConnection()
+        self.pair.pump()
+        took = []
+        here.dataReceived = lambda data: (took.append(data), here.transport.pauseProducing())
+        for count in (1, 2, 3):
+            here.transport.resumeProducing()
+            self.pair.pump()
+            self.assertEqual((len(took), here.read_lost), (count, False))
+        here.transport.resumeProducing()
+        self.pair.pump()
+        self.assertEqual((took, here.read_lost), ([b"a", b"b", b"c"], True))
 
     def test_consumer_that_is_gone_ends_the_stream(self):
         here, there = self.open()
@@ -521,10 +565,15 @@ class Streams(SynchronousTestCase):
         here, there = self.open(Recorder())
         here.transport.loseConnection()
         self.pair.pump()
-        self.pair.clock.advance(61)
+        self.pair.clock.advance(59)
+        self.pair.agent.sweep()
+        self.pair.pump()
+        self.assertIsNone(there.lost)
+        self.pair.clock.advance(1)
         self.pair.agent.sweep()
         self.pair.pump()
         self.assertIsInstance(there.lost.value, ConnectionLost)
+        self.assertEqual((self.pair.agent.stream_count, self.pair.server.stream_count), (0, 0))
 
     def test_bytes_split_anywhere(self):
         self.pair.agent_carrier.chunk = 1
@@ -752,6 +801,25 @@ class Sessions(SynchronousTestCase):
         silent.read()
         self.assertEqual(silent.opened, MAX_UNACKED + 100)
 
+    def test_backlog_is_looked_at_again_when_pings_were_not_answered(self):
+        pair = SessionPair()
+        silent = Peer(pair, answers=False)
+        for _ in range(MAX_PINGS):
+            pair.agent.ping().addErrback(lambda reason: None)
+        for _ in range(MAX_UNACKED + 100):
+            pair.agent.open_stream(Recorder())
+        silent.read()
+        silent.answers = True
+        silent.answer()
+        pair.clock.advance(STALL)
+        silent.read()
+        self.assertEqual(silent.opened, MAX_UNACKED)
+        pair.agent.sweep()  # asks again
+        silent.read()
+        pair.clock.advance(STALL)
+        silent.read()
+        self.assertEqual(silent.opened, MAX_UNACKED + 100)
+
     def test_session_lost_while_a_backlog_is_watched(self):
         pair = SessionPair()
         silent = Peer(pair)
@@ -796,6 +864,67 @@ class Sessions(SynchronousTestCase):
         pair.pump()
         self.assertEqual(len(here.received), 400_000)
         self.assertEqual(pair.server.stream_count, 0)
+
+    def test_bounds_are_those_of_the_documents(self):
+        self.assertEqual((MAX_PINGS, STALL, MIN_PULL, MAX_PULL), (8, 0.25, 8192, 262_144))
+
+    def test_what_is_queued_goes_out_with_the_first_carrier(self):
+        clock = Clock()
+        session = Session(clock, client=True)
+        session.open_stream(Recorder()).write(b"early")
+        clock.advance(0)
+        carrier = MemoryCarrier(session)
+        session.attach(carrier)
+        clock.advance(0)
+        self.assertEqual(list(carrier.sent), [encode(DATA, SYN, 1, 5) + b"early"])
+
+    def test_nothing_goes_to_a_carrier_that_is_lost(self):
+        pair, sent = SessionPair(), []
+        stream = pair.agent.open_stream(Recorder())
+        pair.pump()
+        pair.agent_carrier.send = sent.append
+        stream.write(b"x")
+        pair.agent_carrier.lose()
+        pair.clock.advance(0)
+        pair.agent.go_away()
+        pair.clock.advance(0)
+        pair.agent.close("done")
+        pair.agent.abort()
+        self.assertEqual((sent, pair.agent_carrier.close_code), ([], None))
+
+    def test_second_loss_is_none(self):
+        pair, lost = SessionPair(), []
+        pair.agent.on_lost = lost.append
+        pair.agent_carrier.lose()
+        pair.agent.carrier_lost(lost[0])
+        pair.agent.carrier_received(encode(WINDOW_UPDATE, SYN, 2, 0))
+        self.assertEqual((len(lost), pair.agent.stream_count), (1, 0))
+
+    def test_lingering_stream_is_forgotten_however_it_ends(self):
+        """Its id may come again before a minute is over, and that stream is another."""
+        syn = encode(WINDOW_UPDATE, SYN, 1, 0)
+        for end in (FIN, RST):
+            for held in (False, True):
+                accepted = Recorders()
+                pair = SessionPair(server_factory=accepted)
+                pair.server.carrier_received(syn)
+                first = accepted.built[0]
+                if held:  # the FIN is read when the stream has nothing more to wait for
+                    first.transport.pauseProducing()
+                    pair.server.carrier_received(encode(DATA, 0, 1, 1) + b"x")
+                    pair.server.carrier_received(encode(WINDOW_UPDATE, end, 1, 0))
+                    first.transport.resumeProducing()
+                    pair.pump()
+                else:
+                    first.transport.loseConnection()
+                    pair.pump()
+                    self.assertIsNotNone(first.lost)
+                    pair.server.carrier_received(encode(WINDOW_UPDATE, end, 1, 0))
+                pair.server.carrier_received(syn)
+                pair.clock.advance(61)
+                pair.server.sweep()
+                self.assertIsNone(accepted.built[1].lost, (end, held))
+                self.assertEqual(pair.server.stream_count, 1)
 
     def test_id_that_is_used_again_is_not_swept(self):
         accepted = Recorders(HalfCloseRecorder)

@@ -17,6 +17,7 @@ from burrow.wire.events import (
     StreamReset,
 )
 from burrow.wire.frames import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE, GoAwayCode, encode
+from burrow.wire.resume import ACK_EVERY, REPLAY_LIMIT
 from burrow.wire.windows import INITIAL_WINDOW
 from burrow.wire.yamux import MAX_ANSWERS, MAX_FRAME, Session
 
@@ -353,6 +354,9 @@ def test_refused_streams_make_room_once_their_resets_are_out():
         assert server.receive_data(encode(WINDOW_UPDATE, SYN, stream_id, 0)) == [StreamOpened(stream_id)]
         server.reset_stream(stream_id)
         assert server.pull(1 << 20) == encode(WINDOW_UPDATE, RST, stream_id, 0)
+    # Room for one, and no more.
+    assert server.receive_data(encode(WINDOW_UPDATE, SYN, 99_001, 0)) == [StreamOpened(99_001)]
+    assert server.receive_data(encode(WINDOW_UPDATE, SYN, 99_003, 0)) == []
 
 
 def test_as_many_answers_as_the_bound_are_given_again_and_again(server):
@@ -459,6 +463,63 @@ def test_broken_before_it_was_announced(agent, server):
         StreamReset(stream_id),
     ]
     assert agent.write_ended(stream_id)
+
+
+def test_bounds_are_those_of_the_documents():
+    assert (MAX_UNACKED, MAX_ANSWERS, MAX_FRAME, yamux.LOW_WATER) == (256, 4096, 16_384, 32_768)
+    assert (ACK_EVERY, REPLAY_LIMIT) == (65_536, 16_777_216)
+    server = Session(client=False)
+    for number in range(65_536):
+        server.receive_data(encode(WINDOW_UPDATE, SYN, 2 * number + 1, 0))
+    assert server.stream_count == 65_536
+    assert server.receive_data(encode(WINDOW_UPDATE, SYN, 200_001, 0)) == []
+
+
+def test_delayed_stream_is_as_any_other_once_it_is_announced(agent, server):
+    ids = [agent.open_stream() for _ in range(MAX_UNACKED + 1)]
+    server.receive_data(agent.pull(1 << 20))
+    agent.receive_data(server.pull(1 << 20))
+    server.receive_data(agent.pull(1 << 20))
+    agent.send_data(ids[-1], b"later")
+    assert server.receive_data(agent.pull(1 << 20)) == [DataReceived(ids[-1], b"later")]
+
+
+def test_pull_stops_at_its_limit(agent, server):
+    for _ in range(3):
+        agent.ping()
+    size = len(encode(PING, SYN, 0, 0))
+    assert [len(agent.pull(2 * size)), len(agent.pull(2 * size))] == [2 * size, size]
+    ids = [opened(agent, server) for _ in range(3)]
+    for stream_id in ids:
+        agent.send_data(stream_id, bytes(INITIAL_WINDOW))
+    while data := agent.pull(1 << 20):
+        server.receive_data(data)
+    for stream_id in ids:
+        server.consumed(stream_id, INITIAL_WINDOW, 0.0)
+    assert [len(server.pull(2 * size)), len(server.pull(2 * size))] == [2 * size, size]
+    agent.receive_data(b"".join(encode(WINDOW_UPDATE, 0, stream_id, INITIAL_WINDOW) for stream_id in ids))
+    for stream_id in ids:
+        agent.send_data(stream_id, b"x")
+    size += 1
+    assert [len(agent.pull(2 * size)), len(agent.pull(2 * size))] == [2 * size, size]
+
+
+def test_new_session_counts_from_nothing():
+    server = Session(client=False, max_streams=1)
+    assert server.pull(1 << 20) == b""
+    assert server.receive_data(encode(DATA, 0, 1, 1) + b"x") == []
+    assert server.pull(1 << 20) == encode(WINDOW_UPDATE, RST, 1, 0)
+    assert server.receive_data(encode(WINDOW_UPDATE, SYN, 1, 0)) == [StreamOpened(1)]
+    assert server.receive_data(encode(WINDOW_UPDATE, SYN, 3, 0)) == []
+    assert server.ping() == 0
+
+
+def test_calls_on_a_stream_that_is_gone_do_nothing(agent):
+    for call in (agent.end_stream, agent.break_stream, agent.reset_stream):
+        call(99)
+    agent.consumed(99, 1, 0.0)
+    assert (agent.queued(99), agent.write_ended(99), agent.knows(99)) == (0, True, False)
+    assert agent.pull(1 << 20) == b""
 
 
 def test_ids_run_out(agent):
