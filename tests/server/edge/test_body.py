@@ -97,8 +97,26 @@ def test_random_bytes_never_do_worse_than_bad_message(noise):
     ],
 )
 def test_what_is_no_chunked_body(wire):
-    with pytest.raises(BadMessage):
+    with pytest.raises(BadMessage) as caught:
         ChunkedBody().feed(wire)
+    assert caught.value.status == 400
+    with pytest.raises(BadMessage):
+        body = ChunkedBody()
+        for position in range(len(wire)):
+            body.feed(wire[position : position + 1])
+
+
+def test_chunks_byte_by_byte():
+    body, wire = ChunkedBody(), b"3;x\r\nabc\r\n0A\r\n0123456789\r\n0\r\nA: b\r\n\r\nnext"
+    assert read(body, wire, [1] * len(wire)) == (b"abc0123456789", b"next")
+    assert body.trailers == [(b"A", b"b")]
+
+
+def test_chunk_longer_than_its_size_is_refused_at_once():
+    body = ChunkedBody()
+    body.feed(b"3\r\nabc\r")
+    with pytest.raises(BadMessage):
+        body.feed(b"d")
 
 
 @pytest.mark.parametrize(

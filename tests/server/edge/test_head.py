@@ -6,20 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from burrow.server.edge.fields import end_to_end, tokens, write_head
+from burrow.server.edge.fields import write_head
 from burrow.server.edge.head import (
     MAX_HEAD,
     BadMessage,
     RequestReader,
     ResponseReader,
 )
-
-
-def going_on(headers):
-    values = {}
-    for name, value in headers:
-        values.setdefault(name.lower(), []).append(value)
-    return end_to_end(headers, values)
 
 
 def request(text):
@@ -284,12 +277,6 @@ def test_framing_of_responses(text, method, framing):
     assert (head.length, head.chunked, head.keep_alive) == framing
 
 
-def test_fields_for_this_hop_are_dropped():
-    headers = [(b"Connection", b"X-Mine, close"), (b"X-Mine", b"1"), (b"Upgrade", b"x"), (b"Stays", b"1")]
-    assert going_on(headers) == [(b"Stays", b"1")]
-    assert tokens([b"a, B", b"c", b" ,"]) == [b"a", b"b", b"c"]
-
-
 def test_written_head_reads_back():
     wire = write_head(b"GET / HTTP/1.1", [(b"Host", b"x"), (b"Empty", b"")])
     assert RequestReader().feed(wire)[0].headers == [(b"Host", b"x"), (b"Empty", b"")]
@@ -384,45 +371,3 @@ def test_blanks_and_folds_cost_linear_time():
     for text in (" " * 200_000, " " * 100_000 + "\r\n" + " " * 100_000, "\r\n " * 60_000):
         with contextlib.suppress(BadMessage):
             response(f"HTTP/1.1 200 OK\r\nX:{text}\x01\r\n\r\n".replace("\r\n", "\n"))
-
-
-def test_connection_takes_away_what_is_for_this_hop_alone():
-    for name in (b"X-Own", b"Foo"):
-        assert going_on([(b"Connection", name.lower()), (name, b"1"), (b"A", b"2")]) == [(b"A", b"2")]
-    for name in (
-        *(
-            b"Host",
-            b"Cookie",
-            b"Authorization",
-            b"Set-Cookie",
-            b"Location",
-            b"Content-Type",
-            b"Origin",
-            b"Via",
-        ),
-        *(
-            b"X-Forwarded-For",
-            b"X-Forwarded-Proto",
-            b"X-Real-IP",
-            b"Forwarded",
-            b"Expect",
-            b"Max-Forwards",
-            b"ETag",
-        ),
-        *(
-            b"WWW-Authenticate",
-            b"Sec-WebSocket-Key",
-            b"Access-Control-Allow-Origin",
-            b"If-Match",
-            b"Burrow-Error",
-        ),
-        *(b"Proxy-Authorization", b"Content-Security-Policy", b"Strict-Transport-Security", b"Cache-Control"),
-    ):
-        headers = [(b"Connection", b"close, " + name.lower()), (name, b"1")]
-        assert going_on(headers) == headers[1:]
-
-
-@pytest.mark.parametrize("separator", [b"-", b"_", b".", b"!", b"|"])
-def test_framing_goes_on_in_no_spelling(separator):
-    names = (b"Content-Length", b"Transfer-Encoding", b"Keep-Alive", b"HTTP2-Settings", b"Proxy-Connection")
-    assert going_on([(name.replace(b"-", separator), b"1") for name in names]) == []

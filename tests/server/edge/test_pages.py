@@ -1,6 +1,7 @@
 """Tests for L{burrow.server.edge.pages}."""
 
 import json
+from http import HTTPStatus
 
 import pytest
 
@@ -60,6 +61,41 @@ def test_words_of_an_agent_reach_no_terminal(accept):
 def test_method_that_is_not_allowed_says_which_are():
     assert b"\r\nAllow: GET, HEAD, POST" in parts(pages.bad_request(405, "x"), b"")[0]
     assert b"Allow" not in parts(pages.bad_request(400, "x"), b"")[0]
+
+
+def test_phrases_are_those_of_the_standard():
+    for status, phrase in pages.PHRASES.items():
+        standard = {414: "URI Too Long"}.get(status, HTTPStatus(status).phrase)
+        assert parts(pages.Page(status, "x", "y", "z"), b"")[0].startswith(
+            f"HTTP/1.1 {status} {standard}\r".encode()
+        )
+        assert phrase == standard.encode()
+    assert set(pages.PHRASES) >= {
+        200,
+        308,
+        400,
+        404,
+        405,
+        408,
+        414,
+        421,
+        431,
+        500,
+        501,
+        502,
+        503,
+        504,
+        505,
+        508,
+    }
+
+
+def test_pages_are_not_kept_and_not_guessed_at():
+    head = parts(pages.bad_request(400, "what is wrong"), b"")[0]
+    assert (
+        b"\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nBurrow-Page: bad-request" in head
+    )
+    assert b"\nWhat is wrong.\n" in parts(pages.bad_request(400, "what is wrong"), b"")[1]
 
 
 def test_head_only_and_close():
