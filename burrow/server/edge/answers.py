@@ -58,16 +58,16 @@ def write_answer(request: RequestHead, head: ResponseHead, domain: str, *, close
     return AnswerHead(write_head(_status_line(head), headers), chunked, close)
 
 
-def write_interim(head: ResponseHead) -> bytes:
+def write_interim(head: ResponseHead, domain: str) -> bytes:
     """The head of an interim answer (1xx, but not 101), which has no body and no framing."""
-    return write_head(_status_line(head), end_to_end(head.headers, head.values))
+    return write_head(_status_line(head), _host_only(head, domain))
 
 
-def write_switch(request: RequestHead, head: ResponseHead) -> bytes | None:
+def write_switch(request: RequestHead, head: ResponseHead, domain: str) -> bytes | None:
     """The head of a 101; None if the protocol that it switches to is not the one that was asked for."""
     if not request.upgrade or tokens(head.values.get(b"upgrade", ())) != [request.upgrade]:
         return None
-    headers = end_to_end(head.headers, head.values)
+    headers = _host_only(head, domain)
     headers += [(b"Connection", b"Upgrade"), (b"Upgrade", request.upgrade)]
     return write_head(_status_line(head), headers)
 

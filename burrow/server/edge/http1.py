@@ -392,14 +392,14 @@ class Visitor(Protocol):
         request = self._request
         assert request is not None
         if head.status == 101:
-            data = write_switch(request, head)
+            data = write_switch(request, head, self._edge.domain)
             if data is None:
                 raise BadMessage(502, "it switches to a protocol that nobody asked for")
             self.transport.write(data)
             return
         if head.status < 200:
             if request.version == "1.1":
-                self.transport.write(write_interim(head))
+                self.transport.write(write_interim(head, self._edge.domain))
             return
         failure = head.value(FAILURE_HEADER.lower())
         if failure:

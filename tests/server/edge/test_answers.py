@@ -104,6 +104,12 @@ def test_no_cookie_for_all_tunnels(domain, kept, attribute):
     assert "X: Domain=com" in lines
 
 
+@pytest.mark.parametrize("status", ["103 X", "101 X\r\nUpgrade: websocket"])
+def test_no_cookie_for_all_tunnels_before_the_answer(status):
+    answer = f"HTTP/1.1 {status}\r\nSet-Cookie: a=b; Domain=example.com\r\n\r\n".encode()
+    assert "Set-Cookie: a=b" in answered(answer, WEBSOCKET)
+
+
 def test_every_domain_of_every_cookie_is_looked_at():
     cookies = (
         b"Set-Cookie: Domain=com; domain=x.y; DOMAIN=com\r\nSet-Cookie: a=b;Domain=example.com;Domain=com"
