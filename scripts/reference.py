@@ -36,7 +36,21 @@ port = 20417            # the public port to have
 [tunnels.any]
 name = ""               # the server's choice, the same for ever
 upstream = 8000
+
+[tunnels.secure]
+upstream = "https://app.internal:8443"
+upstream-ca = "ca.pem"  # or upstream-insecure = true; upstream-name = "the name in its certificate"
+
+[tunnels.socket]
+upstream = "unix:/run/app.sock"
 ```
+
+`burrow start` reads the file again at SIGHUP: tunnels that are new, gone or changed are opened, closed or
+replaced, others are not touched, and a file that is wrong changes nothing. SIGHUP, as from a closed
+terminal, ends the other commands with a good-bye to the server.
+
+An upstream over https is believed if its certificate fits; on the loopback any is, unless `--upstream-ca` is
+given.
 
 With `--json` each line on standard output is one JSON object. The first once a tunnel serves is
 

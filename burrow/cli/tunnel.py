@@ -11,11 +11,21 @@ from typing import Any
 from burrow.cli.run import run
 from burrow.cli.screen import Screen
 from burrow.client.agent import Agent
-from burrow.client.service import CREDENTIALS_FILE, client_settings, credentials_of, make_agent
+from burrow.client.service import (
+    CREDENTIALS_FILE,
+    Read,
+    chosen,
+    client_settings,
+    credentials_of,
+    make_agent,
+    read_again,
+)
 from burrow.client.tunnels import TunnelRequest, tunnel_request
-from burrow.config import ClientConfig, add_arguments, config_folder
+from burrow.config import ClientConfig, add_arguments, config_folder, parse_path
 from burrow.errors import BurrowError, ConfigError
+from burrow.hangup import on_hangup, stop_on_hangup
 from burrow.link.dial import Dialer
+from burrow.protocols.upstream import UpstreamTLS
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -31,7 +41,9 @@ def add_kind(commands: Any, kind: Any) -> None:
         help=f"open {kind.summary}",
         description=f"Open a tunnel of kind {kind.name}: {kind.summary}.",
     )
-    parser.add_argument("upstream", metavar="UPSTREAM", help="what to open: PORT, HOST:PORT or a URL")
+    parser.add_argument(
+        "upstream", metavar="UPSTREAM", help="what to open: PORT, HOST:PORT, a URL or unix:/PATH"
+    )
     parser.add_argument(
         "--name", help="the name to have, as in --name blog (default: one that the server chooses)"
     )
@@ -39,6 +51,22 @@ def add_kind(commands: Any, kind: Any) -> None:
         parser.add_argument(
             "--port", type=int, help="the public port to have (default: one that the server chooses)"
         )
+    parser.add_argument(
+        "--upstream-ca",
+        type=parse_path,
+        metavar="FILE",
+        help="believe the CAs in this PEM file alone, of an https:// upstream (default: this machine's; "
+        "on the loopback any certificate)",
+    )
+    parser.add_argument(
+        "--upstream-insecure", action="store_true", help="believe any certificate of an https:// upstream"
+    )
+    parser.add_argument(
+        "--upstream-name",
+        default="",
+        metavar="NAME",
+        help="the name in an https:// upstream's certificate, where it is not its host",
+    )
     _common(parser)
     parser.set_defaults(run=open_one, kind=kind.name)
 
@@ -76,13 +104,23 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object a line, for programs")
 
 
-def _serve(arguments: argparse.Namespace, config: ClientConfig, requests: list[TunnelRequest]) -> int:
+def _serve(
+    arguments: argparse.Namespace,
+    config: ClientConfig,
+    requests: list[TunnelRequest],
+    again: Read | None = None,
+) -> int:
+    """Keep tunnels open. C{again} reads their file: at SIGHUP, which stops the agent if there is none."""
     screen = Screen(as_json=arguments.json)
 
     async def main(reactor: Any) -> None:
         try:
             agent = make_agent(reactor, config, os.environ, requests)
             screen.watch(agent)
+            if again is None:
+                stop_on_hangup(reactor)
+            else:
+                on_hangup(reactor, lambda: read_again(agent, again, config), also_ignored=True)
             await live(agent)
         except BurrowError as error:
             screen.failed(error)
@@ -105,19 +143,20 @@ def open_one(arguments: argparse.Namespace) -> int:
     config, _ = client_settings(_flags(arguments), os.environ, None)
     port = getattr(arguments, "port", None)
     options = {} if port is None else {"port": port}
-    request = tunnel_request(arguments.kind, arguments.upstream, arguments.name, options)
+    tls = UpstreamTLS(arguments.upstream_ca, arguments.upstream_insecure, arguments.upstream_name)
+    request = tunnel_request(arguments.kind, arguments.upstream, arguments.name, options, tls)
     return _serve(arguments, config, [request])
 
 
 def start(arguments: argparse.Namespace) -> int:
     """C{burrow start [NAME...]}."""
-    config, tunnels = client_settings(_flags(arguments), os.environ, arguments.config)
-    unknown = [name for name in arguments.names if name not in tunnels]
-    if unknown:
-        known = ", ".join(tunnels) or "none"
-        raise ConfigError(f"the configuration file has no tunnel {', '.join(unknown)}; it has {known}")
-    wanted = arguments.names or list(tunnels)
-    return _serve(arguments, config, [tunnels[name] for name in wanted])
+
+    def read() -> tuple[ClientConfig, list[TunnelRequest]]:
+        config, tunnels = client_settings(_flags(arguments), os.environ, arguments.config)
+        return config, chosen(tunnels, arguments.names)
+
+    config, requests = read()
+    return _serve(arguments, config, requests, read)
 
 
 def login(arguments: argparse.Namespace) -> int:

@@ -29,6 +29,7 @@ from burrow.client.identity import agent_id
 from burrow.client.tunnels import TunnelRequest, tunnel_request
 from burrow.config import ServerConfig, parse_listen, parse_path, state_folder
 from burrow.errors import BurrowError, ConfigError, ServerUnreachable
+from burrow.hangup import stop_on_hangup
 from burrow.link.address import Credentials, ServerAddress
 from burrow.link.trust import trust_root
 from burrow.server.service import BurrowServer
@@ -48,7 +49,7 @@ def add_up(commands: Any) -> None:
         description="Run a server and an agent in one process, on this machine alone, under *.localhost.",
     )
     parser.add_argument(
-        "upstreams", nargs="+", metavar="UPSTREAM", help="what to open: PORT, HOST:PORT or a URL"
+        "upstreams", nargs="+", metavar="UPSTREAM", help="what to open: PORT, HOST:PORT, a URL or unix:/PATH"
     )
     parser.add_argument("--name", help="the name to have, with one UPSTREAM (default: one that is chosen)")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line, for programs")
@@ -144,6 +145,7 @@ def up(arguments: argparse.Namespace) -> int:
     screen = Screen(as_json=arguments.json)
 
     async def main(reactor: Any) -> None:
+        stop_on_hangup(reactor)
         together = Together(reactor, config)
         try:
             await together.start()
@@ -215,6 +217,7 @@ def demo(arguments: argparse.Namespace) -> int:
     config = _config(arguments)
 
     async def main(reactor: Any) -> None:
+        stop_on_hangup(reactor)
         app = reactor.listenTCP(0, Site(_DemoPage()), interface="127.0.0.1")
         together = await _start_on_a_free_port(reactor, config, bool(arguments.https))
         try:

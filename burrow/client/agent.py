@@ -30,6 +30,7 @@ from burrow.link.linked import Linked
 from burrow.mux.channel import BoundedAMP
 from burrow.mux.control import Drain, Notice
 from burrow.mux.endpoint import StreamClientEndpoint
+from burrow.protocols.forward import Connectors
 
 GOODBYE_TIMEOUT = 1.0
 """Seconds to wait for the server's good-bye when the agent stops."""
@@ -107,6 +108,34 @@ class Agent(Service):
         self._opening: Opening | None = None
         self.waiting_streams: set[VisitorStream] = set()
         self._life: Deferred[None] | None = None
+
+    def change(self, requests: Sequence[TunnelRequest]) -> tuple[int, int]:
+        """
+        Keep these tunnels open from now on. Those that are the same as before are not touched; one that keeps
+        its name takes its new upstream without being closed, and what runs on it goes on.
+
+        @return: how many are new or changed, and how many of those before are gone or changed.
+        """
+        before = list(self.wanted)
+        now: list[Wanted] = []
+        for request in requests:
+            same = next((wanted for wanted in before if wanted.request == request), None)
+            if same is not None:
+                before.remove(same)
+            now.append(same or Wanted(request))
+        added = [wanted for wanted in now if wanted not in self.wanted]
+        self.wanted = now
+        if self._opening is not None:
+            successors = {wanted.request.name: wanted for wanted in added if wanted.request.name is not None}
+            for gone in before:
+                successor = successors.get(gone.request.name or "")
+                self._opening.drop(gone, successor)
+                if successor is None:
+                    self.open_tunnels.pop(gone.tunnel, None)
+            for wanted in added:
+                self._opening.add(wanted)
+        Connectors.forget(self.reactor)
+        return len(added), len(before)
 
     # -- its life ---------------------------------------------------------------------------------------
 

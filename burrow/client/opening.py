@@ -55,6 +55,7 @@ class Wanted:
     @ivar open: whether it is open on the present session.
     @ivar refusal: why it was given up on the present session; None if it was not.
     @ivar dropped: whether it is wanted no more.
+    @ivar replaces: what has its name until it is open.
     """
 
     def __init__(self, request: TunnelRequest) -> None:
@@ -63,6 +64,7 @@ class Wanted:
         self.open = False
         self.refusal: Refused | None = None
         self.dropped = False
+        self.replaces: Wanted | None = None
 
     @property
     def been_open(self) -> bool:
@@ -165,15 +167,26 @@ class Opening:
         if not self._stopped:
             self._keep(wanted, self._open(wanted))
 
-    def drop(self, wanted: Wanted) -> None:
-        """Ask for a tunnel no more, and take it away if it is open and none of the others is the same."""
+    def drop(self, wanted: Wanted, successor: Wanted | None = None) -> None:
+        """
+        Ask for a tunnel no more, and take it away if it is open and none of the others is the same.
+
+        @param successor: what is about to take its name: it is taken away only if that is given up.
+        """
         wanted.dropped = True
         self._forget(wanted)
-        if wanted.open and not self._stopped:
-            wanted.open = False
-            if not any(other.open and other.tunnel == wanted.tunnel for other in self._agent.wanted):
-                closing: Deferred[Any] = self._control.callRemote(CloseTunnel, tunnel=wanted.tunnel)
-                closing.addErrback(self._not_closed, wanted)
+        replaced, wanted.replaces = wanted.replaces, None
+        if replaced is not None:
+            self.drop(replaced, successor)
+        if not wanted.open or self._stopped:
+            return
+        if successor is not None:
+            successor.replaces = wanted
+            return
+        wanted.open = False
+        if not any(other.open and other.tunnel == wanted.tunnel for other in self._agent.wanted):
+            closing: Deferred[Any] = self._control.callRemote(CloseTunnel, tunnel=wanted.tunnel)
+            closing.addErrback(self._not_closed, wanted)
 
     def _not_closed(self, reason: Failure, wanted: Wanted) -> None:
         self.log.info("{name} was not closed: {error}", name=wanted.tunnel, error=reason.getErrorMessage())
@@ -194,10 +207,11 @@ class Opening:
     async def _open(self, wanted: Wanted) -> None:
         try:
             await self._ask(wanted)
+            return
+        except ConnectionClosed:
+            return  # with the session, and so asked for on the next one
         except Exception:
             failure = Failure()
-        else:
-            return
         self._refused(wanted, failure, anything=True)
         if wanted.refusal is None:
             await self._until_open(wanted, failure)
@@ -209,10 +223,17 @@ class Opening:
             refusal, been_open=wanted.been_open, anything=anything
         ):
             wanted.refusal = refusal
+            self._replaced(wanted)
         if wanted.refusal is None:
             self._agent.tell("refused", f"{_text(failure)}; trying again")
         elif len(self._agent.wanted) > 1:
             self._agent.tell("refused", str(refusal))
+
+    def _replaced(self, wanted: Wanted) -> None:
+        """A tunnel is open, or given up: so what it replaces is not needed any more."""
+        replaced, wanted.replaces = wanted.replaces, None
+        if replaced is not None:
+            self.drop(replaced)
 
     def _check(self) -> None:
         """Tell the agent if there is nothing left to do. Of several refusals the first counts."""
@@ -283,6 +304,7 @@ class Opening:
                 self.drop(wanted)
             else:
                 self._agent.opened(wanted, answer)
+            self._replaced(wanted)
             return None
         self._agent.answered()
         return answer

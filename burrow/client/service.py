@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,43 @@ def client_settings(
     if not isinstance(tunnels, dict):
         raise ConfigError(f"tunnels in {path} is no table: write [tunnels.NAME]")
     return load(ClientConfig, flags, environ, table, str(path)), read_tunnels(tunnels, str(path))
+
+
+def chosen(tunnels: dict[str, TunnelRequest], names: Sequence[str]) -> list[TunnelRequest]:
+    """
+    The tunnels that a person named; all, if none.
+
+    @raise ConfigError: there is no such tunnel.
+    """
+    unknown = [name for name in names if name not in tunnels]
+    if unknown:
+        known = ", ".join(tunnels) or "none"
+        raise ConfigError(f"the configuration file has no tunnel {', '.join(unknown)}; it has {known}")
+    return [tunnels[name] for name in names or tunnels]
+
+
+Read = Callable[[], "tuple[ClientConfig, list[TunnelRequest]]"]
+"""Reads a configuration file. Raises L{ConfigError}."""
+
+
+def read_again(agent: Agent, read: Read, was: ClientConfig) -> None:
+    """
+    Have an agent keep open what its file says now. A file that is wrong changes nothing, and is told.
+
+    @param read: reads it. @param was: the configuration that the agent was made with, which stays.
+    """
+    try:
+        config, requests = read()
+        if not requests:
+            raise ConfigError("there are no tunnels in it")
+    except ConfigError as error:
+        agent.on_event("notice", f"the configuration is wrong, so nothing is changed: {error}")
+        return
+    added, gone = agent.change(requests)
+    text = f"the configuration was read again: {added} tunnels to open, {gone} to close or replace"
+    if config != was:
+        text += "; the server, the token and other settings change when the agent is started anew"
+    agent.on_event("notice", text)
 
 
 def credentials_of(config: ClientConfig, environ: Mapping[str, str]) -> Credentials:

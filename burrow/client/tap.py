@@ -11,10 +11,12 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from burrow.client.service import client_settings, make_agent
+from burrow.client.service import client_settings, make_agent, read_again
+from burrow.client.tunnels import TunnelRequest
 from burrow.clock import measure_by_ticks
 from burrow.config import ClientConfig, twistd_options
 from burrow.errors import BurrowError
+from burrow.hangup import on_hangup
 
 Options = twistd_options(ClientConfig, "[options]")
 
@@ -41,5 +43,11 @@ def makeService(options: Any) -> IService:
         reactor.stop()
 
     agent.done.addErrback(failed)
+
+    def again() -> tuple[ClientConfig, list[TunnelRequest]]:
+        config, tunnels = client_settings(options.flags_given(), os.environ, file)
+        return config, list(tunnels.values())
+
+    reactor.callWhenRunning(on_hangup, reactor, lambda: read_again(agent, again, config), also_ignored=True)
     service: IService = agent
     return service

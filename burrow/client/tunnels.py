@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from burrow.config import parse_path
 from burrow.errors import ConfigError
 from burrow.protocols.base import Kind
 from burrow.protocols.registry import kinds
+from burrow.protocols.upstream import Upstream, UpstreamTLS
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,37 @@ def find_kind(name: str) -> Kind:
     return kind
 
 
-def tunnel_request(kind_name: str, upstream: str, name: str | None, options: dict[str, Any]) -> TunnelRequest:
-    """@raise ConfigError: the kind or the upstream is not possible."""
+def tunnel_request(
+    kind_name: str,
+    upstream: str,
+    name: str | None,
+    options: dict[str, Any],
+    tls: UpstreamTLS = UpstreamTLS(),  # noqa: B008
+) -> TunnelRequest:
+    """@raise ConfigError: the kind, the upstream, or what to believe of its certificate is not possible."""
     kind = find_kind(kind_name)
-    return TunnelRequest(kind, kind.parse_upstream(upstream), name, options)
+    parsed = kind.parse_upstream(upstream)
+    if isinstance(parsed, Upstream):
+        parsed = parsed.believing(tls)
+    elif tls != UpstreamTLS():
+        raise ConfigError(f"tunnels of kind {kind_name!r} have no https:// upstreams")
+    return TunnelRequest(kind, parsed, name, options)
 
 
-_KEYS = {"kind", "upstream", "name", "port"}
+_KEYS = {"kind", "upstream", "name", "port", "upstream-ca", "upstream-insecure", "upstream-name"}
+
+
+def _tls(entry: Mapping[str, Any]) -> UpstreamTLS:
+    """@raise ConfigError: a value is of another type than it must be."""
+    ca_file, name = entry.get("upstream-ca", ""), entry.get("upstream-name", "")
+    insecure = entry.get("upstream-insecure", False)
+    if not isinstance(ca_file, str):
+        raise ConfigError('upstream-ca is no path: write one, as in upstream-ca = "ca.pem"')
+    if not isinstance(name, str):
+        raise ConfigError('upstream-name is no name: write one, as in upstream-name = "app.example.com"')
+    if not isinstance(insecure, bool):
+        raise ConfigError("upstream-insecure is true or false, without quotes")
+    return UpstreamTLS(parse_path(ca_file) if ca_file else None, insecure, name)
 
 
 def read_tunnels(table: Mapping[str, Any], source: str) -> dict[str, TunnelRequest]:
@@ -70,7 +96,7 @@ def read_tunnels(table: Mapping[str, Any], source: str) -> dict[str, TunnelReque
         wanted = str(entry.get("name", label)) or None
         try:
             requests[label] = tunnel_request(
-                str(entry.get("kind", "http")), str(entry["upstream"]), wanted, options
+                str(entry.get("kind", "http")), str(entry["upstream"]), wanted, options, _tls(entry)
             )
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error

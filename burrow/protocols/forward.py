@@ -11,11 +11,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from burrow.mux.pipe import PipeEnd
-from burrow.protocols.upstream import Connector, OneProtocol, Upstream, UpstreamFailed
+from burrow.protocols.upstream import Connector, SecureEnd, Upstream, UpstreamFailed
 
 
 class Connectors:
-    """The connectors of a reactor's upstreams, made once each; bounded by the agent's tunnels."""
+    """
+    The connectors of a reactor's upstreams, made once each; bounded by the agent's tunnels, since they are
+    forgotten when those change.
+    """
 
     _known: WeakKeyDictionary[object, dict[Upstream, Connector]] = WeakKeyDictionary()
 
@@ -26,6 +29,11 @@ class Connectors:
         if upstream not in known:
             known[upstream] = upstream.connector(reactor)
         return known[upstream]
+
+    @classmethod
+    def forget(cls, reactor: object) -> None:
+        """Make all anew when they are needed next: files that they were made from may have changed."""
+        cls._known.pop(reactor, None)
 
 
 class Forward(PipeEnd):
@@ -52,18 +60,19 @@ class Forward(PipeEnd):
         self._connecting.addErrback(self._gone)
 
     async def _connect(self) -> None:
-        end = PipeEnd()
         try:
-            await self._connector.connect(OneProtocol(end))
+            end = await self._connector.connect()
         except UpstreamFailed as error:
             self.log.warn("{upstream}: {error}", upstream=str(self._upstream), error=error)
             self._refuse(self, error)
             return
         finally:
             self._connecting = None
-        if hasattr(end.transport, "setTcpNoDelay"):
+        if self._upstream.scheme != "unix" and hasattr(end.transport, "setTcpNoDelay"):
             end.transport.setTcpNoDelay(True)
         self.join(end)
+        if isinstance(end, SecureEnd):
+            end.joined()
 
     def _gone(self, reason: Failure) -> None:
         if not reason.check(CancelledError):

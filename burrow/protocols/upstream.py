@@ -2,41 +2,61 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
-from dataclasses import dataclass
+import os
+import socket
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
+from service_identity import VerificationError
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferTimeoutError
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    UNIXClientEndpoint,
+    wrapClientTLS,
+)
 from twisted.internet.error import (
     ConnectError,
+    ConnectionClosed,
     ConnectionRefusedError,
     DNSLookupError,
     TimeoutError,
     UserError,
 )
 from twisted.internet.interfaces import (
+    IHandshakeListener,
     IOpenSSLClientConnectionCreator,
     IProtocol,
-    IProtocolFactory,
     IStreamClientEndpoint,
 )
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.ssl import CertificateOptions, optionsForClientTLS
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.errors import BurrowError, ConfigError
+from burrow.link.trust import trust_root
+from burrow.mux.pipe import PipeEnd
 
 CONNECT_TIMEOUT = 10.0
 """Seconds."""
+
+MAX_PATH = 107
+"""Bytes of a UNIX socket's path, at most (unix(7))."""
 
 _LOOPBACKS = ("127.0.0.1", "::1")
 _PUBLIC = {
     "refused": "Nothing listens there. Is the service started?",
     "timeout": f"It did not answer within {CONNECT_TIMEOUT:.0f} seconds.",
     "unknown-host": "Its host has no known address.",
+    "certificate": "Its certificate is not believed.",
     "failed": "The agent's screen says why.",
 }
 """What visitors learn of an upstream on another machine than the agent's."""
@@ -46,7 +66,7 @@ class UpstreamFailed(BurrowError):
     """
     The upstream cannot be connected to. The text is for the agent's screen.
 
-    @ivar code: "refused", "timeout", "unknown-host" or "failed".
+    @ivar code: "refused", "timeout", "unknown-host", "certificate" or "failed".
     @ivar public: a text for visitors, which does not name hosts of the agent's network; by default the text.
     """
 
@@ -57,26 +77,45 @@ class UpstreamFailed(BurrowError):
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamTLS:
+    """
+    What an agent believes of an https upstream.
+
+    @ivar ca_file: believe this file's authorities alone, also on the loopback; None for the machine's.
+    @ivar insecure: believe any certificate. @ivar name: the name to ask for (SNI) and to find in the
+        certificate, where it is not the upstream's host.
+    """
+
+    ca_file: Path | None = None
+    insecure: bool = False
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Upstream:
     """
     Where the service is.
 
-    @ivar scheme: "http", "https" or "tcp". @ivar host: without brackets.
+    @ivar scheme: "http", "https", "tcp" or "unix". @ivar host: without brackets; of a UNIX socket its path.
+    @ivar tls: for "https".
     """
 
     scheme: str
     host: str
     port: int
+    tls: UpstreamTLS = UpstreamTLS()
 
     @classmethod
     def parse(cls, text: str, schemes: tuple[str, ...]) -> Upstream:
         """
-        Read C{PORT}, C{HOST:PORT} or C{SCHEME://HOST[:PORT]}.
+        Read C{PORT}, C{HOST:PORT}, C{SCHEME://HOST[:PORT]} or C{unix:/PATH}.
 
         @param schemes: which may be; the first is the one meant without any.
         @raise ConfigError: it is none of these.
         """
-        examples = f"write a port, HOST:PORT or {schemes[0]}://HOST:PORT"
+        if text.startswith("unix:"):
+            return cls("unix", _socket_path(text), 0)
+        examples = f"write a port, HOST:PORT, {schemes[0]}://HOST:PORT or unix:/PATH"
         if text.isdigit():
             text = f"localhost:{text}"
         if "://" not in text:
@@ -99,12 +138,34 @@ class Upstream:
             raise ConfigError(f"{text!r} has no possible port: ports are 1 to 65535")
         return cls(parts.scheme, parts.hostname, port)
 
+    def believing(self, tls: UpstreamTLS) -> Upstream:
+        """
+        The same upstream, with other rules for its certificate.
+
+        @raise ConfigError: it has none, the rules contradict themselves, or the CA file cannot be read.
+        """
+        if tls == UpstreamTLS():
+            return self
+        if self.scheme != "https":
+            raise ConfigError(
+                f"--upstream-ca, --upstream-insecure and --upstream-name are for https:// only, not {self}"
+            )
+        if tls.insecure and tls.ca_file is not None:
+            raise ConfigError("--upstream-insecure believes any certificate: leave --upstream-ca out")
+        if tls.ca_file is not None:
+            trust_root(tls.ca_file)
+        return replace(self, tls=tls)
+
     def __str__(self) -> str:
+        if self.scheme == "unix":
+            return f"unix:{self.host}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
 
     @property
     def _loopback(self) -> bool:
+        if self.scheme == "unix":
+            return False
         if self.host == "localhost" or self.host.endswith(".localhost"):
             return True
         try:
@@ -118,6 +179,9 @@ class Upstream:
         return [self._wrap(self._endpoint(reactor, host)) for host in hosts]
 
     def _endpoint(self, reactor: Any, host: str) -> IStreamClientEndpoint:
+        if self.scheme == "unix":
+            unix: IStreamClientEndpoint = UNIXClientEndpoint(reactor, host, timeout=CONNECT_TIMEOUT)
+            return unix
         try:
             version = ipaddress.ip_address(host).version
         except ValueError:
@@ -129,20 +193,39 @@ class Upstream:
     def _wrap(self, endpoint: IStreamClientEndpoint) -> IStreamClientEndpoint:
         if self.scheme != "https":
             return endpoint
-        if self._loopback:
-            return wrapClientTLS(_Unverified(self.host), endpoint)
-        return wrapClientTLS(optionsForClientTLS(self.host), endpoint)
+        name = self.tls.name or self.host
+        if self.tls.insecure or (self._loopback and self.tls.ca_file is None):
+            return wrapClientTLS(_Unverified(name), endpoint)
+        return wrapClientTLS(optionsForClientTLS(name, trustRoot=trust_root(self.tls.ca_file)), endpoint)
 
     def connector(self, reactor: Any) -> Connector:
         """Something that connects to it, as often as needed."""
-        return Connector(self, self._endpoints(reactor))
+        return Connector(reactor, self, self._endpoints(reactor))
 
     def explain(self, error: Exception) -> UpstreamFailed:
         """What a failure to connect means."""
-        where = f"{self.host} port {self.port}"
+        where = str(self) if self.scheme == "unix" else f"{self.host} port {self.port}"
+        if self.scheme == "unix" and getattr(error, "osError", None) == errno.ENOENT:
+            return self._failed("refused", f"There is no socket {self.host}. Is the service started?")
+        if isinstance(error, VerificationError):
+            name = self.tls.name or self.host
+            return self._failed(
+                "certificate",
+                f"The certificate of {where} is not for {name}: say which name it has with --upstream-name.",
+            )
+        if isinstance(error, SSL.Error) and "certificate verify failed" in str(error):
+            return self._failed(
+                "certificate",
+                f"This machine does not believe the certificate of {where}: name its CA with --upstream-ca "
+                "FILE, or believe any with --upstream-insecure.",
+            )
+        if isinstance(error, SSL.Error):
+            return self._failed(
+                "failed", f"TLS with {where} failed: {_ssl_reason(error)}. Does it speak TLS?"
+            )
         if isinstance(error, ConnectionRefusedError):
             return self._failed("refused", f"Nothing listens on {where}. Is the service started?")
-        if isinstance(error, TimeoutError):
+        if isinstance(error, (TimeoutError, DeferTimeoutError)):
             return self._failed(
                 "timeout", f"Nothing at {where} answered within {CONNECT_TIMEOUT:.0f} seconds."
             )
@@ -155,29 +238,108 @@ class Upstream:
         return UpstreamFailed(code, text, text if self._loopback else _PUBLIC.get(code, _PUBLIC["failed"]))
 
 
+def _socket_path(text: str) -> str:
+    """The path in C{unix:/PATH}, C{unix:///PATH} likewise. @raise ConfigError: it is not possible."""
+    path = text.removeprefix("unix:")
+    path = path.removeprefix("//") if path.startswith("///") else path
+    if not hasattr(socket, "AF_UNIX"):
+        raise ConfigError(f"{text!r} is no upstream on this system, which has no UNIX sockets")
+    if not path.startswith("/") or path.startswith("//"):
+        raise ConfigError(f"{text!r} is no upstream: write the whole path, as in unix:/run/service.sock")
+    if len(os.fsencode(path)) > MAX_PATH:
+        raise ConfigError(f"{text!r} is too long for a UNIX socket: {MAX_PATH} bytes are possible")
+    return path
+
+
+def _ssl_reason(error: SSL.Error) -> str:
+    """OpenSSL's last word."""
+    reasons = error.args[0] if error.args else []
+    return str(reasons[-1][-1]) if reasons else "the connection was closed"
+
+
+@implementer(IHandshakeListener)
+class SecureEnd(PipeEnd):
+    """
+    The upstream's end of a pipe over TLS: knows when the handshake is done.
+
+    @ivar secured: fires when it is; fails with why it is not.
+    """
+
+    def __init__(self) -> None:
+        self.secured: Deferred[None] = Deferred()
+        self._early: list[bytes] = []
+
+    def connectionMade(self) -> None:
+        """Read on: the handshake needs it."""
+        super().connectionMade()
+        self.transport.resumeProducing()
+
+    def handshakeCompleted(self) -> None:
+        """From here on the upstream is read when the other end is there."""
+        if self.other is None:
+            self.transport.pauseProducing()
+        if not self.secured.called:
+            self.secured.callback(None)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Pass it on; what came in one piece with the end of the handshake waits."""
+        if self.other is None:
+            self._early.append(data)
+        else:
+            super().dataReceived(data)
+
+    def joined(self) -> None:
+        """The other end is there: pass on what waits."""
+        early, self._early = self._early, []
+        for data in early:
+            super().dataReceived(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone, perhaps before it was one."""
+        if not self.secured.called:
+            self.secured.errback(reason)
+        super().connectionLost(reason)
+
+
 class Connector:
     """
     Connects to one upstream; among several addresses, the one that worked last is tried first.
     """
 
-    def __init__(self, upstream: Upstream, endpoints: list[IStreamClientEndpoint]) -> None:
+    def __init__(self, reactor: Any, upstream: Upstream, endpoints: list[IStreamClientEndpoint]) -> None:
+        self._reactor = reactor
         self._upstream = upstream
         self._endpoints = endpoints
 
-    async def connect(self, factory: IProtocolFactory) -> IProtocol:
-        """@raise UpstreamFailed: no address answers."""
+    async def connect(self) -> PipeEnd:
+        """A connection to the upstream, not joined. @raise UpstreamFailed: no address answers."""
+        secure = self._upstream.scheme == "https"
         failure: Exception = ConnectError(string="no address")
         for number, endpoint in enumerate(self._endpoints):
-            connecting: Deferred[IProtocol] = endpoint.connect(factory)
+            end = SecureEnd() if secure else PipeEnd()
+            connecting: Deferred[IProtocol] = endpoint.connect(OneProtocol(end))
             try:
-                protocol = await connecting
+                await connecting
+                if isinstance(end, SecureEnd):
+                    await self._secured(end)
             except (ConnectError, DNSLookupError, UserError) as error:
                 failure = error if number == 0 else failure
                 continue
             if number:
                 self._endpoints.insert(0, self._endpoints.pop(number))
-            return protocol
+            return end
         raise self._upstream.explain(failure) from failure
+
+    async def _secured(self, end: SecureEnd) -> None:
+        """Wait for a handshake. @raise UpstreamFailed: no other address would make it better."""
+        try:
+            await end.secured.addTimeout(CONNECT_TIMEOUT, self._reactor)
+        except CancelledError:
+            end.transport.abortConnection()
+            raise
+        except (SSL.Error, VerificationError, ConnectionClosed, DeferTimeoutError) as error:
+            end.transport.abortConnection()
+            raise self._upstream.explain(error) from error
 
 
 @implementer(IOpenSSLClientConnectionCreator)

@@ -393,6 +393,8 @@ class Tunnels:
             before.owner.displaced(before)
         elif before is not None:
             self._uncount(owner.session)
+        if before is not None:
+            await self._unlisten(before)  # its port, if it is another
         self.arrived(tunnel)
         if kind.reach is Reach.TCP_PORT:
             await self._announce()  # they open the port too

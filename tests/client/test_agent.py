@@ -1,6 +1,6 @@
 """Tests for L{burrow.client.agent}: what it asks for again, on a session in memory."""
 
-from twisted.internet.defer import succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols import amp
@@ -16,6 +16,7 @@ from burrow.link.linked import Linked
 from burrow.mux.control import (
     BadOption,
     CertificateFailed,
+    CloseTunnel,
     NameTaken,
     NotAllowed,
     OpenTunnel,
@@ -43,21 +44,97 @@ class Server(amp.AMP):
         self.test.asked.append(name)
         if isinstance(answer, Exception):
             raise answer
+        if isinstance(answer, Deferred):
+            return answer
         return {"tunnel": name, "name": name, "url": f"https://{name}.example.com"}
+
+    @CloseTunnel.responder
+    def close_tunnel(self, tunnel):
+        self.test.closed.append(tunnel)
+        return {}
 
 
 class AskingAgain(SynchronousTestCase):
     def setUp(self):
         self.answers = {}
         self.asked = []
+        self.closed = []
         self.opened = []
+        self.kind = HttpProtocol()
         self.events = []
         self.clock = MemoryReactorClock()
 
+    def requests(self, *names, upstream="3000"):
+        return [TunnelRequest(self.kind, self.kind.parse_upstream(upstream), name) for name in names]
+
+    def change(self, *requests):
+        changed = self.agent.change([*requests])
+        self.pair.pump()
+        return changed
+
+    def test_only_what_changed_is_touched(self):
+        self.answers = {"blog": True, "shop": True, "news": True, "old": True}
+        self.start("blog", "shop", "old")
+        pair = self.pair
+        self.asked.clear()
+        changed = self.requests("shop", upstream="4000")
+        self.assertEqual(self.change(*self.requests("blog"), *changed, *self.requests("news")), (2, 2))
+        self.assertEqual((self.asked, self.closed), (["shop", "news"], ["old"]))
+        self.assertEqual(self.agent.open_tunnels["shop"], changed[0])
+        self.assertEqual(set(self.agent.open_tunnels), {"blog", "shop", "news"})
+        self.assertIs(self.pair, pair)
+        self.lose()
+        self.assertEqual(sorted(self.asked[2:]), ["blog", "news", "shop"])
+        self.assertEqual(self.change(*self.requests("blog"), *changed, *self.requests("news")), (0, 0))
+        self.assertEqual(len(self.asked), 5)
+
+    def test_changed_tunnel_that_cannot_open_now_stays_as_it_was(self):
+        self.answers = {"blog": True}
+        self.start("blog")
+        self.answers = {"blog": BUSY}
+        (first,) = self.requests("blog", upstream="4000")
+        self.change(first)
+        self.assertEqual(self.closed, [])
+        self.assertEqual(str(self.agent.open_tunnels["blog"].upstream), "http://localhost:3000")
+        (second,) = self.requests("blog", upstream="5000")
+        self.change(second)  # in the meantime, once more
+        self.answers = {"blog": True}
+        self.advance(SOON_FIRST)
+        self.assertIs(self.agent.open_tunnels["blog"], second)
+        self.assertEqual((self.closed, self.asked.count("blog")), ([], 4))
+
+    def test_changed_tunnel_that_is_refused_closes_the_old_one(self):
+        self.answers = {"blog": True, "shop": True}
+        self.start("blog", "shop")
+        self.answers["blog"] = NameTaken("another's")
+        self.change(*self.requests("shop"), *self.requests("blog", upstream="4000"))
+        self.assertEqual(self.closed, ["blog"])
+        self.assertNoResult(self.agent.done)
+
+    def test_tunnel_that_opens_after_it_was_dropped_is_closed(self):
+        self.answers = {"blog": True, "shop": Deferred()}
+        self.start("blog")
+        self.change(*self.requests("blog", "shop"))
+        self.change(*self.requests("blog"))
+        self.assertEqual(self.closed, [])
+        self.answers["shop"].callback({"tunnel": "shop", "name": "shop", "url": "https://shop.example.com"})
+        self.pair.pump()
+        self.assertEqual(self.closed, ["shop"])
+        self.assertEqual(set(self.agent.open_tunnels), {"blog"})
+
+    def test_change_while_there_is_no_session_counts_for_the_next(self):
+        self.answers = {"blog": True, "shop": True}
+        self.start("blog")
+        self.pair.server_carrier.abort()
+        self.pair.pump()
+        self.agent.change(self.requests("shop"))
+        self.advance(1)
+        self.assertEqual(self.asked, ["blog", "shop"])
+        self.assertEqual(self.events[-1][0], "connected")
+
     def start(self, *names, **options):
         """An agent whose dialer hands out sessions with the server above."""
-        kind = HttpProtocol()
-        requests = [TunnelRequest(kind, kind.parse_upstream("3000"), name) for name in names]
+        requests = self.requests(*names)
         credentials = Credentials(ServerAddress(True, "127.0.0.1", 443), "token", "agent")
         self.agent = Agent(self.clock, credentials, requests, **options)
         self.agent._dialer.dial = self.dial

@@ -294,6 +294,46 @@ def test_start_opens_the_files_tunnels_and_one_refusal_spares_the_rest(world, he
     assert "it has one, two, db, www, any" in nobody.output
 
 
+def test_hangup_reads_the_file_again_or_ends_with_a_good_bye(make_world, hello, upstream, tmp_path):
+    world = make_world()
+    other = upstream(lambda handler: reply(handler, b"other"))
+    file = tmp_path / "burrow.toml"
+
+    def write(**upstreams):
+        file.write_text("".join(f"[tunnels.{name}]\nupstream = {port}\n" for name, port in upstreams.items()))
+
+    def says(name):
+        with contextlib.suppress(OSError):
+            return world.get(f"{name}.localhost")[2]
+        return None
+
+    write(stays=hello.port, changes=hello.port, goes=hello.port)
+    agent = world.agent("start", "--config", file)
+    agent.ready(3)
+    with world.connect("changes.localhost") as visitor:
+        visitor.sendall(b"GET / HTTP/1.1\r\nHost: changes.localhost\r\n\r\n")
+        assert read_response(visitor)[2] == b"hello"
+        write(stays=hello.port, changes=other.port, comes=other.port)
+        agent.program.kill(signal.SIGHUP)
+        wait_for(lambda: says("comes") == b"other", "the new tunnel")
+        wait_for(lambda: says("changes") == b"other", "the changed tunnel")
+        assert world.get("goes.localhost")[0] == 503
+        visitor.sendall(b"GET / HTTP/1.1\r\nHost: changes.localhost\r\n\r\n")
+        assert read_response(visitor)[2] == b"other"  # on the connection that it had
+    assert says("stays") == b"hello"
+    file.write_text("[tunnels.stays]\nupstrem = 1")
+    agent.program.kill(signal.SIGHUP)
+    wait_for(lambda: "nothing is changed" in str(agent.events("notice")), "the word that the file is wrong")
+    assert [says(name) for name in ("stays", "changes", "comes")] == [b"hello", b"other", b"other"]
+    assert world.server.output.count("is connected from") == 1
+    one = world.agent("http", hello.port, "--name", "one")
+    one.ready()
+    one.program.kill(signal.SIGHUP)
+    assert one.program.wait() == 0
+    assert world.get("one.localhost")[0] == 503  # it said good-bye: nobody waits
+    assert "expected back" not in world.server.output
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -529,7 +569,46 @@ def test_https_upstream_that_signs_for_itself(world, tmp_path):
     service.server.socket = context.wrap_socket(service.server.socket, server_side=True)
     agent = world.agent("http", f"https://localhost:{service.port}")
     assert answers(world, agent.host)
+    other_ca_file, _ = make_certificate(tmp_path, "whoever", stem="other")
+    rules = ["--upstream-ca", other_ca_file, "--upstream-name", "whoever"]
+    strict = world.agent("http", f"https://localhost:{service.port}", *rules)
+    status, _, page = world.get(strict.host)
+    assert status == 502
+    assert b"(upstream-certificate)" in page
+    assert b"does not believe the certificate" in page
+    assert "does not believe the certificate" in strict.program.output
     service.close()
+
+
+def test_upstream_on_a_unix_socket(world, tmp_path):
+    path = tmp_path / "app.sock"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+
+    threading.Thread(target=serve, daemon=True).start()
+    assert answers(world, world.agent("http", f"unix:{path}").host)
+    port = int(world.agent("tcp", f"unix:{path}").url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), 20) as visitor:
+        visitor.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert read_response(visitor)[::2] == (200, b"hello")
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    path.unlink()
+    status, _, page = world.get(world.agent("http", f"unix:{path}").host)
+    assert status == 502
+    assert b"(upstream-refused)" in page
+    assert str(path).encode() not in page
 
 
 def test_twistd_runs_the_same(make_world, hello, tmp_path):

@@ -1,17 +1,27 @@
 """Tests for L{burrow.protocols.upstream}."""
 
+import tomllib
+from pathlib import Path
+from tempfile import mkdtemp
+
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError, DNSLookupError, TimeoutError
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.ssl import DefaultOpenSSLContextFactory
+from twisted.internet.task import deferLater
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from burrow.client.tunnels import read_tunnels
 from burrow.errors import ConfigError
 from burrow.mux.pipe import PipeEnd
+from burrow.protocols import upstream as upstream_module
 from burrow.protocols.http import answer_failure
-from burrow.protocols.upstream import Upstream, UpstreamFailed
+from burrow.protocols.upstream import Upstream, UpstreamFailed, UpstreamTLS
+from tests.files import make_certificate
 from tests.server.edge.edges import Wire
 
 WEB = ("http", "https")
@@ -26,6 +36,8 @@ WEB = ("http", "https")
         ("https://10.0.0.1", "https://10.0.0.1:443"),
         ("[::1]:8080", "http://[::1]:8080"),
         ("example.com", "http://example.com:80"),
+        ("unix:/run/app.sock", "unix:/run/app.sock"),
+        ("unix:///run/app.sock", "unix:/run/app.sock"),
     ],
 )
 def test_names_of_upstreams(text, meant):
@@ -45,6 +57,10 @@ def test_names_of_upstreams(text, meant):
         "http://",
         "x:99999",
         "http://x?q",
+        "unix:",
+        "unix:app.sock",
+        "unix://app.sock",
+        "unix:/" + "x" * 107,
     ],
 )
 def test_what_is_no_upstream(text):
@@ -80,13 +96,160 @@ def test_hosts_of_the_agents_network_are_for_its_screen(host, error):
         assert not [word for word in (upstream.host, "4711", "10.1.2.3") if word in told]
 
 
+def test_rules_for_certificates_that_contradict_themselves(tmp_path):
+    cert_file, key_file = make_certificate(tmp_path, "x")
+    secure = Upstream.parse("https://x", WEB)
+    assert secure.believing(UpstreamTLS()) is secure
+    assert str(secure.believing(UpstreamTLS(cert_file, name="y"))) == str(secure)  # names are kept by it
+    for upstream, tls in (
+        (Upstream.parse("http://x", WEB), UpstreamTLS(name="y")),
+        (Upstream.parse("unix:/x", WEB), UpstreamTLS(insecure=True)),
+        (secure, UpstreamTLS(cert_file, insecure=True)),
+        (secure, UpstreamTLS(key_file)),
+        (secure, UpstreamTLS(tmp_path / "nowhere")),
+    ):
+        with pytest.raises(ConfigError):
+            upstream.believing(tls)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "upstream = 1\nupstream-insecure = 'yes'",
+        "upstream = 'https://x'\nupstream-ca = 1",
+        "upstream = 'https://x'\nupstream-name = 1",
+        "upstream = 'http://x'\nupstream-name = 'y'",
+    ],
+)
+def test_wrong_rules_in_a_file(table):
+    with pytest.raises(ConfigError, match=r"\[tunnels.web\]"):
+        read_tunnels(tomllib.loads(f"[web]\n{table}"), "burrow.toml")
+
+
+def test_rules_in_a_file(tmp_path):
+    cert_file, _ = make_certificate(tmp_path, "x")
+    table = {"upstream": "https://x", "upstream-ca": str(cert_file), "upstream-name": "y"}
+    request = read_tunnels({"web": table}, "burrow.toml")["web"]
+    assert request.upstream.tls == UpstreamTLS(cert_file, False, "y")
+    request = read_tunnels({"web": {"upstream": "https://x", "upstream-insecure": True}}, "")["web"]
+    assert request.upstream.tls == UpstreamTLS(insecure=True)
+
+
+class Secure(TestCase):
+    """An upstream over TLS, on the loopback; the name in its certificate is localhost."""
+
+    timeout = 20
+
+    def setUp(self):
+        folder = Path(mkdtemp())
+        self.ca_file, key_file = make_certificate(folder, "localhost")
+        self.other_ca_file, _ = make_certificate(folder, "localhost", stem="other")
+        self.asked = []
+        context = DefaultOpenSSLContextFactory(str(key_file), str(self.ca_file))
+        context.getContext().set_tlsext_servername_callback(
+            lambda connection: self.asked.append(connection.get_servername())
+        )
+
+        class Greeting(Protocol):
+            """Speaks first: its bytes may come in one piece with the end of the handshake."""
+
+            def connectionMade(self):
+                self.transport.write(b"hello")
+
+        self.server = Factory.forProtocol(Greeting)
+        self.port = self.listening(reactor.listenSSL(0, self.server, context, interface="127.0.0.1"))
+
+    def listening(self, port):
+        self.addCleanup(port.stopListening)
+        return port.getHost().port
+
+    def connect(self, tls, host="localhost", port=None):
+        upstream = Upstream.parse(f"https://{host}:{port or self.port}", WEB).believing(tls)
+        return upstream.connector(reactor).connect()
+
+    async def end(self, end):
+        gone = Deferred()
+        end.connectionLost = lambda reason: gone.callback(None)
+        end.transport.abortConnection()
+        await gone
+
+    async def test_who_is_believed(self):
+        for tls in (UpstreamTLS(), UpstreamTLS(self.ca_file), UpstreamTLS(insecure=True)):
+            await self.end(await self.connect(tls))
+        with self.assertRaises(UpstreamFailed) as caught:
+            await self.connect(UpstreamTLS(self.other_ca_file))  # on the loopback, and yet it counts
+        failure = caught.exception
+        self.assertEqual((failure.code, failure.public), ("certificate", str(failure)))
+        self.assertIn("--upstream-ca", str(failure))
+
+    async def test_another_name(self):
+        with self.assertRaises(UpstreamFailed) as caught:
+            await self.connect(UpstreamTLS(self.ca_file), "127.0.0.1")
+        self.assertEqual(caught.exception.code, "certificate")
+        self.assertIn("--upstream-name", str(caught.exception))
+        await self.end(await self.connect(UpstreamTLS(self.ca_file, name="localhost"), "127.0.0.1"))
+        with self.assertRaises(UpstreamFailed):
+            await self.connect(UpstreamTLS(self.ca_file, name="another.example"))
+        await self.end(await self.connect(UpstreamTLS(insecure=True, name="inside.example")))
+        self.assertEqual(self.asked[-3:], [b"localhost", b"another.example", b"inside.example"])
+
+    async def test_bytes_that_come_with_the_handshake_wait_for_the_other_end(self):
+        end = await self.connect(UpstreamTLS())
+        visitor = PipeEnd()
+        visitor.makeConnection(Wire(None))
+        visitor.join(end)
+        end.joined()
+        while visitor.transport.value() != b"hello":
+            await deferLater(reactor, 0.01)
+        await self.end(end)
+
+    async def test_what_does_not_speak_tls(self):
+        plain = self.listening(reactor.listenTCP(0, self.server, interface="127.0.0.1"))
+        with self.assertRaises(UpstreamFailed) as caught:
+            await self.connect(UpstreamTLS(), port=plain)
+        self.assertEqual(caught.exception.code, "failed")
+        self.assertIn("Does it speak TLS?", str(caught.exception))
+
+    async def test_what_closes_or_says_nothing(self):
+        class Closing(Protocol):
+            def dataReceived(self, data):
+                self.transport.abortConnection()
+
+        closing = self.listening(reactor.listenTCP(0, Factory.forProtocol(Closing), interface="127.0.0.1"))
+        with self.assertRaises(UpstreamFailed) as caught:
+            await self.connect(UpstreamTLS(), port=closing)
+        self.assertEqual(caught.exception.code, "failed")
+        self.patch(upstream_module, "CONNECT_TIMEOUT", 0.1)
+        silent = self.listening(reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1"))
+        with self.assertRaises(UpstreamFailed) as caught:
+            await self.connect(UpstreamTLS(), port=silent)
+        self.assertEqual(caught.exception.code, "timeout")
+        self.patch(upstream_module, "CONNECT_TIMEOUT", 10)
+        connecting = Deferred.fromCoroutine(self.connect(UpstreamTLS(), port=silent))
+        await deferLater(reactor, 0.05)
+        connecting.cancel()
+        await self.assertFailure(connecting, CancelledError)
+        await deferLater(reactor, 0.05)
+
+    async def test_unix_socket(self):
+        path = str(Path(mkdtemp()) / "app.sock")
+        connector = Upstream.parse(f"unix:{path}", WEB).connector(reactor)
+        with self.assertRaises(UpstreamFailed) as caught:
+            await connector.connect()
+        self.assertEqual(caught.exception.code, "refused")
+        self.assertIn(path, str(caught.exception))
+        self.assertNotIn(path, caught.exception.public)
+        self.addCleanup(reactor.listenUNIX(path, self.server).stopListening)
+        await self.end(await connector.connect())
+
+
 class Connecting(SynchronousTestCase):
     def setUp(self):
         self.reactor = MemoryReactorClock()
         self.connector = Upstream.parse("3000", WEB).connector(self.reactor)
 
     def connect(self):
-        return Deferred.fromCoroutine(self.connector.connect(Factory.forProtocol(Protocol)))
+        return Deferred.fromCoroutine(self.connector.connect())
 
     def fail_last(self, error):
         self.reactor.connectors[-1].stopConnecting()
@@ -99,7 +262,7 @@ class Connecting(SynchronousTestCase):
         connecting = self.connect()
         self.reactor.tcpClients[-1][2].clientConnectionFailed(None, Failure(ConnectionRefusedError()))
         protocol = self.reactor.tcpClients[-1][2].buildProtocol(None)
-        protocol.makeConnection(object())
+        protocol.makeConnection(StringTransport())
         self.successResultOf(connecting)
         self.assertEqual(self.hosts(), ["127.0.0.1", "::1"])
         self.connect().addErrback(lambda reason: None)

@@ -155,6 +155,15 @@ class Opening(SynchronousTestCase):
         self.assertIn(port, range(20_000, 20_003))
         self.assertIs(factory.inner, second.factory)
 
+    def test_port_is_closed_when_its_name_becomes_another_kind(self):
+        owner = self.owner()
+        self.open(owner, kind="tcp", name="db")
+        self.open(owner, kind="http", name="db")
+        self.assertEqual(self.ports._open, {})
+        self.open(owner, kind="tcp", name="db")
+        self.open(self.owner(), kind="http", name="db")
+        self.assertEqual(self.ports._open, {})
+
     def test_refusals(self):
         owner = self.owner()
         self.open(owner, name="blog")
