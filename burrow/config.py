@@ -219,6 +219,17 @@ class ServerConfig:
     acme_fallback: str = option(
         "", "with --tls acme: another CA's directory, for when the first does not answer", metavar="URL"
     )
+    acme_fallback_eab_kid: str = option(
+        "", "the key id of an external account binding at the other CA, where it wants one", metavar="ID"
+    )
+    acme_fallback_eab_key: str = option("", "its key, in base64url", metavar="KEY", secret=True)
+    acme_profile: str = option(
+        "",
+        "with --tls acme: which of the CA's kinds of certificates to ask for, as in shortlived or tlsserver "
+        "at Let's Encrypt (default: the one that the CA gives unasked)",
+        metavar="NAME",
+    )
+    acme_fallback_profile: str = option("", "the same, at the other CA", metavar="NAME")
     acme_limit: int | None = option(
         None,
         "certificates for new names a week (default: 45 at Let's Encrypt, which allows 50; else no limit)",
@@ -240,6 +251,13 @@ class ServerConfig:
         "redis+sentinel://host[:port],.../master[/database], or memory; without it, SQLite in --state",
         metavar="URL",
         secret=True,
+    )
+    store_key: Path | None = option(
+        None,
+        "with --tls acme: a file with a secret, by which the private keys of certificates and accounts are "
+        "encrypted in the store; the same on all servers of a store",
+        parse=parse_path,
+        metavar="FILE",
     )
     node: str = option(
         "",
@@ -405,6 +423,10 @@ class ServerConfig:
             raise ConfigError("--acme-staging and --acme-directory name two CAs: give one")
         if bool(self.acme_eab_kid) != bool(self.acme_eab_key):
             raise ConfigError("--acme-eab-kid and --acme-eab-key belong together")
+        if bool(self.acme_fallback_eab_kid) != bool(self.acme_fallback_eab_key):
+            raise ConfigError("--acme-fallback-eab-kid and --acme-fallback-eab-key belong together")
+        if not self.acme_fallback and (self.acme_fallback_eab_kid or self.acme_fallback_profile):
+            raise ConfigError("--acme-fallback-eab-kid and --acme-fallback-profile need --acme-fallback")
         for url in filter(None, (self.acme_directory, self.acme_fallback)):
             if not url.startswith("https://"):
                 raise ConfigError(f"a CA's directory is an https URL, and {url!r} is none")

@@ -41,7 +41,7 @@ REQUEST_TIMEOUT = 30.0
 NONCE_TRIES = 30
 """Times that a request is made whose nonce the CA refuses."""
 
-_MAX_NONCES = 50
+_MAX_NONCES, _MAX_SUBPROBLEMS = 50, 20
 _POLL_FIRST, _POLL_LIMIT, _POLL_FOR = 0.05, 5.0, 60.0
 _STATUS = {
     "pending": messages.STATUS_PENDING,
@@ -49,6 +49,9 @@ _STATUS = {
     "valid": messages.STATUS_VALID,
 }
 _URN = "urn:ietf:params:acme:error:"
+_LONGEST_WAIT = 7 * 86_400.0
+_ASK_SOONEST, _ASK_LATEST = 60.0, 86_400.0
+_ASK_USUALLY = 6 * 3600.0
 
 
 class AcmeProblem(BurrowError):
@@ -56,13 +59,17 @@ class AcmeProblem(BurrowError):
     The CA says no (RFC 8555 section 6.7, RFC 7807).
 
     @ivar kind: the problem's type, without the URN's beginning. @ivar until: for "rateLimited", when to come
-    again, in seconds since the epoch, if the CA says.
+    again, in seconds since the epoch, if the CA says. @ivar names: the identifiers that it is about, if the
+    CA says (section 6.7.1).
     """
 
-    def __init__(self, kind: str, detail: str, until: float | None = None) -> None:
+    def __init__(
+        self, kind: str, detail: str, until: float | None = None, names: frozenset[str] = frozenset()
+    ) -> None:
         super().__init__(detail or kind)
         self.kind = kind
         self.until = until
+        self.names = names
 
 
 class AcmeUnreachable(BurrowError):
@@ -96,15 +103,16 @@ class _Answer:
             raise AcmeUnreachable("the CA's answer is no JSON object")
         return parsed
 
-    def retry_after(self, default: float | None) -> float | None:
-        """Seconds (RFC 9110 section 10.2.3)."""
+    def retry_after(self, default: float | None, now: float) -> float | None:
+        """Seconds (RFC 9110 section 10.2.3), a week at most. C{now}: seconds since the epoch."""
         text = self.header("Retry-After").strip()
-        if text.isdigit():
-            return float(text)
+        if text.isascii() and text.isdigit():
+            return min(float(text[:20]), _LONGEST_WAIT)
         try:
-            return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-        except (TypeError, ValueError):
+            wait = parsedate_to_datetime(text).timestamp() - now
+        except (TypeError, ValueError, OverflowError):
             return default
+        return min(max(0.0, wait), _LONGEST_WAIT)
 
 
 def _why(error: BaseException) -> str:
@@ -130,10 +138,16 @@ def problem_of(fields: dict[str, Any], until: float | None = None) -> AcmeProble
     """A problem document as an error."""
     kind = str(fields.get("type", "")).removeprefix(_URN)
     detail = str(fields.get("detail", ""))[:500]
-    for sub in fields.get("subproblems") or []:
-        if isinstance(sub, dict) and sub.get("detail"):
-            detail += f" ({str(sub['detail'])[:200]})"
-    return AcmeProblem(kind, detail, until)
+    subproblems = fields.get("subproblems")
+    about = [fields]
+    for sub in subproblems[:_MAX_SUBPROBLEMS] if isinstance(subproblems, list) else []:
+        if isinstance(sub, dict):
+            about.append(sub)
+            if sub.get("detail"):
+                detail += f" ({str(sub['detail'])[:200]})"
+    identifiers = [one["identifier"] for one in about if isinstance(one.get("identifier"), dict)]
+    names = frozenset(str(one.get("value", "")).lower() for one in identifiers)
+    return AcmeProblem(kind, detail, until, names)
 
 
 class Directory:
@@ -142,6 +156,8 @@ class Directory:
 
     @param url: its directory. @param key: our account's key, a P-256 one.
     @param email: for the account; empty for none. @param trust_root: what its own certificate must come from.
+    @param profile: which of the CA's kinds of certificates to ask for; empty for the one it gives unasked.
+    @param now: seconds since the epoch.
     """
 
     def __init__(
@@ -153,8 +169,12 @@ class Directory:
         email: str = "",
         external: ExternalAccount | None = None,
         trust_root: Any = None,
+        profile: str = "",
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.url = url
+        self._now = now
+        self._profile = profile
         self.key = key
         self.reactor = reactor
         self._email = email
@@ -244,8 +264,13 @@ class Directory:
                 raise AcmeUnreachable(f"the CA at {self.url} answers HTTP status {answer.status}") from None
             if fields.get("type") != _URN + "badNonce":
                 break
-        wait = answer.retry_after(None)
-        raise problem_of(fields, None if wait is None else time.time() + wait)
+        now = self._now()
+        wait = answer.retry_after(None, now)
+        raise problem_of(fields, None if wait is None else now + wait)
+
+    def retry_after(self, answer: _Answer) -> float:
+        """The seconds that an answer wants us to wait; 0 if it does not say."""
+        return answer.retry_after(None, self._now()) or 0.0
 
     # -- the account (section 7.3) --------------------------------------------------------------------------
 
@@ -270,7 +295,8 @@ class Directory:
             raise AcmeProblem(
                 "externalAccountRequired",
                 f"the CA at {self.url} wants an account that it knows: "
-                "give --acme-eab-kid and --acme-eab-key",
+                "give --acme-eab-kid and --acme-eab-key, for the fallback CA --acme-fallback-eab-kid and "
+                "--acme-fallback-eab-key",
             )
         answer = await self.post(urls["newAccount"], payload, new_account=True)
         return answer.header("Location")
@@ -279,30 +305,56 @@ class Directory:
         """The CA does not know it any more: make another."""
         self._account = ""
 
+    # -- profiles (draft-ietf-acme-profiles) ----------------------------------------------------------------
+
+    async def profile(self) -> str:
+        """The profile to ask for. @raise AcmeProblem: the CA has none of that name."""
+        if self._profile:
+            meta = (await self.urls()).get("meta")
+            offered = meta.get("profiles") if isinstance(meta, dict) else None
+            known = sorted(map(str, offered)) if isinstance(offered, dict) else []
+            if self._profile not in known:
+                has = "it has " + ", ".join(known[:20]) if known else "it has no profiles"
+                text = f"the CA at {self.url} has no profile {self._profile!r}: {has}; see --acme-profile"
+                raise AcmeProblem("invalidProfile", text)
+        return self._profile
+
     # -- renewal information (RFC 9773) ---------------------------------------------------------------------
+
+    async def informs(self) -> bool:
+        """Whether the CA says when to renew. It then knows what an order replaces, too (section 5)."""
+        return bool((await self.urls()).get("renewalInfo"))
 
     async def renewal_window(self, certificate: x509.Certificate) -> tuple[float, float, float] | None:
         """
         When the CA wants a certificate to be renewed: two times in seconds since the epoch; and in how many
-        seconds to ask again. None if it does not say.
+        seconds to ask again, within the bounds of section 4.3.2. None if it does not say, or nothing that
+        makes sense: then what it said before does not hold any more (section 4.2).
         """
-        base = (await self.urls()).get("renewalInfo")
-        if not base:
+        if not await self.informs():
             return None
-        answer = await self._request("GET", f"{str(base).rstrip('/')}/{renewal_id(certificate)}")
+        base = str((await self.urls())["renewalInfo"])
+        answer = await self._request("GET", f"{base.rstrip('/')}/{renewal_id(certificate)}")
         if answer.status != 200:
             return None
         try:
             window = answer.json()["suggestedWindow"]
             start, end = (parse_time(window[key]) for key in ("start", "end"))
-        except (KeyError, TypeError, ValueError, AcmeUnreachable):
+        except (KeyError, TypeError, ValueError, OverflowError, AcmeUnreachable):
             return None
-        return start, max(start, end), answer.retry_after(6 * 3600.0) or 60.0
+        if end <= start or start >= certificate.not_valid_after_utc.timestamp():
+            return None
+        again = answer.retry_after(None, self._now())
+        again = _ASK_USUALLY if again is None else min(max(again, _ASK_SOONEST), _ASK_LATEST)
+        return start, min(end, certificate.not_valid_after_utc.timestamp()), again
 
 
 def parse_time(text: str) -> float:
-    """A time of RFC 3339, in seconds since the epoch."""
-    return datetime.datetime.fromisoformat(text).timestamp()
+    """A time of RFC 3339, in seconds since the epoch. @raise ValueError: it is none."""
+    when = datetime.datetime.fromisoformat(text)
+    if when.tzinfo is None:
+        raise ValueError("a time without its offset from UTC")
+    return when.timestamp()
 
 
 def renewal_id(certificate: x509.Certificate) -> str:
@@ -399,14 +451,21 @@ class OrderClient:
 
     @ivar key: the thumbprint of the account's key, which is all that challenges need of it.
     @param replaces: the certificate that a name has now and this one renews, if any.
+    @param finalizing: called with a name and True before the CA is asked to issue, which nothing takes back,
+        and with False if it says that it did not.
     """
 
     def __init__(
-        self, directory: Directory, replaces: Callable[[str], x509.Certificate | None] = lambda name: None
+        self,
+        directory: Directory,
+        replaces: Callable[[str], x509.Certificate | None] = lambda name: None,
+        finalizing: Callable[[str, bool], None] = lambda name, sent: None,
     ) -> None:
         self.key = directory.thumbprint
         self._directory = directory
         self._replaces = replaces
+        self._finalizing = finalizing
+        self._name = ""
         self._order = ""
         self._finalize = ""
         self._chain: list[IssuedCertificate] = []
@@ -425,8 +484,12 @@ class OrderClient:
         return Deferred.fromCoroutine(self._new_order(str(identifier.value)))
 
     async def _new_order(self, name: str) -> Authorization:
+        self._name = name
         urls = await self._directory.urls()
         payload: dict[str, Any] = {"identifiers": [{"type": "dns", "value": name}]}
+        profile = await self._directory.profile()
+        if profile:
+            payload["profile"] = profile
         before = self._replaces(name)
         if before is not None and urls.get("renewalInfo"):
             payload["replaces"] = renewal_id(before)
@@ -473,7 +536,7 @@ class OrderClient:
 
     def _pause(self, answer: _Answer) -> float:
         delay, self._delay = self._delay, min(self._delay * 1.5, _POLL_LIMIT)
-        return max(delay, min(answer.retry_after(0.0) or 0.0, _POLL_LIMIT))
+        return max(delay, min(self._directory.retry_after(answer), _POLL_LIMIT))
 
     def request_issuance(self, request: Any) -> Deferred[IssuedCertificate]:
         """Finalise the order with a CSR; fires with the certificate."""
@@ -482,7 +545,12 @@ class OrderClient:
 
     async def _issue(self, csr: bytes) -> IssuedCertificate:
         directory = self._directory
-        answer = await directory.post(self._finalize, {"csr": encode(csr)})
+        self._finalizing(self._name, True)
+        try:
+            answer = await directory.post(self._finalize, {"csr": encode(csr)})
+        except AcmeProblem as problem:
+            self._finalizing(self._name, problem.kind == "serverInternal")
+            raise
         self._delay = _POLL_FIRST
         ends = directory.reactor.seconds() + _POLL_FOR
         while True:
@@ -491,6 +559,7 @@ class OrderClient:
             if status == "valid":
                 break
             if status == "invalid":
+                self._finalizing(self._name, False)
                 raise problem_of(order.get("error") or {"detail": "the order became invalid"})
             if directory.reactor.seconds() > ends:
                 raise AcmeUnreachable(f"the CA at {directory.url} issued nothing within {_POLL_FOR:.0f} s")

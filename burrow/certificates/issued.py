@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
 
 import attr
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
 
 
@@ -17,26 +15,19 @@ class Issued:
     """
     A certificate, ready to be shown.
 
-    @ivar text: key and chain in PEM form, as in the store. @ivar renew_at: seconds since the epoch.
-    @ivar ask_at: when to ask the CA again when to renew.
+    @ivar text: key and chain in PEM form, as in the store. @ivar looked: when it was looked up there, in
+    seconds since the epoch.
     """
 
     text: str
     leaf: x509.Certificate
     context: SSL.Context
-    renew_at: float
-    ask_at: float = 0.0
     looked: float = 0.0
 
     @property
     def expires(self) -> float:
         """Seconds since the epoch."""
         return self.leaf.not_valid_after_utc.timestamp()
-
-    @property
-    def lifetime(self) -> float:
-        """Seconds."""
-        return self.expires - self.leaf.not_valid_before_utc.timestamp()
 
 
 def renewal_time(leaf: x509.Certificate, uniform: Callable[[float, float], float] = random.uniform) -> float:
@@ -46,7 +37,6 @@ def renewal_time(leaf: x509.Certificate, uniform: Callable[[float, float], float
     return begins + lifetime * (2 / 3 - uniform(0.0, 0.05))
 
 
-def read_certificate(text: str) -> tuple[Any, list[x509.Certificate]]:
-    """Key and chain of what is in the store. @raise ValueError: it is neither."""
-    key = serialization.load_pem_private_key(text.encode(), None)
-    return key, x509.load_pem_x509_certificates(text.encode())
+def read_chain(text: str) -> list[x509.Certificate]:
+    """The chain of what is in the store, the leaf first. @raise ValueError: it is none."""
+    return x509.load_pem_x509_certificates(text.encode())

@@ -4,22 +4,55 @@ uses up what the CA allows.
 
 Let's Encrypt allows 50 certificates for new names per registered domain and 7 days, 5 for the same name in 7
 days, and 5 failed validations per name and hour (https://letsencrypt.org/docs/rate-limits/). Renewals do not
-count as new names.
+count as new names, and an order that says what it replaces (RFC 9773 section 5) counts nowhere.
+
+What the CA itself refuses holds for what it is about: one name, new names, or everything; and for a few hours
+at most, since a CA that is asked again says so again.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from burrow.certificates.acme import AcmeProblem
+from burrow.errors import StoreError
 from burrow.mux.control import CertificateFailed
 from burrow.store.spaces import LIMITS, WEEK
 
-HOUR = 3600.0
+HOUR, DAY = 3600.0, 86_400.0
 SAME_NAME, FAILED = 4, 4
 """Certificates for one name a week; failed validations of one name an hour."""
+
+INFORMED = 2
+"""Renewals of one name a day whose order says what it replaces: the CA may want one at any time."""
+
+REFUSED_LIMIT = 3 * HOUR
+"""Seconds for which the CA is not asked again after it refused, at most, whatever it says."""
+
+_SWAPS = 100
+_QUOTED = re.compile(r'"([^"]{1,253})"')
+
+
+def scope_of(problem: AcmeProblem, name: str) -> str:
+    """
+    What a "rateLimited" to an order for C{name} is about: C{"name"}, C{"new"} (all new names), or C{"all"}.
+
+    By the identifiers that the problem has (RFC 8555 section 6.7.1), else by its words, which are Let's
+    Encrypt's.
+    """
+    if problem.names:
+        return "name" if problem.names == {name} else "all"
+    text = str(problem).lower()
+    quoted = set(_QUOTED.findall(text))
+    if "exact set of" in text or name in quoted or re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text):
+        return "name"
+    if "new orders" in text or any(name.endswith("." + domain) for domain in quoted):
+        return "new"
+    return "all"
 
 
 def at(when: float) -> str:
@@ -50,8 +83,12 @@ class Limits:
     async def _change(
         self, what: str, window: float, when: float, most: int, *, remove: bool = False
     ) -> float:
-        """Add a time, if there are fewer than C{most}, or remove it. @return: 0, or when there is room."""
-        while True:
+        """
+        Add a time, if there are fewer than C{most}, or remove it.
+
+        @return: 0, or when there is room. @raise StoreError: the note never stays as it was read.
+        """
+        for _ in range(_SWAPS):
             text, times = await self._times(what, window)
             if remove:
                 times = [known for known in times if known != when]
@@ -61,46 +98,68 @@ class Limits:
                 times.append(when)
             if await self._store.swap_note(LIMITS, self._key(what), text, json.dumps(times), window):
                 return 0.0
+        raise StoreError("too many servers count their certificates at once; try again")
 
-    async def begin(self, name: str, *, renewal: bool) -> list[tuple[str, float]]:
+    async def begin(self, name: str, *, renewal: bool, informed: bool = False) -> list[tuple[str, float]]:
         """
         Count an order before it is made.
 
+        @param renewal: whether the name has a certificate. @param informed: whether the order tells the CA
+            which: no limit of the CA's holds then.
         @return: what to give to L{undo} if nothing is issued.
         @raise CertificateFailed: it may not be made now.
         """
         now = self._now()
-        until: str | None = await self._store.note(LIMITS, self._key("refused"))
-        if until is not None and float(until) > now:
-            raise CertificateFailed(f"the CA's rate limit is reached until {at(float(until))}")
+        if not informed:
+            await self._check_refused(name, renewal=renewal)
         _, failures = await self._times(f"failed {name}", HOUR)
         if len(failures) >= FAILED:
             text = f"{name} failed {FAILED} validations within an hour: the next is tried after"
             raise CertificateFailed(f"{text} {at(sorted(failures)[-FAILED] + HOUR)}")
         counted: list[tuple[str, float]] = []
-        rules = [(f"name {name}", SAME_NAME, f"{SAME_NAME} certificates for {name}")]
-        if self._weekly and not renewal:
-            rules.append(("new", self._weekly, f"{self._weekly} certificates for new names"))
-        if not self._weekly:
-            rules = []
-        for what, most, text in rules:
-            free = await self._change(what, WEEK, now, most)
+        for what, most, window, text in self._rules(name, renewal=renewal, informed=informed):
+            free = await self._change(what, window, now, most)
             if free:
                 await self.undo(counted)
-                raise CertificateFailed(f"this server's limit of {text} a week is reached until {at(free)}")
+                raise CertificateFailed(f"this server's limit of {text} is reached until {at(free)}")
             counted.append((what, now))
         return counted
+
+    def _rules(self, name: str, *, renewal: bool, informed: bool) -> list[tuple[str, int, float, str]]:
+        """What is counted, up to how many, in how many seconds, in words."""
+        if informed:
+            return [(f"informed {name}", INFORMED, DAY, f"{INFORMED} renewals of {name} a day")]
+        if not self._weekly:
+            return []
+        rules = [(f"name {name}", SAME_NAME, WEEK, f"{SAME_NAME} certificates for {name} a week")]
+        if not renewal:
+            rules.append(("new", self._weekly, WEEK, f"{self._weekly} certificates for new names a week"))
+        return rules
+
+    async def _check_refused(self, name: str, *, renewal: bool) -> None:
+        scopes = ["refused", f"refused {name}"]
+        if not renewal:
+            scopes.append("refused new")
+        for scope in scopes:
+            text: str | None = await self._store.note(LIMITS, self._key(scope))
+            # More is from before the clock was set back, or from a release that did not cap it.
+            if text is not None and 0 < float(text) - self._now() <= REFUSED_LIMIT:
+                raise CertificateFailed(f"the CA's rate limit is reached until {at(float(text))}")
 
     async def undo(self, counted: list[tuple[str, float]]) -> None:
         """Nothing was issued: it does not count."""
         for what, when in counted:
-            await self._change(what, WEEK, when, 0, remove=True)
+            window = DAY if what.startswith("informed ") else WEEK
+            await self._change(what, window, when, 0, remove=True)
 
     async def failed(self, name: str) -> None:
         """A validation failed."""
         await self._change(f"failed {name}", HOUR, self._now(), 0)
 
-    async def refused(self, until: float | None) -> None:
-        """The CA itself says that a limit is reached."""
-        when = self._now() + HOUR if until is None else until
-        await self._store.put_note(LIMITS, self._key("refused"), repr(when), max(1.0, when - self._now()))
+    async def refused(self, name: str, problem: AcmeProblem) -> None:
+        """The CA itself says, to an order for C{name}, that a limit is reached."""
+        scope = scope_of(problem, name)
+        key = {"name": f"refused {name}", "new": "refused new", "all": "refused"}[scope]
+        wait = HOUR if problem.until is None else min(problem.until - self._now(), REFUSED_LIMIT)
+        if wait > 0:
+            await self._store.put_note(LIMITS, self._key(key), repr(self._now() + wait), wait)

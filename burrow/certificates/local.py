@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import os
 from collections import OrderedDict
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from burrow.certificates.base import ICertificates, Whose, server_context
+from burrow.certificates.pair import Pair
 from burrow.errors import ConfigError, StoreError
 
 CA_FILE, CA_KEY_FILE = "ca.pem", "ca-key.pem"
@@ -32,17 +33,6 @@ MAX_CONTEXTS = 2048
 _CA_DAYS, _LEAF_DAYS = 3650, 90
 _DEFAULT = ""
 _LOOPBACK = [ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")]
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    """Write a file whole or not at all, never readable by more than C{mode} says."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _now() -> datetime.datetime:
@@ -74,12 +64,8 @@ def _usage(*, ca: bool) -> x509.KeyUsage:
     )
 
 
-def make_ca(folder: Path, domain: str) -> None:
-    """
-    Write a new authority for C{domain} into C{folder}.
-
-    @raise ConfigError: the folder cannot be written.
-    """
+def make_ca(domain: str) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    """A new authority for C{domain}."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = f"Burrow local CA for {domain}"
     constraints = x509.NameConstraints(
@@ -99,16 +85,16 @@ def make_ca(folder: Path, domain: str) -> None:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    return key, certificate
+
+
+def _permits(ca: x509.Certificate, domain: str) -> bool:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(folder / CA_KEY_FILE, secret, 0o600)
-        _write(folder / CA_FILE, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
-    except OSError as error:
-        text = f"the local CA cannot be written to {folder}: {error.strerror}; choose another --state"
-        raise ConfigError(text) from error
+        constraints = ca.extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return False
+    permitted = constraints.permitted_subtrees or ()
+    return domain in [name.value for name in permitted if isinstance(name, x509.DNSName)]
 
 
 @implementer(ICertificates)
@@ -120,6 +106,8 @@ class LocalCertificates:
     @raise ConfigError: the authority's files cannot be made or read.
     """
 
+    log = Logger()
+
     def __init__(self, folder: Path, domain: str, whose: Whose) -> None:
         self._whose = whose
         self.ca_file = folder / CA_FILE
@@ -127,33 +115,37 @@ class LocalCertificates:
         # One key for all names: it never leaves the process, and a new one a name would cost time.
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
         self._contexts: OrderedDict[str, tuple[datetime.datetime, SSL.Context]] = OrderedDict()
-        if not (self.ca_file.exists() and (folder / CA_KEY_FILE).exists()):
-            make_ca(folder, domain)
-        self._load(folder)
-        if self._ca.not_valid_after_utc < _now() + datetime.timedelta(days=_LEAF_DAYS) or not self._permits(
-            domain
-        ):
-            make_ca(folder, domain)
-            self._load(folder)
-
-    def _load(self, folder: Path) -> None:
         try:
-            self._ca = x509.load_pem_x509_certificate(self.ca_file.read_bytes())
-            key = serialization.load_pem_private_key((folder / CA_KEY_FILE).read_bytes(), None)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"the local CA in {folder} cannot be read: {error}") from error
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise ConfigError(
-                f"{folder / CA_KEY_FILE} is not a key of the local CA's: remove it and {CA_FILE}"
-            )
-        self._ca_key = key
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            pair = Pair(folder / CA_KEY_FILE, self.ca_file)
+            with pair.alone():
+                self._ca_key, self._ca = self._authority(pair)
+        except OSError as error:
+            text = f"the local CA cannot be written to {folder}: {error.strerror}; choose another --state"
+            raise ConfigError(text) from error
 
-    def _permits(self, domain: str) -> bool:
-        constraints = self._ca.extensions.get_extension_for_class(x509.NameConstraints).value
-        permitted = [
-            name.value for name in constraints.permitted_subtrees or () if isinstance(name, x509.DNSName)
-        ]
-        return domain in permitted
+    def _authority(self, pair: Pair) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+        """The one there is, or a new one."""
+        before = pair.read()
+        if before is None:
+            if pair.key_file.exists() or pair.cert_file.exists():
+                self.log.warn(
+                    "{key} and {cert} do not belong together: there is a new local CA, to be trusted anew",
+                    key=str(pair.key_file),
+                    cert=str(pair.cert_file),
+                )
+        else:
+            key, certificate = before
+            if not isinstance(key, ec.EllipticCurvePrivateKey):
+                raise ConfigError(
+                    f"{pair.key_file} is not a key of the local CA's: remove it and {pair.cert_file.name}"
+                )
+            ends = _now() + datetime.timedelta(days=_LEAF_DAYS)
+            if certificate.not_valid_after_utc >= ends and _permits(certificate, self._domain):
+                return key, certificate
+        made = make_ca(self._domain)
+        pair.write(*made)
+        return made
 
     def start(self) -> None:
         """See L{ICertificates}: nothing to do."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import attr
 from cryptography import x509
@@ -19,9 +19,10 @@ from txacme.interfaces import ICertificateStore
 from txacme.service import AcmeIssuingService
 from zope.interface import implementer
 
-from burrow.certificates.acme import AcmeProblem, Directory, ExternalAccount, OrderClient
+from burrow.certificates.acme import AcmeProblem, AcmeUnreachable, Directory, ExternalAccount, OrderClient
 from burrow.certificates.limits import Limits, at
 from burrow.certificates.responder import TLSALPNResponder
+from burrow.certificates.sealed import Sealer
 from burrow.store.spaces import ACCOUNTS
 
 ISSUE_TIMEOUT = 50.0
@@ -34,7 +35,7 @@ class Authority:
     One CA that may issue.
 
     @ivar directory: its directory's URL. @ivar trust_root: what its own certificate must come from.
-    @ivar weekly: see L{Limits}.
+    @ivar weekly: see L{Limits}. @ivar profile: which of its kinds of certificates; empty for its usual one.
     """
 
     directory: str
@@ -42,6 +43,7 @@ class Authority:
     external: ExternalAccount | None = None
     trust_root: Any = None
     weekly: int = 0
+    profile: str = ""
 
 
 def pem_of(key: ec.EllipticCurvePrivateKey) -> str:
@@ -75,12 +77,14 @@ class Owner(Protocol):
     """
     Whose orders they are.
 
-    @ivar reactor: for I/O and time. @ivar store: where accounts and challenges are.
+    @ivar reactor: for I/O and time. @ivar store: where accounts and challenges are. @ivar sealer: encrypts
+    the accounts' keys there.
     @ivar now: seconds since the epoch. @ivar responder: answers challenges.
     """
 
     reactor: Any
     store: Any
+    sealer: Sealer
     now: Callable[[], float]
     responder: TLSALPNResponder
 
@@ -135,6 +139,7 @@ class Orders:
         self.limits = Limits(owner.store, authority.directory, authority.weekly, owner.now)
         self._owner = owner
         self._directory: Directory | None = None
+        self._sent: set[str] = set()
         self.service = AcmeIssuingService(
             cert_store=_Keeper(owner, renews=renews),
             client_creator=lambda: Deferred.fromCoroutine(self._client()),
@@ -146,26 +151,49 @@ class Orders:
         )
 
     async def _client(self) -> OrderClient:
-        return OrderClient(await self.directory(), self._owner.known_leaf)
+        return OrderClient(await self.directory(), self._owner.known_leaf, self._finalizing)
+
+    def _finalizing(self, name: str, sent: bool) -> None:
+        if sent:
+            self._sent.add(name)
+        else:
+            self._sent.discard(name)
+
+    def begin(self, name: str) -> None:
+        """An order for a name begins."""
+        self._sent.discard(name)
+
+    def may_have_issued(self, name: str) -> bool:
+        """Whether the CA was asked to issue since L{begin}, and did not say that it did not."""
+        return name in self._sent
+
+    async def informs(self) -> bool:
+        """See L{Directory.informs}; not, if the CA cannot be asked."""
+        try:
+            return await (await self.directory()).informs()
+        except AcmeUnreachable:
+            return False
 
     async def directory(self) -> Directory:
-        """The CA, with our account's key: made once for all nodes."""
+        """The CA, with our account's key: made once for all nodes. @raise SealedKey: it cannot be read."""
         if self._directory is None:
             store, url = self._owner.store, self.authority.directory
             text = await store.note(ACCOUNTS, url)
             if text is None:
                 key = ec.generate_private_key(ec.SECP256R1())
-                new = pem_of(key)
+                new = self._owner.sealer.seal(pem_of(key))
                 await store.swap_note(ACCOUNTS, url, None, new)
                 text = await store.note(ACCOUNTS, url) or new
             if self._directory is None:
                 self._directory = Directory(
                     self._owner.reactor,
                     url,
-                    cast(Any, serialization.load_pem_private_key(text.encode(), None)),
+                    self._owner.sealer.key(text),
                     email=self.authority.email,
                     external=self.authority.external,
                     trust_root=self.authority.trust_root,
+                    profile=self.authority.profile,
+                    now=self._owner.now,
                 )
         return self._directory
 

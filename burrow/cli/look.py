@@ -7,7 +7,7 @@ from typing import Any
 
 from cryptography import x509
 
-from burrow.certificates.issued import read_certificate, renewal_time
+from burrow.certificates.issued import read_chain, renewal_time
 from burrow.certificates.limits import at
 from burrow.cli.serve import show_table, which_store, with_store
 from burrow.server.events import recent
@@ -66,7 +66,7 @@ def certs(arguments: argparse.Namespace) -> int:
 def _columns(text: str | None) -> tuple[str, str, str]:
     if text is None:
         return "-", "-", "-"
-    leaf = read_certificate(text)[1][0]
+    leaf = read_chain(text)[0]
     names = leaf.issuer.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     issuer = str(names[0].value) if names else leaf.issuer.rfc4514_string()
     renewal = renewal_time(leaf, lambda low, high: high)

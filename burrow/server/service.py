@@ -72,7 +72,14 @@ def open_store(reactor: Any, config: ServerConfig, alone: Callable[[], bool] | N
         from burrow.store.known import KnownStore
         from burrow.store.redis import RedisStore
 
-        redis = RedisStore(reactor, RedisAddress.parse(config.store))
+        address = RedisAddress.parse(config.store)
+        if alone and address.in_clear:
+            Logger().warn(
+                "Redis at {host} is reached without TLS: whoever sees the network reads passwords, secrets "
+                "of nodes and, without --store-key, private keys; use rediss://, or a network of your own",
+                host=address.in_clear,
+            )
+        redis = RedisStore(reactor, address)
         return KnownStore(reactor, redis, config.state_dir / REDIS_MARK, alone) if alone else redis
     return SQLiteStore(reactor, config.state_dir / DATABASE)
 

@@ -7,6 +7,7 @@ txredisapi connects again by itself.
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -30,6 +31,13 @@ _SHAPE = (
 )
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost" or host.lower().rstrip(".").endswith(".localhost")
+
+
 @attr.frozen
 class RedisAddress:
     """
@@ -46,6 +54,11 @@ class RedisAddress:
     tls: bool = False
     ca_file: Path | None = None
     master: str = ""
+
+    @property
+    def in_clear(self) -> str:
+        """The first host that is reached over a network, and without TLS; empty if there is none."""
+        return "" if self.tls else next((host for host, _ in self.hosts if not _is_loopback(host)), "")
 
     @classmethod
     def parse(cls, text: str) -> RedisAddress:

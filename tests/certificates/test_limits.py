@@ -1,12 +1,23 @@
 """Tests for L{burrow.certificates.limits}: what we ask of a CA stays below what it allows."""
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from burrow.certificates.limits import FAILED, HOUR, SAME_NAME, Limits
+from burrow.certificates.acme import AcmeProblem
+from burrow.certificates.limits import (
+    DAY,
+    FAILED,
+    HOUR,
+    INFORMED,
+    REFUSED_LIMIT,
+    SAME_NAME,
+    Limits,
+    scope_of,
+)
+from burrow.errors import StoreError
 from burrow.mux.control import CertificateFailed
 from burrow.store.memory import MemoryStore
-from burrow.store.spaces import WEEK
+from burrow.store.spaces import LIMITS, WEEK
 
 
 class Counting(SynchronousTestCase):
@@ -65,13 +76,74 @@ class Counting(SynchronousTestCase):
         self.begin("blog.example.com")
 
     def test_what_the_ca_says(self):
-        self.do(self.limits.refused(self.now + 500))
-        self.assertIn("rate limit is reached until", self.refused("blog.example.com"))
-        self.now += 501
-        self.begin("blog.example.com")
-        self.do(self.limits.refused(None))
+        self.do(self.limits.refused("blog.example.com", AcmeProblem("rateLimited", "no", self.now + 500)))
+        self.assertIn("rate limit is reached until", self.refused("other.example.com"))
+        self.now += 499
+        self.refused("other.example.com")
+        self.now += 1
+        self.begin("other.example.com")
+        self.do(self.limits.refused("blog.example.com", AcmeProblem("rateLimited", "no")))
         self.now += HOUR - 1
         self.refused("blog.example.com")
+        self.now += 1
+        self.begin("blog.example.com")
+
+    def test_what_the_ca_says_is_capped(self):
+        far = AcmeProblem("rateLimited", "no", self.now + WEEK)
+        self.do(self.limits.refused("blog.example.com", far))
+        self.now += REFUSED_LIMIT - 1
+        self.refused("blog.example.com")
+        self.now += 1
+        self.begin("blog.example.com")
+        # So is what a release before this one left in the store, or a clock that was set back.
+        self.store.put_note(LIMITS, "https://ca.example/dir refused", repr(self.now + WEEK))
+        self.begin("other.example.com")
+
+    def test_whom_the_ca_means(self):
+        """The first words are those of Let's Encrypt."""
+        name = "blog.example.com"
+        for text, names, scope in [
+            ("too many certificates (5) already issued for this exact set of identifiers in the", (), "name"),
+            ('too many failed authorizations (5) for "blog.example.com" in the last 1h0m0s', (), "name"),
+            ('too many certificates (50) already issued for "example.com" in the last 168h0m0s', (), "new"),
+            ("too many new orders (300) from this account in the last 3h0m0s", (), "new"),
+            ("too many new registrations (10) from this IP address in the last 3h0m0s", (), "all"),
+            ('too many certificates for "other.com"', (), "all"),
+            ("blog.example.com has enough", (), "name"),
+            ("my-blog.example.com has enough, x.blog.example.com, blog.example.com-x", (), "all"),
+            ("no", (name,), "name"),
+            ("no", (name, "other.example.com"), "all"),
+            ("no", ("other.example.com",), "all"),
+            ("", (), "all"),
+        ]:
+            problem = AcmeProblem("rateLimited", text, None, frozenset(names))
+            self.assertEqual(scope_of(problem, name), scope, text)
+
+    def test_order_that_tells_what_it_replaces(self):
+        """No refusal of the CA's holds for it; a limit of ours does."""
+        for scope in ("refused", "refused new", "refused blog.example.com"):
+            self.store.put_note(LIMITS, f"https://ca.example/dir {scope}", repr(self.now + HOUR))
+        self.refused("blog.example.com", renewal=True)
+        counted = []
+        for _ in range(INFORMED):
+            begun = self.limits.begin("blog.example.com", renewal=True, informed=True)
+            counted = self.do(begun)
+        begun = Deferred.fromCoroutine(self.limits.begin("blog.example.com", renewal=True, informed=True))
+        self.failureResultOf(begun, CertificateFailed)
+        self.now += 1
+        self.do(self.limits.undo(counted))  # both were at the same time
+        for _ in range(INFORMED):
+            self.do(self.limits.begin("blog.example.com", renewal=True, informed=True))
+        self.now += DAY + 1
+        self.do(self.limits.begin("blog.example.com", renewal=True, informed=True))
+
+    def test_count_that_never_stands_still(self):
+        """Other servers change it all the time: that ends, too."""
+        swaps = []
+        self.store.swap_note = lambda *arguments: swaps.append(1) or succeed(False)
+        begun = Deferred.fromCoroutine(self.limits.begin("blog.example.com", renewal=False))
+        self.failureResultOf(begun, StoreError)
+        self.assertTrue(len(swaps) < 1000)
 
     def test_no_limit_of_ours(self):
         self.limits = self.make(0)

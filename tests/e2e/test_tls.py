@@ -164,6 +164,9 @@ def test_name_that_the_file_does_not_cover_is_not_opened(make_world, tmp_path):
         ],
         ["--tls", "acme", "--domain", "x.example", "--acme-eab-kid", "kid"],
         ["--tls", "acme", "--domain", "x.example", "--acme-ca-file", "/nowhere"],
+        ["--tls", "acme", "--domain", "x.example", "--store-key", "/nowhere"],
+        ["--tls", "acme", "--domain", "x.example", "--acme-fallback-eab-kid", "kid"],
+        ["--tls", "acme", "--domain", "x.example", "--acme-fallback-profile", "shortlived"],
     ],
 )
 def test_wrong_server_configurations(arguments, tmp_path):

@@ -1,0 +1,104 @@
+"""
+Certificates that a CA issued while the store could not be written: kept here, and in files of the state
+folder across a restart, until they are in the store. What a CA issued counts there, whatever became of it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from twisted.logger import Logger
+
+from burrow.certificates.issued import read_chain
+from burrow.errors import StoreError
+from burrow.store.spaces import CERTIFICATES
+
+_SUFFIX = ".pem"
+
+
+class Unwritten:
+    """
+    Bounded by what may be ordered meanwhile: see L{burrow.certificates.limits}.
+
+    @param folder: where they are kept as files, each readable by its owner alone; None for nowhere.
+    """
+
+    log = Logger()
+
+    def __init__(self, store: Any, folder: Path | None) -> None:
+        self._store = store
+        self._folder = folder
+        self._texts: dict[str, str] = {}
+
+    def get(self, name: str) -> str | None:
+        """What waits for the store: the text of a name's note."""
+        return self._texts.get(name)
+
+    def read(self) -> list[str]:
+        """Read what was kept before a restart. @return: the names."""
+        try:
+            files = [] if self._folder is None else sorted(self._folder.glob("*" + _SUFFIX))
+        except OSError:
+            files = []
+        for file in files:
+            try:
+                text = file.read_text(encoding="ascii")
+                read_chain(text)
+            except (OSError, ValueError) as error:
+                self.log.warn("{file} cannot be used: {error}", file=str(file), error=error)
+                continue
+            self._texts.setdefault(file.name.removesuffix(_SUFFIX), text)
+        return list(self._texts)
+
+    def keep(self, name: str, text: str) -> None:
+        """Keep a certificate until L{write} succeeds."""
+        self._texts[name] = text
+        if self._folder is None:
+            return
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            new = self._file(name).with_suffix(f".{os.getpid()}.new")
+            new.unlink(missing_ok=True)
+            with os.fdopen(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+                file.write(text)
+            new.replace(self._file(name))
+        except OSError as error:
+            self.log.error("{name}'s certificate is in memory alone: {error}", name=name, error=error)
+
+    async def write(self) -> None:
+        """Put all into the store, where it has nothing newer."""
+        for name, text in list(self._texts.items()):
+            try:
+                there: str | None = await self._store.note(CERTIFICATES, name)
+                older = there != text and (there is None or _begins(there) <= _begins(text))
+                if older and not await self._store.swap_note(CERTIFICATES, name, there, text):
+                    continue  # another node wrote just now: looked at again
+            except StoreError:
+                return
+            if self._texts.get(name) == text:
+                del self._texts[name]
+                self.log.info("{name}'s certificate is in the store now", name=name)
+                self._remove(name)
+
+    def _file(self, name: str) -> Path:
+        assert self._folder is not None
+        return self._folder / (name + _SUFFIX)
+
+    def _remove(self, name: str) -> None:
+        try:
+            if self._folder is not None:
+                self._file(name).unlink(missing_ok=True)
+        except OSError as error:
+            self.log.warn("{file} cannot be removed: {error}", file=str(self._file(name)), error=error)
+
+
+def _begins(text: str) -> float:
+    """From when on a note's certificate is valid; as early as can be, if it is none."""
+    try:
+        leaf: x509.Certificate = read_chain(text)[0]
+    except ValueError:
+        return float("-inf")
+    return leaf.not_valid_before_utc.timestamp()

@@ -1,0 +1,575 @@
+"""Tests for L{burrow.certificates.issuer}: bad moments, many names, and a CA that says strange things."""
+
+import tempfile
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from burrow.certificates import issuer, plans
+from burrow.certificates.acme import ExternalAccount
+from burrow.certificates.issuer import AcmeCertificates
+from burrow.certificates.limits import DAY, HOUR, INFORMED, REFUSED_LIMIT
+from burrow.certificates.orders import ISSUE_TIMEOUT, Authority
+from burrow.certificates.sealed import Sealer
+from burrow.certificates.tidy import KEEP_ENDED
+from burrow.errors import StoreError
+from burrow.mux.control import CertificateFailed, Unavailable
+from burrow.store.memory import MemoryStore
+from burrow.store.spaces import ACCOUNTS, CERTIFICATES, LIMITS
+from tests.certificates.fake_ca import FakeCA
+
+DOMAIN = "tunnel.example"
+BEGIN = 1_790_000_000.0
+
+
+class WithFakeCA(SynchronousTestCase):
+    options = {}
+    weekly = 45
+
+    def setUp(self):
+        self.clock = Clock()
+        self.clock.advance(BEGIN)
+        self.store = MemoryStore(self.clock.seconds)
+        self.names = set()
+        self.folder = Path(tempfile.mkdtemp()) / "kept"
+        self.ca = FakeCA(self.clock.seconds, **self.options)
+        self.ca.use(self)
+        self.certificates = self.make()
+
+    def make(self, authorities=None, **options):
+        made = AcmeCertificates(
+            self.clock,
+            self.store,
+            DOMAIN,
+            authorities or [Authority("https://ca/dir", weekly=self.weekly)],
+            lambda: self.names,
+            self.clock.seconds,
+            folder=self.folder,
+            **options,
+        )
+        self.addCleanup(lambda: self.successResultOf(made.stop()))
+        return made
+
+    def ready(self, *labels):
+        """Open tunnels; each gets its certificate."""
+        for label in labels:
+            self.successResultOf(self.certificates.ready(f"{label}.{DOMAIN}"))
+
+    def refused(self, label, error=CertificateFailed):
+        return str(self.failureResultOf(self.certificates.ready(f"{label}.{DOMAIN}"), error).value)
+
+    def use(self, *labels):
+        """Open them, and have them in use from now on."""
+        self.ready(*labels)
+        self.names.update(f"{label}.{DOMAIN}" for label in labels)
+
+    def start(self):
+        """Begin to renew; the base domain has its certificate then."""
+        self.certificates.start()
+        self.round()
+
+    def round(self, count=1):
+        for _ in range(count):
+            self.clock.advance(issuer.CHECK_EVERY)
+            self.clock.pump([0.0] * 300)
+
+    def note(self, space, key):
+        return self.successResultOf(self.store.note(space, key))
+
+    def counts(self):
+        """How many orders of each kind are counted."""
+        notes = self.successResultOf(self.store.notes(LIMITS))
+        return {key.partition(" ")[2]: text.count(".") for key, text in notes.items() if text != "[]"}
+
+
+class Refusals(WithFakeCA):
+    """What the CA refuses, and for whom."""
+
+    def refusing(self, detail, retry_after=10**9, names=None, **fields):
+        def refuse(name):
+            refused = names is None or name.partition(".")[0] in names
+            return ({"detail": detail.replace("NAME", name), **fields}, retry_after) if refused else None
+
+        self.ca.refuse = refuse
+
+    def test_one_name(self):
+        """Let's Encrypt's own words, and identifiers as RFC 8555 section 6.7.1 has them."""
+        texts = [
+            "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s",
+            'too many failed authorizations (5) for "NAME" in the last 1h0m0s, retry after 2026-01-01',
+            "you have asked for NAME too often",
+        ]
+        for number, text in enumerate(texts):
+            self.refusing(text, names={f"busy{number}"})
+            self.assertIn("rate limit", self.refused(f"busy{number}"))
+            self.ready(f"other{number}")
+            asked = self.ca.asked["newOrder"]
+            self.assertIn("rate limit", self.refused(f"busy{number}"))
+            self.assertEqual(self.ca.asked["newOrder"], asked)
+        name = f"sub.{DOMAIN}"
+        sub = {"type": "x", "detail": "no", "identifier": {"type": "dns", "value": name}}
+        self.refusing("no", names={"sub"}, subproblems=[sub])
+        self.refused("sub")
+        self.ready("another")
+
+    def test_new_names(self):
+        """Those that have a certificate are renewed."""
+        self.use("old")
+        self.refusing(f'too many certificates (50) already issued for "{DOMAIN}" in the last 168h0m0s')
+        self.refused("new")
+        self.ca.refuse = lambda name: None
+        asked = self.ca.asked["newOrder"]
+        self.assertIn("until", self.refused("newer"))
+        self.assertEqual(self.ca.asked["newOrder"], asked)
+        self.clock.advance(REFUSED_LIMIT - 1)
+        self.refused("newer")
+        self.certificates.start()
+        self.clock.advance(61 * DAY)
+        self.round()
+        self.assertEqual(self.ca.issued[f"old.{DOMAIN}"], 2)
+
+    def test_everything(self):
+        self.use("old")
+        self.refusing("slow down", retry_after="Fri, 31 Dec 9999 23:59:59 GMT")
+        self.refused("new")
+        self.ca.refuse = lambda name: None
+        self.refused("newer")
+
+    def test_for_a_few_hours_at_most(self):
+        """Whatever the CA says: 31 years, without bound, nonsense, nothing, or now."""
+        far = (10**9, "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT")
+        for retry_after, seconds in [*((wait, REFUSED_LIMIT) for wait in far), ("soon", HOUR), ("", HOUR)]:
+            self.refusing("slow down", retry_after)
+            self.refused("new")
+            self.ca.refuse = lambda name: None
+            self.clock.advance(seconds - 2)
+            self.refused("new")
+            self.clock.advance(3)
+            self.ready("new")
+            self.store._notes.clear()
+            self.certificates._known.clear()
+        self.refusing("slow down", 0)
+        self.refused("new")
+        self.ca.refuse = lambda name: None
+        self.ready("new")
+
+
+class Informed(WithFakeCA):
+    """A CA that says when to renew (RFC 9773)."""
+
+    options = {"informs": True}
+
+    def window(self, start, end, retry_after=None):
+        self.ca.window = {"suggestedWindow": {"start": start, "end": end}}, retry_after
+
+    def test_renewals_are_exempt_from_the_cas_limits(self):
+        self.use("old")
+        self.start()
+        self.ca.refuse = lambda name: ({"detail": "slow down"}, 10**9) if name.startswith("new") else None
+        self.refused("new")
+        self.window("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
+        self.clock.advance(7 * HOUR)
+        self.refused("newer")
+        self.round(2)
+        self.assertEqual(self.ca.issued[f"old.{DOMAIN}"], 1 + INFORMED)
+        self.assertIn("replaces", self.ca.orders[-1])
+
+    def test_window_that_is_always_in_the_past(self):
+        """It is renewed at once, as the CA wants; and not again and again."""
+        self.window("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", 60)
+        self.use("old")
+        self.start()
+        self.round(200)
+        self.assertEqual(self.ca.issued[f"old.{DOMAIN}"], 1 + INFORMED)
+        self.assertEqual(self.ca.issued[DOMAIN], 1 + INFORMED)
+        self.clock.advance(DAY)
+        self.round(50)
+        self.assertEqual(self.ca.issued[f"old.{DOMAIN}"], 1 + 2 * INFORMED)
+
+    def test_windows_that_make_no_sense(self):
+        """RFC 9773 section 4.2: as if nothing was said: at two thirds of the lifetime."""
+        self.use("old")
+        plan = self.certificates._plans.get(f"old.{DOMAIN}")
+        for start, end in [
+            ("2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z"),
+            ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"),
+            ("2026-01-01T00:00:00", "2026-01-02T00:00:00"),
+            ("9999-01-01T00:00:00Z", "9999-12-31T00:00:00Z"),
+            ("0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00+23:59"),
+            ("yesterday", "2026-01-02T00:00:00Z"),
+            (None, None),
+            (1, 2),
+        ]:
+            plan.renew_at = 0.0
+            self.window(start, end)
+            self.successResultOf(Deferred.fromCoroutine(self.certificates._ask_when(f"old.{DOMAIN}")))
+            self.assertEqual(plan.renew_at, plan.usually, start)
+        for odd in ({}, {"suggestedWindow": 3}, [], "x"):
+            self.ca.window = odd, None
+            self.successResultOf(Deferred.fromCoroutine(self.certificates._ask_when(f"old.{DOMAIN}")))
+            self.assertEqual(plan.renew_at, plan.usually)
+
+    def test_window_that_ends_after_the_certificate(self):
+        self.use("old")
+        plan = self.certificates._plans.get(f"old.{DOMAIN}")
+        self.window("2026-10-01T00:00:00Z", "9999-12-31T00:00:00Z")
+        for _ in range(20):
+            self.successResultOf(Deferred.fromCoroutine(self.certificates._ask_when(f"old.{DOMAIN}")))
+            self.assertTrue(plan.renew_at < plan.expires - 4 * DAY)
+
+    def test_when_to_ask_again(self):
+        """RFC 9773 section 4.3.2: not before a minute, not after a day."""
+        self.use("old")
+        plan = self.certificates._plans.get(f"old.{DOMAIN}")
+        for said, seconds in [
+            *((0, 60.0), (59, 60.0), (61, 61.0), (86_401, 86_400.0), (10**30, 86_400.0)),
+            *((None, 6 * HOUR), ("\u00b2", 6 * HOUR), ("-5", 6 * HOUR)),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400.0),
+        ]:
+            self.window("2026-10-01T00:00:00Z", "2026-10-02T00:00:00Z", said)
+            self.successResultOf(Deferred.fromCoroutine(self.certificates._ask_when(f"old.{DOMAIN}")))
+            self.assertEqual(plan.ask_at - self.clock.seconds(), seconds, said)
+
+    def test_more_names_than_contexts(self):
+        """Each is asked about as often as the CA says, so many at once, and nothing is loaded again."""
+        self.patch(issuer, "MAX_CONTEXTS", 20)
+        self.window("2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z", 6 * 3600)
+        self.use(*(f"n{number}" for number in range(44)))
+        self.certificates.start()
+        asked = [self.ca.asked["renewal"]]
+        for _ in range(4):
+            self.round()
+            asked.append(self.ca.asked["renewal"])
+        self.assertEqual(asked, [plans.ASK_AT_ONCE, 40, 45, 45, 45])  # with the base domain, 45
+        loads, note = [], self.store.note
+        self.store.note = lambda *key: loads.append(key) or note(*key)
+        self.round(20)
+        self.assertEqual(loads, [])
+        self.assertEqual(self.ca.asked["renewal"], 45)
+        self.assertEqual(len(self.certificates._known), 20)
+
+
+class AtOnce(WithFakeCA):
+    weekly = 0
+
+    def test_what_is_due_together_is_renewed_a_few_at_a_time(self):
+        """The most urgent first."""
+        self.certificates.start()
+        self.use("urgent")
+        self.ca.lifetime += 3600
+        self.use(*(f"n{number}" for number in range(24)))
+        self.ca.held["newOrder"] = waiting = []
+        self.clock.advance(85 * DAY)
+        self.round()
+        self.assertEqual(len(waiting), issuer.RENEW_AT_ONCE)
+        self.assertIn(f"urgent.{DOMAIN}", self.certificates._renewing)
+        for _ in range(30):
+            while waiting:
+                waiting.pop().callback(None)
+            self.round()
+            self.assertTrue(len(waiting) <= issuer.RENEW_AT_ONCE)
+        self.assertEqual(set(self.ca.issued.values()), {2})
+
+    def test_tunnels_that_open_together_order_a_few_at_a_time(self):
+        names = [f"n{number}.{DOMAIN}" for number in range(issuer.ORDERS_AT_ONCE + 1)]
+        self.ca.held["newOrder"] = waiting = []
+        opening = [self.certificates.ready(name) for name in names]
+        self.assertEqual(len(waiting), issuer.ORDERS_AT_ONCE)
+        waiting.pop(0).callback(None)
+        self.successResultOf(opening[0])
+        self.assertEqual(len(waiting), issuer.ORDERS_AT_ONCE)
+        self.clock.advance(ISSUE_TIMEOUT)
+        for each in opening[1:]:
+            self.failureResultOf(each, CertificateFailed)
+
+    def test_turn_that_does_not_come(self):
+        """The agent is told to come again, and not that its certificate failed."""
+        self.ca.held["newOrder"] = waiting = []
+        self.ca.held["finalize"] = []
+        opening = [self.certificates.ready(f"n{number}.{DOMAIN}") for number in range(issuer.ORDERS_AT_ONCE)]
+        self.clock.advance(1)
+        late = self.certificates.ready(f"late.{DOMAIN}")
+        self.clock.advance(ISSUE_TIMEOUT - 1)
+        for each in opening:
+            self.failureResultOf(each, CertificateFailed)
+        self.assertEqual(len(waiting), issuer.ORDERS_AT_ONCE + 1)
+        self.clock.advance(ISSUE_TIMEOUT)
+        self.failureResultOf(late, CertificateFailed)
+        self.certificates._room.tokens = 0
+        again = self.certificates.ready(f"late.{DOMAIN}")
+        self.clock.advance(ISSUE_TIMEOUT)
+        self.failureResultOf(again, Unavailable)
+
+
+class Outcomes(WithFakeCA):
+    """What counts, and what is kept, when something goes wrong in the middle."""
+
+    def test_order_that_takes_too_long_before_it_is_final(self):
+        self.ca.pending.add(f"slow.{DOMAIN}")
+        opening = self.certificates.ready(f"slow.{DOMAIN}")
+        self.clock.pump([1] * int(ISSUE_TIMEOUT))
+        self.assertIn("within 50 seconds", str(self.failureResultOf(opening).value))
+        self.assertEqual(self.counts(), {})
+
+    def test_order_that_takes_too_long_after_it_is_final(self):
+        """The CA may have issued: it counts; and what it issues late is taken, not ordered again."""
+        self.ca.held["finalize"] = []
+        name = f"slow.{DOMAIN}"
+        opening = self.certificates.ready(name)
+        self.clock.pump([1] * 29)
+        del self.ca.held["finalize"]
+        self.clock.pump([1] * 21)
+        self.failureResultOf(opening, CertificateFailed)
+        self.assertEqual(self.counts(), {"new": 1, f"name {name}": 1})
+
+    def test_certificate_that_comes_late(self):
+        self.ca.held["finalize"] = []
+        name = f"slow.{DOMAIN}"
+        opening = self.certificates.ready(name)
+        self.clock.pump([1] * 25)
+        self.ca.held["certificate"] = late = []
+        self.ca.held.pop("finalize")[0].callback(None)
+        self.clock.pump([1] * 25)
+        self.assertIn("within 50 seconds", str(self.failureResultOf(opening).value))
+        again = self.certificates.ready(name)
+        self.clock.advance(1)
+        self.assertNoResult(again)  # it waits for the one that goes on
+        late[0].callback(None)
+        self.clock.advance(1)
+        self.successResultOf(again)
+        self.assertEqual(self.ca.issued, {name: 1})
+        self.assertEqual(self.counts(), {"new": 1, f"name {name}": 1})
+        self.assertEqual(self.successResultOf(self.store.notes("acme-locks")), {})
+
+    def test_ca_that_says_no_at_the_end(self):
+        """Nothing was issued, for certain: it does not count."""
+        self.ca._finalize = lambda number, payload: (403, {"type": "x:unauthorized", "detail": "no"}, {})
+        self.refused("no")
+        self.ca._finalize = lambda number, payload: (200, {"status": "invalid"}, {})
+        self.refused("no")
+        self.assertEqual(self.counts(), {})
+        self.ca._finalize = lambda number, payload: (
+            *(500, {"type": "urn:ietf:params:acme:error:serverInternal"}),
+            {},
+        )
+        self.refused("perhaps")
+        self.assertEqual(self.counts(), {"new": 1, f"name perhaps.{DOMAIN}": 1})
+
+    def break_store(self):
+        put, swap = self.store.put_note, self.store.swap_note
+
+        def away(space, *arguments, **options):
+            if space == CERTIFICATES:
+                return fail(StoreError("the disk is full"))
+            return (put if len(arguments) == 2 else swap)(space, *arguments, **options)
+
+        self.store.put_note = lambda space, key, text, ttl=None: (
+            fail(StoreError("the disk is full")) if space == CERTIFICATES else put(space, key, text, ttl)
+        )
+        self.store.swap_note = lambda space, *arguments: (
+            fail(StoreError("the disk is full")) if space == CERTIFICATES else swap(space, *arguments)
+        )
+
+        def mend():
+            self.store.put_note, self.store.swap_note = put, swap
+
+        return mend
+
+    def test_store_that_fails_when_the_certificate_comes(self):
+        """The tunnel opens with it; it is written once the store can."""
+        name = f"kept.{DOMAIN}"
+        mend = self.break_store()
+        self.ready("kept")
+        self.assertIsNotNone(self.successResultOf(self.certificates.context(name)))
+        self.assertIsNone(self.note(CERTIFICATES, name))
+        (file,) = self.folder.glob("*")
+        self.assertEqual(file.stat().st_mode & 0o777, 0o600)
+        self.certificates.start()
+        self.clock.advance(issuer.LOOK_EVERY + 1)
+        self.assertIsNotNone(self.successResultOf(self.certificates.context(name)))
+        mend()
+        self.round()
+        self.assertIn("PRIVATE KEY", self.note(CERTIFICATES, name))
+        self.assertEqual(list(self.folder.glob("*")), [])
+        self.assertEqual(self.ca.issued[name], 1)
+
+    def test_restart_before_the_store_is_back(self):
+        name = f"kept.{DOMAIN}"
+        mend = self.break_store()
+        self.ready("kept")
+        leaf = self.certificates.known_leaf(name)
+        self.successResultOf(self.certificates.stop())
+        self.certificates = self.make()
+        self.start()
+        self.ready("kept")
+        self.assertEqual(self.certificates.known_leaf(name), leaf)
+        self.assertEqual(self.ca.issued[name], 1)
+        mend()
+        self.round()
+        self.assertIn("PRIVATE KEY", self.note(CERTIFICATES, name))
+        self.assertEqual(list(self.folder.glob("*")), [])
+
+    def test_what_was_kept_does_not_replace_what_is_newer(self):
+        name = f"kept.{DOMAIN}"
+        mend = self.break_store()
+        self.ready("kept")
+        mend()
+        self.clock.advance(100)
+        other = self.make()
+        other._unwritten._folder = None
+        self.successResultOf(other.ready(name))
+        self.certificates.start()
+        self.round()
+        self.successResultOf(Deferred.fromCoroutine(self.certificates._load(name)))
+        self.assertEqual(self.certificates._known[name].text, other._known[name].text)
+        self.assertEqual(self.note(CERTIFICATES, name), other._known[name].text)
+        self.assertEqual(list(self.folder.glob("*")), [])
+
+    def test_file_that_is_none(self):
+        self.folder.mkdir()
+        (self.folder / f"broken.{DOMAIN}.pem").write_text("nonsense")
+        self.start()
+        self.assertEqual(self.ca.issued, {DOMAIN: 1})
+
+
+class TwoCAs(WithFakeCA):
+    """A second CA, for when the first does not issue."""
+
+    def setUp(self):
+        super().setUp()
+        self.second = FakeCA(self.clock.seconds, eab=True, profiles={"short": "x"})
+        self.ca.use(self, self.second)
+        self.certificates = self.make(
+            [
+                Authority("https://ca/dir", weekly=1),
+                Authority("https://ca2/dir", external=ExternalAccount("kid2", "c2VjcmV0"), profile="short"),
+            ]
+        )
+
+    def test_its_own_account_and_profile(self):
+        self.ready("one", "two")
+        self.assertEqual(self.ca.issued, {f"one.{DOMAIN}": 1})
+        self.assertEqual(self.second.issued, {f"two.{DOMAIN}": 1})
+        self.assertIn("externalAccountBinding", self.second.accounts[0])
+        self.assertEqual(self.second.orders[0]["profile"], "short")
+        self.assertNotIn("profile", self.ca.orders[0])
+        self.assertNotIn("externalAccountBinding", self.ca.accounts[0])
+
+    def test_renewal_when_the_first_may_not_be_asked(self):
+        self.use("one")
+        self.certificates.start()
+        for key in ("refused", f"refused one.{DOMAIN}"):
+            soon = repr(self.clock.seconds() + 61 * DAY + HOUR)
+            self.store.put_note(LIMITS, f"https://ca/dir {key}", soon)
+            before = self.second.issued[f"one.{DOMAIN}"]
+            self.clock.advance(61 * DAY)
+            self.round(2)
+            self.assertEqual(self.second.issued[f"one.{DOMAIN}"], before + 1)
+        self.assertEqual(self.ca.issued[f"one.{DOMAIN}"], 1)
+        self.assertEqual(self.successResultOf(self.store.notes("acme-locks")), {})
+
+    def test_both_refuse(self):
+        self.use("one")
+        for ca in (self.ca, self.second):
+            ca.refuse = lambda name: ({"detail": "slow down"}, 60)
+        self.assertIn("; then", self.refused("two"))
+
+
+class Profiles(WithFakeCA):
+    options = {"profiles": {"classic": "x", "shortlived": "y"}, "lifetime": 160 * HOUR}
+
+    def test_profile(self):
+        self.certificates = self.make([Authority("https://ca/dir", profile="shortlived", weekly=45)])
+        self.use("one")
+        self.assertEqual([order["profile"] for order in self.ca.orders], ["shortlived"])
+        self.start()
+        self.clock.advance(107 * HOUR)
+        self.round(2)
+        self.assertEqual(self.ca.issued[f"one.{DOMAIN}"], 2)
+
+    def test_profile_that_the_ca_has_not(self):
+        self.certificates = self.make([Authority("https://ca/dir", profile="other")])
+        self.assertIn("classic, shortlived", self.refused("one"))
+        self.assertEqual(self.ca.orders, [])
+
+    def test_ca_without_profiles(self):
+        self.ca._directory["meta"] = "nonsense"
+        self.certificates = self.make([Authority("https://ca/dir", profile="other")])
+        self.assertIn("it has no profiles", self.refused("one"))
+        self.certificates = self.make()
+        self.ca._directory["meta"] = {}
+        self.ready("one")
+        self.assertNotIn("profile", self.ca.orders[0])
+
+
+class Kept(WithFakeCA):
+    """What is in the store."""
+
+    def test_certificates_of_names_that_nobody_has_any_more(self):
+        self.use("used", "closed")
+        self.names.discard(f"closed.{DOMAIN}")
+        self.start()
+        closed = self.certificates.known_leaf(f"closed.{DOMAIN}").not_valid_after_utc.timestamp()
+        self.store.put_note(CERTIFICATES, "strange", "no certificate at all")
+        self.clock.advance(closed + KEEP_ENDED - 10 - self.clock.seconds())
+        self.round(1)
+        everything = {DOMAIN, f"used.{DOMAIN}", f"closed.{DOMAIN}", "strange"}
+        self.assertEqual(set(self.successResultOf(self.store.notes(CERTIFICATES))), everything)
+        self.clock.advance(6 * HOUR + 1)
+        self.round(2)
+        everything.discard(f"closed.{DOMAIN}")
+        self.assertEqual(set(self.successResultOf(self.store.notes(CERTIFICATES))), everything)
+        self.ready("closed")  # should its owner come back
+
+    def test_what_is_remembered_of_names_goes_with_them(self):
+        self.ca.refuse = lambda name: ({"detail": "slow down"}, 60)
+        self.names = {f"n{number}.{DOMAIN}" for number in range(8)}
+        self.start()
+        self.assertEqual(len(self.certificates._retry), 9)
+        self.names.clear()
+        self.round()
+        self.assertEqual(set(self.certificates._retry), {DOMAIN})
+
+    def test_keys_are_encrypted(self):
+        one, two = Sealer([b"first" * 8]), Sealer([b"second" * 8, b"first" * 8])
+        self.certificates = self.make(sealer=one)
+        self.use("blog")
+        self.start()
+        texts = [
+            *self.successResultOf(self.store.notes(CERTIFICATES)).values(),
+            *self.successResultOf(self.store.notes(ACCOUNTS)).values(),
+        ]
+        self.assertEqual(len(texts), 3)
+        for text in texts:
+            self.assertIn("ENCRYPTED PRIVATE KEY", text)
+            self.assertEqual(text.count("PRIVATE KEY"), 2)
+        # Another node with the secret has it; one without says so, and orders nothing.
+        other = self.make(sealer=two)
+        self.successResultOf(other.ready(f"blog.{DOMAIN}"))
+        self.assertIsNotNone(self.successResultOf(other.context(f"blog.{DOMAIN}")))
+        for sealer in (Sealer(), Sealer([b"wrong" * 8])):
+            without = self.make(sealer=sealer)
+            error = self.failureResultOf(without.ready(f"blog.{DOMAIN}"), CertificateFailed).value
+            self.assertIn("--store-key", str(error))
+            error = self.failureResultOf(without.ready(f"new.{DOMAIN}"), CertificateFailed).value
+            self.assertIn("--store-key", str(error))
+        self.assertEqual(self.ca.issued, {DOMAIN: 1, f"blog.{DOMAIN}": 1})
+        self.assertEqual(len(self.ca.accounts), 1)
+
+    def test_keys_that_are_there_are_encrypted_and_encrypted_anew(self):
+        self.use("blog")
+        self.start()
+        leaf = self.certificates.known_leaf(f"blog.{DOMAIN}")
+        self.assertNotIn("ENCRYPTED", self.note(CERTIFICATES, f"blog.{DOMAIN}"))
+        secrets = [b"first" * 8, b"second" * 8]
+        for known in (secrets[:1], secrets[::-1], secrets[1:]):
+            self.certificates = self.make(sealer=Sealer(known))
+            self.start()
+            for space, key in ((CERTIFICATES, f"blog.{DOMAIN}"), (ACCOUNTS, "https://ca/dir")):
+                Sealer(known[:1]).key(self.note(space, key))
+                self.assertIn("ENCRYPTED", self.note(space, key))
+            self.ready("blog")
+            self.assertEqual(self.certificates.known_leaf(f"blog.{DOMAIN}"), leaf)
+        self.assertEqual(self.ca.issued[f"blog.{DOMAIN}"], 1)
