@@ -12,7 +12,7 @@ import base64
 import datetime
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -449,7 +449,8 @@ class OrderClient:
     """
     One order: what AcmeIssuingService calls its client.
 
-    @ivar key: the thumbprint of the account's key, which is all that challenges need of it.
+    @ivar key: the thumbprint of the account's key, which is all that challenges need of it; once the order is
+        made. @param directory: the CA, which is asked for when the order is made.
     @param replaces: the certificate that a name has now and this one renews, if any.
     @param finalizing: called with a name and True before the CA is asked to issue, which nothing takes back,
         and with False if it says that it did not.
@@ -457,12 +458,13 @@ class OrderClient:
 
     def __init__(
         self,
-        directory: Directory,
+        directory: Callable[[], Awaitable[Directory]],
         replaces: Callable[[str], x509.Certificate | None] = lambda name: None,
         finalizing: Callable[[str, bool], None] = lambda name, sent: None,
     ) -> None:
-        self.key = directory.thumbprint
-        self._directory = directory
+        self.key = ""
+        self._find_directory = directory
+        self._directory: Directory
         self._replaces = replaces
         self._finalizing = finalizing
         self._name = ""
@@ -485,6 +487,8 @@ class OrderClient:
 
     async def _new_order(self, name: str) -> Authorization:
         self._name = name
+        self._directory = await self._find_directory()
+        self.key = self._directory.thumbprint
         urls = await self._directory.urls()
         payload: dict[str, Any] = {"identifiers": [{"type": "dns", "value": name}]}
         profile = await self._directory.profile()

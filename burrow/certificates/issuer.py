@@ -36,7 +36,7 @@ from txacme.client import AuthorizationFailed
 from zope.interface import implementer
 
 from burrow.certificates.acme import AcmeProblem
-from burrow.certificates.base import ICertificates, server_context
+from burrow.certificates.base import ICertificates, Whose, server_context
 from burrow.certificates.issued import Issued, read_chain
 from burrow.certificates.limits import at
 from burrow.certificates.locks import Locks
@@ -75,7 +75,7 @@ class AcmeCertificates:
     """
     @param domain: the base domain, which has a certificate, too.
     @param authorities: the CA; others are tried in their order where it does not answer or refuses.
-    @param in_use: the names of the tunnels that are open here.
+    @param in_use: the names of the tunnels that are open here. @param whose: see L{Whose}.
     @param sealer: encrypts the private keys in the store. @param folder: where what the store does not take
         is kept meanwhile.
     @ivar tell: called with a word for programs and a sentence, for what people may want to know.
@@ -90,6 +90,7 @@ class AcmeCertificates:
         domain: str,
         authorities: list[Authority],
         in_use: Callable[[], Iterable[str]],
+        whose: Whose,
         now: Callable[[], float] = time.time,
         sealer: Sealer | None = None,
         folder: Path | None = None,
@@ -102,6 +103,7 @@ class AcmeCertificates:
         self.tell: Callable[[str, str], None] = lambda kind, text: None
         self._domain = domain
         self._in_use = in_use
+        self._whose = whose
         self._locks = Locks(reactor, store)
         self._known: OrderedDict[str, Issued] = OrderedDict()
         self._loading = Once()
@@ -164,7 +166,13 @@ class AcmeCertificates:
         return succeed(known.context)
 
     async def _context(self, name: str) -> SSL.Context | None:
-        known = await self._load(name)
+        try:
+            if name != self._domain and not await self._whose(name):
+                return None  # what is nobody's is asked for together: see burrow.server.lookups
+            known = await self._load(name)
+        except CertificateFailed as error:
+            self.log.debug("{error}", error=error)
+            return None
         return None if known is None else known.context
 
     def _not_looked(self, reason: Failure, name: str) -> None:
@@ -363,6 +371,8 @@ class AcmeCertificates:
                     due[name] = []
             except (StoreError, CertificateFailed) as error:
                 self.log.warn("{name} cannot be renewed now: {error}", name=name, error=error)
+            except Exception:
+                self.log.failure("{name} cannot be renewed", name=name)  # and the others can
         return due
 
     async def _load_those_without(self, names: set[str]) -> None:
@@ -373,7 +383,7 @@ class AcmeCertificates:
             except StoreError as error:
                 self.log.warn("the certificate of {name} is not known: {error}", name=name, error=error)
                 return
-            except CertificateFailed as error:
+            except Exception as error:
                 await self._postpone(name, str(error))
 
     def _may_begin(self, name: str) -> bool:
@@ -424,6 +434,8 @@ class AcmeCertificates:
                 window = await (await self._orders[0].directory()).renewal_window(plan.leaf)
         except (BurrowError, x509.ExtensionNotFound):
             pass
+        except Exception:
+            self.log.failure("the CA's word when to renew {name} cannot be read", name=name)
         self._plans.told(name, window)
 
     def not_renewed(self, failure: Failure, name: str) -> Deferred[None]:

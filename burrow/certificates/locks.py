@@ -49,7 +49,12 @@ class Locks:
         try:
             await self._store.swap_note(_LOCKS, name, self._id, None)
         except StoreError as error:
-            self.log.warn("a lock is left to its time: {error}", error=error)
+            self.log.warn(
+                "the lock on {name} cannot be released, and ends by itself within {ttl:.0f} s: {error}",
+                name=name,
+                ttl=TTL,
+                error=error,
+            )
 
     def stop(self) -> None:
         """Renew no more."""
@@ -59,6 +64,17 @@ class Locks:
     async def _renew(self) -> None:
         for name in list(self._held):
             try:
-                await self._store.swap_note(_LOCKS, name, self._id, self._id, TTL)
+                if (
+                    await self._store.swap_note(_LOCKS, name, self._id, self._id, TTL)
+                    or name not in self._held
+                ):
+                    continue
+                # It ended meanwhile, or the store lost it: ours again, unless another node has it.
+                if not await self._store.swap_note(_LOCKS, name, None, self._id, TTL):
+                    self.log.warn("another node has the lock on {name} now", name=name)
+                elif name not in self._held:
+                    await self.release(name)  # meanwhile it was done
             except StoreError as error:
-                self.log.warn("a lock cannot be renewed: {error}", error=error)
+                self.log.warn("the lock on {name} cannot be renewed: {error}", name=name, error=error)
+            except Exception:
+                self.log.failure("the lock on {name} cannot be renewed", name=name)

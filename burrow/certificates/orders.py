@@ -142,7 +142,7 @@ class Orders:
         self._sent: set[str] = set()
         self.service = AcmeIssuingService(
             cert_store=_Keeper(owner, renews=renews),
-            client_creator=lambda: Deferred.fromCoroutine(self._client()),
+            client_creator=lambda: succeed(self._client()),
             clock=owner.reactor,
             responders=[owner.responder],
             check_interval=timedelta(seconds=check_every),
@@ -150,8 +150,8 @@ class Orders:
             generate_key=lambda: ec.generate_private_key(ec.SECP256R1()),
         )
 
-    async def _client(self) -> OrderClient:
-        return OrderClient(await self.directory(), self._owner.known_leaf, self._finalizing)
+    def _client(self) -> OrderClient:
+        return OrderClient(self.directory, self._owner.known_leaf, self._finalizing)
 
     def _finalizing(self, name: str, sent: bool) -> None:
         if sent:

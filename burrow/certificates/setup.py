@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from burrow.certificates.acme import ExternalAccount
+from burrow.certificates.base import Whose
 from burrow.certificates.issuer import AcmeCertificates
 from burrow.certificates.orders import Authority
 from burrow.certificates.sealed import read_sealer
@@ -21,6 +22,7 @@ def acme_certificates(
     store: Any,
     config: ServerConfig,
     in_use: Callable[[], Iterable[str]],
+    whose: Whose,
     tell: Callable[[str, str], None],
 ) -> AcmeCertificates:
     """
@@ -42,6 +44,8 @@ def acme_certificates(
         authorities.append(authority(config.acme_fallback, kid, key, config.acme_fallback_profile))
     sealer = read_sealer(config.store_key)
     folder = config.state_dir / UNWRITTEN
-    made = AcmeCertificates(reactor, store, config.domain, authorities, in_use, sealer=sealer, folder=folder)
+    made = AcmeCertificates(
+        reactor, store, config.domain, authorities, in_use, whose, sealer=sealer, folder=folder
+    )
     made.tell = tell
     return made

@@ -359,7 +359,12 @@ class BurrowServer(MultiService):
             from burrow.certificates.setup import acme_certificates
 
             return acme_certificates(
-                self._reactor, self.store, config, lambda: self.tunnels.hosts, self.events.add
+                self._reactor,
+                self.store,
+                config,
+                lambda: self.tunnels.hosts,
+                self._whose,
+                self.events.add,
             )
         return None
 

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -33,6 +33,8 @@ class WithFakeCA(SynchronousTestCase):
         self.clock.advance(BEGIN)
         self.store = MemoryStore(self.clock.seconds)
         self.names = set()
+        self.asked = []
+        self.nobodys = set()
         self.folder = Path(tempfile.mkdtemp()) / "kept"
         self.ca = FakeCA(self.clock.seconds, **self.options)
         self.ca.use(self)
@@ -45,12 +47,17 @@ class WithFakeCA(SynchronousTestCase):
             DOMAIN,
             authorities or [Authority("https://ca/dir", weekly=self.weekly)],
             lambda: self.names,
+            self.whose,
             self.clock.seconds,
             folder=self.folder,
             **options,
         )
         self.addCleanup(lambda: self.successResultOf(made.stop()))
         return made
+
+    def whose(self, host):
+        self.asked.append(host)
+        return succeed(host not in self.nobodys)
 
     def ready(self, *labels):
         """Open tunnels; each gets its certificate."""
@@ -502,6 +509,64 @@ class Profiles(WithFakeCA):
         self.ca._directory["meta"] = {}
         self.ready("one")
         self.assertNotIn("profile", self.ca.orders[0])
+
+
+class Shown(WithFakeCA):
+    """What handshakes are shown."""
+
+    def context(self, name):
+        return self.successResultOf(self.certificates.context(name))
+
+    def test_names_that_are_nobodys(self):
+        """They cost a question together with others', and none of the store's by themselves."""
+        self.use("blog")
+        self.start()
+        self.nobodys = {f"n{number}.{DOMAIN}" for number in range(100)}
+        asked, note = [], self.store.note
+        self.store.note = lambda *key: asked.append(key) or note(*key)
+        for name in (*self.nobodys, f"a.b.{DOMAIN}"):
+            self.assertIsNone(self.context(name))
+        self.assertEqual(set(self.asked), self.nobodys)
+        own = self.context(DOMAIN)
+        for name in (None, "elsewhere.example", "xtunnel.example", ""):
+            self.assertIs(self.context(name), own)
+        self.assertIsNot(self.context(f"blog.{DOMAIN}"), own)
+        self.assertIsNone(self.successResultOf(self.certificates.challenge(f"blog.{DOMAIN}")))
+        for name in (None, "elsewhere.example", f"a.b.{DOMAIN}"):
+            self.assertIsNone(self.successResultOf(self.certificates.challenge(name)))
+        self.assertEqual([key for key in asked if key[0] == CERTIFICATES], [])
+
+    def test_name_with_an_owner_and_no_certificate(self):
+        self.assertIsNone(self.context(f"blog.{DOMAIN}"))
+        self.assertEqual(self.ca.issued, {})
+
+    def test_key_that_cannot_be_read(self):
+        self.certificates = self.make(sealer=Sealer([b"first" * 8]))
+        self.ready("blog")
+        self.certificates = self.make()
+        self.assertIsNone(self.context(f"blog.{DOMAIN}"))
+        self.names.add(f"blog.{DOMAIN}")
+        self.start()
+        self.assertEqual(self.ca.issued[f"blog.{DOMAIN}"], 1)
+        self.assertIn("--store-key", self.note("certificate-errors", f"blog.{DOMAIN}"))
+
+    def test_one_name_whose_renewal_breaks_down(self):
+        """The others are renewed."""
+        self.use("bad", "good")
+        self.certificates.start()
+        begin = self.certificates._orders[0].limits.begin
+
+        def broken(name, **options):
+            if name.startswith("bad"):
+                raise KeyError(name)
+            return begin(name, **options)
+
+        self.certificates._orders[0].limits.begin = broken
+        self.clock.advance(61 * DAY)
+        self.round(2)
+        self.assertEqual(self.ca.issued[f"good.{DOMAIN}"], 2)
+        self.assertTrue(self.flushLoggedErrors(KeyError))
+        self.assertEqual(self.successResultOf(self.store.notes("acme-locks")), {})
 
 
 class Kept(WithFakeCA):

@@ -36,6 +36,29 @@ class Locking(SynchronousTestCase):
         self.clock.advance(1)
         self.assertTrue(self.do(self.two.take("blog")))
 
+    def test_lock_that_the_store_lost(self):
+        """It is taken again, unless another node has it; then it stays that one's."""
+        for other in (False, True):
+            self.do(self.one.take("blog"))
+            self.store._notes.clear()
+            if other:
+                self.do(self.two.take("blog"))
+            self.clock.advance(RENEW_EVERY)
+            self.assertEqual(self.do(self.two.take("blog")), False)
+            self.do(self.one.release("blog"))
+            self.assertEqual(self.do(self.two.take("blog")), not other)
+            self.do(self.two.release("blog"))
+
+    def test_store_that_breaks(self):
+        """Renewing goes on."""
+        self.do(self.one.take("blog"))
+        swap, self.store.swap_note = self.store.swap_note, lambda *arguments: fail(KeyError("broken"))
+        self.clock.advance(RENEW_EVERY)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+        self.store.swap_note = swap
+        self.clock.pump([RENEW_EVERY] * 4)
+        self.assertFalse(self.do(self.two.take("blog")))
+
     def test_store_that_is_away(self):
         self.do(self.one.take("blog"))
         swap, self.store.swap_note = self.store.swap_note, lambda *arguments: fail(StoreError("away"))

@@ -29,6 +29,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.certificates.base import CHALLENGE, PROTOCOLS, ICertificates, names_of
+from burrow.errors import StoreError
 from burrow.mux.tls import HalfClosingConnection, HalfClosingTLS
 from burrow.server.edge.hello import ClientHello, HelloReader, NoName, NotTLS
 from burrow.server.edge.sweep import Sweep
@@ -166,7 +167,11 @@ class TLSFront(Protocol):
         protocol.dataReceived(bytes(self._hello.received))
 
     def _failed(self, reason: Failure) -> None:
-        self.log.failure("no certificate could be had for a handshake", reason)
+        if reason.check(StoreError):
+            # Whoever keeps the store has told of it; each stranger's handshake need not.
+            self.log.debug("no certificate for a handshake: {error}", error=reason.value)
+        else:
+            self.log.failure("no certificate could be had for a handshake", reason)
         self._refuse(_ALERT_INTERNAL)
 
     def _broken(self, reason: Failure) -> None:
