@@ -15,6 +15,13 @@ def world(tmp_path_factory):
     world.close()
 
 
+@pytest.fixture(autouse=True)
+def world_is_well(request):
+    """A world that a module shares serves at the beginning of each test: a failure before is no other's."""
+    if "world" in request.fixturenames:
+        request.getfixturevalue("world").revive()
+
+
 @pytest.fixture
 def make_world(tmp_path):
     """Makes worlds with options of their own."""

@@ -225,11 +225,21 @@ class World:
         self.started.append(program)
         return program
 
+    def revive(self):
+        """Have the server run, whatever a test that failed did to it."""
+        if self.server is None or self.server.process.poll() is not None:
+            self.start_server()
+        self.server.kill(signal.SIGCONT)
+        self._go_on()
+
+    def _go_on(self):
+        with contextlib.suppress(OSError):
+            for pid in self.workers:
+                os.kill(pid, signal.SIGCONT)  # a test may have stopped it
+
     def close(self):
         if self.server is not None:
-            with contextlib.suppress(OSError):
-                for pid in self.workers:
-                    os.kill(pid, signal.SIGCONT)  # a test may have stopped it
+            self._go_on()
         for program in self.started:
             program.kill(signal.SIGTERM)
         for program in self.started:

@@ -75,7 +75,13 @@ def nodes(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_agents_left(nodes):
-    """Agents that know one node alone would keep it from leaving."""
+    """
+    Agents that know one node alone would keep it from leaving. Redis and both nodes run at the beginning of
+    each test, whatever happened in the one before.
+    """
+    nodes.redis.revive()
+    for world in nodes.worlds:
+        world.revive()
     yield
     for world in nodes.worlds:
         for program in world.started:

@@ -1,0 +1,139 @@
+"""What a server remembers of its Redis, and what it does not."""
+
+import tempfile
+from pathlib import Path
+
+import attr
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from burrow.errors import StoreError
+from burrow.store import connection
+from burrow.store.known import READ_EVERY
+from burrow.store.spaces import CERTIFICATES
+from tests.redis import RedisServer
+from tests.store.test_lost import NAME, OLD, Servers
+
+KEY = ("new", "agent1", "http", "http://localhost:3000")
+
+
+class Known(TestCase):
+    def setUp(self):
+        self.redis = RedisServer()
+        self.addCleanup(self.redis.stop)
+        self.servers = Servers(self.redis)
+        self.addCleanup(self.servers.close)
+
+    async def away(self):
+        """Have Redis be gone, and all know it."""
+        self.patch(connection, "TIMEOUT", 0.5)
+        self.redis.stop()
+        await self.servers.look()
+
+    async def back(self):
+        self.redis.start()
+        for _ in range(200):
+            await self.servers.look()
+            if not any(store._away for store in self.servers.stores):
+                return
+            await deferLater(reactor, 0.05)
+        raise AssertionError("Redis is not used again")
+
+    async def test_mark_follows_a_loss(self):
+        """A server that starts after one was mended finds the Redis that it knew."""
+        mark = Path(tempfile.mkdtemp()) / "mark"
+        one = await self.servers.open(mark=mark)
+        before = mark.read_text()
+        self.redis.ask("FLUSHALL")
+        await one._look()
+        self.assertNotEqual(mark.read_text(), before)
+        self.assertTrue((await self.servers.open(mark=mark)).whole)
+        mark.write_text(before)
+        self.assertFalse((await self.servers.open(mark=mark)).whole)
+
+    async def test_what_is_remembered_while_redis_is_away_fits_in_all_and_was_assigned(self):
+        one = await self.servers.open()
+        await one.reserve(NAME)
+        await one.reserve(attr.evolve(NAME, name="chosen", upstream="up", port=None, assigned=False))
+        await self.away()
+        self.assertEqual(await one.remembered(*KEY), NAME)
+        for number in range(4):
+            other = [*KEY[:number], "other", *KEY[number + 1 :]]
+            with self.assertRaises(StoreError):
+                await one.remembered(*other)
+        with self.assertRaises(StoreError):
+            await one.remembered(*KEY[:3], "up")
+
+    async def test_name_that_was_released_after_it_was_renewed_away_from_redis(self):
+        """What waited to be written is not written then: the name is free, and may be another's."""
+        one = await self.servers.open()
+        await one.reserve(NAME)
+        await self.away()
+        await one.reserve(attr.evolve(NAME, upstream="other"))
+        self.redis.start()
+        for _ in range(200):
+            try:
+                await one.release("blog")
+                break
+            except StoreError:
+                await deferLater(reactor, 0.05)
+        await self.back_without_start()
+        await self.servers.settle()
+        self.assertIsNone(await one.reservation("blog"))
+        self.assertEqual((await one.reserve(attr.evolve(NAME, token="old"))).token, "old")
+
+    async def back_without_start(self):
+        for _ in range(200):
+            await self.servers.look()
+            if not any(store._away for store in self.servers.stores):
+                return
+            await deferLater(reactor, 0.05)
+
+    async def test_notes_with_a_time_are_not_remembered_and_lasting_ones_are(self):
+        one = await self.servers.open(alone=lambda: True)
+        await one.put_note("a", "lasting", "text")
+        await one.put_note("a", "timed", "text", 1000)
+        await one.put_note("a", "given-a-time", "text")
+        await one.put_note("a", "given-a-time", "text", 1000)
+        await one.put_note("a", "removed", "text")
+        self.assertTrue(await one.swap_note("a", "removed", "text", None))
+        self.assertFalse(await one.swap_note("a", "lasting", "wrong", "other"))
+        self.assertFalse(await one.swap_note("a", "never", "wrong", "other"))
+        await self.away()
+        self.assertEqual(await one.note("a", "lasting"), "text")
+        for key in ("timed", "given-a-time", "removed", "never"):
+            with self.assertRaises(StoreError):
+                await one.note("a", key)
+        await self.back()
+        self.assertEqual(await one.notes("a"), {"lasting": "text"})
+
+    async def test_evicted_certificates_come_back(self):
+        one = await self.servers.open(alone=lambda: True)
+        await one.put_note(CERTIFICATES, "blog", "text")
+        self.redis.ask("DEL", f"burrow:notes:{CERTIFICATES}")
+        self.assertEqual(await one.note(CERTIFICATES, "blog"), "text")
+        self.assertEqual(await one.notes(CERTIFICATES), {"blog": "text"})
+
+    async def test_all_is_read_anew_once_in_a_while_and_not_at_each_look(self):
+        one, two = await self.servers.open(), await self.servers.open()
+        reads = []
+        everything = two._inner.everything
+        two._inner.everything = lambda: reads.append(two._looks) or everything()
+        await one.add_token(OLD)
+        for _ in range(2 * READ_EVERY):
+            await two._look()
+        self.assertEqual(reads, [READ_EVERY, 2 * READ_EVERY])
+        await self.away()
+        self.assertEqual(await two.token("old"), OLD)
+
+    async def test_looks_go_on_after_an_exception(self):
+        one = await self.servers.open()
+        one._loop.start(1.0, now=False)
+        look = one._guard.look
+        one._guard.look = lambda: 1 / 0
+        self.servers.clock.advance(1.0)
+        self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
+        one._guard.look = look
+        self.assertTrue(one._loop.running)
+        one._loop.stop()
