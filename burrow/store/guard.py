@@ -23,6 +23,8 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from txredisapi import ResponseError
+
 from burrow.errors import StoreError
 from burrow.store.connection import RedisConnection
 from burrow.store.spaces import LASTING
@@ -182,7 +184,7 @@ class Guard:
         made = self._connection.made
         if made == self._met:
             return
-        process = (await self._connection.ask("info", "server")).get("run_id", "")
+        process = (await self._info("server")).get("run_id", "")
         if self._process and process != self._process:
             self._doubted = True
         self._process, self._met = process, made
@@ -223,5 +225,14 @@ class Guard:
 
     async def policy(self) -> str:
         """What Redis does when its memory is full; empty if it does not say."""
-        found: dict[str, str] = await self._connection.ask("info", "memory")
-        return found.get("maxmemory_policy", "")
+        return (await self._info("memory")).get("maxmemory_policy", "")
+
+    async def _info(self, section: str) -> dict[str, str]:
+        """What Redis says of itself; nothing where we may not ask (ACL)."""
+        try:
+            found: dict[str, str] = await self._connection.ask("info", section)
+        except StoreError as error:
+            if isinstance(error.__cause__, ResponseError):
+                return {}
+            raise
+        return found

@@ -372,6 +372,19 @@ class Evicting(TestCase):
             await servers.close()
 
 
+class Restricted(TestCase):
+    async def test_redis_that_may_not_be_asked_who_it_is(self):
+        redis = RedisServer()
+        self.addCleanup(redis.stop)
+        redis.ask("ACL", "SETUSER", "default", "-info")
+        servers = Servers(redis)
+        one = await servers.open()
+        self.addCleanup(servers.close)
+        await one.add_token(NEW)
+        redis.ask("FLUSHALL")
+        self.assertEqual(await one.token("new"), NEW)
+
+
 # -- random histories ----------------------------------------------------------------------------------------
 
 IDS, NAMES = ("a", "b", "c"), ("x", "y")
