@@ -60,6 +60,17 @@ def _name_mark(name: str) -> str:
     return f"name:{name}"
 
 
+def _older(there: Reservation, known: Reservation, ports: bool) -> bool:
+    """
+    Whether what is known of a name is newer than what is there: its owner, or the port that it got. That
+    counts (C{ports}) only in a Redis that went back: else another server gave it a new one.
+    """
+    if there.version != known.version or there.token != known.token:
+        return there.version < known.version
+    newer = there.port is None or (known.used or 0.0) > (there.used or 0.0)
+    return ports and known.port not in (None, there.port) and newer
+
+
 @implementer(IStore)
 class KnownStore:
     """
@@ -224,8 +235,10 @@ class KnownStore:
         self._unread = False
         self._adopt(there, set(there.tokens), set(there.names))
 
-    def _lacking(self, there: Everything) -> tuple[list[Token], list[Reservation], list[tuple[str, int]]]:
-        """What is known here, and not there: tokens, names and marks."""
+    def _lacking(
+        self, there: Everything, *, ports: bool = False
+    ) -> tuple[list[Token], list[Reservation], list[tuple[str, int]]]:
+        """What is known here, and not there: tokens, names (see L{_older}) and marks."""
         tokens = [
             token
             for key, token in self._tokens.items()
@@ -238,7 +251,7 @@ class KnownStore:
             for key, known in self._names.items()
             if there.marks.get(_name_mark(key), -1) < known.version
             and _name_mark(key) not in self._touched
-            and (key not in there.names or there.names[key].version < known.version)
+            and (key not in there.names or _older(there.names[key], known, ports))
         ]
         marks = [
             (mark, version)
@@ -287,7 +300,7 @@ class KnownStore:
                 names=len(self._names),
             )
             self._touched = set()
-            tokens, names, marks = self._lacking(await self._inner.everything())
+            tokens, names, marks = self._lacking(await self._inner.everything(), ports=True)
             await self._each(marks, self._inner.merge_mark)
             await self._each(tokens, self._inner.merge_token)
             await self._each(names, self._inner.merge_name)

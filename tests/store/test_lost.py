@@ -273,6 +273,29 @@ class Lost(TestCase):
         for store in self.servers.stores:
             self.assertEqual((await store.reservation("blog")).token, "new")
 
+    async def test_port_that_a_name_got_since_stays_its_own(self):
+        await self.one.add_token(NEW)
+        await self.one.reserve(attr.evolve(NAME, port=None))
+        await self.servers.settle()
+        before = self.servers.snapshot()
+        await self.one.reserve(NAME)
+        await self.servers.look()
+        self.servers.go_back(before)
+        for store in self.servers.stores:
+            theft = store.reserve(attr.evolve(NAME, token="thief", name="other"))
+            self.assertIn(await self.told(theft), ("taken", "not known"))
+        await self.servers.settle()
+        await self.check_all_is_there()
+
+    async def test_port_that_another_server_changed_is_believed(self):
+        await self.one.add_token(NEW)
+        await self.one.reserve(NAME)
+        await self.servers.settle()
+        await self.two.reserve(attr.evolve(NAME, port=20_001))
+        await self.one._read()
+        self.assertTrue(self.one.whole)
+        self.assertEqual((await self.one.reservation("blog")).port, 20_001)
+
     async def test_replica_that_lagged_a_moment_behind(self):
         """No server wrote or looked since: what only one knows is not given away by another."""
         replica = RedisServer(
