@@ -62,22 +62,23 @@ class Bounded(SynchronousTestCase):
 
     def test_commands_that_wait(self):
         here, there = self.connect(Slow)
-        answers = []
-        most = 0
-        for number in range(1000):
-            answers.append(here.callRemote(Ask, text=str(number)))
-            self.pair.pump()
-            most = max(most, len(there.waiting))
-        self.assertEqual(most, MAX_COMMANDS)
-        for _ in range(1000):
-            if not there.waiting:
-                break
-            there.answer()
-            self.pair.pump()
-            most = max(most, len(there.waiting))
-        texts = [answer["text"] for answer in self.successResultOf(gatherResults(answers))]
-        self.assertEqual(texts, [str(number) for number in range(1000)])
-        self.assertLess(most, MAX_COMMANDS + 16 * 1024 // 30)  # one piece of the stream's is read whole
+        for _ in range(2):
+            answers = []
+            most = 0
+            for number in range(500):
+                answers.append(here.callRemote(Ask, text=str(number)))
+                self.pair.pump()
+                most = max(most, len(there.waiting))
+            self.assertEqual(most, MAX_COMMANDS)
+            for _ in range(1000):
+                if not there.waiting:
+                    break
+                there.answer()
+                self.pair.pump()
+                most = max(most, len(there.waiting))
+            texts = [answer["text"] for answer in self.successResultOf(gatherResults(answers))]
+            self.assertEqual(texts, [str(number) for number in range(500)])
+            self.assertLess(most, MAX_COMMANDS + 16 * 1024 // 30)  # one piece of the stream's is read whole
 
     def test_answers_that_nobody_reads(self):
         here, there = self.connect(Quick)

@@ -85,6 +85,7 @@ class Unmodified(SynchronousTestCase):
     def test_port_stops_without_touching_open_streams(self):
         accepted = Recorders()
         port = self.listen(accepted)
+        self.assertEqual(port.getHost().session, self.pair.server.peer)
         client = self.connect(Recorder())
         port.stopListening()
         client.transport.write(b"still here")

@@ -123,6 +123,7 @@ class Streams(SynchronousTestCase):
         here, _ = self.open()
         here.transport.write(b"a")
         here.transport.write(b"b")
+        self.assertEqual(len(self.pair.clock.getDelayedCalls()), 1)
         self.pair.clock.advance(0)
         self.assertEqual(len(self.pair.agent_carrier.sent), 1)
 
@@ -443,6 +444,14 @@ class Streams(SynchronousTestCase):
         window = self.pair.server._wire._streams[here.transport.stream_id].window
         self.assertEqual(window.available + window._consumed, window.size)
 
+    def test_every_byte_is_given_back(self):
+        here, _ = self.open()
+        for _ in range(20):
+            here.transport.write(bytes(10_000))
+            self.pair.pump()
+        window = self.pair.server._wire._streams[here.transport.stream_id].window
+        self.assertEqual(window.available + window._consumed, window.size)
+
     def test_protocol_that_takes_over_may_leave_at_once(self):
         here, there = self.open()
         second = HalfCloseRecorder()
@@ -511,6 +520,9 @@ class Streams(SynchronousTestCase):
         self.pair.pump()
         self.assertEqual((there.received, there.read_lost), (b"", False))
         there.transport.resumeProducing()
+        there.transport.pauseProducing()
+        there.transport.resumeProducing()
+        self.assertEqual(len(self.pair.clock.getDelayedCalls()), 1)
         self.assertEqual(there.received, b"")  # as on a socket: not before resumeProducing returns
         self.pair.pump()
         self.assertEqual((there.received, there.read_lost), (b"one two three", True))
@@ -596,6 +608,7 @@ class Peer:
         self.answers = answers
         self.opened = 0
         self.asked = []
+        self.pings = 0
 
     def read(self):
         for _ in range(1000):
@@ -605,6 +618,7 @@ class Peer:
             for frame in FrameReader().receive(self.carrier.sent.popleft()):
                 if frame.kind == PING:
                     self.asked.append(frame.value)
+                    self.pings += 1
                 elif frame.flags & SYN:
                     self.opened += 1
             if not self.carrier.sent:
@@ -664,7 +678,8 @@ class Sessions(SynchronousTestCase):
 
     def test_session_without_a_carrier_ends_too(self):
         for end, reason in (("close", ConnectionDone), ("abort", ConnectionLost)):
-            session, lost, here = Session(Clock(), client=True), [], Recorder()
+            clock, lost, here = Clock(), [], Recorder()
+            session = Session(clock, client=True)
             session.on_lost = lost.append
             session.open_stream(here)
             getattr(session, end)(*(["done"] if end == "close" else []))
@@ -674,7 +689,8 @@ class Sessions(SynchronousTestCase):
             session.attach(carrier)
             carrier.deliver()
             self.assertTrue(carrier.closed)
-            self.assertEqual(len(lost), 1)
+            session.go_away()
+            self.assertEqual((len(lost), clock.getDelayedCalls()), (1, []))
 
     def test_peers_streams_that_nobody_takes_do_not_pile_up(self):
         """SYNs without end, to a session that refuses them: by a bound of answers it is a breach."""
@@ -771,6 +787,7 @@ class Sessions(SynchronousTestCase):
         pair.clock.advance(STALL)
         silent.read()
         self.assertEqual(silent.opened, 2 * MAX_UNACKED + 11)
+        self.assertEqual(silent.pings, 2)  # one for each time that the backlog was full
         self.assertEqual(pair.clock.getDelayedCalls(), [])
 
     def test_backlog_that_moves_is_respected(self):
@@ -839,11 +856,14 @@ class Sessions(SynchronousTestCase):
         pair.clock.advance(0)
         pair.agent.carrier_paused()
         stream.write(b"last words")
+        self.assertEqual(pair.clock.getDelayedCalls(), [])
         pair.agent.close("done")
         pair.agent.close("done again")
-        with self.assertRaises(StreamGone):
+        with self.assertRaisesRegex(StreamGone, "is being closed"):
             pair.agent.open_stream(Recorder())
         pair.pump()
+        with self.assertRaisesRegex(StreamGone, "is lost"):
+            pair.agent.open_stream(Recorder())
         self.assertEqual((accepted.built[0].received, codes), (b"last words", [GoAwayCode.NORMAL]))
         self.assertEqual(pair.agent_carrier.close_reason, "done")
         self.assertTrue(pair.agent.lost)
@@ -942,6 +962,7 @@ class Sessions(SynchronousTestCase):
 
     def test_pull_grows_and_shrinks_with_what_the_carrier_takes(self):
         pair = SessionPair(server_factory=Recorders())
+        pair.clock.advance(100)
         stream = pair.agent.open_stream(Recorder())
         pair.pump()
         sizes = []

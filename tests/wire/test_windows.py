@@ -34,6 +34,14 @@ def test_fast_reader_on_a_long_line_gets_a_larger_window():
     assert window.size == MAX_WINDOW
 
 
+def test_window_grows_from_two_bandwidth_delay_products_on():
+    for seconds, grows in ((0.1, False), (0.0999, True)):
+        window = ReceiveWindow(GrowthBudget())
+        drain(window, 0.0, 0.1)
+        drain(window, seconds, 0.1)  # half a window in a round trip: twice that product fits the window
+        assert (window.size > INITIAL_WINDOW) == grows
+
+
 def test_slow_reader_keeps_the_first_window():
     window = ReceiveWindow(GrowthBudget())
     for second in range(10):
