@@ -67,6 +67,14 @@ def test_lengths_of_answers_without_a_body():
         assert answered(b"HTTP/1.1 103 X\r\n" + framing + b"\r\nLink: y\r\n\r\n")[1:] == ["Link: y"]
 
 
+def test_answer_without_a_length_is_chunked():
+    exchange = Exchange()
+    exchange.ask(ASK + b"\r\n")
+    got = exchange.answer(b"HTTP/1.1 200 OK\r\nX: y\r\n\r\nhello", end=True)
+    assert got == b"HTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    assert not exchange.visitor.disconnecting
+
+
 def test_interim_answers_are_not_for_http_1_0():
     exchange = Exchange()
     exchange.ask(b"GET / HTTP/1.0\r\nHost: a.example.com\r\n\r\n")

@@ -167,6 +167,18 @@ def test_size_line_at_its_bound(length):
     assert ChunkedBody().feed(wire) == (b"a", b"")
 
 
+def test_trailers_at_their_bound():
+    for name, size, fits in ((b"A", MAX_TRAILERS - 4, True), (b"A", MAX_TRAILERS - 3, False)):
+        body = ChunkedBody()
+        wire = b"0\r\n" + name + b":" + b"b" * size + b"\r\n\r\n"
+        if fits:
+            body.feed(wire)
+            assert len(body.trailers[0][1]) == size
+        else:
+            with pytest.raises(BadMessage):
+                body.feed(wire)
+
+
 def test_trailers_cost_linear_time():
     for text in (b" " * 16_000, b"a" + b" " * 16_000):
         with pytest.raises(BadMessage):

@@ -179,8 +179,18 @@ def test_request_lines_that_are_refused(line, status):
 
 def test_bytes_that_are_no_text_are_refused_before_their_line_ends():
     for noise in (b"\x16\x03\x01\x02", b"GET /\0", b"GET / HTTP/1.1\rHost"):
-        with pytest.raises(BadMessage):
+        with pytest.raises(BadMessage) as caught:
             RequestReader().feed(noise)
+        assert caught.value.status == 400
+
+
+def test_head_of_an_answer_at_its_bound():
+    start, end = b"HTTP/1.1 200 OK\r\nX: ", b"\r\n\r\n"
+    room = 256 * 1024 - len(start + end)
+    head, _ = ResponseReader().feed(start + b"x" * room + end, b"GET")
+    assert len(head.value(b"x")) == room
+    with pytest.raises(BadMessage):
+        ResponseReader().feed(start + b"x" * (room + 1) + end, b"GET")
 
 
 @pytest.mark.parametrize("value", ["", "-1", "+1", "1.5", "1, 1", "1\nMax-Forwards: 1", "9" * 19, "x"])
