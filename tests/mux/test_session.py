@@ -527,6 +527,16 @@ class Streams(SynchronousTestCase):
         self.pair.pump()
         self.assertEqual((there.received, there.read_lost), (b"one two three", True))
 
+    def test_paused_reader_hears_of_the_end_when_it_reads_on(self):
+        here, there = self.open()
+        there.transport.pauseProducing()
+        here.transport.loseWriteConnection()
+        self.pair.pump()
+        self.assertFalse(there.read_lost)
+        there.transport.resumeProducing()
+        self.pair.pump()
+        self.assertTrue(there.read_lost)
+
     def test_stalled_reader_does_not_stop_its_neighbour(self):
         slow_here, slow_there = self.open()
         slow_there.transport.pauseProducing()
