@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -54,6 +54,8 @@ class Tidy:
 
     def _failed(self, reason: Any) -> None:
         self._running = None
+        if reason.check(CancelledError):
+            return  # the server stops
         if reason.check(StoreError):
             self.log.warn("the certificates in the store are not tidied up: {error}", error=reason.value)
         else:

@@ -588,6 +588,13 @@ class Kept(WithFakeCA):
         self.assertEqual(set(self.successResultOf(self.store.notes(CERTIFICATES))), everything)
         self.ready("closed")  # should its owner come back
 
+    def test_server_that_stops_while_it_tidies_up(self):
+        self.use(*(f"n{number}" for number in range(30)))
+        self.certificates.start()
+        self.assertIsNotNone(self.certificates._tidy._running)
+        self.successResultOf(self.certificates.stop())
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_what_is_remembered_of_names_goes_with_them(self):
         self.ca.refuse = lambda name: ({"detail": "slow down"}, 60)
         self.names = {f"n{number}.{DOMAIN}" for number in range(8)}

@@ -38,10 +38,12 @@ def acme_world(folder, pebble, https, **options):
 
 @pytest.fixture(scope="module")
 def acme(tmp_path_factory):
-    """A world and its Pebble."""
+    """A world and its Pebble; private keys are encrypted in the store."""
     https = free_port()
     pebble = Pebble(https)
-    world = acme_world(tmp_path_factory.mktemp("acme"), pebble, https)
+    folder = tmp_path_factory.mktemp("acme")
+    (folder / "secret").write_text("a secret that nobody finds by trying\n")
+    world = acme_world(folder, pebble, https, store_key=folder / "secret")
     world.start_server()
     world.env["BURROW_TOKEN"] = world.token()
     yield world, pebble
@@ -253,6 +255,11 @@ def test_certificates_are_migrated(acme, hello, tmp_path):
             assert command.wait() == 0, command.output
         state.rename(tmp_path / "old")
         (tmp_path / "back").rename(state)
+        with contextlib.closing(sqlite3.connect(state / "burrow.db", timeout=20)) as database:
+            query = "SELECT text FROM notes WHERE space IN ('certificates', 'acme-accounts')"
+            texts = [text for (text,) in database.execute(query)]
+        assert len(texts) > 2
+        assert all("BEGIN ENCRYPTED PRIVATE KEY" in text for text in texts)
     finally:
         redis.stop()
     world.start_server()
