@@ -1,5 +1,6 @@
 """Tests for docs/protocol.md: the session in bytes that it shows is one that a server has."""
 
+import re
 from pathlib import Path
 
 from burrow.client.backoff import FIRST, LATER, LIMIT
@@ -12,6 +13,7 @@ from burrow.link import (
     SESSION_HEADER,
     VERSION_HEADER,
 )
+from burrow.link.accept import _PHRASES
 from burrow.link.carrier import CLOSE_RESTART, CLOSE_REVOKED, CLOSE_UNSUPPORTED
 from burrow.mux.control import CloseTunnel, Drain, Notice, OpenTunnel, VisitorHead
 from burrow.mux.heartbeat import DEAD_AFTER, INTERVAL, PING_EVERY
@@ -92,6 +94,8 @@ def test_document_names_what_the_code_has():
             assert f"`{code.decode()}`" in text, code
     for code in (CLOSE_REVOKED, PROTOCOL_ERROR, CLOSE_UNSUPPORTED, CLOSE_RESTART):
         assert f"| {code} |" in text
+    for status in _PHRASES:  # those of a handshake that is refused
+        assert re.search(rf"^\| (\d+, )*{status}\b", text, re.MULTILINE), status
     for field in VisitorHead._fields:
         assert f"| `{field}` |" in text
     for header in (AGENT_HEADER, SESSION_HEADER, RECEIVED_HEADER, VERSION_HEADER, PLAIN, RESUME):
