@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -122,6 +122,11 @@ def parse_rate(text: str) -> float:
     if not 0 <= rate < 1e12:
         raise ValueError("write a number of bytes a second, or 0 for no limit")
     return rate
+
+
+def parse_grace(text: str) -> float:
+    """A number of seconds, 0 included."""
+    return 0.0 if text.strip() == "0" else parse_seconds(text)
 
 
 def parse_count(text: str) -> int:
@@ -330,6 +335,12 @@ class ServerConfig:
         parse=parse_seconds,
         metavar="SECONDS",
     )
+    stop_grace: float = option(
+        20.0,
+        "seconds that what runs may take to end when the server is asked to stop; 0 cuts it at once",
+        parse=parse_grace,
+        metavar="SECONDS",
+    )
     idle_timeout: float = option(
         75.0,
         "seconds a visitor's connection may wait between two requests, or take to send one's head",
@@ -442,6 +453,12 @@ class ClientConfig:
         None, "believe the CAs in this PEM file alone, for a private CA", parse=parse_path, metavar="FILE"
     )
     no_retry: bool = option(False, "end, with exit code 69, when the server cannot be reached or is lost")
+    stop_grace: float = option(
+        20.0,
+        "seconds that what runs may take to end when the agent is asked to stop; 0 cuts it at once",
+        parse=parse_grace,
+        metavar="SECONDS",
+    )
     log_level: str = option("warn", "how much is logged", choices=("debug", "info", "warn", "error"))
 
 
@@ -483,18 +500,22 @@ def load(
     environ: Mapping[str, str],
     table: Mapping[str, Any] | None = None,
     source: str = "the configuration file",
+    only: Collection[str] | None = None,
 ) -> _C:
     """
     Put a configuration together.
 
     @param flags: what the command line gave, by field name; None means not given.
     @param table: what a TOML file gave, by flag name without the dashes.
+    @param only: the fields to fill, if not all.
     @raise ConfigError: a value is not possible, or the table has a key that nobody knows.
     """
     values: dict[str, Any] = {}
     rest = dict(table or {})
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         name = field.name
+        if only is not None and name not in only:
+            continue
         key = name.replace("_", "-")
         in_table = rest.pop(key, None)
         variable = _PREFIX + name.upper()
@@ -527,9 +548,17 @@ def _help(field: dataclasses.Field[Any]) -> str:
     return f"{text} [{_PREFIX}{field.name.upper()}]"
 
 
-def add_arguments(parser: argparse._ActionsContainer, cls: type[Any]) -> None:
-    """Give an argparse parser the options of a configuration class; none has a default there."""
+def add_arguments(
+    parser: argparse._ActionsContainer, cls: type[Any], only: Collection[str] | None = None
+) -> None:
+    """
+    Give an argparse parser the options of a configuration class; none has a default there.
+
+    @param only: the fields to take, if not all.
+    """
     for field in dataclasses.fields(cls):
+        if only is not None and field.name not in only:
+            continue
         meta = field.metadata
         if meta["flag"]:
             parser.add_argument(flag(field.name), action="store_true", default=None, help=_help(field))

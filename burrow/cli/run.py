@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import (
     FilteringLogObserver,
     LogEvent,
@@ -22,6 +24,10 @@ from twisted.python.failure import Failure
 
 from burrow.clock import measure_by_ticks
 from burrow.errors import BurrowError
+from burrow.stopping import StopSignals
+
+NOW_WITHIN = 2.0
+"""Seconds that good-byes may take after the second request to stop."""
 
 
 def _ours(event: LogEvent) -> Any:
@@ -70,9 +76,11 @@ def complain(error: BaseException | str) -> None:
     print(f"burrow: {error}", file=sys.stderr, flush=True)
 
 
-def run(main: Callable[[Any], Coroutine[Any, Any, None]], *, log_level: str) -> int:
+def run(main: Callable[[Any], Coroutine[Any, Any, None]], *, log_level: str, worker: bool = False) -> int:
     """
-    Run the reactor until C{main(reactor)} is done, a signal asks to stop, or a L{BurrowError} ends it.
+    Run the reactor until C{main(reactor)} is done, or a L{BurrowError} ends it. The first signal that asks to
+    stop cancels it, and so does the second, which is meant for what it does to stop. C{worker}: see
+    L{StopSignals}.
 
     @return: the exit code: 0, or the error's.
     """
@@ -85,10 +93,6 @@ def run(main: Callable[[Any], Coroutine[Any, Any, None]], *, log_level: str) -> 
     code = 0
     running: Deferred[None] | None = None
 
-    def stop() -> None:
-        with contextlib.suppress(Exception):
-            reactor.stop()
-
     def ended(result: Any) -> None:
         nonlocal code, running
         running = None
@@ -98,22 +102,34 @@ def run(main: Callable[[Any], Coroutine[Any, Any, None]], *, log_level: str) -> 
                     complain(result.value)
                 code = result.value.exit_code
             else:
-                print(result.getTraceback(), file=sys.stderr)
+                complain(f"unexpected: {result.getTraceback()}")
                 code = 1
-        stop()
+        with contextlib.suppress(ReactorNotRunning):
+            reactor.stop()
 
     def start() -> None:
         nonlocal running
+        signals.install()
         running = Deferred.fromCoroutine(main(reactor))
         running.addBoth(ended)
 
-    def shutdown() -> Any:
+    def cancel() -> None:
         if running is not None:
             running.cancel()
-            return running
-        return None
 
+    def now() -> None:
+        reactor.callLater(NOW_WITHIN, end_at_once, lambda: code)
+        cancel()
+
+    signals = StopSignals(reactor, cancel, now, worker=worker)
     reactor.callWhenRunning(start)
-    reactor.addSystemEventTrigger("before", "shutdown", shutdown)
     reactor.run()
     return code
+
+
+def end_at_once(code: Callable[[], int]) -> None:
+    """End this process, whatever still is to be done: somebody asked twice."""
+    for file in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            file.flush()
+    os._exit(code())

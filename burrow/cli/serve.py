@@ -141,7 +141,7 @@ def _work(config: ServerConfig, inherited: dict[str, Any]) -> int:
         finally:
             parent.needed = False
 
-    return run(main, log_level=config.log_level)
+    return run(main, log_level=config.log_level, worker=True)
 
 
 async def _serve_until_drained(
@@ -155,17 +155,13 @@ async def _serve_until_drained(
         group=inherited["group"],
     )
     server.startService()
-    drained: Deferred[None] = Deferred()
-
-    def drain() -> None:
-        draining = Deferred.fromCoroutine(server.drain(config.drain))
-        draining.addBoth(lambda _: None if drained.called else drained.callback(None))
-
+    drain: Deferred[None] = Deferred()
     try:
         await server.ready
-        on_hangup(reactor, drain)
+        on_hangup(reactor, lambda: None if drain.called else drain.callback(None))
         ready.write(json.dumps({"ready": True, "say": _greeting(server)}).encode() + b"\n")
-        await drained
+        await drain
+        await server.drain(config.drain)
     finally:
         await server.stopService()
 

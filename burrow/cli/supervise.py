@@ -26,7 +26,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, TimeoutError, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, ensureDeferred
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
@@ -44,7 +44,13 @@ READY_FD, ALIVE_FD, KEEPER_FD = 3, 4, 5
 READY_TIMEOUT = 60.0
 """Seconds a worker may take until it serves."""
 
-STOP_TIMEOUT = 15.0
+STOP_TIMEOUT = 10.0
+"""Seconds that a worker may take to stop beside C{stop_grace}: to say good-bye, to leave the store."""
+
+NOW_TIMEOUT = 3.0
+"""Seconds that it may take when it is asked to end now."""
+
+_LOOK_EVERY = 0.02
 _AGAIN_FIRST, _AGAIN_LIMIT = 0.1, 5.0
 PID_FILE = "server.json"
 
@@ -181,7 +187,10 @@ class Supervisor:
         notify("READY=1")
 
     async def stop(self) -> None:
-        """Listen no more; end all workers, which serve who came until then."""
+        """
+        Listen no more; end all workers, which let end what runs for C{stop_grace} seconds at most. Cancelled,
+        they end now.
+        """
         self._stopping = True
         notify("STOPPING=1")
         # Left open, the kernel would go on to accept whom nobody serves: visitors, and agents that move.
@@ -189,13 +198,22 @@ class Supervisor:
             handle.close()
         for worker in list(self._workers):
             worker.signal("TERM")
-        ended = DeferredList([worker.ended for worker in self._workers])
         try:
-            await ended.addTimeout(STOP_TIMEOUT, self._reactor)
-        except TimeoutError:
+            await self._all_ended(self._config.stop_grace + STOP_TIMEOUT)
+        except CancelledError:
             for worker in list(self._workers):
-                worker.signal("KILL")
+                worker.signal("INT")  # see StopSignals: to a worker it says to end now
+            with contextlib.suppress(CancelledError):
+                await self._all_ended(NOW_TIMEOUT)
+        for worker in list(self._workers):
+            worker.signal("KILL")
         self._state_file(self._config).unlink(missing_ok=True)
+
+    async def _all_ended(self, within: float) -> None:
+        """Wait until no worker is left, for so many seconds at most."""
+        ends = self._reactor.seconds() + within
+        while self._workers and self._reactor.seconds() < ends:
+            await deferLater(self._reactor, _LOOK_EVERY)
 
     def reload(self) -> None:
         """Replace the workers. Asked for meanwhile, it is done once more."""

@@ -27,7 +27,7 @@ from burrow.cli.tunnel import live
 from burrow.client.agent import Agent
 from burrow.client.identity import agent_id
 from burrow.client.tunnels import TunnelRequest, tunnel_request
-from burrow.config import ServerConfig, parse_listen, parse_path, state_folder
+from burrow.config import ServerConfig, add_arguments, load, state_folder
 from burrow.errors import BurrowError, ConfigError, ServerUnreachable
 from burrow.hangup import stop_on_hangup
 from burrow.link.address import Credentials, ServerAddress
@@ -37,6 +37,9 @@ from burrow.store.tokens import check_token, make_token
 
 _PATIENCE = 30.0
 """Seconds that C{demo --check} gives everything to start."""
+
+_OPTIONS = ("https", "state", "stop_grace", "log_level")
+"""Those of the server's options that make sense on this machine alone."""
 
 _TOKEN_FILE, _TOKEN_NAME = "local-token", "local"
 
@@ -72,20 +75,16 @@ def add_demo(commands: Any) -> None:
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--https", metavar="HOST:PORT", help="where to listen (default: 127.0.0.1:8443)")
-    parser.add_argument("--state", type=parse_path, metavar="DIR", help="the state folder [BURROW_STATE]")
-    parser.add_argument("--log-level", choices=("debug", "info", "warn", "error"), default="warn")
+    add_arguments(parser, ServerConfig, _OPTIONS)
 
 
 def _config(arguments: argparse.Namespace) -> ServerConfig:
-    state = arguments.state or (
-        parse_path(os.environ["BURROW_STATE"]) if os.environ.get("BURROW_STATE") else None
-    )
-    try:
-        listen = parse_listen(arguments.https or "127.0.0.1:8443")
-    except ValueError as error:
-        raise ConfigError(f"--https {arguments.https!r} is not possible: {error}") from error
-    return ServerConfig(https=listen, http="", state=state or state_folder() / "up")
+    flags = {name: value for name, value in vars(arguments).items() if name in _OPTIONS}
+    config = load(ServerConfig, flags, os.environ, only=_OPTIONS)
+    listen = config.https_listen
+    if not listen:
+        raise ConfigError("--https off is not possible here: the tunnels are served there")
+    return replace(config, https=listen, http="", state=config.state or state_folder() / "up")
 
 
 async def _own_token(store: Any, folder: Path) -> str:
@@ -129,7 +128,7 @@ class Together:
             agent_id(self._config.state_dir),
             self.server.certificates.ca_file,
         )
-        return Agent(self._reactor, credentials, requests)
+        return Agent(self._reactor, credentials, requests, stop_grace=self._config.stop_grace)
 
     async def stop(self) -> None:
         """Stop the server."""
@@ -163,7 +162,7 @@ def up(arguments: argparse.Namespace) -> int:
         finally:
             await together.stop()
 
-    return run(main, log_level=arguments.log_level)
+    return run(main, log_level=config.log_level)
 
 
 class _DemoPage(Resource):
@@ -246,7 +245,7 @@ def demo(arguments: argparse.Namespace) -> int:
             await app.stopListening()
             await together.stop()
 
-    return run(main, log_level=arguments.log_level)
+    return run(main, log_level=config.log_level)
 
 
 async def _show(reactor: Any, url: str, ca_file: Path) -> None:

@@ -36,6 +36,7 @@ GOODBYE_TIMEOUT = 1.0
 """Seconds to wait for the server's good-bye when the agent stops."""
 
 _LOOK_AT_RETIRED = 1.0
+_LOOK_AT_RUNNING, _TELL_AFTER = 0.05, 1.0
 
 
 class _Control(BoundedAMP):
@@ -76,6 +77,7 @@ class Agent(Service):
     @param requests: the tunnels to keep open.
     @param retry: whether to dial again when the server cannot be reached or the session is lost, and to ask
         again for a tunnel that the server cannot open now.
+    @param stop_grace: seconds that what runs may take to end when the service is stopped.
     @ivar wanted: the tunnels to keep open.
     @ivar open_tunnels: the requests by the tunnel that the server opened for each.
     @ivar waiting_streams: streams of tunnels that are not known yet: they come faster than the server's word
@@ -90,7 +92,13 @@ class Agent(Service):
     log = Logger()
 
     def __init__(
-        self, reactor: Any, credentials: Credentials, requests: Sequence[TunnelRequest], *, retry: bool = True
+        self,
+        reactor: Any,
+        credentials: Credentials,
+        requests: Sequence[TunnelRequest],
+        *,
+        retry: bool = True,
+        stop_grace: float = 0.0,
     ) -> None:
         self.reactor = reactor
         self.wanted = [Wanted(request) for request in requests]
@@ -100,6 +108,8 @@ class Agent(Service):
         self.done: Deferred[None] = Deferred()
         self._dialer = Dialer(reactor, credentials)
         self.retry = retry
+        self._stop_grace = stop_grace
+        self._stopping = False
         self._backoff = Backoff()
         self._linked: Linked | None = None
         self._retired: set[Linked] = set()
@@ -146,12 +156,49 @@ class Agent(Service):
         self._life.addCallbacks(self.done.callback, self._ended)
 
     def stopService(self) -> Deferred[None]:
-        """Say good-bye to the server; fires when it is said, or after L{GOODBYE_TIMEOUT}."""
+        """
+        Close the tunnels, let what runs end for C{stop_grace} seconds at most, say good-bye to the server.
+
+        @return: fires when that is done. Its cancelling ends what still runs now.
+        """
         super().stopService()
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        with contextlib.suppress(CancelledError):
+            await self._finish()
         self._leave_opening()
         if self._life is not None:
             self._life.cancel()
-        return ensureDeferred(self._say_goodbye())
+        await self._say_goodbye()
+
+    async def _finish(self) -> None:
+        """
+        Have the server send no more visitors, and wait until what they began has ended. It knows what that
+        is, and ends streams that are only kept: see L{burrow.server.finishing}.
+        """
+        self._stopping = True
+        if not self._attached or self._opening is None or self._life is None or self._life.called:
+            return
+        ends = self.reactor.seconds() + self._stop_grace
+        count = self._running
+        if not count or not self._stop_grace:
+            return
+        for wanted in list(self.wanted):
+            self._opening.drop(wanted)
+        while self._running and self.reactor.seconds() < ends:
+            if count and self.reactor.seconds() > ends - self._stop_grace + _TELL_AFTER:
+                these = "1 connection" if count == 1 else f"{count} connections"
+                within = f"{these} may finish within {self._stop_grace:g} s"
+                self.on_event("stopping", f"{within}; a second signal, or Ctrl-C, ends it now")
+                count = 0  # told
+            await deferLater(self.reactor, _LOOK_AT_RUNNING)
+
+    @property
+    def _running(self) -> int:
+        """The visitors' streams: all but the sessions' control channels."""
+        sessions = [linked.session for linked in {self._linked, *self._retired} if linked is not None]
+        return sum(max(0, session.stream_count - 1) for session in sessions if not session.lost)
 
     async def _say_goodbye(self) -> None:
         for retired in list(self._retired):
@@ -219,6 +266,9 @@ class Agent(Service):
         Use a new session. The one before ends, since the server does not know it any more; or, if its server
         asked us to leave it or it still is connected, once what runs on it has ended.
         """
+        if self._stopping:
+            linked.session.close("the agent stops")  # what ran was lost with the session before
+            return
         self._linked = linked
         self._leave_opening()
         linked.session.factory = VisitorStreams(self)

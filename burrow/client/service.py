@@ -98,4 +98,10 @@ def make_agent(
         raise ConfigError(
             "there are no tunnels to open: write [tunnels.NAME] tables into the configuration file"
         )
-    return Agent(reactor, credentials_of(config, environ), requests, retry=not config.no_retry)
+    return Agent(
+        reactor,
+        credentials_of(config, environ),
+        requests,
+        retry=not config.no_retry,
+        stop_grace=config.stop_grace,
+    )

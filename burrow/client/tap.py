@@ -8,8 +8,6 @@ from typing import Any
 
 from twisted.application.service import IService
 from twisted.logger import Logger
-from twisted.python import usage
-from twisted.python.failure import Failure
 
 from burrow.client.service import client_settings, make_agent, read_again
 from burrow.client.tunnels import TunnelRequest
@@ -17,6 +15,7 @@ from burrow.clock import measure_by_ticks
 from burrow.config import ClientConfig, twistd_options
 from burrow.errors import BurrowError
 from burrow.hangup import on_hangup
+from burrow.twistd import end_by, refuse, take_signals
 
 Options = twistd_options(ClientConfig, "[options]")
 
@@ -31,18 +30,14 @@ def makeService(options: Any) -> IService:
         config, tunnels = client_settings(options.flags_given(), os.environ, file)
         agent = make_agent(reactor, config, os.environ, list(tunnels.values()))
     except BurrowError as error:
-        raise usage.UsageError(str(error)) from error
+        raise refuse(error) from error
     log = Logger()
     agent.on_opened = lambda opened: log.info(
         "{url} leads to {upstream}", url=opened.url, upstream=str(opened.request.upstream)
     )
     agent.on_event = lambda event, text: log.info("{event}: {text}", event=event, text=text)
-
-    def failed(reason: Failure) -> None:
-        log.critical("{error}", error=reason.getErrorMessage())
-        reactor.stop()
-
-    agent.done.addErrback(failed)
+    agent.done.addErrback(lambda reason: end_by(reactor, reason))
+    take_signals(reactor, agent)
 
     def again() -> tuple[ClientConfig, list[TunnelRequest]]:
         config, tunnels = client_settings(options.flags_given(), os.environ, file)

@@ -139,6 +139,11 @@ class Session:
         """Whether no more streams can be opened: the peer said go away, or either side ends the session."""
         return self._closing or self._wire.remote_go_away
 
+    @property
+    def protocols(self) -> list[IProtocol]:
+        """The protocols on the streams, as of now."""
+        return [stream.protocol for stream in self._streams.values()]
+
     def open_stream(self, protocol: IProtocol, prefix: bytes = b"") -> Stream:
         """
         Open a stream under C{protocol}; it may write at once, before the peer has answered.

@@ -20,9 +20,14 @@ from burrow.protocols.upstream import Upstream, UpstreamFailed
 
 
 class _Visitor(PipeEnd):
-    """A visitor's connection, on the server."""
+    """
+    A visitor's connection, on the server.
+
+    @ivar tunnel: the tunnel that it has a stream of.
+    """
 
     log = Logger()
+    tunnel: Any = None
 
     def __init__(self, tunnel: Any) -> None:
         self._tunnel = tunnel
@@ -40,6 +45,7 @@ class _Visitor(PipeEnd):
         tunnel = await self._tunnel.found()
         stream = PipeEnd()
         tunnel.connect(stream, visitor_address(peer.host, peer.port), "tcp")
+        self.tunnel = tunnel
         self.join(stream)
 
     def _failed(self, reason: Failure) -> None:

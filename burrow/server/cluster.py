@@ -220,13 +220,18 @@ class Cluster:
         await self._look()
 
     async def strangers(self) -> bool:
-        """Whether there is another node, as of now, that is not stopped together with this one."""
+        """
+        Whether there is another node, as of now, that is linked and not stopped together with this one. One
+        that died counts as there for L{NODE_TTL}.
+        """
         try:
             await self._look()
         except StoreError:
             return False  # nothing changes hands now
         ours = self.node.group if self.node is not None else ""
-        return any(not node.draining and node.group != ours for node in self.others.values())
+        return any(
+            not node.draining and node.group != ours and self.linked(node.id) for node in self.others.values()
+        )
 
     def sessions_elsewhere(self, token_id: str) -> int:
         """How many sessions a token, by its id, has on other nodes that are alive, as of the last look."""

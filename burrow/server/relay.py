@@ -219,6 +219,7 @@ class Relay:
         self._links: dict[str, Link] = {}
         self._accepted: set[Session] = set()
         self._relayed: dict[tuple[str, int], Relayed] = {}
+        self._passed: set[_Passed] = set()
         self.accept = AcceptFactory(
             reactor,
             self._authenticate,
@@ -272,7 +273,7 @@ class Relay:
         link = self._links.get(node_id)
         if link is None or link.session is None:
             return None
-        return _Outward(link.session, encode_box({"what": "agent"}))
+        return _Outward(link.session, encode_box({"what": "agent"}), self._passed)
 
     def may_reach(self, node_id: str) -> bool:
         """Whether a node may be linked soon: nothing says that it cannot be reached."""
@@ -295,6 +296,22 @@ class Relay:
         """Whether streams of other nodes run here: they may be passed on to a third."""
         return any(session.stream_count for session in self._accepted)
 
+    def drop_passed(self) -> None:
+        """Cut agents' connections that are passed on: they come back to another node, and go on there."""
+        for passed in list(self._passed):
+            passed.transport.abortConnection()
+
+    @property
+    def running(self) -> bool:
+        """
+        Whether visitors of other nodes are served here, or agents' connections passed on: on those depends
+        what runs there. An agent of another node's that is served here is ended by us.
+        """
+        served = any(
+            isinstance(protocol, _Arrival) for session in self._accepted for protocol in session.protocols
+        )
+        return served or bool(self._passed)
+
     # -- links that are dialled to us ----------------------------------------------------------------------
 
     async def _authenticate(self, handshake: Handshake) -> str:
@@ -313,20 +330,29 @@ class _Outward(Factory):
 
     noisy = False
 
-    def __init__(self, session: Session, box: bytes) -> None:
+    def __init__(self, session: Session, box: bytes, passed: set[_Passed]) -> None:
         self._session = session
         self._box = box
+        self._passed = passed
 
     def buildProtocol(self, addr: Any) -> PipeEnd:
-        return _Passed(self._session, self._box)
+        return _Passed(self._session, self._box, self._passed)
 
 
 class _Passed(PipeEnd):
-    def __init__(self, session: Session, box: bytes) -> None:
+    """A connection that came to us, and goes on to another node. C{passed}: all of them."""
+
+    def __init__(self, session: Session, box: bytes, passed: set[_Passed]) -> None:
         self._session = session
         self._box = box
+        self._passed = passed
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._passed.discard(self)
+        super().connectionLost(reason)
 
     def connectionMade(self) -> None:
+        self._passed.add(self)
         super().connectionMade()
         end = PipeEnd()
         try:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
 from twisted.internet.task import deferLater
@@ -39,6 +39,7 @@ from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFrontFactory
 from burrow.server.elsewhere import ElsewherePorts
 from burrow.server.events import Events
+from burrow.server.finishing import LOOK_EVERY, Finishing
 from burrow.server.listening import Listeners, TcpSockets, stop_listening
 from burrow.server.ports import Ports, outgoing_warning
 from burrow.server.relay import MAX_HOPS, Relay, Relayed, make_certificate, node_context
@@ -52,9 +53,8 @@ _PSEUDONYM = ("server", "via")
 
 DATABASE, REDIS_MARK = "burrow.db", "redis-epoch"
 LEAVE_WITHIN = 10.0
-"""Seconds that a node takes to leave, at most: its agents are on other nodes then."""
+"""Seconds that agents have to go to other nodes when this one stops."""
 
-_DRAIN_EVERY = 0.1
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -155,6 +155,7 @@ class BurrowServer(MultiService):
             announce=Announcer(reactor, lambda: self._relay.sessions).announce,
             reserved=frozenset(config.reserve),
         )
+        self.tunnels.on_closed = lambda: self._finishing.look_at_closed()
         self.cluster.hurried = lambda: self.tunnels.awaited
         self.cluster.on_changed = self._nodes_changed
         self.cluster.linked = self._relay.linked
@@ -188,6 +189,14 @@ class BurrowServer(MultiService):
             idle_timeout=config.idle_timeout,
             response_timeout=config.response_timeout,
             rate=Rate(config.min_rate, config.min_rate_window),
+        )
+        self._finishing = Finishing(
+            reactor,
+            self._edge,
+            self._sweep,
+            ports=lambda: self._ports.visitors,
+            held=self._held,
+            elsewhere=lambda: self._relay.running,
         )
 
     # -- where it is ------------------------------------------------------------------------------------
@@ -299,34 +308,71 @@ class BurrowServer(MultiService):
 
         @param within: seconds after which what still runs is left to L{stopService}.
         """
-        self._edge.draining = True
-        await self._listeners.close()
+        await self._close_doors()
         await self.cluster.drain()
         self.log.info("this server goes away: its agents are sent elsewhere, what runs may end")
         ends = self._reactor.seconds() + within
         while self._reactor.seconds() < ends and (
             self._edge.visitors or self._ports.visitors or self.agents.connected or self._relay.busy
         ):
-            for agent in list(self.agents.connected):
-                agent.leave()
-            if not self.tunnels.any_open:
-                self._elsewhere.stop()
-                await self._ports.close_all()  # their new nodes have them open
-            await deferLater(self._reactor, _DRAIN_EVERY)
+            await self._send_away()
+            await deferLater(self._reactor, LOOK_EVERY)
+
+    async def _close_doors(self) -> None:
+        """Take no more visitors and agents; connections end after the answer that is under way."""
+        self._edge.draining = True
+        await self._listeners.close()
+
+    async def _send_away(self) -> None:
+        """Have the agents go to other nodes, which have their ports open by then."""
+        for agent in list(self.agents.connected):
+            agent.leave()
+        if not self.tunnels.any_open:
+            self._elsewhere.stop()
+            await self._ports.close_all()
 
     def stopService(self) -> Deferred[Any]:
         """
-        Stop to listen, say good-bye to the agents, close the store. Where other nodes go on, the agents are
-        sent there first.
+        Stop to listen, let what runs end (L{burrow.server.finishing}) for C{stop_grace} seconds at most, say
+        good-bye to the agents, close the store. Where other nodes go on, the agents are sent there first.
+
+        @return: fires when it is done. Its cancelling ends what still runs now.
         """
         return ensureDeferred(self._stop())
 
+    async def _finish(self) -> None:
+        """Let what runs end, and with other nodes there, the agents go to them."""
+        within = self.config.stop_grace
+        if self.cluster.node is None:
+            return  # it never served
+        await self._close_doors()
+        now = self._reactor.seconds()
+        if within and await self.cluster.strangers():
+            await self.cluster.drain()
+            self._relay.drop_passed()
+            self.log.info("this server goes away: its agents are sent elsewhere, what runs may end")
+            ends, agents_until = now + within, now + min(within, LEAVE_WITHIN)
+            while True:
+                await self._send_away()
+                now = self._reactor.seconds()
+                running = self._finishing.running() or (self.agents.connected and now < agents_until)
+                if not running or now >= ends:
+                    break
+                await deferLater(self._reactor, LOOK_EVERY)
+            return
+        self._elsewhere.stop()
+        await self._ports.close_all()
+        await self._finishing.finish(within)
+
     async def _stop(self) -> None:
         await MultiService.stopService(self)
-        if self.cluster.node is not None and await self.cluster.strangers():
-            await self.drain(LEAVE_WITHIN)
+        try:
+            await self._finish()
+        except CancelledError:
+            self.log.info("asked to end now: what still runs is cut")
         self._sweep.stop()
         self.agents.watch.stop()
+        self._finishing.stop()
         if self._closing_unused is not None and self._closing_unused.active():
             self._closing_unused.cancel()
         await self._listeners.close()
@@ -433,7 +479,13 @@ class BurrowServer(MultiService):
             return pages.Page(503, "node-away", "The server is not ready", text, ((b"Retry-After", b"1"),))
         return self._accept if elsewhere is None else elsewhere
 
+    def _held(self, tunnel: Any) -> bool:
+        """Whether a tunnel's name is open here or on another node."""
+        name = tunnel.lease.name if isinstance(tunnel, Relayed) else tunnel.name
+        return self.tunnels.by_name(name) is not None or self.cluster.elsewhere(name) is not None
+
     def _nodes_changed(self) -> None:
+        self._finishing.look_at_closed()
         self._relay.update(self.cluster.others, self.cluster.theirs)
         if not self._edge.draining:
             self._elsewhere.update()

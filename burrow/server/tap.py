@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService
-from twisted.logger import Logger
-from twisted.python import usage
-from twisted.python.failure import Failure
 
 from burrow.clock import measure_by_ticks
 from burrow.config import ServerConfig, load, read_toml, twistd_options
 from burrow.errors import BurrowError
 from burrow.server.service import BurrowServer
+from burrow.twistd import end_by, refuse, take_signals
 
 Options = twistd_options(ServerConfig, "[options]")
 
@@ -36,11 +34,7 @@ def makeService(options: Any) -> IService:
     try:
         server = BurrowServer(reactor, server_config(options.flags_given(), options["config"]))
     except BurrowError as error:
-        raise usage.UsageError(str(error)) from error
-
-    def failed(reason: Failure) -> None:
-        Logger().critical("{error}", error=reason.getErrorMessage())
-        reactor.stop()
-
-    server.ready.addErrback(failed)
+        raise refuse(error) from error
+    server.ready.addErrback(lambda reason: end_by(reactor, reason))
+    take_signals(reactor, server)
     return server

@@ -116,6 +116,7 @@ class Tunnels:
         if there is one and it can be reached. @param announce: has the other nodes look who holds what.
     @param reserved: names that agents cannot have, beside those that no server gives.
     @param now: tells the time, in seconds since the epoch.
+    @ivar on_closed: called when a tunnel was closed.
     """
 
     log = Logger()
@@ -160,6 +161,7 @@ class Tunnels:
         self._started = clock.seconds()
         self._expected: dict[str, float] = {}
         self._waiting = Waiting(clock)
+        self.on_closed: Callable[[], None] = lambda: None
 
     def by_name(self, name: str) -> Tunnel | None:
         """The open tunnel of that name, however visitors reach it."""
@@ -478,6 +480,7 @@ class Tunnels:
             await self._cluster.let_go(tunnel.name)
             await self._unlisten(tunnel)
             self.log.info("{url} is closed", url=tunnel.url)
+            self.on_closed()
             self._events.add("tunnel-closed", f"{tunnel.url} is closed")
 
     def _uncount(self, session: Session) -> None:

@@ -25,7 +25,7 @@ from burrow.mux.control import (
     UnknownProtocol,
 )
 from burrow.protocols.http import HttpProtocol
-from burrow.testing import SessionPair
+from burrow.testing import Recorder, Recorders, SessionPair
 
 BUSY = Unavailable("port 20000 is busy")
 CLOSED = CertificateFailed("the CA says no")
@@ -38,6 +38,11 @@ class Server(amp.AMP):
         super().__init__()
         self.test = test
 
+    @CloseTunnel.responder
+    def close_tunnel(self, tunnel):
+        self.test.closed.append(tunnel)
+        return {}
+
     @OpenTunnel.responder
     def open_tunnel(self, kind, upstream, name=None, options=None):
         answer = self.test.answers[name]
@@ -48,10 +53,8 @@ class Server(amp.AMP):
             return answer
         return {"tunnel": name, "name": name, "url": f"https://{name}.example.com"}
 
-    @CloseTunnel.responder
-    def close_tunnel(self, tunnel):
-        self.test.closed.append(tunnel)
-        return {}
+
+STOPPING = "1 connection may finish within 20 s; a second signal, or Ctrl-C, ends it now"
 
 
 class AskingAgain(SynchronousTestCase):
@@ -297,6 +300,51 @@ class AskingAgain(SynchronousTestCase):
         self.assertTrue(before.agent.lost)
         self.advance(1)
         self.assertEqual(self.opened, ["blog"] * 2)
+
+    def stop_with_a_visitor(self):
+        """An agent with a grace of 20 s is stopped while a visitor's stream is open."""
+        self.answers = {"blog": True}
+        self.start("blog")
+        self.agent._stop_grace = 20.0
+        self.pair.agent.factory = Recorders()
+        stream = self.pair.server.open_stream(Recorder())
+        self.pair.pump()
+        stopped = self.agent.stopService()
+        self.pair.pump()
+        return stream, stopped
+
+    def test_stopping_waits_for_what_runs(self):
+        stream, stopped = self.stop_with_a_visitor()
+        self.assertEqual(self.closed, ["blog"])
+        self.clock.pump([1] * 15)
+        self.assertNoResult(stopped)
+        self.assertEqual(self.events[-1], ("stopping", STOPPING))
+        stream.loseConnection()
+        self.advance(1)
+        self.advance(1)
+        self.successResultOf(stopped)
+        self.assertTrue(self.pair.server.lost)
+
+    def test_stopping_waits_no_longer_than_allowed(self):
+        _, stopped = self.stop_with_a_visitor()
+        for _ in range(22):
+            self.advance(1)
+        self.successResultOf(stopped)
+
+    def test_asked_again_it_stops_now(self):
+        _, stopped = self.stop_with_a_visitor()
+        self.advance(1)
+        stopped.cancel()
+        self.advance(1)
+        self.successResultOf(stopped)
+        self.assertTrue(self.pair.server.lost)
+
+    def test_stopping_while_the_server_is_away_is_done_at_once(self):
+        _, stopped = self.stop_with_a_visitor()
+        self.pair.server_carrier.abort()
+        self.pair.pump()
+        self.advance(1)
+        self.successResultOf(stopped)
 
     def test_stopping_ends_the_asking(self):
         self.answers = {"blog": True, "shop": CLOSED}

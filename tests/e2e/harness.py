@@ -113,11 +113,12 @@ class Program:
         """End it gently, then less so."""
         self.kill(signal.SIGTERM)
         self.kill(signal.SIGCONT)  # a test may have stopped it
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            self.process.wait(10)
+        for number in (signal.SIGTERM, signal.SIGKILL):  # the second signal says: now
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(5)
+                break
+            self.kill(number)
+        self.process.wait(10)
         self._reader.join(5)
         self.process.stdout.close()
 

@@ -380,6 +380,8 @@ class Nodes(SynchronousTestCase):
     def test_who_leaves_is_gone_at_once(self):
         self.hold(self.one)
         self.pass_time(BEAT)
+        self.assertFalse(self.do(self.two.strangers()))  # without a link it may be dead
+        self.two.linked = lambda node: node == "one"
         self.assertTrue(self.do(self.two.strangers()))
         self.do(self.one.drain())
         self.assertFalse(self.do(self.two.strangers()))

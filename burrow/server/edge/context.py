@@ -36,6 +36,30 @@ class Tunnel(Shape):
         ...
 
 
+class Visitor(Shape):
+    """
+    What a server that stops needs of a visitor's connection.
+
+    @ivar asked: whether it ever brought a request.
+    """
+
+    asked: bool
+
+    @property
+    def tunnel(self) -> Tunnel | None:
+        """The tunnel that this connection has a stream of."""
+        ...
+
+    @property
+    def running(self) -> bool:
+        """Whether there is something to finish: see L{burrow.server.finishing}."""
+        ...
+
+    def finish(self, *, closing: bool) -> None:
+        """Nothing runs here: give up the stream; with C{closing} the connection too."""
+        ...
+
+
 Find = Callable[[str, Asking], "Tunnel | Deferred[Tunnel | pages.Page]"]
 """
 Who answers for a host and a visitor: a tunnel, or later a tunnel or a page that says why there is none.
@@ -67,5 +91,5 @@ class Edge:
     idle_timeout: float
     response_timeout: float
     rate: Rate = NO_RATE
-    visitors: set[Protocol] = field(default_factory=set)
+    visitors: set[Visitor] = field(default_factory=set)
     draining: bool = False

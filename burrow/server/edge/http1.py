@@ -43,6 +43,7 @@ from burrow.server.edge.flow import Answering, Reading
 from burrow.server.edge.head import BadMessage, RequestHead, RequestReader, ResponseHead
 from burrow.server.edge.hops import last_stop
 from burrow.server.edge.pace import Pace, taken
+from burrow.server.edge.quiet import idle
 from burrow.server.edge.responses import IAnswered, Responses
 from burrow.server.edge.tls import Shown
 from burrow.server.edge.upgraded import Upgraded
@@ -67,6 +68,7 @@ class Visitor(Protocol):
     One visitor's connection. See the module's own words for its states.
 
     @ivar ended: whether the visitor closed its half: it sends no more, or is gone.
+    @ivar asked: whether it ever brought a request.
     """
 
     log = Logger()
@@ -101,8 +103,10 @@ class Visitor(Protocol):
         self._tunnel: Tunnel | None = None
         self._address = ("", "")
         self._shown: Shown | None = None
+        self._answer: ResponseHead | None = None
         self._closing = False
         self._flushing = False
+        self.asked = False
 
     # -- the connection -----------------------------------------------------------------------------
 
@@ -115,6 +119,33 @@ class Visitor(Protocol):
     def may_be_gone(self) -> bool:
         """See L{Asking<burrow.server.waiting.Asking>}."""
         return self.ended
+
+    @property
+    def tunnel(self) -> Tunnel | None:
+        """The tunnel that this connection has a stream of."""
+        return None if self._responses is None else self._tunnel
+
+    @property
+    def running(self) -> bool:
+        """Whether there is something to finish: see L{burrow.server.finishing}."""
+        if self._endless:
+            return not idle(self.transport)
+        return self._closing or self._request is not None or self._reader.started
+
+    def finish(self, *, closing: bool) -> None:
+        """
+        Nothing runs here: give up the stream; with C{closing}, and from an event stream, the connection too.
+        """
+        if closing or self._endless:
+            self._close()
+        else:
+            self._detach()
+
+    @property
+    def _endless(self) -> bool:
+        """Whether what is under way has no end of its own: an event stream."""
+        answer = None if self._request is None else self._answer
+        return answer is not None and answer.value(b"content-type").startswith(b"text/event-stream")
 
     def connectionMade(self) -> None:
         """The first head has idle_timeout to come."""
@@ -263,7 +294,9 @@ class Visitor(Protocol):
 
     def _begin(self, head: RequestHead) -> None:
         self._request = head
+        self.asked = True
         self._answered = self._chunk_answer = self._rerouted = False
+        self._answer = None
         self._failure = None
         self._close_after = not head.keep_alive
         if head.length is None:
@@ -407,6 +440,7 @@ class Visitor(Protocol):
             return
         self._edge.sweep.discard(self)
         self._answered = True
+        self._answer = head
         # An answer that begins before the request's end is the last: nobody knows where the next would begin.
         close = self._close_after or self._edge.draining or self._body is not None
         answer = write_answer(request, head, self._edge.domain, close=close)
@@ -416,7 +450,7 @@ class Visitor(Protocol):
     def answer_switched(self, end: PipeEnd) -> None:
         """See L{IAnswered}."""
         self._responses = self._answers.stream = None
-        visitor = Upgraded(self._edge, ended=self.ended)
+        visitor = Upgraded(self._edge, self._tunnel, ended=self.ended)
         self._give_to(visitor)
         rest, self._buffer = self._buffer, b""
         if rest:

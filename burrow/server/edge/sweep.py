@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
@@ -32,6 +33,10 @@ class Sweep:
         self._clock = clock
         self._members: set[Deadlined] = set()
         self._loop = repeating(clock, self._look, "ending what takes too long")
+
+    def __iter__(self) -> Iterator[Deadlined]:
+        """Those that have a deadline now."""
+        return iter(self._members)
 
     def start(self) -> None:
         """Begin to look."""

@@ -10,8 +10,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.mux.pipe import PipeEnd
-from burrow.server.edge.context import Edge
+from burrow.server.edge.context import Edge, Tunnel
 from burrow.server.edge.pace import Pace, taken
+from burrow.server.edge.quiet import idle
 
 
 @implementer(IPushProducer)
@@ -42,10 +43,14 @@ class Upgraded(PipeEnd):
     The visitor's end.
 
     @param ended: whether the visitor has closed its half already.
+    @ivar tunnel: the tunnel that this connection has a stream of. @ivar asked: it did, before.
     """
 
-    def __init__(self, edge: Edge, *, ended: bool) -> None:
+    asked = True
+
+    def __init__(self, edge: Edge, tunnel: Tunnel | None, *, ended: bool) -> None:
         self.ended = ended
+        self.tunnel = tunnel
         self._edge = edge
         self._watched: _Watched | None = None
         self._pace = Pace(edge.sweep, edge.rate, self._taken, self._late)
@@ -55,6 +60,15 @@ class Upgraded(PipeEnd):
         """See L{PipeEnd}."""
         self._watched = _Watched(source, self._pace)
         return self._watched
+
+    @property
+    def running(self) -> bool:
+        """Whether there is something to finish: see L{burrow.server.finishing}."""
+        return not idle(self.transport)
+
+    def finish(self, *, closing: bool) -> None:
+        """Nothing runs here: close the connection, and the stream with it."""
+        self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The visitor is gone."""

@@ -1,0 +1,122 @@
+"""
+What still runs, when something goes away, and the end of what does not.
+
+Two things go away: a server that stops, with all its visitors' connections; and a tunnel that nobody holds
+any more, since its agent closed it, with the streams on it. What counts as running, and may finish::
+
+    an HTTP exchange                    from the first byte of the request until the answer is written
+    a WebSocket, an event stream,       while it is not idle: see L{burrow.server.edge.quiet}
+    a TCP connection
+    a connection that has asked         L{FRESH} seconds: its request may be on the way
+    nothing yet
+
+All else is ended at once: above all connections that HTTP visitors keep for a next request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.task import LoopingCall, deferLater
+
+from burrow.server.edge.context import Edge
+from burrow.server.edge.quiet import idle
+from burrow.server.edge.sweep import Sweep
+from burrow.server.edge.tls import TLSFront
+
+FRESH = 0.5
+"""Seconds from the stop of a server on that a connection has to send its first request."""
+
+LOOK_EVERY = 0.1
+"""Seconds between two looks at what still runs on a server that stops."""
+
+_LOOK_AT_CLOSED = 0.5
+
+
+class Finishing:
+    """
+    @param edge: the HTTP visitors' connections. @param ports: those to TCP ports, as of now.
+    @param held: whether anybody holds a tunnel's name, here or on another node.
+    @param elsewhere: whether something runs here for another node.
+    """
+
+    def __init__(
+        self,
+        clock: Any,
+        edge: Edge,
+        sweep: Sweep,
+        ports: Callable[[], Iterable[Any]],
+        held: Callable[[Any], bool],
+        elsewhere: Callable[[], bool],
+    ) -> None:
+        self._clock = clock
+        self._edge = edge
+        self._sweep = sweep
+        self._ports = ports
+        self._held = held
+        self._elsewhere = elsewhere
+        self._began: float | None = None
+        self._closed = LoopingCall(self._look_at_closed)
+        self._closed.clock = clock
+
+    # -- a server that stops ------------------------------------------------------------------------------
+
+    async def finish(self, within: float) -> None:
+        """End what is idle, and return when nothing runs any more, or after C{within} seconds."""
+        ends = self._clock.seconds() + within
+        while self.running() and self._clock.seconds() < ends:
+            await deferLater(self._clock, LOOK_EVERY)
+
+    def running(self) -> bool:
+        """End what is idle. @return: whether something runs still."""
+        now = self._clock.seconds()
+        if self._began is None:
+            self._began = now
+        fresh = now - self._began < FRESH
+        running = self._elsewhere() or (fresh and any(isinstance(each, TLSFront) for each in self._sweep))
+        for visitor in list(self._edge.visitors):
+            if visitor.running or (fresh and not visitor.asked):
+                running = True
+            else:
+                visitor.finish(closing=True)
+        for visitor in list(self._ports()):
+            if not idle(visitor.transport):
+                running = True
+            elif not visitor.transport.disconnecting:
+                visitor.transport.loseConnection()
+        return running
+
+    # -- tunnels that are closed --------------------------------------------------------------------------
+
+    def look_at_closed(self) -> None:
+        """A tunnel was closed, here or on another node: end what is idle on it, now and as it becomes so."""
+        if not self._closed.running:
+            self._closed.start(_LOOK_AT_CLOSED, now=False)
+            self._clock.callLater(0, self._look_at_closed)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._closed.running:
+            self._closed.stop()
+
+    def _look_at_closed(self) -> None:
+        left = False
+        for visitor in list(self._edge.visitors):
+            tunnel = visitor.tunnel
+            if tunnel is None or self._held(tunnel):
+                continue
+            if visitor.running:
+                left = True
+            else:
+                visitor.finish(closing=False)
+        for visitor in list(self._ports()):
+            tunnel = getattr(visitor, "tunnel", None)
+            if tunnel is None or self._held(tunnel):
+                continue
+            if idle(visitor.transport):
+                visitor.transport.loseConnection()
+            else:
+                left = True
+        if not left:
+            self.stop()

@@ -1,0 +1,78 @@
+"""What our two twistd commands do as C{burrow} does: signals, exit codes, one line for what is wrong."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from burrow.errors import BurrowError
+from burrow.stopping import StopSignals
+
+_log = Logger()
+_code = 0
+
+
+def refuse(error: BurrowError) -> SystemExit:
+    """What to raise where the configuration is wrong, before the reactor runs: its line is on the screen."""
+    print(f"burrow: {error}", file=sys.stderr, flush=True)
+    return SystemExit(error.exit_code)
+
+
+def end_by(reactor: Any, reason: Failure) -> None:
+    """An errback for what ends the whole: stop the reactor, and end with the error's exit code."""
+    global _code
+    known = isinstance(reason.value, BurrowError)
+    _code = reason.value.exit_code if isinstance(reason.value, BurrowError) else 1
+    if known:
+        _log.critical("{error}", error=reason.getErrorMessage())
+    else:
+        _log.failure("unexpected", reason)
+    try:
+        reactor.stop()
+    except ReactorNotRunning:
+        reactor.callWhenRunning(reactor.stop)
+
+
+def take_signals(reactor: Any, service: Any) -> None:
+    """
+    Let the first SIGTERM or SIGINT stop C{service} with the reactor, and the second end now what it still
+    waits for. To be called before the reactor runs.
+    """
+    stopping: list[Deferred[Any]] = []
+    stop_service: Callable[[], Deferred[Any]] = service.stopService
+
+    def remembered() -> Deferred[Any]:
+        stopped = stop_service()
+        stopping.append(stopped)
+        return stopped
+
+    service.stopService = remembered
+
+    def now() -> None:
+        for stopped in stopping:
+            stopped.cancel()
+
+    def stop() -> None:
+        try:
+            reactor.stop()
+        except ReactorNotRunning:
+            now()
+
+    reactor.callWhenRunning(StopSignals(reactor, stop, now).install)
+
+
+@atexit.register
+def _exit() -> None:
+    """twistd has no way to an exit code of ours: its runner returns, and the program ends with 0."""
+    if _code:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_code)
