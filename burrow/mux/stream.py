@@ -210,7 +210,8 @@ class Stream:
         if self._reading or not self.connected:
             return
         self._reading = True
-        if (self._held or self._read_ended) and self._delivery is None:
+        waits = self._held or self._read_ended or self._reset_reason is not None
+        if waits and self._delivery is None:
             self._delivery = self._session.clock.callLater(0, self._deliver_held)
 
     def stopProducing(self) -> None:
