@@ -19,6 +19,7 @@ from burrow.client.tunnels import read_tunnels
 from burrow.errors import ConfigError
 from burrow.mux.pipe import PipeEnd
 from burrow.protocols import upstream as upstream_module
+from burrow.protocols.forward import Connectors
 from burrow.protocols.http import answer_failure
 from burrow.protocols.upstream import Upstream, UpstreamFailed, UpstreamTLS
 from tests.files import make_certificate
@@ -202,6 +203,13 @@ class Secure(TestCase):
         while visitor.transport.value() != b"hello":
             await deferLater(reactor, 0.01)
         await self.end(end)
+
+    async def test_connectors_are_made_anew_when_they_were_forgotten(self):
+        upstream = Upstream.parse(f"https://localhost:{self.port}", WEB)
+        first = Connectors.get(reactor, upstream)
+        self.assertIs(Connectors.get(reactor, upstream), first)
+        Connectors.forget(reactor)
+        self.assertIsNot(Connectors.get(reactor, upstream), first)
 
     async def test_what_does_not_speak_tls(self):
         plain = self.listening(reactor.listenTCP(0, self.server, interface="127.0.0.1"))
