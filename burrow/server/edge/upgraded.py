@@ -9,6 +9,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from burrow.link.carrier import lowest_transport
 from burrow.mux.pipe import PipeEnd
 from burrow.server.edge.context import Edge, Tunnel
 from burrow.server.edge.pace import Pace, taken
@@ -68,7 +69,9 @@ class Upgraded(PipeEnd):
 
     def finish(self, *, closing: bool) -> None:
         """Nothing runs here: close the connection, and the stream with it."""
+        self.transport.unregisterProducer()  # TLS in Twisted would wait for its end
         self.transport.loseConnection()
+        lowest_transport(self.transport).loseConnection()  # nor wait for the visitor's own word that it closes
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The visitor is gone."""
