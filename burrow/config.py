@@ -25,6 +25,7 @@ from twisted.python import usage
 
 from burrow.errors import ConfigError
 from burrow.limits import Limits
+from burrow.wording import did_you_mean, shown
 
 _C = TypeVar("_C")
 _PREFIX = "BURROW_"
@@ -65,7 +66,7 @@ def parse_listen(text: str) -> str:
         return ""
     host, colon, port = text.rpartition(":")
     host = host.strip("[]")
-    if not colon or not port.isdigit() or not int(port) < 65536:
+    if not colon or not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536):
         raise ValueError("write HOST:PORT, [IPv6]:PORT, :PORT for all interfaces, or off")
     return f"[{host}]:{int(port)}" if ":" in host else f"{host}:{int(port)}"
 
@@ -80,18 +81,30 @@ def parse_ports(text: str) -> str:
     """C{FIRST-LAST} or one port; returns it as written."""
     first, _, last = text.partition("-")
     last = last or first
-    if not (first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) < 65536):
-        raise ValueError("write FIRST-LAST, both from 1 to 65535")
+    try:
+        if parse_port(first) > parse_port(last):
+            raise ValueError
+    except ValueError:
+        raise ValueError("write FIRST-LAST, both from 1 to 65535") from None
     return text
+
+
+MAX_DOMAIN = 189
+"""Characters of the base domain: with a label of 63 before it, 253 in all (RFC 1035 section 2.3.4)."""
 
 
 def parse_domain(text: str) -> str:
     """A domain name, lower case, without a final dot."""
     domain = text.lower().rstrip(".")
     labels = domain.split(".")
-    if not all(label and label.replace("-", "").isalnum() and len(label) < 64 for label in labels):
+    try:
+        encoded = domain.encode("idna").decode()
+    except UnicodeError:
+        encoded = ""
+    possible = all(label.replace("-", "").isalnum() and label.strip("-") == label for label in labels)
+    if not encoded or not possible or len(encoded) > MAX_DOMAIN:
         raise ValueError("write a domain name, as in tunnel.example.com")
-    return domain.encode("idna").decode()
+    return encoded
 
 
 def parse_label(text: str) -> str:
@@ -110,7 +123,10 @@ def parse_label(text: str) -> str:
 
 def parse_seconds(text: str) -> float:
     """A number of seconds above 0."""
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
     if not 0 < seconds < 1e9:
         raise ValueError("write a number of seconds above 0")
     return seconds
@@ -118,7 +134,10 @@ def parse_seconds(text: str) -> float:
 
 def parse_rate(text: str) -> float:
     """A number of bytes a second; 0 for none."""
-    rate = float(text)
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
     if not 0 <= rate < 1e12:
         raise ValueError("write a number of bytes a second, or 0 for no limit")
     return rate
@@ -126,25 +145,45 @@ def parse_rate(text: str) -> float:
 
 def parse_grace(text: str) -> float:
     """A number of seconds, 0 included."""
-    return 0.0 if text.strip() == "0" else parse_seconds(text)
+    if text.strip() in ("0", "0.0"):
+        return 0.0
+    try:
+        return parse_seconds(text)
+    except ValueError:
+        raise ValueError("write a number of seconds, or 0") from None
 
 
 def parse_count(text: str) -> int:
     """A whole number above 0."""
-    count = int(text)
-    if count < 1:
+    # Not int() alone, which takes underscores and digits of all scripts; 9 digits suffice for all there is.
+    if not (text.isascii() and text.isdigit() and 0 < len(text) < 10 and int(text) > 0):
         raise ValueError("write a whole number above 0")
-    return count
+    return int(text)
+
+
+def parse_port(text: str) -> int:
+    """A port."""
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536):
+        raise ValueError("write a port, 1 to 65535")
+    return int(text)
 
 
 def parse_network(text: str) -> str:
     """An address or a network in CIDR form."""
-    return str(ipaddress.ip_network(text, strict=False))
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError("write an address or a network, as in 10.0.0.0/8") from None
 
 
 def parse_path(text: str) -> Path:
     """A path; a leading ~ is the home folder."""
-    return Path(text).expanduser().absolute()
+    try:
+        if not text or "\0" in text:
+            raise ValueError
+        return Path(text).expanduser().absolute()
+    except (ValueError, RuntimeError):  # the second: ~ of a user whom nobody knows
+        raise ValueError("write a path") from None
 
 
 def option(
@@ -465,28 +504,46 @@ class ClientConfig:
 # -- from text to configuration -----------------------------------------------------------------------
 
 
-def _value(field: dataclasses.Field[Any], given: Any, source: str) -> Any:
+def _value(field: dataclasses.Field[Any], given: Any, source: str, equals: str = " ") -> Any:
+    """
+    @param given: a text; or from a file, whatever TOML has.
+    @raise ConfigError: it is not possible.
+    """
     meta = field.metadata
+    item = given
     try:
         if meta["many"]:
             items = given if isinstance(given, (list, tuple)) else str(given).split(",")
-            return tuple(meta["parse"](str(item).strip()) for item in items)
+            values = []
+            for item in items:
+                if isinstance(given, list) and not isinstance(item, str):
+                    raise ValueError("write texts")
+                values.append(meta["parse"](item.strip()))
+            return tuple(values)
         if meta["flag"]:
             if isinstance(given, bool):
                 return given
-            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[
-                str(given).lower()
-            ]
-        if isinstance(given, bool) or not isinstance(given, (str, int, float, Path)):
-            raise ValueError("write a text or a number")
+            switches = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+            if str(given).lower() not in switches:
+                raise ValueError("write true or false")
+            return switches[str(given).lower()]
+        numeric = meta["parse"] in _NUMERIC
+        if isinstance(given, bool) or not isinstance(given, (str, int, float) if numeric else (str, Path)):
+            wanted = " or ".join(meta["choices"]) if meta["choices"] else "a number" if numeric else "a text"
+            raise ValueError(f"write {wanted}")
         text = str(given)
         if meta["choices"] and text not in meta["choices"]:
-            raise ValueError("write one of " + ", ".join(meta["choices"]))
+            raise ValueError(
+                f"write one of {', '.join(meta['choices'])}{did_you_mean(text, meta['choices'])}"
+            )
         return meta["parse"](text)
-    except (ValueError, KeyError) as error:
-        shown = "" if not field.repr else f" {given!r}"
-        hint = error if isinstance(error, ValueError) else "write true or false"
-        raise ConfigError(f"{source}{shown} is not possible: {hint}") from error
+    except ValueError as error:
+        value = "" if not field.repr else f"{equals}{shown(item)}"
+        raise ConfigError(f"{source}{value} is not possible: {error}") from error
+
+
+_NUMERIC = (parse_seconds, parse_grace, parse_rate, parse_count, parse_ports)
+"""What takes numbers, in a file."""
 
 
 def flag(name: str) -> str:
@@ -524,19 +581,29 @@ def load(
         elif environ.get(variable):
             values[name] = _value(field, environ[variable], variable)
         elif in_table is not None:
-            values[name] = _value(field, in_table, f"{key} in {source}")
-    if rest:
-        raise ConfigError(f"{source} has {', '.join(sorted(rest))}, which nobody knows")
+            values[name] = _value(field, in_table, f"{source}: {key}", " = ")
+    keys = [field.name.replace("_", "-") for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    check_keys(rest, keys, source)
     return cls(**values)
+
+
+def check_keys(table: Collection[str], known: Collection[str], source: str) -> None:
+    """@raise ConfigError: a table of a file has a key that is not known."""
+    for key in sorted(set(table) - set(known)):
+        guess = did_you_mean(key, known) or did_you_mean(key.replace("_", "-"), known)
+        raise ConfigError(f"{source}: there is no option {shown(key)[1:-1]}{guess}")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """@raise ConfigError: the file cannot be read, or is not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        # An editor may have put a byte order mark first.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not in UTF-8: save it so") from error
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
 
 

@@ -84,7 +84,10 @@ def section(name, parser, level):
     for action in parser._actions:
         if isinstance(action, (argparse._HelpAction, argparse._SubParsersAction)):
             continue
-        flags = ", ".join(f"`{flag}`" for flag in action.option_strings) or f"`{action.metavar}`"
+        flags = (
+            ", ".join(f"`{flag}`" for flag in action.option_strings)
+            or f"`{action.metavar or '|'.join(action.choices)}`"
+        )
         wants = (
             ""
             if action.nargs == 0 or not action.option_strings

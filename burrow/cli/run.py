@@ -73,7 +73,50 @@ def raise_file_limit() -> None:
 
 def complain(error: BaseException | str) -> None:
     """Say what went wrong, for a person."""
-    print(f"burrow: {error}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError, ValueError):  # nobody reads
+        print(f"burrow: {error}", file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    """
+    Show a line on standard output. Once nobody reads there (a pipe whose reader left, a full disk), that is
+    told on standard error, and nothing more is written.
+    """
+    try:
+        print(text, flush=True)
+    except UnicodeEncodeError:
+        print(text.encode("utf-8", "backslashreplace").decode(), flush=True)
+    except OSError as error:
+        if stdout_is_broken():
+            complain(f"cannot write to standard output: {error.strerror}; going on")
+
+
+def stdout_is_broken() -> bool:
+    """
+    Whether standard output cannot be written. If so it leads nowhere from now on, so that Python has nothing
+    left to fail with when it ends.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return True
+    return False
+
+
+def open_standard_files() -> None:
+    """Where standard files are closed, have them lead nowhere: a socket must not take their numbers."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
 def run(main: Callable[[Any], Coroutine[Any, Any, None]], *, log_level: str, worker: bool = False) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
+from burrow.cli.run import complain, say
 from burrow.client.agent import Agent
 from burrow.client.opening import Opened
 
@@ -35,7 +35,7 @@ class Screen:
             kind = opened.request.kind.name
             self._emit("ready", kind=kind, name=opened.name, url=opened.url, upstream=upstream)
         else:
-            print(f"{opened.url} -> {upstream}", flush=True)
+            say(f"{opened.url} -> {upstream}")
 
     def event(self, event: str, text: str) -> None:
         """Something else happened."""
@@ -44,7 +44,7 @@ class Screen:
                 return  # the first line says ready
             self._emit(event, message=text)
         elif event != "connected" or self._shown:
-            print(f"burrow: {text}", file=sys.stderr, flush=True)
+            complain(text)
 
     def failed(self, error: Exception) -> None:
         """The command ends."""
@@ -53,4 +53,4 @@ class Screen:
 
     @staticmethod
     def _emit(event: str, **fields: Any) -> None:
-        print(json.dumps({"event": event, **fields}), flush=True)
+        say(json.dumps({"event": event, **fields}))

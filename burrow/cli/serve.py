@@ -16,7 +16,8 @@ from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
 from burrow.certificates.limits import at
-from burrow.cli.run import run
+from burrow.cli.parsing import typed
+from burrow.cli.run import run, say
 from burrow.cli.supervise import (
     ALIVE_FD,
     INHERITED,
@@ -31,7 +32,7 @@ from burrow.cli.supervise import (
 from burrow.config import ServerConfig, add_arguments, parse_path
 from burrow.errors import ConfigError, ServerUnreachable
 from burrow.server.listening import TcpSockets
-from burrow.server.service import BurrowServer, open_store
+from burrow.server.service import DATABASE, BurrowServer, open_store
 from burrow.server.tap import server_config
 from burrow.store.base import ROLES, Taken
 from burrow.store.spaces import ACCOUNTS, CERTIFICATES, LIMITS, WEEK
@@ -77,9 +78,7 @@ def serve(arguments: argparse.Namespace) -> int:
     config.check()
 
     async def main(reactor: Any) -> None:
-        supervisor = Supervisor(
-            reactor, command_line(), lambda: _config(arguments), lambda line: print(line, flush=True)
-        )
+        supervisor = Supervisor(reactor, command_line(), lambda: _config(arguments), say)
         try:
             await supervisor.start()
             on_hangup(reactor, supervisor.reload)
@@ -105,7 +104,7 @@ def _serve_here(config: ServerConfig) -> int:
         server.startService()
         try:
             await server.ready
-            print("\n".join(_greeting(server)), flush=True)
+            say("\n".join(_greeting(server)))
             await Deferred()
         finally:
             await server.stopService()
@@ -202,7 +201,7 @@ def add_token(commands: Any) -> None:
 def which_store(parser: argparse.ArgumentParser) -> None:
     """The options of a command that looks into a server's store."""
     parser.add_argument(
-        "--state", type=parse_path, metavar="DIR", help="the server's state folder [BURROW_STATE]"
+        "--state", type=typed(parse_path), metavar="DIR", help="the server's state folder [BURROW_STATE]"
     )
     parser.add_argument("--store", metavar="URL", help="the server's store, if it has another [BURROW_STORE]")
     parser.add_argument("--config", metavar="FILE", help="the server's configuration file")
@@ -225,9 +224,22 @@ def add_store(commands: Any) -> None:
     migrate.set_defaults(run=store_migrate)
 
 
-def with_store(arguments: argparse.Namespace, work: Any) -> int:
-    """Run C{work(store)} with the server's store; return the exit code."""
+def with_store(arguments: argparse.Namespace, work: Any, *, creates: bool = False) -> int:
+    """
+    Run C{work(store)} with the server's store.
+
+    @param creates: whether the store may be made by this command.
+    @return: the exit code.
+    @raise ConfigError: there is no such store.
+    """
     config = _config(arguments)
+    if config.store == "memory":
+        raise ConfigError("a store in memory is the server's own: no command can look into it")
+    if not (creates or config.store or (config.state_dir / DATABASE).exists()):
+        raise ConfigError(
+            f"no server has its state in {config.state_dir}: there is no {DATABASE}; "
+            "give its --state DIR or --store URL"
+        )
 
     async def main(reactor: Any) -> None:
         store = open_store(reactor, config)
@@ -251,7 +263,7 @@ def token_create(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"{error}; revoke it, or choose another name") from error
         print(text, flush=True)
 
-    return with_store(arguments, work)
+    return with_store(arguments, work, creates=True)
 
 
 def token_list(arguments: argparse.Namespace) -> int:

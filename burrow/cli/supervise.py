@@ -207,7 +207,8 @@ class Supervisor:
                 await self._all_ended(NOW_TIMEOUT)
         for worker in list(self._workers):
             worker.signal("KILL")
-        self._state_file(self._config).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the state folder may be none
+            self._state_file(self._config).unlink(missing_ok=True)
 
     async def _all_ended(self, within: float) -> None:
         """Wait until no worker is left, for so many seconds at most."""

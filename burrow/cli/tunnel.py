@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from burrow.cli.run import run
+from burrow.cli.parsing import typed
+from burrow.cli.run import run, say
 from burrow.cli.screen import Screen
 from burrow.client.agent import Agent
 from burrow.client.service import (
@@ -21,7 +22,7 @@ from burrow.client.service import (
     read_again,
 )
 from burrow.client.tunnels import TunnelRequest, tunnel_request
-from burrow.config import ClientConfig, add_arguments, config_folder, parse_path
+from burrow.config import ClientConfig, add_arguments, config_folder, parse_path, parse_port
 from burrow.errors import BurrowError, ConfigError
 from burrow.hangup import on_hangup, stop_on_hangup
 from burrow.link.dial import Dialer
@@ -49,11 +50,13 @@ def add_kind(commands: Any, kind: Any) -> None:
     )
     if kind.reach.value == "tcp-port":
         parser.add_argument(
-            "--port", type=int, help="the public port to have (default: one that the server chooses)"
+            "--port",
+            type=typed(parse_port),
+            help="the public port to have (default: one that the server chooses)",
         )
     parser.add_argument(
         "--upstream-ca",
-        type=parse_path,
+        type=typed(parse_path),
         metavar="FILE",
         help="believe the CAs in this PEM file alone, of an https:// upstream (default: this machine's; "
         "on the loopback any certificate)",
@@ -80,7 +83,10 @@ def add_start(commands: Any) -> None:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="which of them (default: all)")
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="the file (default: config.toml in the config folder)"
+        "--config",
+        type=typed(parse_path),
+        metavar="FILE",
+        help="the file (default: config.toml in the config folder)",
     )
     _common(parser)
     parser.set_defaults(run=start)
@@ -95,7 +101,9 @@ def add_login(commands: Any) -> None:
     )
     parser.add_argument("server", metavar="URL", help="the server, as in https://example.com")
     parser.add_argument("token", metavar="TOKEN", help="the token that the server's owner gave you")
-    parser.add_argument("--ca-file", type=Path, metavar="FILE", help="believe the CAs in this file alone")
+    parser.add_argument(
+        "--ca-file", type=typed(parse_path), metavar="FILE", help="believe the CAs in this file alone"
+    )
     parser.set_defaults(run=login)
 
 
@@ -143,6 +151,8 @@ def open_one(arguments: argparse.Namespace) -> int:
     config, _ = client_settings(_flags(arguments), os.environ, None)
     port = getattr(arguments, "port", None)
     options = {} if port is None else {"port": port}
+    if arguments.name == "":
+        raise ConfigError('--name "" is not possible: write a name, or leave --name away')
     tls = UpstreamTLS(arguments.upstream_ca, arguments.upstream_insecure, arguments.upstream_name)
     request = tunnel_request(arguments.kind, arguments.upstream, arguments.name, options, tls)
     return _serve(arguments, config, [request])
@@ -170,7 +180,7 @@ def login(arguments: argparse.Namespace) -> int:
         linked.session.close("only asking")
         path = config_folder() / CREDENTIALS_FILE
         _write_credentials(path, str(credentials.address), config)
-        print(f"Logged in to {credentials.address}; the token is in {path}")
+        say(f"Logged in to {credentials.address}; the token is in {path}")
 
     return run(main, log_level=config.log_level)
 

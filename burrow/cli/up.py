@@ -21,7 +21,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 from zope.interface import implementer
 
-from burrow.cli.run import complain, run
+from burrow.cli.run import complain, run, say
 from burrow.cli.screen import Screen
 from burrow.cli.tunnel import live
 from burrow.client.agent import Agent
@@ -138,6 +138,8 @@ class Together:
 def up(arguments: argparse.Namespace) -> int:
     """C{burrow up UPSTREAM...}."""
     config = _config(arguments)
+    if arguments.name == "":
+        raise ConfigError('--name "" is not possible: write a name, or leave --name away')
     if arguments.name and len(arguments.upstreams) > 1:
         raise ConfigError("--name is for one upstream, and there are more")
     requests = [tunnel_request("http", upstream, arguments.name, {}) for upstream in arguments.upstreams]
@@ -151,10 +153,7 @@ def up(arguments: argparse.Namespace) -> int:
             agent = await together.agent(requests)
             screen.watch(agent)
             if not arguments.json:
-                print(
-                    f"Browsers believe these URLs once they trust {together.server.certificates.ca_file}",
-                    flush=True,
-                )
+                say(f"Browsers believe these URLs once they trust {together.server.certificates.ca_file}")
             await live(agent)
         except BurrowError as error:
             screen.failed(error)
@@ -234,10 +233,10 @@ def demo(arguments: argparse.Namespace) -> int:
                     url = await opened
                 except TimeoutError as error:
                     raise ServerUnreachable(f"no tunnel was open after {_PATIENCE:.0f} seconds") from error
-                print(f"{url} leads to a web app at {request.upstream}", flush=True)
+                say(f"{url} leads to a web app at {request.upstream}")
                 await _show(reactor, url, together.server.certificates.ca_file)
                 if not arguments.check:
-                    print("Press Ctrl-C to end.", flush=True)
+                    say("Press Ctrl-C to end.")
                     await Deferred()
             finally:
                 await agent.stopService()
@@ -253,7 +252,7 @@ async def _show(reactor: Any, url: str, ca_file: Path) -> None:
     client = HttpAgent.usingEndpointFactory(reactor, _Loopback(reactor, ca_file))
     response = await client.request(b"GET", url.encode())
     body = (await readBody(response)).decode("utf-8", "replace")
-    print(f"GET {url}/ answers {response.code} {response.phrase.decode()}:\n{body.rstrip()}", flush=True)
+    say(f"GET {url}/ answers {response.code} {response.phrase.decode()}:\n{body.rstrip()}")
     if response.code != 200 or "It works" not in body:
         raise ServerUnreachable("the request through the tunnel failed")
-    print(f"A browser believes it once it trusts {ca_file}", flush=True)
+    say(f"A browser believes it once it trusts {ca_file}")

@@ -12,6 +12,7 @@ from burrow.client.tunnels import TunnelRequest, read_tunnels
 from burrow.config import ClientConfig, config_folder, load, read_toml, state_folder
 from burrow.errors import ConfigError
 from burrow.link.address import Credentials, ServerAddress
+from burrow.wording import shown
 
 CONFIG_FILE = "config.toml"
 """A person's settings: server, token, ca-file, and [tunnels.NAME] tables."""
@@ -32,12 +33,13 @@ def client_settings(
     credentials = config_folder(environ) / CREDENTIALS_FILE
     if credentials.exists():
         table.update(read_toml(credentials))
+        load(ClientConfig, {}, {}, table, str(credentials))  # what is wrong in it is told as its own
     path = config_file or config_folder(environ) / CONFIG_FILE
     if config_file is not None or path.exists():
         table.update(read_toml(path))
     tunnels = table.pop("tunnels", {})
     if not isinstance(tunnels, dict):
-        raise ConfigError(f"tunnels in {path} is no table: write [tunnels.NAME]")
+        raise ConfigError(f"{path}: tunnels = {shown(tunnels)} is not possible: write [tunnels.NAME] tables")
     return load(ClientConfig, flags, environ, table, str(path)), read_tunnels(tunnels, str(path))
 
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from burrow.config import parse_path
+from burrow.config import check_keys, parse_path
 from burrow.errors import ConfigError
-from burrow.protocols.base import Kind
+from burrow.protocols.base import Kind, Reach
 from burrow.protocols.registry import kinds
 from burrow.protocols.upstream import Upstream, UpstreamTLS
+from burrow.wording import did_you_mean, shown
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,14 @@ def find_kind(name: str) -> Kind:
     kind = kinds().get(name)
     if kind is None:
         raise ConfigError(
-            f"there are no tunnels of kind {name!r}: this Burrow knows {', '.join(sorted(kinds()))}"
+            f"there are no tunnels of kind {shown(name)}: this Burrow knows {', '.join(sorted(kinds()))}"
+            f"{did_you_mean(name, kinds())}"
         )
     return kind
+
+
+MAX_UPSTREAM, MAX_NAME = 300, 255
+"""Characters of an upstream's words, and of a name, at most: servers take no longer ones."""
 
 
 def tunnel_request(
@@ -49,6 +55,15 @@ def tunnel_request(
 ) -> TunnelRequest:
     """@raise ConfigError: the kind, the upstream, or what to believe of its certificate is not possible."""
     kind = find_kind(kind_name)
+    if len(upstream) > MAX_UPSTREAM:
+        raise ConfigError(
+            f"the upstream {shown(upstream)} is too long: servers take {MAX_UPSTREAM} characters"
+        )
+    for text in (upstream, name or ""):
+        if not text.isprintable():
+            raise ConfigError(f"{shown(text)} has characters that are not for an upstream or a name")
+    if name is not None and len(name) > MAX_NAME:
+        raise ConfigError(f"the name {shown(name)} is too long: a name has 63 characters at most")
     parsed = kind.parse_upstream(upstream)
     if isinstance(parsed, Upstream):
         parsed = parsed.believing(tls)
@@ -80,24 +95,52 @@ def read_tunnels(table: Mapping[str, Any], source: str) -> dict[str, TunnelReque
     C{name = "x"} asks for the public name x; without it NAME is asked for; C{name = ""} leaves the choice
     to the server.
 
-    @raise ConfigError: a table is not one of a tunnel.
+    @raise ConfigError: a table is not one of a tunnel, or two ask for the same.
     """
     requests: dict[str, TunnelRequest] = {}
+    names: dict[str, str] = {}
+    ports: dict[int, str] = {}
     for label, entry in table.items():
-        where = f"[tunnels.{label}] in {source}"
+        where = f"{source}: [tunnels.{label}]"
         if not isinstance(entry, dict):
-            raise ConfigError(f"{where} is no table")
-        unknown = set(entry) - _KEYS
-        if unknown:
-            raise ConfigError(f"{where} has {', '.join(sorted(unknown))}, which nobody knows")
-        if "upstream" not in entry:
-            raise ConfigError(f"{where} has no upstream: write one, as in upstream = 3000")
-        options = {"port": entry["port"]} if "port" in entry else {}
-        wanted = str(entry.get("name", label)) or None
-        try:
-            requests[label] = tunnel_request(
-                str(entry.get("kind", "http")), str(entry["upstream"]), wanted, options, _tls(entry)
-            )
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from error
+            raise ConfigError(f"{where} is no table: write [tunnels.{label}], and upstream = 3000 under it")
+        request = requests[label] = _read_tunnel(label, entry, where)
+        if request.name is not None:
+            before = names.setdefault(request.name.lower(), label)
+            if before != label:
+                raise ConfigError(f"{where}: [tunnels.{before}] has the name {request.name}; give it another")
+        port = request.options.get("port")
+        if port is not None:
+            before = ports.setdefault(port, label)
+            if before != label:
+                raise ConfigError(f"{where}: [tunnels.{before}] has the port {port}; give it another")
     return requests
+
+
+def _read_tunnel(label: str, entry: dict[str, Any], where: str) -> TunnelRequest:
+    check_keys(entry, _KEYS, where)
+    if "upstream" not in entry:
+        raise ConfigError(f"{where} has no upstream: write one, as in upstream = 3000")
+    upstream = entry["upstream"]
+    if isinstance(upstream, bool) or not isinstance(upstream, (str, int)):
+        raise ConfigError(
+            f'{where}: upstream = {shown(upstream)} is not possible: write a port or "HOST:PORT"'
+        )
+    for key in ("kind", "name"):
+        if not isinstance(entry.get(key, ""), str):
+            raise ConfigError(f"{where}: {key} = {shown(entry[key])} is not possible: write a text")
+    options = {}
+    if "port" in entry:
+        port = entry["port"]
+        if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
+            raise ConfigError(f"{where}: port = {shown(port)} is not possible: write a port, 1 to 65535")
+        options["port"] = port
+    try:
+        request = tunnel_request(
+            entry.get("kind", "http"), str(upstream), entry.get("name", label) or None, options, _tls(entry)
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    if options and request.kind.reach is not Reach.TCP_PORT:
+        raise ConfigError(f"{where}: tunnels of kind {request.kind.name} have no port: take it away")
+    return request

@@ -28,7 +28,10 @@ class ServerAddress:
 
         @raise ConfigError: it is none of these.
         """
-        parts = urlsplit(text if "//" in text else "https://" + text)
+        try:
+            parts = urlsplit(text if "//" in text else "https://" + text)
+        except ValueError:  # brackets that do not match
+            parts = urlsplit("")
         try:
             port = parts.port
         except ValueError:

@@ -120,7 +120,10 @@ class Upstream:
             text = f"localhost:{text}"
         if "://" not in text:
             text = f"{schemes[0]}://{text}"
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+        except ValueError:  # brackets that do not match
+            raise ConfigError(f"{text!r} is no upstream: {examples}") from None
         try:
             port = parts.port
         except ValueError:

@@ -205,7 +205,10 @@ class BurrowServer(MultiService):
         """The scheme and port that C{public_url} gives, if it is given."""
         if not self.config.public_url:
             return None
-        parts = urlsplit(self.config.public_url)
+        try:
+            parts = urlsplit(self.config.public_url)
+        except ValueError:  # brackets that do not match
+            parts = urlsplit("")
         try:
             port = parts.port
         except ValueError:

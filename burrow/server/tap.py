@@ -9,7 +9,7 @@ from typing import Any
 from twisted.application.service import IService
 
 from burrow.clock import measure_by_ticks
-from burrow.config import ServerConfig, load, read_toml, twistd_options
+from burrow.config import ServerConfig, check_keys, load, read_toml, twistd_options
 from burrow.errors import BurrowError
 from burrow.server.service import BurrowServer
 from burrow.twistd import end_by, refuse, take_signals
@@ -22,7 +22,9 @@ def server_config(flags: dict[str, Any], config_file: str | None) -> ServerConfi
     table: dict[str, Any] = {}
     if config_file:
         table = read_toml(Path(config_file))
-        table = table.get("server", table)
+        if isinstance(table.get("server"), dict):
+            check_keys(table, ("server",), config_file)
+            table, config_file = table["server"], f"{config_file}: [server]"
     return load(ServerConfig, flags, os.environ, table, config_file or "")
 
 

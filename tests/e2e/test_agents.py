@@ -211,7 +211,6 @@ def test_tokens_are_listed_with_their_use(world, hello):
         (["http", "3000", "--name", "xn--80ak6aa92e"], "BadOption"),
         (["http", "3000", "--name", "a.b"], "BadOption"),
         (["tcp", "3000", "--port", "22"], "BadOption"),
-        (["tcp", "3000", "--port", "99999"], "BadOption"),
     ],
 )
 def test_what_the_server_refuses(world, arguments, error):
@@ -233,7 +232,7 @@ def test_impossible_upstreams(world, upstream):
 
 
 def test_usage_errors():
-    for arguments in ([], ["dig"], ["http"], ["http", "3000", "--speed", "fast"]):
+    for arguments in (["dig"], ["http"], ["http", "3000", "--speed", "fast"]):
         assert burrow(*arguments).wait() == 2
 
 

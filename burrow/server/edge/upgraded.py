@@ -71,7 +71,7 @@ class Upgraded(PipeEnd):
         """Nothing runs here: close the connection, and the stream with it."""
         self.transport.unregisterProducer()  # TLS in Twisted would wait for its end
         self.transport.loseConnection()
-        lowest_transport(self.transport).loseConnection()  # nor wait for the visitor's own word that it closes
+        lowest_transport(self.transport).loseConnection()  # nor wait for the visitor's word
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The visitor is gone."""

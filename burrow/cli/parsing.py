@@ -1,0 +1,88 @@
+"""
+How a command line is read: argparse, with one line for what is wrong, suggestions, and no abbreviations.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from burrow.wording import did_you_mean, shown
+
+
+def typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """An argparse type out of a function whose ValueError's text says what to write instead."""
+
+    def read(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{shown(text)} is not possible: {error}") from error
+
+    return read
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser, and that of each of its commands."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        options.setdefault("allow_abbrev", False)
+        super().__init__(*arguments, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """One line, and exit code 2."""
+        for word in ("argument ", "the following "):
+            message = message.removeprefix(word)
+        self.exit(2, f"burrow: {message} (`{self.prog} --help` shows what there is)\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Whether a value is among the choices: argparse's own words list them all."""
+        if action.choices is None or value in action.choices:
+            return
+        known = [str(choice) for choice in action.choices]
+        guess = did_you_mean(str(value), known)
+        if isinstance(action, argparse._SubParsersAction):
+            raise argparse.ArgumentError(None, f"there is no command {shown(value)}{guess}")
+        raise argparse.ArgumentError(
+            action, f"{shown(value)} is not possible: write one of {', '.join(known)}{guess}"
+        )
+
+    def command(self, words: Sequence[str]) -> Parser:
+        """
+        The parser of a command, by its words as far as they are those of commands.
+
+        @raise ArgumentError: a word is no command where one is expected.
+        """
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction) and words and not words[0].startswith("-"):
+                self._check_value(action, words[0])
+                found: Parser = action.choices[words[0]]
+                return found.command(words[1:])
+        return self
+
+    @property
+    def options(self) -> list[str]:
+        """The options that it knows."""
+        return [option for action in self._actions for option in action.option_strings]
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse a whole command line. Errors end the program with exit code 2."""
+        first = arguments[0] if arguments else ""
+        if first.startswith("-") and first.partition("=")[0] not in self.options:
+            self.error(f"options go behind the command: write burrow COMMAND {shown(first)[1:-1]}")
+        parsed, rest = self.parse_known_args(arguments)
+        if rest:
+            self._unknown(arguments, rest[0])
+        return parsed
+
+    def _unknown(self, arguments: Sequence[str], word: str) -> NoReturn:
+        parser = self.command(arguments)
+        if word.startswith("-") and word != "-":
+            name = word.partition("=")[0]
+            guess = did_you_mean(name, parser.options)
+            if not guess:
+                longer = [option for option in parser.options if option.startswith(name)]
+                guess = f"; did you mean {longer[0]}?" if longer else ""
+            parser.error(f"there is no option {shown(name)[1:-1]}{guess}")
+        parser.error(f"{shown(word)} is one argument too many")

@@ -1,0 +1,135 @@
+"""What is wrong on the command line or in a file is told in one line, with exit code 2 or 78."""
+
+import pytest
+
+from burrow.cli.main import main
+from burrow.config import read_toml
+
+AGENT = ["--server", "https://localhost:9", "--token", "t", "--no-retry"]
+
+
+@pytest.fixture(autouse=True)
+def folders(monkeypatch, tmp_path):
+    for name in ("STATE", "CONFIG"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
+
+
+def outcome(capsys, *arguments):
+    """Exit code and what was said."""
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        code = end.code
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["help"], ["--help"], ["help", "token"], ["version"], ["help", "http"]]
+)
+def test_questions_are_answered(capsys, arguments):
+    code, out, err = outcome(capsys, *arguments)
+    assert (code, err) == (0, "")
+    assert "burrow" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["htpp", "3000"], "did you mean http?"),
+        (["help", "htpp"], "did you mean http?"),
+        (["token", "crate"], "did you mean create?"),
+        (["http", "3000", "--nam", "x"], "did you mean --name?"),
+        (["http", "3000", "--sever=x"], "did you mean --server?"),
+        (["http", "3000", "4000"], "one argument too many"),
+        (["http"], "UPSTREAM"),
+        (["--json", "http", "3000"], "options go behind the command"),
+        (["tcp", "3000", "--port", "x"], "1 to 65535"),
+        (["tcp", "3000", "--port", "70000"], "1 to 65535"),
+        (["token", "list", "--state", ""], "write a path"),
+        (["token", "create", "x", "--role", "agnt"], "did you mean agent?"),
+    ],
+)
+def test_wrong_usage(capsys, arguments, words):
+    code, out, err = outcome(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["server", "--workers", "many"], '--workers "many" is not possible: write a whole number above 0'),
+        (["server", "--workers", ""], "whole number"),
+        (["server", "--log-level", "inof"], "did you mean info?"),
+        (["server", "--domain", "a..b"], "domain name"),
+        (["server", "--trusted-proxy", "x"], "10.0.0.0/8"),
+        (["http", "3000", "--name", "", *AGENT], "--name"),
+        (["http", "3000", "--name", "x" * 70_000, *AGENT], "too long"),
+        (["http", "x" * 70_000, *AGENT], "too long"),
+        (["http", "http://[", *AGENT], "upstream"),
+        (["http", "3000", "--stop-grace", "soon", *AGENT], "or 0"),
+        (["http", "3000", "--server", "https://[", "--token", "t"], "server address"),
+    ],
+)
+def test_impossible_values(capsys, arguments, words, monkeypatch):
+    # Before the reactor: what only shows when it runs is for the tests with processes.
+    monkeypatch.setattr("burrow.cli.tunnel.run", lambda main, **options: _run(main))
+    monkeypatch.setattr("burrow.cli.serve.run", lambda main, **options: _run(main))
+    code, out, err = outcome(capsys, *arguments)
+    assert (code, out) == (78, "")
+    assert words in err
+    assert err.count("\n") == 1
+    assert len(err) < 400
+
+
+def _run(main):
+    """Run a coroutine that fails before it waits."""
+    main(None).send(None)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            '[tunnels.a]\nupstream = 1\nname = "x"\n[tunnels.b]\nupstream = 2\nname = "X"',
+            "[tunnels.b]: [tunnels.a] has",
+        ),
+        ('[tunnels.a]\nupstream = 1\n[tunnels.b]\nupstream = 2\nname = "a"', "[tunnels.b]: [tunnels.a] has"),
+        ("[tunnels.a]\nupstream = true", "upstream = true is not possible: write a port"),
+        ("[tunnels.a]\nupstream = 1.5", "upstream = 1.5"),
+        ('[tunnels.a]\nkind = "tcp"\nupstream = 1\nport = "x"', 'port = "x" is not possible'),
+        ('[tunnels.a]\nkind = "tcp"\nupstream = 1\nport = true', "port = true"),
+        ("[tunnels.a]\nupstream = 1\nport = 80", "have no port"),
+        ("[tunnels.a]\nupsteam = 1", "did you mean upstream?"),
+        ('[tunnels.a]\nkind = "htp"\nupstream = 1', "did you mean http?"),
+        ("[tunnels.a]\nname = 5\nupstream = 1", "write a text"),
+        ('tokne = "x"', "did you mean token?"),
+        ("tunnels = 5", "write [tunnels.NAME] tables"),
+        ("server = 5", "server = 5 is not possible: write a text"),
+        ("a = = 1", "line 1"),
+    ],
+)
+def test_wrong_files(capsys, tmp_path, text, words):
+    file = tmp_path / "agent.toml"
+    file.write_text(text)
+    code, _, err = outcome(capsys, "start", "--config", file)
+    assert code == 78
+    assert words in err
+    assert str(file) in err
+    assert err.count("\n") == 1
+
+
+def test_file_with_a_byte_order_mark(tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_bytes(b"\xef\xbb\xbfworkers = 2\n")
+    assert read_toml(file) == {"workers": 2}
+
+
+@pytest.mark.parametrize("command", [["token", "list"], ["token", "revoke", "x"], ["certs"], ["events"]])
+def test_looking_creates_nothing(capsys, tmp_path, command):
+    code, _, err = outcome(capsys, *command, "--state", tmp_path / "typo")
+    assert code == 78
+    assert "no server has its state" in err
+    assert not (tmp_path / "typo").exists()
