@@ -33,7 +33,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.errors import StoreError, StreamGone
-from burrow.mux.pipe import PipeEnd, end_writing, socket_under
+from burrow.mux.pipe import PipeEnd, break_off, end_writing, socket_under
 from burrow.server.edge import pages
 from burrow.server.edge.answers import write_answer, write_interim, write_switch
 from burrow.server.edge.body import Body, ChunkedBody, LengthBody, chunk, last_chunk
@@ -279,7 +279,9 @@ class Visitor(Protocol):
         self._answer_page(pages.bad_request(408, text), linger=True)
 
     def _takes_too_slowly(self) -> None:
-        self._break()
+        self._closing = True
+        self._detach()
+        self.transport.abortConnection()
 
     # -- the request ------------------------------------------------------------------------------------
 
@@ -552,7 +554,8 @@ class Visitor(Protocol):
         """Part of an answer is out, and no more comes: only a broken connection says that some is missing."""
         self._closing = True
         self._detach()
-        self.transport.abortConnection()
+        self.transport.unregisterProducer()
+        break_off(self.transport)
 
     def _close(self) -> None:
         """Close once everything is written."""
