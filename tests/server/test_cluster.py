@@ -273,6 +273,65 @@ class Nodes(SynchronousTestCase):
             leases = self.successResultOf(self.store.notes("leases"))
             self.assertEqual(set(leases), {"blog", "n", "odd", "strange"})
 
+    def test_looks_come_once_a_second_and_ten_times_while_somebody_waits(self):
+        self.pass_time(2 * BEAT)
+        looks = []
+        look = self.two._look_now
+        self.two._look_now = lambda: looks.append(self.clock.seconds()) or look()
+        self.pass_time(3 * BEAT)
+        self.assertIn(len(looks), (3, 4))
+        self.two.hurried = lambda: True
+        looks.clear()
+        self.pass_time(BEAT)
+        self.assertGreaterEqual(len(looks), 9)
+        self.do(self.one.leave())
+        self.pass_time(2 * BEAT)
+        looks.clear()
+        self.pass_time(3 * BEAT)  # alone there is nobody to wait for
+        self.assertIn(len(looks), (3, 4))
+
+    def test_changes_are_told_once_each(self):
+        self.pass_time(2 * BEAT)
+        changes = []
+        self.two.on_changed = lambda: changes.append(sorted(self.two.others))
+        self.pass_time(2 * BEAT)
+        self.assertEqual(changes, [])
+        self.hold(self.one)
+        self.pass_time(2 * BEAT)
+        self.assertEqual(changes, [["one"]])
+        self.do(self.one.let_go("blog"))
+        self.pass_time(2 * BEAT)
+        self.assertEqual(changes, [["one"]] * 2)
+        self.make("three")
+        self.pass_time(2 * BEAT)
+        self.assertEqual(changes, [["one"]] * 2 + [["one", "three"]])
+        self.do(self.one.leave())
+        self.pass_time(2 * BEAT)
+        self.assertEqual(changes, [["one"]] * 2 + [["one", "three"], ["three"]])
+
+    def test_what_is_known_is_said_while_the_store_is_away(self):
+        self.hold(self.one)
+        self.pass_time(2 * BEAT)
+        self.two._store = Away()
+        self.assertEqual(self.do(self.two.ask("blog")).node, "one")
+        self.assertIsNone(self.do(self.two.ask("other")))
+        self.assertFalse(self.do(self.two.strangers()))
+
+    def test_strangers_are_those_of_another_group_that_stay_and_are_linked(self):
+        self.pass_time(2 * BEAT)
+        self.assertFalse(self.do(self.two.strangers()))
+        self.one.linked = self.two.linked = lambda node_id: True
+        self.assertTrue(self.do(self.two.strangers()))
+        self.one.node = attr.evolve(self.one.node, group="two")
+        self.pass_time(2 * BEAT)
+        self.assertFalse(self.do(self.two.strangers()))
+        self.one.node = attr.evolve(self.one.node, group="one")
+        self.pass_time(2 * BEAT)
+        self.assertTrue(self.do(self.two.strangers()))
+        self.do(self.one.drain())
+        self.assertFalse(self.do(self.two.strangers()))
+        self.assertTrue(self.do(self.one.strangers()))
+
     def test_looks_go_on_after_an_exception(self):
         notes = self.store.notes
         self.store.notes = lambda space: 1 / 0
