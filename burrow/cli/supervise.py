@@ -65,6 +65,10 @@ class WorkerEnded(BurrowError):
         self.exit_code = code
 
 
+class CannotStart(BurrowError):
+    """The system lets us start no process: no memory, or as many as the user may have. That may pass."""
+
+
 class _Worker(ProcessProtocol):
     """
     One process that serves.
@@ -73,7 +77,8 @@ class _Worker(ProcessProtocol):
     @ivar ended: fires with its exit code.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, config: ServerConfig) -> None:
+        self.config = config
         self.ready: Deferred[dict[str, Any]] = Deferred()
         self.ended: Deferred[int] = Deferred()
         self.leaving = False
@@ -207,8 +212,10 @@ class Supervisor:
                 await self._all_ended(NOW_TIMEOUT)
         for worker in list(self._workers):
             worker.signal("KILL")
-        with contextlib.suppress(OSError):  # the state folder may be none
-            self._state_file(self._config).unlink(missing_ok=True)
+        # It may be another server's, beside which we could not start.
+        with contextlib.suppress(OSError, ConfigError):
+            if server_state(self._config.state_dir)["pid"] == os.getpid():
+                self._state_file(self._config).unlink(missing_ok=True)
 
     async def _all_ended(self, within: float) -> None:
         """Wait until no worker is left, for so many seconds at most."""
@@ -228,7 +235,6 @@ class Supervisor:
 
     async def _reload(self) -> None:
         notify("RELOADING=1")
-        old = [worker for worker in self._workers if not worker.leaving]
         try:
             config = self._read()
             if config.store == "memory":
@@ -241,7 +247,8 @@ class Supervisor:
         else:
             self._config = config
             self._generation += 1
-            for worker in old:
+            # Also one that was started meanwhile in place of one that died.
+            for worker in [each for each in self._workers if not each.leaving and each.config is not config]:
                 worker.leaving = True
                 worker.signal("HUP")
             self._close_unused(config)
@@ -283,7 +290,7 @@ class Supervisor:
                 started += batch
                 for worker in batch:
                     words.append(await worker.ready.addTimeout(READY_TIMEOUT, self._reactor))
-        except (WorkerEnded, TimeoutError) as error:
+        except (WorkerEnded, CannotStart, TimeoutError) as error:
             for worker in started:
                 worker.leaving = True
                 worker.ready.addErrback(lambda reason: None)  # one reason suffices
@@ -296,7 +303,7 @@ class Supervisor:
         return words
 
     def _start(self, config: ServerConfig) -> _Worker:
-        worker = _Worker()
+        worker = _Worker(config)
         keeper = _Keeper(self._reactor, self._tcp)
         files: dict[int, Any] = {0: 0, 1: 1, 2: 2, READY_FD: "r", ALIVE_FD: "w"}
         files[KEEPER_FD] = keeper.workers_end.fileno()
@@ -310,8 +317,15 @@ class Supervisor:
         files.update({tcp[port]: handle.fileno() for port, handle in self._tcp.items()})
         words = {"group": self._group, "ports": inherited, "tcp": tcp}
         environment = {**os.environ, INHERITED: json.dumps(words)}
-        self._reactor.spawnProcess(worker, self._command[0], self._command, env=environment, childFDs=files)
-        keeper.workers_end.close()
+        try:
+            self._reactor.spawnProcess(
+                worker, self._command[0], self._command, env=environment, childFDs=files
+            )
+        except OSError as error:
+            keeper.close()
+            raise CannotStart(f"no process can be started: {error.strerror}") from error
+        finally:
+            keeper.workers_end.close()
         self._workers.add(worker)
         worker.ended.addCallback(self._gone, worker, keeper)
         return worker
@@ -331,21 +345,33 @@ class Supervisor:
         return code
 
     async def _start_again(self) -> None:
-        config = self._config
         while not self._stopping:
-            worker = self._start(config)
+            config = self._config
+            try:
+                worker = self._start(config)
+            except CannotStart as error:
+                self.log.error("{error}; trying again", error=error)
+                await self._wait_longer()
+                continue
             try:
                 await worker.ready.addTimeout(READY_TIMEOUT, self._reactor)
             except (WorkerEnded, TimeoutError) as error:
                 worker.leaving = True
                 worker.signal("KILL")
                 self.log.error("{error}; trying again", error=error)
-                await deferLater(self._reactor, self._delay)
-                self._delay = min(self._delay * 2, _AGAIN_LIMIT)
+                await self._wait_longer()
                 continue
+            if self._config is not config:  # a reload was quicker, and started as many as there are to be
+                worker.leaving = True
+                worker.signal("HUP")
+                return
             self._delay = _AGAIN_FIRST
             worker.ended.addCallback(self._ended, worker)
             return
+
+    async def _wait_longer(self) -> None:
+        delay, self._delay = self._delay, min(self._delay * 2, _AGAIN_LIMIT)
+        await deferLater(self._reactor, delay)
 
     # -- for `burrow server reload` -------------------------------------------------------------------------
 

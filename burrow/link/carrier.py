@@ -60,8 +60,8 @@ def keep_kernel_queue_short(transport: Any) -> None:
 
 class _LibraryLog:
     """
-    What Autobahn logs through: its warnings and errors alone. Below those it shows whole handshakes, and
-    so tokens.
+    What Autobahn logs through: its errors alone. Below those it shows whole handshakes, and so tokens; its
+    warnings are about each connection that is dropped, which we tell ourselves.
     """
 
     _log = Logger(namespace="autobahn")
@@ -69,11 +69,7 @@ class _LibraryLog:
     def debug(self, *args: object, **kwargs: object) -> None:
         """Not ours to show."""
 
-    info = trace = debug
-
-    def warn(self, text: str, **kwargs: Any) -> None:
-        """A warning of the library's."""
-        self._log.warn("{text}", text=text.format(**kwargs))
+    info = trace = warn = debug
 
     def error(self, text: str, **kwargs: Any) -> None:
         """An error of the library's."""

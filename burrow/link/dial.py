@@ -5,6 +5,7 @@ The agent's side of a link: connects to a server, shows its token, and begins a 
 from __future__ import annotations
 
 import json
+import os
 import socket
 from typing import Any
 from urllib.parse import urlsplit
@@ -278,7 +279,7 @@ class Dialer:
         except ConnectingCancelledError:
             raise
         except ConnectError as error:
-            raise ServerUnreachable(f"cannot reach {address}: {error.osError or error}") from error
+            raise ServerUnreachable(f"cannot reach {address}: {_words(error)}") from error
         waiting.addErrback(_explain_tls, address)
         timeout = self._reactor.callLater(CONNECT_TIMEOUT + 1, protocol.transport.abortConnection)
         try:
@@ -289,6 +290,13 @@ class Dialer:
         finally:
             if timeout.active():
                 timeout.cancel()
+
+
+def _words(error: ConnectError) -> str:
+    """Why a connection failed, for a person: Twisted keeps the number or the words of the system."""
+    reason = error.osError
+    text = os.strerror(reason) if isinstance(reason, int) else str(reason or error)
+    return text[:1].lower() + text[1:].rstrip(".")
 
 
 def _explain_tls(reason: Failure, address: ServerAddress) -> Failure:

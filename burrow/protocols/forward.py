@@ -6,6 +6,7 @@ from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -75,7 +76,7 @@ class Forward(PipeEnd):
             end.joined()
 
     def _gone(self, reason: Failure) -> None:
-        if not reason.check(CancelledError):
+        if not reason.check(CancelledError, ConnectingCancelledError):  # else the visitor left meanwhile
             self.log.failure("forwarding to {upstream} failed", reason, upstream=str(self._upstream))
             self.transport.abortConnection()
 

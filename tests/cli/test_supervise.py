@@ -1,0 +1,71 @@
+"""Tests for L{burrow.cli.supervise}: workers that cannot start, or start with an old configuration."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from burrow.cli.supervise import PID_FILE, Supervisor
+from burrow.config import ServerConfig
+
+
+class Reactor(MemoryReactorClock):
+    """Starts processes in name only, once C{failures} forks have failed."""
+
+    def __init__(self):
+        super().__init__()
+        self.failures = 0
+        self.workers = []
+
+    def spawnProcess(self, worker, *arguments, **options):
+        if self.failures:
+            self.failures -= 1
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        worker.signals = []
+        worker.signal = worker.signals.append
+        self.workers.append(worker)
+
+
+class Starting(SynchronousTestCase):
+    def setUp(self):
+        self.reactor = Reactor()
+        self.config = ServerConfig(state=self.folder(), https="127.0.0.1:0", http="")
+        self.supervisor = Supervisor(self.reactor, ["burrow"], lambda: self.config, lambda line: None)
+        self.supervisor._open(self.config)
+        for handles in self.supervisor._sockets.values():
+            for handle in handles:
+                self.addCleanup(handle.close)
+
+    def folder(self):
+        path = Path(self.mktemp())
+        path.mkdir()
+        return path
+
+    def test_failed_forks_are_tried_again(self):
+        self.reactor.failures = 3
+        starting = Deferred.fromCoroutine(self.supervisor._start_again())
+        self.assertNoResult(starting)
+        self.assertEqual(len(self.reactor.getReaders()), 0)
+        self.reactor.pump([0.5] * 10)
+        self.assertEqual(len(self.reactor.workers), 1)
+        self.reactor.workers[0].ready.callback({})
+        self.successResultOf(starting)
+
+    def test_worker_with_the_configuration_of_before_leaves(self):
+        starting = Deferred.fromCoroutine(self.supervisor._start_again())
+        self.supervisor._config = ServerConfig(state=self.config.state, https="127.0.0.1:0", http="")
+        self.reactor.workers[0].ready.callback({})
+        self.successResultOf(starting)
+        self.assertEqual(self.reactor.workers[0].signals, ["HUP"])
+        self.assertEqual(len(self.reactor.workers), 1)
+
+    def test_state_of_another_server_stays(self):
+        file = self.config.state / PID_FILE
+        for pid, stays in ((os.getppid(), True), (os.getpid(), False)):
+            file.write_text(json.dumps({"pid": pid, "reloaded": 0, "failed": 0}))
+            self.successResultOf(Deferred.fromCoroutine(self.supervisor.stop()))
+            self.assertEqual(file.exists(), stays)
