@@ -437,6 +437,8 @@ class Histories(TestCase):
         self.redis = RedisServer()
         self.addCleanup(self.redis.stop)
 
+    timeout = 300  # seconds; some machines are slow
+
     async def test_any_history(self):
         await deferToThread(self.histories)
 
