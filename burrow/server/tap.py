@@ -10,7 +10,7 @@ from twisted.application.service import IService
 
 from burrow.clock import measure_by_ticks
 from burrow.config import ServerConfig, check_keys, load, read_toml, twistd_options
-from burrow.errors import BurrowError
+from burrow.errors import BurrowError, ConfigError
 from burrow.server.service import BurrowServer
 from burrow.twistd import end_by, refuse, take_signals
 
@@ -25,7 +25,10 @@ def server_config(flags: dict[str, Any], config_file: str | None) -> ServerConfi
         if isinstance(table.get("server"), dict):
             check_keys(table, ("server",), config_file)
             table, config_file = table["server"], f"{config_file}: [server]"
-    return load(ServerConfig, flags, os.environ, table, config_file or "")
+    config = load(ServerConfig, flags, os.environ, table, config_file or "")
+    if config.state_dir.exists() and not config.state_dir.is_dir():
+        raise ConfigError(f"the state folder {config.state_dir} is no folder: give another --state DIR")
+    return config
 
 
 def makeService(options: Any) -> IService:

@@ -62,6 +62,8 @@ def test_wrong_usage(capsys, arguments, words):
     [
         (["server", "--workers", "many"], '--workers "many" is not possible: write a whole number above 0'),
         (["server", "--workers", ""], "whole number"),
+        (["server", "--state", __file__], "is no folder"),
+        (["token", "create", "x", "--state", __file__], "is no folder"),
         (["server", "--log-level", "inof"], "did you mean info?"),
         (["server", "--domain", "a..b"], "domain name"),
         (["server", "--trusted-proxy", "x"], "10.0.0.0/8"),
