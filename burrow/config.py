@@ -43,6 +43,9 @@ def _folder(variable: str, unix: str, environ: Mapping[str, str]) -> Path:
     return Path.home() / unix / "burrow"
 
 
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+"""The addresses of this machine's own programs."""
+
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 
@@ -159,6 +162,16 @@ def parse_count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < len(text) < 10 and int(text) > 0):
         raise ValueError("write a whole number above 0")
     return int(text)
+
+
+def parse_most(text: str) -> int:
+    """A whole number; 0 for no limit."""
+    if text.strip() == "0":
+        return 0
+    try:
+        return parse_count(text)
+    except ValueError:
+        raise ValueError("write a whole number, or 0 for no limit") from None
 
 
 def parse_port(text: str) -> int:
@@ -396,6 +409,21 @@ class ServerConfig:
     min_rate_window: float = option(
         60.0, "seconds over which --min-rate is measured", parse=parse_seconds, metavar="SECONDS"
     )
+    max_connections_per_address: int = option(
+        1000,
+        "connections that one address, or IPv6 /64, may have open to each process that serves, but for "
+        "agents that have shown a token; 0 for no limit",
+        parse=parse_most,
+        metavar="N",
+    )
+    uncounted_address: tuple[str, ...] = option(
+        LOOPBACK,
+        "address or network that may have any number of connections, as a proxy's that passes TLS through; "
+        "those of --trusted-proxy may anyway; may be repeated (default: the loopback)",
+        parse=parse_network,
+        metavar="CIDR",
+        many=True,
+    )
     log_level: str = option("info", "how much is logged", choices=("debug", "info", "warn", "error"))
 
     @property
@@ -542,7 +570,7 @@ def _value(field: dataclasses.Field[Any], given: Any, source: str, equals: str =
         raise ConfigError(f"{source}{value} is not possible: {error}") from error
 
 
-_NUMERIC = (parse_seconds, parse_grace, parse_rate, parse_count, parse_ports)
+_NUMERIC = (parse_seconds, parse_grace, parse_rate, parse_count, parse_most, parse_ports)
 """What takes numbers, in a file."""
 
 

@@ -155,6 +155,7 @@ class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[
             session = lifeline.session if lifeline is not None else self._begin()
             session.peer = self.transport.getPeer()
             self.carry(self._lifeline or session, self._peer_received)
+            self.factory.let_in(self.transport)
         except WireError as error:
             _log.warn("{peer} cannot resume its session: {error}", peer=self._handshake.peer, error=error)
             self.user = None
@@ -208,6 +209,7 @@ class AcceptFactory(WebSocketServerFactory):  # type: ignore[misc]
     @param grace: seconds that a detached session is kept.
     @param node: this node's id: its sessions' ids begin with it, so that other nodes know whose they are.
     @param max_streams: how many streams a peer may open. @param admit: asked before each new session.
+    @param let_in: told of the transport of each agent whose token is good.
     """
 
     protocol = AcceptProtocol
@@ -223,11 +225,13 @@ class AcceptFactory(WebSocketServerFactory):  # type: ignore[misc]
         node: str = "",
         max_streams: int = MAX_AGENT_STREAMS,
         admit: Admit = lambda identity, handshake: None,
+        let_in: Callable[[Any], None] = lambda transport: None,
     ) -> None:
         super().__init__(protocols=[RESUME, PLAIN], server="Burrow", reactor=clock)
         self.clock = clock
         self.authenticate = authenticate
         self.admit = admit
+        self.let_in = let_in
         self.begin = begin
         self.owner_of = owner_of
         self.max_streams = max_streams

@@ -12,7 +12,7 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.error import CannotListenError
@@ -23,6 +23,9 @@ from burrow.errors import ConfigError
 
 BACKLOG = 1024
 """Connections that wait in the kernel to be accepted."""
+
+Guard = Callable[[IProtocolFactory], IProtocolFactory]
+"""Wraps a factory that is served to strangers: see L{burrow.server.counting}."""
 
 _SHARE: int | None = getattr(socket, "SO_REUSEPORT", None)
 
@@ -87,10 +90,14 @@ class Listeners:
     The main ports' sockets.
 
     @param inherited: file descriptors of sockets that listen, by port name; others are opened.
+    @param guard: stands before each factory that is served.
     """
 
-    def __init__(self, reactor: Any, inherited: Mapping[str, Sequence[int]]) -> None:
+    def __init__(
+        self, reactor: Any, inherited: Mapping[str, Sequence[int]], guard: Guard = lambda factory: factory
+    ) -> None:
         self._reactor = reactor
+        self._guard = guard
         self._inherited = dict(inherited)
         self._listening: list[IListeningPort] = []
 
@@ -106,7 +113,8 @@ class Listeners:
         else:
             handles = [socket.socket(fileno=number) for number in numbers]
         port: int = handles[0].getsockname()[1]
-        self._listening += [adopt(self._reactor, handle, factory) for handle in handles]
+        guarded = self._guard(factory)
+        self._listening += [adopt(self._reactor, handle, guarded) for handle in handles]
         return port
 
     async def close(self) -> None:

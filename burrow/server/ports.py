@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
 
 from burrow.mux.control import BadOption, Unavailable
-from burrow.server.listening import TcpSockets, stop_listening
+from burrow.server.listening import Guard, TcpSockets, stop_listening
 
 
 def _reason(error: CannotListenError) -> str:
@@ -76,13 +76,20 @@ class _Switch(Factory):
 class Ports:
     """
     @param interface: the address that public ports listen on; empty for all. @param allowed: which may be.
-    @param sockets: opens them.
+    @param sockets: opens them. @param guard: stands before each factory that is served.
     @ivar visitors: the connections that are open.
     """
 
-    def __init__(self, sockets: TcpSockets, interface: str, allowed: range) -> None:
+    def __init__(
+        self,
+        sockets: TcpSockets,
+        interface: str,
+        allowed: range,
+        guard: Guard = lambda factory: factory,
+    ) -> None:
         self.visitors: set[Any] = set()
         self._sockets = sockets
+        self._guard = guard
         self._interface = interface
         self._allowed = allowed
         self._open: dict[int, tuple[IListeningPort, _Switch]] = {}
@@ -112,7 +119,7 @@ class Ports:
             return
         switch = _Switch(factory, self.visitors)
         try:
-            listening = self._sockets.listen(port, switch, self._interface, shared=shared)
+            listening = self._sockets.listen(port, self._guard(switch), self._interface, shared=shared)
         except CannotListenError as error:
             raise Unavailable(f"the server cannot open its port {port}: {_reason(error)}") from error
         self._open[port] = listening, switch

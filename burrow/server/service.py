@@ -29,6 +29,7 @@ from burrow.protocols.registry import kinds
 from burrow.server.agents import Agents
 from burrow.server.announce import Announcer
 from burrow.server.cluster import Cluster, Lease, Node
+from burrow.server.counting import AddressLimit, release
 from burrow.server.edge import pages
 from burrow.server.edge.context import Edge
 from burrow.server.edge.forwarded import Forwarding
@@ -115,7 +116,10 @@ class BurrowServer(MultiService):
         self.store = store
         self.ready: Deferred[BurrowServer] = Deferred()
         self._reactor = reactor
-        self._listeners = Listeners(reactor, inherited or {})
+        limit = AddressLimit(
+            reactor, config.max_connections_per_address, config.uncounted_address + config.trusted_proxy
+        )
+        self._listeners = Listeners(reactor, inherited or {}, limit.guard)
         self._node_port: IListeningPort | None = None
         self._closing_unused: IDelayedCall | None = None
         self._https_port = self._http_port = 0
@@ -123,7 +127,7 @@ class BurrowServer(MultiService):
         self._sweep = Sweep(reactor)
         listen = config.https_listen or config.http_listen
         self._tcp_sockets = tcp_sockets or TcpSockets(reactor)
-        self._ports = Ports(self._tcp_sockets, split_listen(listen)[0], config.port_range)
+        self._ports = Ports(self._tcp_sockets, split_listen(listen)[0], config.port_range, limit.guard)
         self._node = token_hex(6)
         self._group = group or self._node
         self._node_secret = token_urlsafe(32)
@@ -178,6 +182,7 @@ class BurrowServer(MultiService):
             config.grace,
             node=self._node,
             admit=self.agents.admit,
+            let_in=release,
         )
         self._relay.agents = self._accept
         self._edge = Edge(

@@ -248,12 +248,13 @@ class World:
 
     # -- a visitor ----------------------------------------------------------------------------------
 
-    def connect(self, host, timeout=PATIENCE, sni=None):
+    def connect(self, host, timeout=PATIENCE, sni=None, source=""):
         """
         A visitor's connection to a host of the server's. C{sni}: another name to ask for in the handshake;
-        then the certificate need not have it.
+        then the certificate need not have it. C{source}: the address that it comes from.
         """
-        plain = socket.create_connection((self.address, self.https if self.tls else self.http), timeout)
+        where = (self.address, self.https if self.tls else self.http)
+        plain = socket.create_connection(where, timeout, (source, 0) if source else None)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not self.tls:
             return plain

@@ -38,7 +38,7 @@ _FORWARDED = re.compile(_ELEMENT + rb"(?:," + _ELEMENT + rb")*")
 _AUTHORITY = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
 
 
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def network_of(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """A network; the IPv4 one that is meant if it is mapped into IPv6."""
     network = ipaddress.ip_network(text)
     if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
@@ -81,7 +81,7 @@ class Forwarding:
         pseudonym: str = "burrow",
     ) -> None:
         self.pseudonym = pseudonym
-        self._trusted = [_network(network) for network in trusted]
+        self._trusted = [network_of(network) for network in trusted]
         self._believed = frozenset(canonical(name.encode()) for name in believed)
         for name in self._believed:
             if not is_forwarding(name):
