@@ -199,6 +199,23 @@ def parse_path(text: str) -> Path:
         raise ValueError("write a path") from None
 
 
+STDIN = Path("-")
+"""Stands for standard input."""
+
+
+def parse_secret_path(text: str) -> Path:
+    """A path, or C{-} for standard input."""
+    return STDIN if text == "-" else parse_path(text)
+
+
+def parse_days(text: str) -> float:
+    """A number of days, 1 or more."""
+    days = float(text)
+    if not 1 <= days < 1e6:
+        raise ValueError("write a number of days, 1 or more")
+    return days
+
+
 def option(
     default: Any,
     help: str,
@@ -363,6 +380,13 @@ class ServerConfig:
     token_sessions: int = option(
         1000, "agents that may be connected with one token", parse=parse_count, metavar="N"
     )
+    free_after: float = option(
+        90.0,
+        "days without use after which a name or port that the server chose is freed; one that was asked for "
+        "stays its owner's",
+        parse=parse_days,
+        metavar="DAYS",
+    )
     response_timeout: float = option(
         120.0, "seconds an upstream may take to begin its response", parse=parse_seconds, metavar="SECONDS"
     )
@@ -516,6 +540,15 @@ class ClientConfig:
 
     server: str = option("", "the server's URL, as in https://example.com", metavar="URL")
     token: str = option("", "the token that the server's owner gave you", secret=True)
+    token_file: Path | None = option(
+        None,
+        "read the token from this file, or with - from standard input",
+        parse=parse_secret_path,
+        metavar="FILE",
+    )
+    insecure: bool = option(
+        False, "use an http:// server that is not on this machine, though whoever is between reads the token"
+    )
     ca_file: Path | None = option(
         None, "believe the CAs in this PEM file alone, for a private CA", parse=parse_path, metavar="FILE"
     )

@@ -19,7 +19,7 @@ exit codes: 0 asked to stop, 2 wrong usage, 69 server not reachable (with --no-r
 
 def make_parser() -> Parser:
     """The parser of the whole command line."""
-    from burrow.cli import look, serve, tunnel, up
+    from burrow.cli import look, names, serve, tokens, tunnel, up
     from burrow.protocols.registry import kinds
 
     parser = Parser(
@@ -38,7 +38,8 @@ def make_parser() -> Parser:
     up.add_demo(commands)
     tunnel.add_login(commands)
     serve.add_server(commands)
-    serve.add_token(commands)
+    tokens.add_token(commands)
+    names.add_names(commands)
     serve.add_store(commands)
     look.add_certs(commands)
     look.add_events(commands)

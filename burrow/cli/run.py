@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 
 from burrow.clock import measure_by_ticks
 from burrow.errors import BurrowError
+from burrow.shown import escaped
 from burrow.stopping import StopSignals
 
 NOW_WITHIN = 2.0
@@ -39,10 +40,11 @@ def _ours(event: LogEvent) -> Any:
 
 
 def _line(event: LogEvent) -> str:
-    text = formatEvent(event)
+    text = escaped(formatEvent(event))
     failure = event.get("log_failure")
     if failure is not None:
-        text += "\n" + failure.getTraceback()
+        # Indented, so that no line of an exception's text looks like one of the log's.
+        text += "".join(f"\n    {escaped(line)}" for line in failure.getTraceback().split("\n"))
     level = event.get("log_level", LogLevel.info).name
     return f"{formatTime(event.get('log_time'), '%Y-%m-%dT%H:%M:%S%z')} {level:<5} {text}\n"
 
@@ -74,7 +76,7 @@ def raise_file_limit() -> None:
 def complain(error: BaseException | str) -> None:
     """Say what went wrong, for a person."""
     with contextlib.suppress(OSError, ValueError):  # nobody reads
-        print(f"burrow: {error}", file=sys.stderr, flush=True)
+        print(f"burrow: {escaped(str(error))}", file=sys.stderr, flush=True)
 
 
 def say(text: str) -> None:

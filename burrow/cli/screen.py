@@ -8,6 +8,7 @@ from typing import Any
 from burrow.cli.run import complain, say
 from burrow.client.agent import Agent
 from burrow.client.opening import Opened
+from burrow.shown import escaped
 
 
 class Screen:
@@ -35,7 +36,7 @@ class Screen:
             kind = opened.request.kind.name
             self._emit("ready", kind=kind, name=opened.name, url=opened.url, upstream=upstream)
         else:
-            say(f"{opened.url} -> {upstream}")
+            say(escaped(f"{opened.url} -> {upstream}"))
 
     def event(self, event: str, text: str) -> None:
         """Something else happened."""

@@ -1,4 +1,4 @@
-"""C{burrow server} and C{burrow token}."""
+"""C{burrow server} and C{burrow store}, and what all commands need that look into a server's store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
-from burrow.certificates.limits import at
 from burrow.cli.parsing import typed
 from burrow.cli.run import run, say
 from burrow.cli.supervise import (
@@ -29,14 +28,15 @@ from burrow.cli.supervise import (
     on_hangup,
     server_state,
 )
-from burrow.config import ServerConfig, add_arguments, parse_path
+from burrow.client.secret import read_secret
+from burrow.config import STDIN, ServerConfig, add_arguments, parse_path
 from burrow.errors import ConfigError, ServerUnreachable
 from burrow.server.listening import TcpSockets
 from burrow.server.service import DATABASE, BurrowServer, open_store
 from burrow.server.tap import server_config
-from burrow.store.base import ROLES, Taken
+from burrow.shown import escaped
+from burrow.store.base import Taken
 from burrow.store.spaces import ACCOUNTS, CERTIFICATES, LIMITS, WEEK
-from burrow.store.tokens import make_token
 
 
 def add_server(commands: Any) -> None:
@@ -181,23 +181,6 @@ def _reload(config: ServerConfig) -> int:
     raise ServerUnreachable("the server did not say that it was replaced: look at its log")
 
 
-def add_token(commands: Any) -> None:
-    """C{burrow token create|list|revoke}."""
-    parser = commands.add_parser("token", help="create, list or revoke tokens", description="Manage tokens.")
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
-    create = actions.add_parser("create", help="make a token and print it, once")
-    create.add_argument("name", metavar="NAME", help="what to call it: whose it is, or where")
-    create.add_argument("--role", choices=ROLES, default="agent", help="what it may do (default: agent)")
-    create.set_defaults(run=token_create)
-    listing = actions.add_parser("list", help="show the tokens: names, roles, last use")
-    listing.set_defaults(run=token_list)
-    revoke = actions.add_parser("revoke", help="make a token worthless; its names stay reserved")
-    revoke.add_argument("name", metavar="NAME", help="which")
-    revoke.set_defaults(run=token_revoke)
-    for action in (create, listing, revoke):
-        which_store(action)
-
-
 def which_store(parser: argparse.ArgumentParser) -> None:
     """The options of a command that looks into a server's store."""
     parser.add_argument(
@@ -219,7 +202,11 @@ def add_store(commands: Any) -> None:
         description="Copy all tokens, names and certificates into another store, which keeps what it has. "
         "Stop the server first; a second run copies what is new.",
     )
-    migrate.add_argument("target", metavar="TARGET", help="redis://... or, for SQLite, a state folder")
+    migrate.add_argument(
+        "target",
+        metavar="TARGET",
+        help="redis://..., or - to read that from standard input; or, for SQLite, a state folder",
+    )
     which_store(migrate)
     migrate.set_defaults(run=store_migrate)
 
@@ -252,36 +239,9 @@ def with_store(arguments: argparse.Namespace, work: Any, *, creates: bool = Fals
     return run(main, log_level="warn")
 
 
-def token_create(arguments: argparse.Namespace) -> int:
-    """C{burrow token create NAME}."""
-    text, token = make_token(arguments.name, arguments.role, time.time())
-
-    async def work(store: Any) -> None:
-        try:
-            await store.add_token(token)
-        except Taken as error:
-            raise ConfigError(f"{error}; revoke it, or choose another name") from error
-        print(text, flush=True)
-
-    return with_store(arguments, work, creates=True)
-
-
-def token_list(arguments: argparse.Namespace) -> int:
-    """C{burrow token list}."""
-
-    async def work(store: Any) -> None:
-        rows: list[tuple[str, ...]] = [("NAME", "ROLE", "CREATED", "LAST USED")]
-        rows += [
-            (token.name, token.role, _when(token.created), _when(token.last_used))
-            for token in await store.tokens()
-        ]
-        show_table(rows)
-
-    return with_store(arguments, work)
-
-
 def show_table(rows: list[tuple[str, ...]]) -> None:
     """Print rows in columns."""
+    rows = [tuple(map(escaped, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -289,13 +249,14 @@ def show_table(rows: list[tuple[str, ...]]) -> None:
 
 def store_migrate(arguments: argparse.Namespace) -> int:
     """C{burrow store migrate TARGET}."""
+    where = read_secret(STDIN, "target") if arguments.target == "-" else arguments.target
 
     async def work(source: Any) -> None:
         from twisted.internet import reactor
 
-        is_url = "://" in arguments.target
-        state = None if is_url else parse_path(arguments.target)
-        config = ServerConfig(state=state, store=arguments.target if is_url else "")
+        is_url = "://" in where
+        state = None if is_url else parse_path(where)
+        config = ServerConfig(state=state, store=where if is_url else "")
         target = open_store(reactor, config)
         await target.open()
         try:
@@ -325,17 +286,3 @@ async def _copy(source: Any, target: Any) -> tuple[int, int, int]:
     for key, text in (await source.notes(LIMITS)).items():
         await target.swap_note(LIMITS, key, None, text, WEEK)
     return len(tokens), len(names), copied
-
-
-def _when(seconds: float | None) -> str:
-    return "never" if seconds is None else at(seconds)
-
-
-def token_revoke(arguments: argparse.Namespace) -> int:
-    """C{burrow token revoke NAME}."""
-
-    async def work(store: Any) -> None:
-        if not await store.revoke_token(arguments.name):
-            raise ConfigError(f"there is no token named {arguments.name!r}: `burrow token list` shows them")
-
-    return with_store(arguments, work)

@@ -12,6 +12,7 @@ from burrow.cli.parsing import typed
 from burrow.cli.run import run, say
 from burrow.cli.screen import Screen
 from burrow.client.agent import Agent
+from burrow.client.secret import read_secret
 from burrow.client.service import (
     CREDENTIALS_FILE,
     Read,
@@ -22,7 +23,15 @@ from burrow.client.service import (
     read_again,
 )
 from burrow.client.tunnels import TunnelRequest, tunnel_request
-from burrow.config import ClientConfig, add_arguments, config_folder, parse_path, parse_port
+from burrow.config import (
+    STDIN,
+    ClientConfig,
+    add_arguments,
+    config_folder,
+    parse_path,
+    parse_port,
+    parse_secret_path,
+)
 from burrow.errors import BurrowError, ConfigError
 from burrow.hangup import on_hangup, stop_on_hangup
 from burrow.link.dial import Dialer
@@ -100,7 +109,19 @@ def add_login(commands: Any) -> None:
         description="Check a token with its server and remember both for the commands that need them.",
     )
     parser.add_argument("server", metavar="URL", help="the server, as in https://example.com")
-    parser.add_argument("token", metavar="TOKEN", help="the token that the server's owner gave you")
+    parser.add_argument(
+        "token",
+        nargs="?",
+        metavar="TOKEN",
+        help="the token that the server's owner gave you; - or nothing: read it from standard input, since "
+        "others may see a command line",
+    )
+    parser.add_argument(
+        "--token-file", type=typed(parse_secret_path), metavar="FILE", help="read the token from this file"
+    )
+    parser.add_argument(
+        "--insecure", action="store_true", help="use an http:// server that is not on this machine"
+    )
     parser.add_argument(
         "--ca-file", type=typed(parse_path), metavar="FILE", help="believe the CAs in this file alone"
     )
@@ -172,7 +193,14 @@ def start(arguments: argparse.Namespace) -> int:
 def login(arguments: argparse.Namespace) -> int:
     """C{burrow login URL TOKEN}."""
     ca_file = arguments.ca_file.absolute() if arguments.ca_file else None
-    config = ClientConfig(server=arguments.server, token=arguments.token, ca_file=ca_file, no_retry=True)
+    if arguments.token_file is not None and arguments.token not in (None, "-"):
+        raise ConfigError("there is a token and a token file: give one of both")
+    token = arguments.token
+    if arguments.token_file is not None or token in (None, "-"):
+        token = read_secret(arguments.token_file or STDIN, "token")
+    config = ClientConfig(
+        server=arguments.server, token=token, ca_file=ca_file, insecure=arguments.insecure, no_retry=True
+    )
 
     async def main(reactor: Any) -> None:
         credentials = credentials_of(config, os.environ)
@@ -195,6 +223,8 @@ def _write_credentials(path: Path, server: str, config: ClientConfig) -> None:
     lines = [f"server = {_toml(server)}", f"token = {_toml(config.token)}"]
     if config.ca_file is not None:
         lines.append(f"ca-file = {_toml(str(config.ca_file))}")
+    if config.insecure:
+        lines.append("insecure = true")
     temporary = path.with_name(path.name + ".new")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -380,7 +380,7 @@ class Agent(Service):
             self._end(text)
             return
         self.on_event("notice", text)
-        if code == "taken-over" and tunnel is not None:
+        if code in ("taken-over", "released") and tunnel is not None:
             self.open_tunnels.pop(tunnel, None)
             self.wanted = [wanted for wanted in self.wanted if not (wanted.open and wanted.tunnel == tunnel)]
             if not self.wanted:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from burrow.client.agent import Agent
 from burrow.client.identity import agent_id
+from burrow.client.secret import read_secret
 from burrow.client.tunnels import TunnelRequest, read_tunnels
 from burrow.config import ClientConfig, config_folder, load, read_toml, state_folder
 from burrow.errors import ConfigError
@@ -30,17 +32,34 @@ def client_settings(
     @raise ConfigError: they do not fit.
     """
     table: dict[str, Any] = {}
+    of_login: dict[str, Any] = {}
     credentials = config_folder(environ) / CREDENTIALS_FILE
     if credentials.exists():
-        table.update(read_toml(credentials))
-        load(ClientConfig, {}, {}, table, str(credentials))  # what is wrong in it is told as its own
+        of_login = read_toml(credentials)
+        load(ClientConfig, {}, {}, of_login, str(credentials))  # what is wrong in it is told as its own
+        table.update(of_login)
     path = config_file or config_folder(environ) / CONFIG_FILE
     if config_file is not None or path.exists():
         table.update(read_toml(path))
     tunnels = table.pop("tunnels", {})
     if not isinstance(tunnels, dict):
         raise ConfigError(f"{path}: tunnels = {shown(tunnels)} is not possible: write [tunnels.NAME] tables")
-    return load(ClientConfig, flags, environ, table, str(path)), read_tunnels(tunnels, str(path))
+    config = load(ClientConfig, flags, environ, table, str(path))
+    variables = {key: environ.get(f"BURROW_{key.upper()}") for key in ("token", "token_file")}
+    of_file = {key: value for key, value in table.items() if of_login.get(key) != value}
+    for given, where in ((flags, "the command line"), (variables, "the environment"), (of_file, str(path))):
+        has_token, has_file = (
+            bool(given.get(key) or given.get(key.replace("_", "-"))) for key in ("token", "token_file")
+        )
+        if has_token and has_file:
+            raise ConfigError(f"{where} has a token and a token file: give one of both")
+        if has_token or has_file:
+            break
+    else:
+        has_file = "token-file" in table and "token" not in table
+    if has_file and config.token_file is not None:
+        config = replace(config, token=read_secret(config.token_file, "token"))
+    return config, read_tunnels(tunnels, str(path))
 
 
 def chosen(tunnels: dict[str, TunnelRequest], names: Sequence[str]) -> list[TunnelRequest]:
@@ -83,12 +102,16 @@ def read_again(agent: Agent, read: Read, was: ClientConfig) -> None:
 def credentials_of(config: ClientConfig, environ: Mapping[str, str]) -> Credentials:
     """@raise ConfigError: there is no server or no token, or the server's URL is none."""
     if not config.server:
-        raise ConfigError(
-            "which server? Run `burrow login URL TOKEN` once, or give --server (or BURROW_SERVER)"
-        )
+        raise ConfigError("which server? Run `burrow login URL -` once, or give --server (or BURROW_SERVER)")
     if not config.token:
-        raise ConfigError("which token? Run `burrow login URL TOKEN` once, or give --token (or BURROW_TOKEN)")
+        raise ConfigError(
+            "which token? Run `burrow login URL -` once, or give --token-file (or BURROW_TOKEN)"
+        )
     address = ServerAddress.parse(config.server)
+    if not address.private and not config.insecure:
+        raise ConfigError(
+            f"whoever is between here and {address} could read the token: use https://, or add --insecure"
+        )
     return Credentials(address, config.token, agent_id(state_folder(environ)), config.ca_file)
 
 

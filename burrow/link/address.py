@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -47,6 +48,18 @@ class ServerAddress:
     def authority(self) -> str:
         """C{host:port}, as in a Host header."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def private(self) -> bool:
+        """Whether nobody on the way can read what is sent: it goes over TLS, or stays on this machine."""
+        host = self.host.rstrip(".")
+        if self.secure or host == "localhost" or host.endswith(".localhost"):
+            return True
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
     def __str__(self) -> str:
         return f"{'https' if self.secure else 'http'}://{self.authority}"

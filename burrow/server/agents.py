@@ -69,7 +69,7 @@ class Agent:
         self.handshake = handshake
         self.tunnels: dict[str, Tunnel] = {}
         self._all = tunnels
-        self._owner = Owner(token.id, handshake.agent, session, self._displaced, lifeline)
+        self._owner = Owner(token.id, handshake.agent, session, self._displaced, lifeline, self._released)
         self._channel: ControlChannel | None = None
         self._told_to_leave = False
         self._closed_idle = False
@@ -200,6 +200,12 @@ class Agent:
             self.tell(Notice, code="taken-over", text=text, tunnel=tunnel.name)
         if not self.tunnels and self.lifeline is not None and not self.lifeline.attached:
             self.session.abort()  # its successor is here: nobody comes back to this one
+
+    def _released(self, tunnel: Tunnel, why: str) -> None:
+        """The name is not our token's any more: the tunnel is being closed."""
+        if self.tunnels.get(tunnel.name) is tunnel:
+            del self.tunnels[tunnel.name]
+        self.tell(Notice, code="released", text=why, tunnel=tunnel.name)
 
     def _attached(self) -> None:
         for tunnel in self.tunnels.values():

@@ -369,3 +369,10 @@ class Cluster:
             dead = lease.node not in alive
             if dead and name not in self._held:
                 await self._store.swap_note(_LEASES, name, notes[name], None)
+
+
+async def live_leases(store: Any) -> dict[str, Lease]:
+    """The leases of all nodes that are alive, by name. @raise StoreError: the store cannot tell."""
+    nodes = await store.notes(_NODES)
+    leases: dict[str, Lease] = _records(Lease, await store.notes(_LEASES))
+    return {name: lease for name, lease in leases.items() if lease.node in nodes}

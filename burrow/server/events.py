@@ -19,6 +19,7 @@ from twisted.logger import Logger
 
 from burrow.errors import StoreError
 from burrow.repeat import repeating
+from burrow.shown import escaped
 from burrow.store.base import record
 
 RING = 200
@@ -74,7 +75,7 @@ class Events:
 
     def add(self, kind: str, text: str) -> None:
         """Something happened: "agent-connected", "agent-gone", "tunnel-open"..."""
-        self._pending.append(Event(self._now(), self._own_id, kind, text))
+        self._pending.append(Event(self._now(), self._own_id, kind, escaped(text)))
 
     async def flush(self) -> None:
         """Write what happened."""

@@ -44,9 +44,12 @@ from burrow.server.finishing import LOOK_EVERY, Finishing
 from burrow.server.listening import Listeners, TcpSockets, stop_listening
 from burrow.server.ports import Ports, outgoing_warning
 from burrow.server.relay import MAX_HOPS, Relay, Relayed, make_certificate, node_context
+from burrow.server.released import NameWatch
 from burrow.server.tunnels import EXPECT_FOR, Tunnel, Tunnels
+from burrow.server.upkeep import Upkeep
 from burrow.server.waiting import Asking
 from burrow.store.memory import MemoryStore
+from burrow.store.spaces import DAY
 from burrow.store.sqlite import SQLiteStore
 
 _PSEUDONYM = ("server", "via")
@@ -174,6 +177,8 @@ class BurrowServer(MultiService):
             elsewhere=self.cluster.sessions_elsewhere,
         )
         self.cluster.sessions = self.agents.sessions.counts
+        self._names = NameWatch(reactor, self.store, self.tunnels)
+        self._upkeep = Upkeep(reactor, self.store, self.tunnels, self.events, config.free_after * DAY)
         self._accept = AcceptFactory(
             reactor,
             self.agents.authenticate,
@@ -261,7 +266,8 @@ class BurrowServer(MultiService):
             raise
         self._sweep.start()
         self.events.start()
-        self.agents.watch.start()
+        for watch in (self.agents.watch, self._names, self._upkeep):
+            watch.start()
         self.events.add("node-started", f"Burrow {__version__} serves {self.own_url}")
         if self.certificates is not None:
             self.certificates.start()
@@ -379,7 +385,8 @@ class BurrowServer(MultiService):
         except CancelledError:
             self.log.info("asked to end now: what still runs is cut")
         self._sweep.stop()
-        self.agents.watch.stop()
+        for watch in (self.agents.watch, self._names, self._upkeep):
+            watch.stop()
         self._finishing.stop()
         if self._closing_unused is not None and self._closing_unused.active():
             self._closing_unused.cancel()

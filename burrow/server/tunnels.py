@@ -51,6 +51,7 @@ class Owner:
 
     @ivar token: the token's id. @ivar agent: the agent's id.
     @ivar displaced: called with a tunnel of its own that another session opened.
+    @ivar released: called with a tunnel of its own whose name is not its token's any more, and a sentence.
     """
 
     token: str
@@ -58,6 +59,7 @@ class Owner:
     session: Session
     displaced: Callable[[Tunnel], None] = field(compare=False)
     lifeline: Lifeline | None = None
+    released: Callable[[Tunnel, str], None] = field(compare=False, default=lambda tunnel, why: None)
 
 
 @dataclass(eq=False, slots=True)
@@ -171,6 +173,11 @@ class Tunnels:
     def any_open(self) -> bool:
         """Whether a tunnel is open here."""
         return bool(self._live)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the open tunnels."""
+        return list(self._live)
 
     @property
     def hosts(self) -> list[str]:
@@ -468,6 +475,11 @@ class Tunnels:
         if tunnel is not None:
             tunnel.owner.displaced(tunnel)
             await self.close(tunnel)
+
+    async def take_away(self, tunnel: Tunnel, why: str) -> None:
+        """Close a tunnel whose name is not its token's any more, and tell its agent why."""
+        tunnel.owner.released(tunnel, why)
+        await self.close(tunnel)
 
     async def close(self, tunnel: Tunnel) -> None:
         """Take a tunnel away, if it is still the one of its name. Its running streams go on."""

@@ -12,7 +12,14 @@ LIMITS = "acme-limits"
 ERRORS = "certificate-errors"
 """Why the last renewal failed, by name."""
 
-WEEK = 7 * 86_400.0
+RELEASED = "released"
+"""How a name left its token, by name, for L{DAY} seconds: nodes close its tunnel if it is open."""
+
+UPKEEP = "upkeep"
+"""When the servers did last what they do now and then, in seconds since the epoch."""
+
+DAY = 86_400.0
+WEEK = 7 * DAY
 
 LASTING = (CERTIFICATES, ACCOUNTS)
 """Those whose notes have no time."""

@@ -12,6 +12,7 @@ import hmac
 import re
 import secrets
 import string
+from typing import Any
 
 import attr
 
@@ -28,9 +29,9 @@ def _random(length: int) -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
-def make_token(name: str, role: str, now: float) -> tuple[str, Token]:
+def make_token(name: str, role: str, now: float, **settings: Any) -> tuple[str, Token]:
     """
-    A new token: the text for its owner, and the record for the store.
+    A new token: the text for its owner, and the record for the store. C{settings}: its C{max_...}.
 
     @raise ConfigError: the name or the role is not a possible one.
     """
@@ -40,7 +41,7 @@ def make_token(name: str, role: str, now: float) -> tuple[str, Token]:
         raise ConfigError(f"{role!r} is no role: use one of {', '.join(ROLES)}")
     token = Token(_random(10), name, role, _NO_DIGEST, now)
     text, digest = rotated(token)
-    return text, attr.evolve(token, digest=digest)
+    return text, attr.evolve(token, digest=digest, **settings)
 
 
 def rotated(token: Token) -> tuple[str, bytes]:

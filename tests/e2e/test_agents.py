@@ -362,6 +362,20 @@ def test_login(world, hello, tmp_path):
     assert "burrow login" in missing.output
     wrong = burrow("login", f"https://localhost:{world.https}", "wrong", "--ca-file", ca_file, env=env)
     assert wrong.wait() == 77
+    url = f"https://localhost:{world.https}"
+    insecure = burrow("login", "http://192.0.2.1", token, env=env)
+    assert insecure.wait() == 78
+    assert "--insecure" in insecure.output
+    token_file = tmp_path / "token"
+    token_file.write_text(token + "\n")
+    for arguments in (["-"], [], ["--token-file", token_file]):
+        with token_file.open() as stdin:
+            secret = burrow("login", url, *arguments, "--ca-file", ca_file, env=env, stdin=stdin)
+            assert secret.wait() == 0, secret.output
+    both = burrow("login", url, token, "--token-file", token_file, env=env)
+    assert both.wait() == 78
+    by_file = world.agent("http", hello.port, "--token-file", token_file, BURROW_TOKEN="wrong")
+    assert by_file.url
     right = burrow("login", f"https://localhost:{world.https}", token, "--ca-file", ca_file, env=env)
     assert right.wait() == 0, right.output
     saved = tmp_path / "burrow" / "credentials.toml"

@@ -41,7 +41,7 @@ def unbox(data):
 class OtherAgent:
     """Opens one tunnel, and answers each visitor with what it was told of it."""
 
-    def __init__(self, world, name, token=None):
+    def __init__(self, world, name, token=None, upstream="by hand"):
         self.socket = websocket.create_connection(
             f"wss://localhost:{world.https}/_burrow/agent",
             socket=world.connect("localhost"),
@@ -56,9 +56,7 @@ class OtherAgent:
         self.session = Session(client=True)
         self.data, self.answer, self.closed = {}, None, None
         control = self.session.open_stream()
-        ask = box(
-            _ask="1", _command="OpenTunnel", kind="http", upstream="by hand", name=name, later="ignored"
-        )
+        ask = box(_ask="1", _command="OpenTunnel", kind="http", upstream=upstream, name=name, later="ignored")
         self.session.send_data(control, ask)
         self.flush()
         self.thread = threading.Thread(target=self.run, args=(control,), daemon=True)
@@ -119,6 +117,24 @@ def test_agent_in_another_language(world):
     for number in range(3):
         assert world.get("foreign.localhost", f"/{number}")[2] == f"foreign https /{number}".encode()
     agent.cut()
+
+
+def test_what_an_agent_says_moves_no_terminal(world):
+    """Neither in the log, nor in what the commands show."""
+    agent = OtherAgent(world, "sly", upstream="up\x1b[2J\r\n2026-01-01T00:00:00+0000 error fake\x9b1m")
+    agent.cut()
+    state = world.folder / "state"
+    wait_for(lambda: "tunnel-open" in shown("events", state), "the event")
+    for text in (shown("events", state), shown("names", state, "list"), world.server.output):
+        assert r"for up\x1b[2J\r\n2026" in text or r"up\x1b[2J\r\n2026" in text
+        assert not {"\x1b", "\x9b"} & set(text)
+        assert not any(line.startswith("2026-01-01T00:00:00+0000 error") for line in text.splitlines())
+
+
+def shown(command, state, *arguments):
+    program = burrow(command, *arguments, "--state", state)
+    assert program.wait() == 0
+    return program.output
 
 
 def test_revoked_token_closes_the_session_with_a_word(world):

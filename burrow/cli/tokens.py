@@ -1,0 +1,158 @@
+"""C{burrow token}: who may use the server, and how much of it."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from burrow.certificates.limits import at
+from burrow.cli.serve import show_table, which_store, with_store
+from burrow.errors import ConfigError
+from burrow.store.base import ROLES, Taken, Token
+from burrow.store.tokens import make_token, rotated
+
+_LIMITS = {
+    "names": "names that it may own",
+    "ports": "public ports that it may own",
+    "tunnels": "tunnels that all its agents together may have open",
+    "sessions": "agents that may be connected with it",
+}
+
+
+def add_token(commands: Any) -> None:
+    """C{burrow token create|list|set|rotate|revoke}."""
+    parser = commands.add_parser(
+        "token", help="create, list, change or revoke tokens", description="Manage tokens."
+    )
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    create = actions.add_parser("create", help="make a token and print it, once")
+    create.add_argument("name", metavar="NAME", help="what to call it: whose it is, or where")
+    create.add_argument("--role", choices=ROLES, default="agent", help="what it may do (default: agent)")
+    _add_limits(create)
+    create.set_defaults(run=token_create)
+    listing = actions.add_parser("list", help="show the tokens: names, roles, last use, limits of their own")
+    listing.set_defaults(run=token_list)
+    change = actions.add_parser("set", help="change how much a token may have; running servers follow")
+    change.add_argument("name", metavar="NAME", help="which")
+    _add_limits(change)
+    change.set_defaults(run=token_set)
+    rotate = actions.add_parser(
+        "rotate", help="give a token another secret and print it, once; its names, ports and limits stay"
+    )
+    rotate.add_argument("name", metavar="NAME", help="which")
+    rotate.set_defaults(run=token_rotate)
+    revoke = actions.add_parser("revoke", help="make a token worthless; its names stay reserved")
+    revoke.add_argument("name", metavar="NAME", help="which")
+    revoke.set_defaults(run=token_revoke)
+    for action in (create, listing, change, rotate, revoke):
+        which_store(action)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    for what, text in _LIMITS.items():
+        parser.add_argument(
+            f"--{what}",
+            type=_limit,
+            metavar="N",
+            help=f"{text}, or default: what the server's --token-{what} says",
+        )
+
+
+def _limit(text: str) -> int | str:
+    """A number from 0, or C{default}."""
+    if text == "default":
+        return text
+    if not (text.isascii() and text.isdigit() and int(text) < 1_000_000_000):
+        raise argparse.ArgumentTypeError(f"{text!r} is not possible: write a whole number, or default")
+    return int(text)
+
+
+def _changes(arguments: argparse.Namespace) -> dict[str, int | None]:
+    """What the limits' flags say, by the token's field."""
+    given = {f"max_{what}": getattr(arguments, what) for what in _LIMITS}
+    return {
+        field: None if limit == "default" else limit for field, limit in given.items() if limit is not None
+    }
+
+
+def _no_token(name: str) -> ConfigError:
+    return ConfigError(f"there is no token named {name!r}: `burrow token list` shows them")
+
+
+def token_create(arguments: argparse.Namespace) -> int:
+    """C{burrow token create NAME}."""
+    text, token = make_token(arguments.name, arguments.role, time.time(), **_changes(arguments))
+
+    async def work(store: Any) -> None:
+        try:
+            await store.add_token(token)
+        except Taken as error:
+            raise ConfigError(
+                f"{error}; choose another name, or give that one a new secret with `burrow token rotate`"
+            ) from error
+        print(text, flush=True)
+
+    return with_store(arguments, work, creates=True)
+
+
+def token_list(arguments: argparse.Namespace) -> int:
+    """C{burrow token list}."""
+
+    async def work(store: Any) -> None:
+        rows: list[tuple[str, ...]] = [("NAME", "ROLE", "CREATED", "LAST USED", "LIMITS")]
+        rows += [
+            (token.name, token.role, when(token.created), when(token.last_used), _limits(token))
+            for token in await store.tokens()
+        ]
+        show_table(rows)
+
+    return with_store(arguments, work)
+
+
+def _limits(token: Token) -> str:
+    own = {what: getattr(token, f"max_{what}") for what in _LIMITS}
+    return ", ".join(f"{limit} {what}" for what, limit in own.items() if limit is not None)
+
+
+def when(seconds: float | None) -> str:
+    """A time for a table."""
+    return "never" if seconds is None else at(seconds)
+
+
+def token_set(arguments: argparse.Namespace) -> int:
+    """C{burrow token set NAME}."""
+    changes = _changes(arguments)
+    if not changes:
+        raise ConfigError("nothing to set: give --names, --ports, --tunnels or --sessions")
+
+    async def work(store: Any) -> None:
+        if await store.change_token(arguments.name, changes) is None:
+            raise _no_token(arguments.name)
+
+    return with_store(arguments, work)
+
+
+def token_rotate(arguments: argparse.Namespace) -> int:
+    """C{burrow token rotate NAME}."""
+
+    async def work(store: Any) -> None:
+        token = next((token for token in await store.tokens() if token.name == arguments.name), None)
+        if token is None:
+            raise _no_token(arguments.name)
+        text, digest = rotated(token)
+        if await store.change_token(arguments.name, {"digest": digest}) is None:
+            raise _no_token(arguments.name)
+        print(text, flush=True)
+
+    return with_store(arguments, work)
+
+
+def token_revoke(arguments: argparse.Namespace) -> int:
+    """C{burrow token revoke NAME}."""
+
+    async def work(store: Any) -> None:
+        if not await store.revoke_token(arguments.name):
+            raise _no_token(arguments.name)
+
+    return with_store(arguments, work)

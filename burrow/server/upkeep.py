@@ -1,0 +1,89 @@
+"""
+Frees, once an hour, names and ports that the server chose and nobody used for long.
+
+Tunnels that are open here are marked as used first. All nodes share one note of when it was done last: one of
+them does it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.logger import Logger
+
+from burrow.errors import StoreError
+from burrow.repeat import repeating
+from burrow.server.events import Events
+from burrow.server.tunnels import Tunnels
+from burrow.store.spaces import UPKEEP
+
+EVERY = 3600.0
+"""Seconds between two rounds; the first comes that long after the start, when agents are back."""
+
+_KEY = "unused"
+
+
+class Upkeep:
+    """
+    @param after: seconds without use after which a name is freed.
+    @param now: tells the time, in seconds since the epoch.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: Any,
+        store: Any,
+        tunnels: Tunnels,
+        events: Events,
+        after: float,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._tunnels = tunnels
+        self._events = events
+        self._after = after
+        self._now = now
+        self._loop = repeating(clock, self._round, "freeing what nobody uses")
+
+    def start(self) -> None:
+        """Begin."""
+        self._loop.start(EVERY, now=False)
+
+    def stop(self) -> None:
+        """End."""
+        if self._loop.running:
+            self._loop.stop()
+
+    async def _round(self) -> None:
+        try:
+            await self.tidy()
+        except StoreError as error:
+            self.log.debug("what nobody uses is freed later: {error}", error=error)
+
+    async def tidy(self) -> None:
+        """One round. @raise StoreError: the store cannot do it now."""
+        now = self._now()
+        await self._store.names_used(self._tunnels.names, now)
+        note = await self._store.note(UPKEEP, _KEY)
+        last = None
+        with contextlib.suppress(TypeError, ValueError):
+            last = float(note)
+        if last is not None and 0 <= now - last < EVERY / 2:
+            return  # another node did it
+        if not await self._store.swap_note(UPKEEP, _KEY, note, repr(now)):
+            return
+        if last is not None and abs(now - last) > self._after / 3:
+            # The servers were off, or the clock is wrong: nobody could use anything.
+            known = [reservation.name for reservation in await self._store.reservations()]
+            await self._store.names_used(known, now)
+            return
+        for name in await self._store.free_unused(now - self._after, now):
+            days = self._after / 86_400
+            text = f"{name} was not used for {days:g} days: what the server chose of it is free"
+            self.log.info("{text}", text=text)
+            self._events.add("name-freed", text)

@@ -1,0 +1,69 @@
+"""Tests for L{burrow.server.released}: what becomes of a tunnel whose name is its token's no more."""
+
+from twisted.internet.defer import fail
+
+from burrow.errors import StoreError
+from burrow.server.released import CHECK_EVERY, NameWatch
+from burrow.store.spaces import RELEASED
+from tests.server import test_channel
+
+
+class Released(test_channel.Connected):
+    def setUp(self):
+        super().setUp()
+        self.watch = NameWatch(self.clock, self.store, self.tunnels)
+        self.watch.start()
+        self.addCleanup(self.watch.stop)
+        self.pair = self.connect()
+        self.told = self.opened(self.pair).told
+
+    def check(self):
+        self.clock.advance(CHECK_EVERY)
+        self.pair.pump()
+
+    def note(self):
+        self.successResultOf(self.store.put_note(RELEASED, "blog", "released", 1000.0))
+
+    def test_released_name_is_closed_and_its_agent_told(self):
+        self.note()
+        self.check()
+        self.assertIsNotNone(self.tunnels.by_name("blog"))
+        self.successResultOf(self.store.release("blog"))
+        self.check()
+        self.assertIsNone(self.tunnels.by_name("blog"))
+        why = "https://blog.example.com is closed: the server's owner released it"
+        self.assertEqual(self.told, [("released", why, "blog")])
+        self.assertFalse(self.pair.server.lost)
+        self.check()
+        self.assertEqual(len(self.told), 1)
+
+    def test_name_of_another_token(self):
+        self.note()
+        self.successResultOf(self.store.transfer("blog", "token2"))
+        self.check()
+        self.assertIsNone(self.tunnels.by_name("blog"))
+        self.assertIn("gave it to another token", self.told[0][1])
+
+    def test_name_that_its_token_has_again(self):
+        self.note()
+        self.successResultOf(self.store.release("blog"))
+        self.opened_again()
+        self.check()
+        self.assertIsNotNone(self.tunnels.by_name("blog"))
+
+    def opened_again(self):
+        other = self.connect("agent-5678")
+        self.opened(other)
+        self.pair.pump()
+        self.told.clear()
+
+    def test_store_that_is_away(self):
+        self.note()
+        self.successResultOf(self.store.release("blog"))
+        reservation = self.store.reservation
+        self.store.reservation = lambda name: fail(StoreError("away"))
+        self.check()
+        self.assertIsNotNone(self.tunnels.by_name("blog"))
+        self.store.reservation = reservation
+        self.check()
+        self.assertIsNone(self.tunnels.by_name("blog"))
