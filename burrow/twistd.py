@@ -13,11 +13,20 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from burrow.descriptors import low_warning, raise_limit
 from burrow.errors import BurrowError
 from burrow.stopping import StopSignals
 
 _log = Logger()
 _code = 0
+
+
+def allow_files() -> None:
+    """Allow as many files and connections as the system does; a low limit is told."""
+    raise_limit()
+    warning = low_warning()
+    if warning:
+        _log.warn("{text}", text=warning)
 
 
 def refuse(error: BurrowError) -> SystemExit:

@@ -13,6 +13,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import (
     FilteringLogObserver,
     LogEvent,
+    Logger,
     LogLevel,
     LogLevelFilterPredicate,
     PredicateResult,
@@ -23,9 +24,12 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 
 from burrow.clock import measure_by_ticks
+from burrow.descriptors import low_warning, raise_limit
 from burrow.errors import BurrowError
 from burrow.shown import escaped
 from burrow.stopping import StopSignals
+
+_log = Logger()
 
 NOW_WITHIN = 2.0
 """Seconds that good-byes may take after the second request to stop."""
@@ -60,17 +64,6 @@ def start_logging(level: str) -> None:
 
     observer = FilteringLogObserver(cast(Any, write), [cast(Any, _ours), levels])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
-
-
-def raise_file_limit() -> None:
-    """A connection is a file: allow as many as the system lets us, where it knows such a limit."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def complain(error: BaseException | str) -> None:
@@ -121,11 +114,17 @@ def open_standard_files() -> None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
-def run(main: Callable[[Any], Coroutine[Any, Any, None]], *, log_level: str, worker: bool = False) -> int:
+def run(
+    main: Callable[[Any], Coroutine[Any, Any, None]],
+    *,
+    log_level: str,
+    worker: bool = False,
+    brief: bool = False,
+) -> int:
     """
     Run the reactor until C{main(reactor)} is done, or a L{BurrowError} ends it. The first signal that asks to
     stop cancels it, and so does the second, which is meant for what it does to stop. C{worker}: see
-    L{StopSignals}.
+    L{StopSignals}. C{brief}: whether it only does something and ends.
 
     @return: the exit code: 0, or the error's.
     """
@@ -134,7 +133,10 @@ def run(main: Callable[[Any], Coroutine[Any, Any, None]], *, log_level: str, wor
     reactor: Any = installed
     measure_by_ticks(reactor)
     start_logging(log_level)
-    raise_file_limit()
+    raise_limit()
+    warning = "" if worker or brief else low_warning()
+    if warning:
+        _log.warn("{text}", text=warning)
     code = 0
     running: Deferred[None] | None = None
 

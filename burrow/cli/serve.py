@@ -236,7 +236,7 @@ def with_store(arguments: argparse.Namespace, work: Any, *, creates: bool = Fals
         finally:
             await store.close()
 
-    return run(main, log_level="warn")
+    return run(main, log_level="warn", brief=True)
 
 
 def show_table(rows: list[tuple[str, ...]]) -> None:

@@ -304,7 +304,10 @@ class Supervisor:
 
     def _start(self, config: ServerConfig) -> _Worker:
         worker = _Worker(config)
-        keeper = _Keeper(self._reactor, self._tcp)
+        try:
+            keeper = _Keeper(self._reactor, self._tcp)
+        except OSError as error:
+            raise CannotStart(f"no process can be started: {error.strerror}") from error
         files: dict[int, Any] = {0: 0, 1: 1, 2: 2, READY_FD: "r", ALIVE_FD: "w"}
         files[KEEPER_FD] = keeper.workers_end.fileno()
         inherited: dict[str, list[int]] = {}

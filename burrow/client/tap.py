@@ -15,7 +15,7 @@ from burrow.clock import measure_by_ticks
 from burrow.config import ClientConfig, twistd_options
 from burrow.errors import BurrowError
 from burrow.hangup import on_hangup
-from burrow.twistd import end_by, refuse, take_signals
+from burrow.twistd import allow_files, end_by, refuse, take_signals
 
 Options = twistd_options(ClientConfig, "[options]")
 
@@ -25,6 +25,7 @@ def makeService(options: Any) -> IService:
     from twisted.internet import reactor
 
     measure_by_ticks(reactor)
+    allow_files()
     file = Path(options["config"]) if options["config"] else None
     try:
         config, tunnels = client_settings(options.flags_given(), os.environ, file)

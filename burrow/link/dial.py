@@ -4,6 +4,7 @@ The agent's side of a link: connects to a server, shows its token, and begins a 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -21,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from burrow import __version__
+from burrow.descriptors import exhausted
 from burrow.errors import BurrowError, Refused, ServerUnreachable, WireError
 from burrow.link import (
     AGENT_HEADER,
@@ -275,6 +277,10 @@ class Dialer:
         try:
             protocol: Any = await self._endpoint.connect(factory)
         except DNSLookupError as error:
+            if exhausted():  # a resolver says no more than that it found nothing
+                raise ServerUnreachable(
+                    f"cannot reach {address}: {os.strerror(errno.EMFILE).lower()}"
+                ) from error
             raise ServerUnreachable(f"no address is known for {address.host}") from error
         except ConnectingCancelledError:
             raise

@@ -64,7 +64,8 @@ class Forward(PipeEnd):
         try:
             end = await self._connector.connect()
         except UpstreamFailed as error:
-            self.log.warn("{upstream}: {error}", upstream=str(self._upstream), error=error)
+            if not error.told:
+                self.log.warn("{upstream}: {error}", upstream=str(self._upstream), error=error)
             self._refuse(self, error)
             return
         finally:

@@ -41,6 +41,7 @@ from twisted.internet.ssl import CertificateOptions, optionsForClientTLS
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from burrow.descriptors import EXHAUSTED, Shortage, exhausted
 from burrow.errors import BurrowError, ConfigError
 from burrow.link.trust import trust_root
 from burrow.mux.pipe import PipeEnd
@@ -236,9 +237,22 @@ class Upstream:
             return self._failed("unknown-host", f"No address is known for {self.host}.")
         return self._failed("failed", f"Connecting to {where} failed: {error}.")
 
+    def no_descriptor(self) -> UpstreamFailed:
+        """The failure of having no file descriptor left for the connection."""
+        text = "The agent has as many connections open as it may have"
+        failed = UpstreamFailed("failed", f"{text}: none is left for {self}.", f"{text}. Try again soon.")
+        failed.told = True  # by Shortage, once a minute and not for each visitor
+        return failed
+
     def _failed(self, code: str, text: str) -> UpstreamFailed:
         """A failure. Strangers are told of the loopback, which is no secret, and of no other host."""
         return UpstreamFailed(code, text, text if self._loopback else _PUBLIC.get(code, _PUBLIC["failed"]))
+
+
+def _number(error: Exception) -> int | None:
+    """The system's error, if a connection failed for want of file descriptors."""
+    number = getattr(error, "osError", None) or getattr(error, "errno", None)
+    return number if number in EXHAUSTED else None
 
 
 def _socket_path(text: str) -> str:
@@ -325,12 +339,18 @@ class Connector:
                 await connecting
                 if isinstance(end, SecureEnd):
                     await self._secured(end)
-            except (ConnectError, DNSLookupError, UserError) as error:
-                failure = error if number == 0 else failure
+            except (ConnectError, DNSLookupError, UserError, OSError) as error:
+                failure = error if number == 0 or _number(error) is not None else failure
                 continue
             if number:
                 self._endpoints.insert(0, self._endpoints.pop(number))
             return end
+        missing = _number(failure)
+        if missing is None and isinstance(failure, DNSLookupError) and exhausted():
+            missing = errno.EMFILE  # a resolver says no more than that it found nothing
+        if missing is not None:
+            Shortage.of(self._reactor).met(missing)
+            raise self._upstream.no_descriptor() from failure
         raise self._upstream.explain(failure) from failure
 
     async def _secured(self, end: SecureEnd) -> None:

@@ -16,10 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
 
 from burrow.config import split_listen
+from burrow.descriptors import EXHAUSTED, Shortage
 from burrow.errors import ConfigError
+
+ACCEPT_AGAIN = 0.25
+"""Seconds until a port that had no file descriptor for who came tries again."""
 
 BACKLOG = 1024
 """Connections that wait in the kernel to be accepted."""
@@ -77,12 +81,70 @@ def open_sockets(listen: str, option: str) -> list[socket.socket]:
 
 
 def adopt(reactor: Any, handle: socket.socket, factory: IProtocolFactory) -> Any:
-    """Serve a socket that listens; it is the reactor's from now on. @return: an L{IListeningPort}."""
+    """
+    Serve a socket that listens; it is the reactor's from now on.
+
+    @return: an L{IListeningPort}. @raise OSError: no file descriptor is left.
+    """
     host, port = handle.getsockname()[:2]
     with handle:  # the reactor has a duplicate
         if hasattr(reactor, "adoptStreamPort"):
-            return reactor.adoptStreamPort(handle.fileno(), handle.family, factory)
+            return wait_when_exhausted(
+                reactor, reactor.adoptStreamPort(handle.fileno(), handle.family, factory)
+            )
     return reactor.listenTCP(port, factory, interface=host, backlog=BACKLOG)
+
+
+class _Accepting:
+    """
+    A socket that listens, for Twisted's port, that waits where no file descriptor is left for who comes: who
+    waits in the kernel's queue may be served in a moment, or by another process.
+
+    Twisted would accept and close them by a spare descriptor; once a thread has taken that, its port would be
+    readable for ever, and the reactor busy with it.
+    """
+
+    def __init__(self, reactor: Any, port: Any) -> None:
+        self._reactor = reactor
+        self._port = port
+        self._socket = port.socket
+        self._again: IDelayedCall | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """See C{socket.accept}. @raise BlockingIOError: nobody can be taken now."""
+        try:
+            accepted: tuple[socket.socket, Any] = self._socket.accept()
+        except OSError as error:
+            if error.errno not in EXHAUSTED:
+                raise
+            Shortage.of(self._reactor).met(error.errno)
+            self._port.stopReading()
+            if self._again is None:
+                self._again = self._reactor.callLater(ACCEPT_AGAIN, self._go_on)
+            raise BlockingIOError(errno.EAGAIN, "no file descriptor is left") from error
+        return accepted
+
+    def _go_on(self) -> None:
+        self._again = None
+        if not self._port.disconnecting:
+            self._port.startReading()
+
+    def close(self) -> None:
+        """See C{socket.close}."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        self._socket.close()
+
+
+def wait_when_exhausted(reactor: Any, port: Any) -> Any:
+    """Have a port of the reactor's accept nobody while no file descriptor is left. @return: the port."""
+    if getattr(port, "socket", None) is not None:  # else it is a fake's, or of a reactor without sockets
+        port.socket = _Accepting(reactor, port)
+    return port
 
 
 class Listeners:
@@ -114,7 +176,11 @@ class Listeners:
             handles = [socket.socket(fileno=number) for number in numbers]
         port: int = handles[0].getsockname()[1]
         guarded = self._guard(factory)
-        self._listening += [adopt(self._reactor, handle, guarded) for handle in handles]
+        try:
+            for handle in handles:
+                self._listening.append(adopt(self._reactor, handle, guarded))
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {listen}: {error.strerror}") from error
         return port
 
     async def close(self) -> None:
@@ -160,7 +226,11 @@ class TcpSockets:
             except OSError as error:
                 raise CannotListenError(interface, port, error) from error
             self._tell(port, [handle.fileno()])
-        return adopt(self._reactor, handle, factory)
+        try:
+            return adopt(self._reactor, handle, factory)
+        except OSError as error:
+            self.closed(port)
+            raise CannotListenError(interface, port, error) from error
 
     @staticmethod
     def _open(interface: str, port: int, *, shared: bool) -> socket.socket:

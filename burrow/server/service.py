@@ -41,7 +41,7 @@ from burrow.server.edge.tls import TLSFrontFactory
 from burrow.server.elsewhere import ElsewherePorts
 from burrow.server.events import Events
 from burrow.server.finishing import LOOK_EVERY, Finishing
-from burrow.server.listening import Listeners, TcpSockets, stop_listening
+from burrow.server.listening import Listeners, TcpSockets, stop_listening, wait_when_exhausted
 from burrow.server.ports import Ports, outgoing_warning
 from burrow.server.relay import MAX_HOPS, Relay, Relayed, make_certificate, node_context
 from burrow.server.released import NameWatch
@@ -304,7 +304,7 @@ class BurrowServer(MultiService):
                 f"cannot listen on {self.config.node}: {error}; choose another with --node HOST:PORT, "
                 "where HOST is an IP address of this machine's"
             ) from error
-        self._node_port = listening
+        self._node_port = wait_when_exhausted(self._reactor, listening)
         return Node(
             id=self._node,
             host=host,

@@ -12,7 +12,7 @@ from burrow.clock import measure_by_ticks
 from burrow.config import ServerConfig, check_keys, load, read_toml, twistd_options
 from burrow.errors import BurrowError, ConfigError
 from burrow.server.service import BurrowServer
-from burrow.twistd import end_by, refuse, take_signals
+from burrow.twistd import allow_files, end_by, refuse, take_signals
 
 Options = twistd_options(ServerConfig, "[options]")
 
@@ -36,6 +36,7 @@ def makeService(options: Any) -> IService:
     from twisted.internet import reactor
 
     measure_by_ticks(reactor)
+    allow_files()
     try:
         server = BurrowServer(reactor, server_config(options.flags_given(), options["config"]))
     except BurrowError as error:

@@ -59,8 +59,8 @@ def tcp_upstream():
     """Makes TCP services from functions that serve a socket."""
     made = []
 
-    def make(serve):
-        made.append(TcpUpstream(serve))
+    def make(serve, listener=None):
+        made.append(TcpUpstream(serve, listener))
         return made[-1]
 
     yield make

@@ -123,16 +123,17 @@ class Program:
         self.process.stdout.close()
 
 
-def burrow(*arguments, env=None, stdin=None):
-    """A burrow command, of the code under test."""
-    return Program(sys.executable, "-m", "burrow.cli.main", *arguments, env=env, stdin=stdin)
+def burrow(*arguments, env=None, stdin=None, files=None):
+    """A burrow command, of the code under test; which may have so many C{files} open."""
+    limit = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh"] if files else []
+    return Program(*limit, sys.executable, "-m", "burrow.cli.main", *arguments, env=env, stdin=stdin)
 
 
 class Agent:
     """A running agent with C{--json}."""
 
-    def __init__(self, world, *arguments, **env):
-        self.program = burrow(*arguments, "--json", env={**world.env, **env})
+    def __init__(self, world, *arguments, files=None, **env):
+        self.program = burrow(*arguments, "--json", env={**world.env, **env}, files=files)
 
     def events(self, kind):
         found = []
@@ -168,7 +169,7 @@ class Agent:
 class World:
     """A state folder, a server on it, and whatever tests start beside."""
 
-    def __init__(self, folder, *, address="127.0.0.1", ca_file=None, **options):
+    def __init__(self, folder, *, address="127.0.0.1", ca_file=None, files=None, **options):
         self.folder = Path(folder)
         self.address = address
         self.ca_file = ca_file or self.folder / "state" / "ca.pem"
@@ -176,6 +177,7 @@ class World:
         first = free_port(20)
         self.ports = f"{first}-{first + 19}"
         self.options = options
+        self.files = files
         self.started = []
         self.server = None
         self.env = {
@@ -200,7 +202,7 @@ class World:
         for name, value in self.options.items():
             for item in value if isinstance(value, list) else [value]:
                 arguments += ["--" + name.replace("_", "-"), item]
-        self.server = burrow("server", *arguments)
+        self.server = burrow("server", *arguments, files=self.files)
         self.started.append(self.server)
         self.server.line("Burrow serves")
         return self.server
@@ -216,8 +218,8 @@ class World:
         assert program.wait() == 0, program.output
         return program.lines[-1]
 
-    def agent(self, *arguments, **env):
-        agent = Agent(self, *arguments, **env)
+    def agent(self, *arguments, files=None, **env):
+        agent = Agent(self, *arguments, files=files, **env)
         self.started.append(agent.program)
         return agent
 
@@ -360,12 +362,13 @@ def reply_digest(handler):
 
 
 class TcpUpstream:
-    """A TCP service: one thread a connection, running C{serve(socket)}."""
+    """A TCP service: one thread a connection, running C{serve(socket)}. C{listener}: its socket."""
 
-    def __init__(self, serve):
+    def __init__(self, serve, listener=None):
         self._serve = serve
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.port = self.listener.getsockname()[1]
+        self.listener = listener or socket.create_server(("127.0.0.1", 0), backlog=256)
+        if listener is None:
+            self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):

@@ -1,13 +1,19 @@
-"""How much of a server, or of an agent, strangers may take: connections of an address."""
+"""
+How much of a server, or of an agent, strangers may take: connections of an address, and file descriptors,
+when all are open.
+"""
 
 import contextlib
+import os
 import socket
 import struct
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import World, read_response, reply, wait_for
+from tests.e2e.harness import PATIENCE, World, burrow, read_response, reply, wait_for
 
 MOST = 5
 STRANGER, NEIGHBOUR, PROXY = "127.0.0.21", "127.0.0.22", "127.0.0.23"
@@ -127,3 +133,103 @@ def test_agents_with_a_token_are_not_counted(counting, upstream):
     visitors[0].sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
     assert read_response(visitors[0])[::2] == (200, b"ok")
     close_all(agents + visitors)
+
+
+FILES = 64
+USED_UP = f"all {FILES} files and connections that this process may have are open"
+
+
+def processor_time(pid):
+    """Seconds of processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def is_sober(program):
+    """Whether a program's log is as short and clear as it should be when its descriptors were used up."""
+    output = program.output
+    assert f"may have only {FILES} files and connections open" in output
+    assert output.count("LimitNOFILE") == 2  # at the start, and once when they were used up
+    assert output.count(USED_UP) == 1
+    assert "Traceback" not in output
+    assert "Error" not in output
+    assert len(program.lines) < 15, output
+    return True
+
+
+@pytest.mark.parametrize("tls", ["local", "off"])
+def test_server_without_file_descriptors_goes_on(make_world, upstream, tcp_upstream, tls):
+    world = make_world(tls=tls, files=FILES)
+    agent = world.agent("http", upstream(lambda handler: reply(handler, b"ok")).port)
+    database = world.agent("tcp", tcp_upstream(lambda connection: connection.sendall(b"ok")).port)
+    assert world.get(agent.host)[0] == 200
+    tcp_port = int(database.ready()[0]["url"].rpartition(":")[2])
+    (worker,) = world.workers
+    port = world.https if world.tls else world.http
+    visitors = [connect(number, "127.0.0.1") for number in [port] * FILES + [tcp_port] * 4]
+    world.server.line(USED_UP)
+    before = processor_time(worker)
+    time.sleep(2)
+    assert processor_time(worker) - before < 0.5  # no port is looked at again and again
+    # Who waits is served when others have left.
+    with connect(port, "127.0.0.1") as waiting:
+        close_all(visitors)
+        waiting.sendall(f"GET / HTTP/1.1\r\nHost: {agent.host}\r\n\r\n".encode())
+        assert read_response(waiting)[0] == (400 if world.tls else 200)  # TLS is spoken there
+    assert world.get(agent.host)[::2] == (200, b"ok")
+    with contextlib.closing(connect(tcp_port, "127.0.0.1")) as client:
+        assert client.recv(2) == b"ok"
+    assert is_sober(world.server)
+
+
+@pytest.mark.parametrize("kind", ["port", "unix"])
+def test_agent_without_file_descriptors_goes_on(world, tcp_upstream, tmp_path, kind):
+    go_on = threading.Event()
+
+    def serve(connection):
+        request = connection.recv(65536)
+        if b"/slow" in request:
+            go_on.wait(PATIENCE)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+
+    path = tmp_path / "socket"
+    listener = socket.create_server(str(path), family=socket.AF_UNIX, backlog=256) if kind == "unix" else None
+    service = tcp_upstream(serve, listener)
+    agent = world.agent("http", f"unix:{path}" if kind == "unix" else service.port, files=FILES)
+    assert world.get(agent.host)[::2] == (200, b"ok")
+    visitors = [world.connect(agent.host) for _ in range(FILES + 10)]
+    for visitor in visitors:
+        visitor.sendall(f"GET /slow HTTP/1.1\r\nHost: {agent.host}\r\n\r\n".encode())
+    agent.program.line(USED_UP)
+    status, headers, body = world.get(agent.host)
+    assert (status, headers["Burrow-Page"]) == (502, "upstream-failed")
+    assert b"as many connections open as it may have" in body
+    go_on.set()
+    answers = [read_response(visitor)[0] for visitor in visitors]
+    assert {*answers} == {200, 502}
+    assert answers.count(200) > FILES // 2
+    close_all(visitors)
+    wait_for(lambda: world.get(agent.host)[::2] == (200, b"ok"), "an answer")
+    assert is_sober(agent.program)
+
+
+def test_server_and_agent_that_cannot_even_start_say_why(world, tmp_path):
+    """Wherever they get to with so few descriptors, it ends with words or goes on."""
+    ports = [f"--{name}=127.0.0.1:0" for name in ("https", "http")]
+    programs = []
+    for files in (12, 28):
+        programs.append((files, burrow("server", f"--state={tmp_path / str(files)}", *ports, files=files)))
+    programs.append((9, world.agent("http", "1", files=9).program))
+    try:
+        for files, program in programs:
+            wait_for(lambda program=program: program.process.poll() is not None or said(program), "a word")
+            assert f"may have only {files} files" in program.output
+            assert "Traceback" not in program.output
+    finally:
+        for _, program in programs:
+            program.stop()
+
+
+def said(program):
+    """Whether it serves, or has said why not."""
+    return "Burrow serves" in program.output or '"event"' in program.output

@@ -184,8 +184,8 @@ class Loopback(TestCase):
     def listen(self):
         return reactor.listenTCP(0, self.factory, interface="127.0.0.1")
 
-    def dialer(self, token="right", port=None):
-        address = ServerAddress(False, "127.0.0.1", port or self.port.getHost().port)
+    def dialer(self, token="right", port=None, host="127.0.0.1"):
+        address = ServerAddress(False, host, port or self.port.getHost().port)
         return Dialer(reactor, Credentials(address, token, "agent-1234"))
 
     async def end(self, linked):
@@ -273,6 +273,24 @@ class Linked(Loopback):
         self.port.stopListening = lambda: succeed(None)
         with self.assertRaisesRegex(ServerUnreachable, "cannot reach"):
             await self.dialer(port=port).dial()
+
+    async def test_no_file_descriptor_is_left_to_look_a_name_up(self):
+        class Nothing:
+            """What the resolver of Twisted knows then."""
+
+            def resolveHostName(self, receiver, name, *arguments, **options):
+                receiver.resolutionBegan(None)
+                receiver.resolutionComplete()
+
+        before = reactor.installNameResolver(Nothing())
+        self.addCleanup(reactor.installNameResolver, before)
+        for left, words in (
+            (True, "no address is known for"),
+            (False, "cannot reach .*: too many open files"),
+        ):
+            self.patch(dial, "exhausted", lambda left=left: not left)
+            with self.assertRaisesRegex(ServerUnreachable, words):
+                await self.dialer(host="somewhere.example").dial()
 
     async def test_closing_handshake_is_a_clean_end_on_both_sides(self):
         """Nothing waits for the carrier to unregister itself; whoever closes, both see that it was meant."""

@@ -1,5 +1,6 @@
 """Tests for L{burrow.protocols.upstream}."""
 
+import errno
 import tomllib
 from pathlib import Path
 from tempfile import mkdtemp
@@ -7,7 +8,7 @@ from tempfile import mkdtemp
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionRefusedError, DNSLookupError, TimeoutError
+from twisted.internet.error import ConnectBindError, ConnectionRefusedError, DNSLookupError, TimeoutError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.task import deferLater
@@ -288,3 +289,20 @@ class Connecting(SynchronousTestCase):
             failure = self.failureResultOf(connecting, UpstreamFailed)
             self.assertEqual(failure.value.code, code)
             self.assertTrue(str(failure.value))
+
+    def fail_for_want_of_descriptors(self, *errors):
+        connecting = self.connect()
+        for error in errors:
+            self.reactor.tcpClients[-1][2].clientConnectionFailed(None, Failure(error))
+        failed = self.failureResultOf(connecting, UpstreamFailed).value
+        self.assertTrue(failed.told)  # by one line a minute, not by one a visitor
+        self.assertEqual(failed.code, "failed")
+        self.assertIn("as many connections open as it may have", failed.public)
+
+    def test_no_file_descriptor_is_left(self):
+        none_left = ConnectBindError(errno.EMFILE, "Too many open files")
+        self.patch(upstream_module, "exhausted", lambda: True)
+        self.fail_for_want_of_descriptors(none_left, none_left)
+        self.fail_for_want_of_descriptors(ConnectionRefusedError(), none_left)
+        self.fail_for_want_of_descriptors(*[OSError(errno.ENFILE, "Too many open files in system")] * 2)
+        self.fail_for_want_of_descriptors(DNSLookupError(), DNSLookupError())

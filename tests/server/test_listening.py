@@ -7,12 +7,32 @@ import socket
 from twisted.internet import reactor
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from burrow.errors import ConfigError
 from burrow.server import listening
 from burrow.server.listening import Listeners, TcpSockets, open_sockets, stop_listening
 from tests.e2e.harness import free_port
+
+
+class Exhausted:
+    """A socket that listens, in a process where no descriptor is left for a while."""
+
+    def __init__(self, handle):
+        self.handle = handle
+        self.asked = 0
+        self.number = errno.EMFILE
+
+    def __getattr__(self, name):
+        return getattr(self.handle, name)
+
+    def accept(self):
+        self.asked += 1
+        if self.number:
+            raise OSError(self.number, os.strerror(self.number))
+        return self.handle.accept()
+
 
 FACTORY = Factory.forProtocol(Protocol)
 
@@ -61,6 +81,52 @@ class Sockets(TestCase):
         self.patch(listening, "_open", without)
         self.listen(interface="")
         self.assertTrue(self.connects())
+
+    def test_port_that_cannot_be_served_is_nobodys(self):
+        told = []
+        self.patch(listening, "adopt", self.no_descriptor)
+        self.patch(self.sockets, "closed", told.append)
+        with self.assertRaises(CannotListenError) as caught:
+            self.listen()
+        self.assertEqual(caught.exception.socketError.errno, errno.EMFILE)
+        self.assertEqual(told, [self.port])
+        with self.assertRaisesRegex(ConfigError, "oo many open files"):
+            Listeners(reactor, {}).listen("https", f"127.0.0.1:{free_port()}", FACTORY)
+
+    @staticmethod
+    def no_descriptor(reactor, handle, factory):
+        handle.close()
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def exhausted_port(self):
+        """A port whose socket has somebody waiting, and no descriptor for them."""
+        opened = self.listen()
+        exhausted = opened.socket._socket = Exhausted(opened.socket._socket)
+        self.assertTrue(self.connects())
+        while not exhausted.asked:
+            await deferLater(reactor, 0.001)
+        return opened, exhausted
+
+    async def test_port_without_a_descriptor_waits_and_goes_on(self):
+        self.patch(listening, "ACCEPT_AGAIN", 0.02)
+        opened, exhausted = await self.exhausted_port()
+        self.assertNotIn(opened, reactor.getReaders())
+        for again in range(2, 5):
+            while exhausted.asked < again:
+                await deferLater(reactor, 0.001)
+            self.assertNotIn(opened, reactor.getReaders())
+        for number in (errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, 0):
+            exhausted.number = number
+            asked = exhausted.asked
+            while exhausted.asked == asked:
+                await deferLater(reactor, 0.001)
+        self.assertIn(opened, reactor.getReaders())
+
+    async def test_port_that_waits_can_be_closed(self):
+        self.patch(listening, "ACCEPT_AGAIN", 3600)
+        opened, _ = await self.exhausted_port()
+        await stop_listening(opened)  # trial would find the delayed call
+        self.assertFalse(self.connects())
 
     async def test_keeper_gets_a_copy_that_outlives_us_and_a_successor_has_it(self):
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)

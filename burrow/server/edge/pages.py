@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from functools import cache
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -117,9 +116,8 @@ def options() -> Page:
     return Page(200, "options", "Burrow", "Requests of any method are passed on.", (_ALLOW,))
 
 
-@cache
-def _template() -> Template:
-    return Template((files(__package__) / "page.html").read_text(encoding="utf-8"))
+# Read now: when it is needed, there may be no file descriptor left.
+_TEMPLATE = Template((files(__package__) / "page.html").read_text(encoding="utf-8"))
 
 
 def _wants(accept: bytes) -> str:
@@ -145,7 +143,7 @@ def render(page: Page, accept: bytes, *, head_only: bool, close: bool) -> bytes:
             "text": escape(page.text),
             "code": escape(page.code),
         }
-        kind, body = b"text/html; charset=utf-8", _template().substitute(values).encode()
+        kind, body = b"text/html; charset=utf-8", _TEMPLATE.substitute(values).encode()
     elif form == "json":
         fields = {"error": page.code, "status": page.status, "title": page.title, "detail": page.text}
         kind, body = b"application/json", json.dumps(fields).encode() + b"\n"

@@ -14,6 +14,10 @@ from typing import Any
 
 from burrow.link.carrier import lowest_transport
 
+if sys.platform.startswith("linux"):
+    import fcntl
+    import termios
+
 QUIET = 2.0
 """Seconds without data in either direction after which a connection may count as idle."""
 
@@ -44,9 +48,6 @@ def idle(transport: Any) -> bool:
 
 def _unacknowledged(handle: Any) -> int:
     """Bytes in a socket's send queue, sent or not, that the peer has not acknowledged (SIOCOUTQ, tcp(7))."""
-    import fcntl
-    import termios
-
     count = array.array("i", [0])
     fcntl.ioctl(handle.fileno(), termios.TIOCOUTQ, count)
     return count[0]
