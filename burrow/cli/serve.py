@@ -15,6 +15,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
+from burrow.cli.claim import server_state
 from burrow.cli.parsing import typed
 from burrow.cli.run import run, say
 from burrow.cli.supervise import (
@@ -26,7 +27,6 @@ from burrow.cli.supervise import (
     Supervisor,
     command_line,
     on_hangup,
-    server_state,
 )
 from burrow.client.secret import read_secret
 from burrow.config import STDIN, ServerConfig, add_arguments, parse_path

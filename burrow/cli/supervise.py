@@ -22,7 +22,6 @@ import sys
 import time
 from collections.abc import Callable
 from itertools import chain
-from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
@@ -33,6 +32,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from burrow.cli.claim import Claim
 from burrow.config import ServerConfig
 from burrow.errors import BurrowError, ConfigError
 from burrow.server.listening import open_sockets
@@ -52,7 +52,6 @@ NOW_TIMEOUT = 3.0
 
 _LOOK_EVERY = 0.02
 _AGAIN_FIRST, _AGAIN_LIMIT = 0.1, 5.0
-PID_FILE = "server.json"
 
 
 class WorkerEnded(BurrowError):
@@ -178,11 +177,19 @@ class Supervisor:
         self._delay = _AGAIN_FIRST
         self._generation = 0
         self._failed = 0
+        self._claim: Claim | None = None
+        self._nobody_serves = False
 
     # -- its life -----------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open the sockets and start the workers. @raise BurrowError: a socket or a worker cannot be had."""
+        """
+        Take the state folder, open the sockets and start the workers.
+
+        @raise BurrowError: the folder, a socket or a worker cannot be had.
+        """
+        # Only a store of its own is in the folder: a server on Redis may have one that it cannot write.
+        self._claim = Claim(self._config.state_dir, needed=not self._config.store)
         self._open(self._config)
         workers = await self._start_all(self._config)
         lines = workers[0]["say"]
@@ -191,16 +198,24 @@ class Supervisor:
         self._write_state()
         notify("READY=1")
 
+    def _write_state(self) -> None:
+        """Say how often this server was reloaded, or failed to be."""
+        if self._claim is not None:
+            self._claim.write(reloaded=self._generation, failed=self._failed)
+
     async def stop(self) -> None:
         """
         Listen no more; end all workers, which let end what runs for C{stop_grace} seconds at most. Cancelled,
-        they end now.
+        they end now. Another server may have the state folder and the ports meanwhile.
         """
         self._stopping = True
         notify("STOPPING=1")
         # Left open, the kernel would go on to accept whom nobody serves: visitors, and agents that move.
         for handle in [*chain.from_iterable(self._sockets.values()), *self._tcp.values()]:
             handle.close()
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
         for worker in list(self._workers):
             worker.signal("TERM")
         try:
@@ -212,10 +227,6 @@ class Supervisor:
                 await self._all_ended(NOW_TIMEOUT)
         for worker in list(self._workers):
             worker.signal("KILL")
-        # It may be another server's, beside which we could not start.
-        with contextlib.suppress(OSError, ConfigError):
-            if server_state(self._config.state_dir)["pid"] == os.getpid():
-                self._state_file(self._config).unlink(missing_ok=True)
 
     async def _all_ended(self, within: float) -> None:
         """Wait until no worker is left, for so many seconds at most."""
@@ -239,6 +250,8 @@ class Supervisor:
             config = self._read()
             if config.store == "memory":
                 raise ConfigError("a store in memory cannot be handed over: restart the server instead")
+            if config.state_dir != self._config.state_dir:
+                raise ConfigError("a reload cannot change the state folder: restart the server instead")
             self._open(config)
             await self._start_all(config)
         except BurrowError as error:
@@ -254,6 +267,7 @@ class Supervisor:
             self._close_unused(config)
             self.log.info("replaced the server's processes: the old ones end when nothing runs on them")
         self._write_state()
+        self._tell_whether_any_serves()
         notify("READY=1")
         self._reloading = False
         if self._again:
@@ -342,6 +356,7 @@ class Supervisor:
         """One that served is gone."""
         if not (worker.leaving or self._stopping):
             self.log.error("a server process ended with exit code {code}; starting another", code=code)
+            self._tell_whether_any_serves()
             ensureDeferred(self._start_again()).addErrback(
                 lambda reason: self.log.failure("no server process can be started", reason)
             )
@@ -370,33 +385,19 @@ class Supervisor:
                 return
             self._delay = _AGAIN_FIRST
             worker.ended.addCallback(self._ended, worker)
+            self._tell_whether_any_serves()
             return
+
+    def _tell_whether_any_serves(self) -> None:
+        """Have systemd show that nobody serves, and when somebody does again: for it, we stay ready."""
+        nobody = not any(worker.ready.called and not worker.leaving for worker in self._workers)
+        if nobody != self._nobody_serves:
+            self._nobody_serves = nobody
+            notify("STATUS=no server process runs; starting another" if nobody else "STATUS=serving again")
 
     async def _wait_longer(self) -> None:
         delay, self._delay = self._delay, min(self._delay * 2, _AGAIN_LIMIT)
         await deferLater(self._reactor, delay)
-
-    # -- for `burrow server reload` -------------------------------------------------------------------------
-
-    @staticmethod
-    def _state_file(config: ServerConfig) -> Path:
-        return config.state_dir / PID_FILE
-
-    def _write_state(self) -> None:
-        """Say who we are, and how often we were reloaded, or failed to be."""
-        file = self._state_file(self._config)
-        text = json.dumps({"pid": os.getpid(), "reloaded": self._generation, "failed": self._failed})
-        new = file.with_suffix(".new")
-        try:
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new.write_text(text, encoding="ascii")
-            new.replace(file)
-        except OSError as error:
-            self.log.warn(
-                "{file} cannot be written, so `burrow server reload` will not find us: {error}",
-                file=str(file),
-                error=error,
-            )
 
 
 def notify(state: str) -> None:
@@ -417,18 +418,6 @@ def on_hangup(reactor: Any, action: Callable[[], None]) -> None:
     number = getattr(signal, "SIGHUP", None)
     if number is not None:
         signal.signal(number, lambda *_: reactor.callFromThread(action))
-
-
-def server_state(folder: Path) -> dict[str, int]:
-    """What L{Supervisor} wrote last. @raise ConfigError: no server runs with this state folder."""
-    try:
-        state: dict[str, int] = json.loads((folder / PID_FILE).read_text(encoding="ascii"))
-        os.kill(state["pid"], 0)
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(
-            f"no `burrow server` runs with the state folder {folder}: choose its own with --state DIR"
-        ) from error
-    return state
 
 
 def command_line() -> list[str]:

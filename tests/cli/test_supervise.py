@@ -1,15 +1,16 @@
 """Tests for L{burrow.cli.supervise}: workers that cannot start, or start with an old configuration."""
 
 import errno
-import json
-import os
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessTerminated
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from burrow.cli.supervise import PID_FILE, Supervisor
+from burrow.cli import supervise
+from burrow.cli.supervise import Supervisor
 from burrow.config import ServerConfig
 
 
@@ -63,9 +64,21 @@ class Starting(SynchronousTestCase):
         self.assertEqual(self.reactor.workers[0].signals, ["HUP"])
         self.assertEqual(len(self.reactor.workers), 1)
 
-    def test_state_of_another_server_stays(self):
-        file = self.config.state / PID_FILE
-        for pid, stays in ((os.getppid(), True), (os.getpid(), False)):
-            file.write_text(json.dumps({"pid": pid, "reloaded": 0, "failed": 0}))
-            self.successResultOf(Deferred.fromCoroutine(self.supervisor.stop()))
-            self.assertEqual(file.exists(), stays)
+    def test_systemd_is_told_that_nobody_serves_and_that_somebody_does_again(self):
+        told = []
+        self.patch(supervise, "notify", told.append)
+        starting = Deferred.fromCoroutine(self.supervisor._start_all(self.config))
+        first = self.reactor.workers[0]
+        first.ready.callback({})
+        self.successResultOf(starting)
+        first.processEnded(Failure(ProcessTerminated(1)))
+        self.assertEqual(told, ["STATUS=no server process runs; starting another"])
+        self.reactor.workers[1].ready.callback({})
+        self.assertEqual(told[1:], ["STATUS=serving again"])
+
+    def test_reload_to_another_state_folder_changes_nothing(self):
+        self.supervisor._read = lambda: ServerConfig(state=self.folder(), https="127.0.0.1:0", http="")
+        self.supervisor.reload()
+        self.assertEqual((self.supervisor._generation, self.supervisor._failed), (0, 1))
+        self.assertEqual(len(self.flushLoggedErrors()), 0)
+        self.assertIs(self.supervisor._config, self.config)

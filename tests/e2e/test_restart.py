@@ -1,11 +1,13 @@
 """A server that is replaced while it serves, and one that dies."""
 
 import hashlib
+import json
 import os
 import random
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 from http.client import HTTPException
@@ -262,17 +264,27 @@ def test_visitor_polls_through_kill_9_and_no_request_fails(make_world, upstream)
         time.sleep(0.05)
 
 
-def test_reload_of_nothing(tmp_path):
-    command = burrow("server", "reload", "--state", tmp_path)
-    assert command.wait() == 78
-    assert "no `burrow server` runs" in command.output
+def test_reload_of_nothing_signals_no_stranger(tmp_path):
+    """The file of a server that was killed, and whose process id another process has now."""
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        for text in (None, json.dumps({"pid": stranger.pid, "reloaded": 0, "failed": 0})):
+            if text:
+                (tmp_path / "server.json").write_text(text)
+            command = burrow("server", "reload", "--state", tmp_path)
+            assert command.wait() == 78
+            assert "no `burrow server` runs" in command.output
+        assert stranger.poll() is None
+        stranger.kill()
 
 
-def test_reload_with_a_store_in_memory(tmp_path):
+def test_second_server_on_a_folder_is_refused_and_a_store_in_memory_not_reloaded(tmp_path):
     listen = ["--https", "127.0.0.1:0", "--http", "off"]
     server = burrow("server", "--store", "memory", "--state", tmp_path, *listen)
     try:
         server.line("Burrow serves")
+        second = burrow("server", "--store", "memory", "--state", tmp_path, *listen)
+        assert second.wait() == 78
+        assert second.output.startswith("burrow: another `burrow server` runs with the state folder")
         command = burrow("server", "reload", "--state", tmp_path)
         assert command.wait() == 78
         assert "restart the server instead" in server.output
@@ -298,6 +310,9 @@ def test_systemd_is_told(make_world, tmp_path):
         finally:
             del os.environ["NOTIFY_SOCKET"]
         assert receiver.recv(1000) == b"READY=1"
+        os.kill(world.workers[0], signal.SIGKILL)
+        assert receiver.recv(1000) == b"STATUS=no server process runs; starting another"
+        assert receiver.recv(1000) == b"STATUS=serving again"
         reload(world)
         assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=\d+", receiver.recv(1000))
         assert receiver.recv(1000) == b"READY=1"
