@@ -115,17 +115,6 @@ def test_keep_alive_and_pipelining(world, teller):
         assert told(read_response(visitor)[2])["path"] == "/99"
 
 
-def test_one_connection_reaches_two_tunnels(world, teller, upstream):
-    other = world.agent("http", upstream(lambda handler: reply(handler, b"other")).port)
-    with world.connect(teller) as visitor:
-        visitor.sendall(f"GET / HTTP/1.1\r\nHost: {teller}\r\n\r\n".encode())
-        assert read_response(visitor)[0] == 200
-        visitor.sendall(f"GET / HTTP/1.1\r\nHost: {other.host}\r\n\r\n".encode())
-        assert read_response(visitor)[2] == b"other"
-        visitor.sendall(f"GET /back HTTP/1.1\r\nHost: {teller}\r\n\r\n".encode())
-        assert told(read_response(visitor)[2])["path"] == "/back"
-
-
 def test_absolute_target_counts_before_host(world, teller):
     request = f"GET http://{teller}/x?y HTTP/1.1\r\nHost: elsewhere.localhost\r\n\r\n"
     assert told(world.raw(teller, request.encode())[2])["path"] == "/x?y"
