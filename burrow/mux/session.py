@@ -277,6 +277,10 @@ class Session:
         """Bytes that wait on a stream."""
         return self._wire.queued(stream_id)
 
+    def granted(self, stream_id: int) -> int:
+        """See L{burrow.wire.yamux.Session.granted}."""
+        return self._wire.granted(stream_id)
+
     def write_ended(self, stream_id: int) -> bool:
         """Whether nothing of a stream's is to be sent: our FIN went out, or it or the session is gone."""
         return self.lost or self._wire.write_ended(stream_id)

@@ -156,6 +156,11 @@ class Stream:
         if self.connected and not self._write_ended:
             self._end()
 
+    @property
+    def granted(self) -> int:
+        """A number that grows when the peer has used more of what it was sent, and falls with each write."""
+        return self._session.granted(self.stream_id)
+
     def getPeer(self) -> StreamAddress:  # type: ignore[override]
         """The stream, as seen from here."""
         return StreamAddress(self._session.peer, self.stream_id)

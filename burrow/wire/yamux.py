@@ -252,6 +252,14 @@ class Session:
         stream = self._streams.get(stream_id)
         return 0 if stream is None else stream.queued
 
+    def granted(self, stream_id: int) -> int:
+        """
+        A number that grows with what the peer has used of this stream, and falls with what is given to
+        L{send_data}: the window less the bytes that wait. 0 for a stream that is gone.
+        """
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else stream.send - stream.queued
+
     def write_ended(self, stream_id: int) -> bool:
         """Whether our FIN went out after all that was queued, or the stream is gone."""
         stream = self._streams.get(stream_id)

@@ -27,6 +27,9 @@ MAX_HEADERS = 128
 
 MAX_TARGET = 16 * 1024
 
+_MAX_PIECES = 1024
+"""Pieces of a head that are kept apart before they are joined."""
+
 _HEAD_END = re.compile(rb"\n\r?\n")
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([!-~]+) HTTP/(\d\.\d)\r\n")
@@ -179,6 +182,8 @@ class HeadReader:
         if self._size > self._limit:
             raise BadMessage(431, f"the head of the message is longer than {self._limit // 1024} KiB")
         self._pieces.append(data if end == len(data) else data[:end])
+        if len(self._pieces) > _MAX_PIECES:
+            self._pieces = [b"".join(self._pieces)]  # each piece costs memory beside its bytes
         if self._first is None:
             self._read_first_line()
         if not found:

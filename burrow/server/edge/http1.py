@@ -86,6 +86,7 @@ class Visitor(Protocol):
         self._takes = Pace(edge.sweep, edge.rate, self._taken, self._takes_too_slowly)
         self._received = 0
         self._moved = 0
+        self._granted = 0
         self._lingers = 0
         self.ended = False
         self._buffer = b""
@@ -189,7 +190,8 @@ class Visitor(Protocol):
     def timed_out(self) -> None:
         """The sweep's word: whatever was waited for did not come."""
         if self._flushing:
-            if self._moves(taken(self.transport), self._edge.rate.least * self._edge.idle_timeout):
+            least = self._edge.rate.least * self._edge.idle_timeout
+            if not least or self._moves(taken(self.transport), least):
                 self._edge.sweep.add(self, self._edge.idle_timeout)
             else:
                 self.transport.abortConnection()
@@ -199,6 +201,10 @@ class Visitor(Protocol):
                 self._edge.sweep.add(self, LINGER)
             else:
                 self._flush()
+        elif self._routing is not None:
+            self._edge.sweep.add(self, self._edge.response_timeout)  # it waits for its tunnel, for --hold
+        elif self._request is not None and self._upstream_takes():
+            self._edge.sweep.add(self, self._edge.response_timeout)
         elif self._request is not None:
             seconds = f"{self._edge.response_timeout:g} seconds"
             text = f"The upstream has not begun its answer within {seconds}."
@@ -211,12 +217,19 @@ class Visitor(Protocol):
         else:
             self._close()
 
+    def _upstream_takes(self) -> bool:
+        """Whether the agent has passed on some of the request since that was asked last."""
+        if self._responses is None or self._request is None or not self._request.has_body:
+            return False
+        before, self._granted = self._granted, self._responses.granted
+        return self._granted > before
+
     def _moves(self, count: int | None, least: float) -> bool:
         """Whether a count has grown by at least so much since it was looked at last."""
         if count is None:
             return False
         before, self._moved = self._moved, count
-        return count - before >= least > 0
+        return count - before >= least
 
     def _advance(self) -> None:
         """Use the bytes that wait, as far as they can be used now."""
@@ -268,7 +281,7 @@ class Visitor(Protocol):
         request = self._request
         if request is None or self._body is None or self._answered or self._closing or self._reading.paused:
             return None
-        return self._received
+        return None if self._routing is not None else self._received  # what came waits for its tunnel
 
     def _taken(self) -> int | None:
         """What it has taken, while more waits for it."""
@@ -306,8 +319,6 @@ class Visitor(Protocol):
         else:
             self._body = LengthBody(head.length) if head.length else None
         self._edge.sweep.add(self, self._edge.response_timeout)
-        if self._body is not None and not head.value(b"expect"):
-            self._sends.watch()  # else once the body begins: who asks first is told by the upstream
         if self._redirect is not None:
             self._answer_page(self._redirect(head))
             return
@@ -343,6 +354,7 @@ class Visitor(Protocol):
             if isinstance(found, pages.Page):
                 self._answer_page(found)
             else:
+                self._begin_response_time()
                 self._send(found)
             self._advance()
 
@@ -373,6 +385,9 @@ class Visitor(Protocol):
             responses.transport.registerProducer(self._reading, True)
         responses.expect(self._request.method, whole=self._body is None)
         responses.transport.write(self._head)
+        self._granted = responses.granted if self._request.has_body else 0
+        if self._body is not None and not self._request.value(b"expect"):
+            self._sends.watch()  # else once the body begins: who asks first is told by the upstream
         if self.ended and not self._advancing:
             self._no_more_comes()
 
@@ -395,7 +410,13 @@ class Visitor(Protocol):
             if out:
                 self._responses.transport.write(out)
         if self.deadline is not None:
-            self._edge.sweep.add(self, self._edge.response_timeout)
+            self._begin_response_time()
+
+    def _begin_response_time(self) -> None:
+        """The upstream has response_timeout from now on to begin its answer, or to take more of the body."""
+        self._edge.sweep.add(self, self._edge.response_timeout)
+        if self._responses is not None:
+            self._granted = self._responses.granted
 
     def _hand_over(self, factory: IProtocolFactory, head: RequestHead) -> None:
         """Let another protocol have the connection, beginning with this request."""
@@ -435,6 +456,7 @@ class Visitor(Protocol):
         if head.status < 200:
             if request.version == "1.1":
                 self.transport.write(write_interim(head, self._edge.domain))
+            self._begin_response_time()  # it works on it (RFC 2518 section 10.1)
             return
         failure = head.value(FAILURE_HEADER.lower())
         if failure:

@@ -76,6 +76,12 @@ class Responses(Protocol):
         """Whether an answer is under way."""
         return bool(self._method)
 
+    @property
+    def granted(self) -> int:
+        """A number that grows when the agent has passed on more of the request: see L{Stream.granted}."""
+        granted: int = self.transport.granted
+        return granted
+
     def detach(self, *, left: bool = False) -> None:
         """
         The visitor wants no more: reset the stream if anything is under way, else close it.

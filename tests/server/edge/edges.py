@@ -18,6 +18,8 @@ class Wire(StringTransport):
     @ivar aborted: whether it was broken off.
     """
 
+    granted = 0
+
     def __init__(self, peer):
         super().__init__()
         self.connected = True

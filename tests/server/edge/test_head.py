@@ -248,6 +248,17 @@ def test_random_bytes_never_do_worse_than_bad_message(noise):
             assert 400 <= error.status < 600
 
 
+@pytest.mark.parametrize("reader", [RequestReader, ResponseReader])
+def test_head_in_tiny_pieces_costs_about_its_bytes(reader):
+    """Each piece is an object of its own beside its bytes."""
+    reads = reader()
+    reads.feed(*([b"GET / HTTP/1.1\r\n"] if reader is RequestReader else [b"HTTP/1.1 200 OK\r\n", b"GET"]))
+    for number in range(20_000):
+        piece = b"X: y\r\n"[number % 6 : number % 6 + 1]
+        assert reads.feed(*([piece] if reader is RequestReader else [piece, b"GET"])) is None
+    assert len(reads._reader._pieces) <= 1024
+
+
 def test_head_without_an_end_is_too_long_at_last():
     reader = RequestReader()
     reader.feed(b"GET / HTTP/1.1\r\nHost: x\r\nX: ")

@@ -14,7 +14,7 @@ from burrow.server.edge.context import Edge
 from burrow.server.edge.flow import MAX_WAITING
 from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.http1 import LEAVE_WITHIN, LINGER, VisitorFactory
-from burrow.server.edge.pace import Rate
+from burrow.server.edge.pace import NO_RATE, Rate
 from burrow.server.edge.sweep import Sweep
 from burrow.testing import HalfCloseRecorder, Recorders, SessionPair
 
@@ -663,6 +663,41 @@ def test_time_for_an_answer():
     assert visit.upstream.lost.check(ConnectionLost)
 
 
+def test_upstream_that_takes_the_body_slowly_has_time():
+    visit = Visit(rate=NO_RATE)
+    visit.ask(post(1_000_000))
+    upstream = visit.upstream
+    record = upstream.dataReceived
+
+    def read_once(data):
+        record(data)
+        upstream.transport.pauseProducing()
+
+    upstream.dataReceived = read_once
+    visit.ask(b"x" * 1_000_000)
+    for _ in range(4):
+        visit.wait(100)
+        for _ in range(10):  # frames of 16 KiB: more than half of the window
+            upstream.transport.resumeProducing()
+            visit.pump()
+    visit.wait(100)
+    assert visit.statuses == []
+    visit.wait(242)
+    assert visit.statuses == [504]
+
+
+def test_interim_answer_begins_the_time_anew():
+    visit = Visit()
+    visit.ask(GET)
+    for _ in range(3):
+        visit.wait(119)
+        visit.answer(b"HTTP/1.1 102 Processing\r\n\r\n")
+    visit.wait(119)
+    assert 504 not in visit.statuses
+    visit.wait(2)
+    assert visit.statuses[-1] == 504
+
+
 def test_begun_answer_has_no_time():
     visit = Visit()
     visit.ask(GET)
@@ -684,6 +719,15 @@ def test_rest_is_flushed_while_the_visitor_takes_it(monkeypatch):
     visit.socket.taken += 7499
     visit.wait(76)
     assert visit.socket.end == "aborted"
+
+
+def test_rest_is_flushed_for_as_long_as_it_takes_where_no_rate_is_asked_for(monkeypatch):
+    monkeypatch.setattr(http1, "taken", lambda transport: None)
+    visit = Visit(rate=NO_RATE)
+    visit.ask(GET.replace(b"1.1", b"1.0"))
+    visit.answer(OK)
+    visit.wait(1000)
+    assert visit.socket.end == "closed"
 
 
 @pytest.mark.parametrize(("amount", "status"), [(999, 408), (1000, 0)])
@@ -794,6 +838,22 @@ def test_request_waits_for_its_tunnel():
     visit.found.callback(visit.tunnel)
     visit.pump()
     assert visit.upstream.received.endswith(b"abc")
+
+
+def test_body_that_waits_for_its_tunnel_is_not_slow():
+    """Whole or in part: what came of it is kept. The time for the answer begins with the tunnel, too."""
+    for body in (b"abc", b"ab"):
+        visit = Routed()
+        visit.ask(post(3, body))
+        visit.wait(300)
+        assert visit.statuses == []
+        visit.found.callback(visit.tunnel)
+        visit.pump()
+        assert visit.upstream.received.endswith(body)
+        visit.wait(9)
+        assert visit.statuses == []
+        visit.wait(120)
+        assert visit.statuses == ([504] if body == b"abc" else [408])
 
 
 def test_who_may_be_gone_is_told_and_who_is_gone_waits_no_more():
