@@ -438,10 +438,8 @@ def test_a_thousand_tunnels_through_one_agent(world, hello, tmp_path):
     file.write_text("".join(f"[tunnels.many-{n}]\nupstream = {hello.port}\n" for n in range(1000)))
     agent = world.agent("start", "--config", file)
     wait_for(lambda: len(agent.events("ready")) == 1000, "all thousand", 60)
-    with world.connect("many-0.localhost") as visitor:
-        for number in range(1000):
-            visitor.sendall(f"GET / HTTP/1.1\r\nHost: many-{number}.localhost\r\n\r\n".encode())
-            assert read_response(visitor)[::2] == (200, b"hello"), number
+    for number in range(1000):
+        assert world.get(f"many-{number}.localhost")[::2] == (200, b"hello"), number
 
 
 MANY_AGENTS = """
@@ -479,10 +477,8 @@ def test_two_hundred_agents(world, hello):
         str(hello.port),
     )
     program.line("^all$", patience=60)
-    with world.connect("agent-0.localhost") as visitor:
-        for number in range(200):
-            visitor.sendall(f"GET / HTTP/1.1\r\nHost: agent-{number}.localhost\r\n\r\n".encode())
-            assert read_response(visitor)[::2] == (200, b"hello"), number
+    for number in range(200):
+        assert world.get(f"agent-{number}.localhost")[::2] == (200, b"hello"), number
 
 
 def test_more_tunnels_than_an_agent_may_have(make_world, hello, tmp_path):
