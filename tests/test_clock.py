@@ -4,7 +4,10 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
 
+
+@pytest.mark.slow
 def test_timers_fire_when_the_clock_was_set_back():
     code = """
         import time

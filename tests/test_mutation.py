@@ -47,6 +47,7 @@ def test_texts_and_log_calls_are_left_alone(mutation, tmp_path, monkeypatch):
     }
 
 
+@pytest.mark.slow
 def test_listed_survivors_are_in_the_code_and_have_a_reason(mutation):
     listed = mutation.listed()
     there = {one.key for file in {key[0] for key in listed} for one in mutation.mutations(file)}

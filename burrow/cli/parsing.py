@@ -68,6 +68,11 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse a whole command line. Errors end the program with exit code 2."""
+        for argument in arguments:
+            try:
+                argument.encode()
+            except UnicodeEncodeError:
+                self.error(f"{shown(argument)} is not UTF-8")
         first = arguments[0] if arguments else ""
         if first.startswith("-") and first.partition("=")[0] not in self.options:
             self.error(f"options go behind the command: write burrow COMMAND {shown(first)[1:-1]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -102,7 +103,10 @@ def stdout_is_broken() -> bool:
 
 
 def open_standard_files() -> None:
-    """Where standard files are closed, have them lead nowhere: a socket must not take their numbers."""
+    """
+    Where standard files are closed, have them lead nowhere: a socket must not take their numbers. Where
+    standard output has no buffer (PYTHONUNBUFFERED), give it one: L{stdout_is_broken} looks for what it kept.
+    """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
@@ -112,6 +116,9 @@ def open_standard_files() -> None:
                 os.dup2(opened, number)
                 os.close(opened)
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+    out = sys.stdout
+    if isinstance(getattr(out, "buffer", None), io.RawIOBase):
+        sys.stdout = open(1, "w", 1, encoding=out.encoding, errors=out.errors, closefd=False)  # noqa: SIM115
 
 
 def run(

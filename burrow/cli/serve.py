@@ -52,14 +52,20 @@ def add_server(commands: Any) -> None:
         "action", nargs="?", choices=("reload",), help="replace the processes of the server that runs"
     )
     add_arguments(parser, ServerConfig)
-    parser.add_argument("--config", metavar="FILE", help="a TOML file with these options, without the dashes")
+    parser.add_argument(
+        "--config",
+        type=typed(parse_path),
+        metavar="FILE",
+        help="a TOML file with these options, without the dashes",
+    )
     parser.set_defaults(run=serve)
 
 
 def _config(arguments: argparse.Namespace) -> ServerConfig:
     names = ServerConfig.__dataclass_fields__
     flags = {name: value for name, value in vars(arguments).items() if name in names}
-    return server_config(flags, getattr(arguments, "config", None))
+    file = getattr(arguments, "config", None)
+    return server_config(flags, None if file is None else str(file))
 
 
 def serve(arguments: argparse.Namespace) -> int:
@@ -187,7 +193,9 @@ def which_store(parser: argparse.ArgumentParser) -> None:
         "--state", type=typed(parse_path), metavar="DIR", help="the server's state folder [BURROW_STATE]"
     )
     parser.add_argument("--store", metavar="URL", help="the server's store, if it has another [BURROW_STORE]")
-    parser.add_argument("--config", metavar="FILE", help="the server's configuration file")
+    parser.add_argument(
+        "--config", type=typed(parse_path), metavar="FILE", help="the server's configuration file"
+    )
 
 
 def add_store(commands: Any) -> None:

@@ -37,7 +37,7 @@ class ServerAddress:
             port = parts.port
         except ValueError:
             port = 0
-        if parts.scheme not in ("https", "http") or not parts.hostname or port == 0:
+        if parts.scheme not in ("https", "http") or not parts.hostname or port == 0 or not text.isprintable():
             raise ConfigError(f"{text!r} is no server address: it must look like https://example.com")
         if parts.path not in ("", "/") or parts.query or parts.username:
             raise ConfigError(f"the server address {text!r} must end after the host and port")

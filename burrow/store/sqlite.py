@@ -12,6 +12,7 @@ the last of them and leaves the file sound, since WAL is synced before it is cop
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
@@ -26,7 +27,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from burrow.errors import StoreError
+from burrow.errors import ConfigError, StoreError
 from burrow.limits import UNLIMITED, Limits
 from burrow.store.base import IStore, OverQuota, Reservation, Taken, Token, freed, renewed
 
@@ -192,7 +193,9 @@ class SQLiteStore:
             self._path.chmod(0o600)
         except OSError as error:
             text = f"the database {self._path} cannot be made: {error.strerror}; choose another --state"
-            raise StoreError(text) from error
+            # A disk may have room again; rights and what a path leads to are for a person to change.
+            lasting = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+            raise (ConfigError if error.errno in lasting else StoreError)(text) from error
         self._writer, self._reader = self._pool(), self._pool()
         try:
             await self._on(self._writer, self._prepare)

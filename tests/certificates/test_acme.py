@@ -124,6 +124,7 @@ class WithPebble(TestCase):
         await gatherResults([self.certificates.ready(name) for _ in range(20)])
         self.assertEqual(self.pebble.orders(), 1)
 
+    @pytest.mark.slow
     async def test_two_nodes_and_one_order(self):
         other = self.make()
         names = [f"n{number}.{DOMAIN}" for number in range(5)]

@@ -130,6 +130,7 @@ def _start(folder, results):
     results.put((folder / CA_FILE).read_bytes())
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_have_one_authority(tmp_path):
     context = multiprocessing.get_context("spawn")
     results = context.Queue()

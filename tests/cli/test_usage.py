@@ -1,5 +1,9 @@
 """What is wrong on the command line or in a file is told in one line, with exit code 2 or 78."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from burrow.cli.main import main
@@ -48,6 +52,13 @@ def test_questions_are_answered(capsys, arguments):
         (["tcp", "3000", "--port", "70000"], "1 to 65535"),
         (["token", "list", "--state", ""], "write a path"),
         (["token", "create", "x", "--role", "agnt"], "did you mean agent?"),
+        (["server", "--config", ""], "write a path"),
+        (["token", "list", "--config", ""], "write a path"),
+        (["start", "--config", ""], "write a path"),
+        (["http", "3000", "--token", "\udcff"], "is not UTF-8"),
+        (["\udcff"], "is not UTF-8"),
+        (["http", "\udcff3000"], "is not UTF-8"),
+        (["token", "list", "--state", "/\udcff"], "is not UTF-8"),
     ],
 )
 def test_wrong_usage(capsys, arguments, words):
@@ -73,6 +84,10 @@ def test_wrong_usage(capsys, arguments, words):
         (["http", "http://[", *AGENT], "upstream"),
         (["http", "3000", "--stop-grace", "soon", *AGENT], "or 0"),
         (["http", "3000", "--server", "https://[", "--token", "t"], "server address"),
+        (["http", "3000", "--server", "https://a\x01b", "--token", "t"], "server address"),
+        (["token", "create", "a\nb"], "is no token name"),
+        (["token", "create", "a\x1b[31m"], "is no token name"),
+        (["token", "create", ""], "is no token name"),
     ],
 )
 def test_impossible_values(capsys, arguments, words, monkeypatch):
@@ -135,3 +150,43 @@ def test_looking_creates_nothing(capsys, tmp_path, command):
     assert code == 78
     assert "no server has its state" in err
     assert not (tmp_path / "typo").exists()
+
+
+@pytest.mark.parametrize("where", ["XDG_STATE_HOME", "--state", "burrow.db"])
+def test_state_folder_or_database_that_cannot_be_written(tmp_path, where):
+    """A file where a folder should be and the other way round: root lacks no rights."""
+    environment, arguments = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}, []
+    (tmp_path / "file").write_text("")
+    if where == "XDG_STATE_HOME":
+        environment["XDG_STATE_HOME"] = str(tmp_path / "file")
+    elif where == "--state":
+        arguments = ["--state", str(tmp_path / "file" / "state")]
+    else:
+        (tmp_path / "burrow" / "burrow.db").mkdir(parents=True)
+    for command in (["token", "create", "x"], ["server", "--https", "127.0.0.1:0", "--http", "off"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "burrow.cli.main", *command, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stdout) == (78, "")
+        assert "--state" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("lost", [">&-", "> /dev/full"])
+def test_standard_output_that_is_lost(lost, unbuffered):
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -m burrow.cli.main version {lost}', sys.executable],
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr
+    if lost != ">&-":  # a closed one leads nowhere
+        assert done.returncode == 1
+        assert done.stderr == "burrow: cannot write to standard output: No space left on device\n"

@@ -345,13 +345,13 @@ def test_curl_gets_an_answer_in_the_middle_of_its_upload(either, tcp_upstream, t
         connection.recv(65536)
         connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 9\r\n\r\ntoo large")
         if keep:
-            time.sleep(3)
+            time.sleep(1.5)
 
     agent = either.agent("http", tcp_upstream(serve).port)
     upload = tmp_path / "upload"
     upload.write_bytes(bytes(20_000_000))
     for expect in ("Expect:", "Expect: 100-continue") if not after else ("Expect:",):
-        for _ in range(1 if keep else 5):
+        for _ in range(1 if keep else 3):
             code, out, error = curl(
                 either,
                 agent.host,
@@ -384,8 +384,8 @@ def test_answer_of_an_upstream_that_leaves_the_body_unread_is_never_a_502(either
 
     agent = either.agent("http", tcp_upstream(serve).port)
     agent.ready()
-    statuses = [either.get(agent.host, method="POST", body=bytes(size))[0] for _ in range(20)]
-    assert statuses == [413] * 20
+    statuses = [either.get(agent.host, method="POST", body=bytes(size))[0] for _ in range(10)]
+    assert statuses == [413] * 10
 
 
 def test_early_answer_goes_on_while_the_body_does(either, tcp_upstream):

@@ -2,6 +2,7 @@
 
 from struct import Struct
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionLost
@@ -296,6 +297,7 @@ class Lifelines(SynchronousTestCase):
         self.assertTrue(world.agent.lost)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_any_cuts_in_any_order(data):

@@ -4,6 +4,7 @@ import itertools
 import json
 
 import attr
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
@@ -372,6 +373,7 @@ class Nodes(SynchronousTestCase):
         self.assertEqual(set(self.successResultOf(self.store.notes("leases"))), {"c"})
         self.assertEqual(set(self.successResultOf(self.store.notes("nodes"))), {"two"})
 
+    @pytest.mark.slow
     @settings(max_examples=60, deadline=None)
     @given(st.lists(st.sampled_from([0.0, 0.05, 0.2, 0.4]), min_size=1, max_size=30), st.integers(0, 3))
     def test_three_nodes_that_take_a_name_while_the_store_is_slow_agree(self, delays, apart):
@@ -417,6 +419,7 @@ class Nodes(SynchronousTestCase):
             self.assertEqual(known, {name: own for name, own in names.items() if own != node.own_id})
         self.assertEqual((changes, self.lost, self.taken), ([], [], []))
 
+    @pytest.mark.slow
     def test_leases_of_nodes_that_go_on_never_lapse(self):
         self.keep_for(2.5 * LEASE_TTL, [self.one, self.two])
 

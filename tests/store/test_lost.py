@@ -1,6 +1,7 @@
 """A Redis that goes back: what servers know comes back, and what was revoked or released does not."""
 
 import attr
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import reactor
@@ -296,6 +297,7 @@ class Lost(TestCase):
         self.assertTrue(self.one.whole)
         self.assertEqual((await self.one.reservation("blog")).port, 20_001)
 
+    @pytest.mark.slow
     async def test_replica_that_lagged_a_moment_behind(self):
         """No server wrote or looked since: what only one knows is not given away by another."""
         replica = RedisServer(
@@ -439,6 +441,7 @@ class Histories(TestCase):
 
     timeout = 300  # seconds; some machines are slow
 
+    @pytest.mark.slow
     async def test_any_history(self):
         await deferToThread(self.histories)
 

@@ -929,5 +929,5 @@ class SQLite(StoreSuite, TestCase):
     async def test_folder_that_cannot_be_made(self):
         path = Path(tempfile.mkdtemp()) / "file"
         path.touch()
-        with self.assertRaisesRegex(StoreError, "choose another --state"):
+        with self.assertRaisesRegex(ConfigError, "choose another --state"):
             await SQLiteStore(reactor, path / "state" / "burrow.db").open()

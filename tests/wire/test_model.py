@@ -188,6 +188,7 @@ calls = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(client=st.booleans(), steps=st.lists(st.one_of(frames, calls), max_size=40), data=st.data())
 def test_any_frames_and_any_calls(client, steps, data):

@@ -588,6 +588,7 @@ class Peer:
                 self.reset.add(event.stream_id)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_two_sessions_agree_whatever_happens(data):
