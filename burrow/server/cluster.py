@@ -7,8 +7,10 @@ forgotten is worth nothing, so a node that dies loses all of its own at once, an
 one write.
 
 A lease is taken over by whoever opens the tunnel next, since only its owner can: the newer session wins. The
-node that held it learns that at its next look. While the store is away nothing changes hands; when it is
-back, a node takes what it holds again, except what another node has taken meanwhile.
+node that held it learns that at its next look. A lease of another token's wins only if the store says that
+this token owns the name: a node that missed how the name changed hands may have written it. While the store
+is away nothing changes hands; when it is back, a node takes what it holds again, except what another node has
+taken meanwhile.
 """
 
 from __future__ import annotations
@@ -91,6 +93,10 @@ class Lease:
     since: float
     token: str = ""
 
+    def of_another_token(self, other: Lease) -> bool:
+        """Whether both say which token's they are, and they differ."""
+        return bool(self.token and other.token) and self.token != other.token
+
     def newer_than(self, other: Lease) -> bool:
         """Whether it is this one that holds."""
         return (self.since, self.node) > (other.since, other.node)
@@ -116,7 +122,8 @@ class Cluster:
     @param own_id: this node's id. @param now: seconds since the epoch, for what other machines compare.
     @ivar others: the other nodes that are alive, by id.
     @ivar on_changed: called when another node came or went, or a lease of another's changed.
-    @ivar on_taken: called with the lease of another node's on a name that we hold.
+    @ivar on_taken: called with the lease of another node's on a name that we held. If it is another token's,
+        that token owns the name.
     @ivar on_lost: called with the names that a node held that died.
     @ivar hurried: says whether somebody waits for a change.
     @ivar sessions: tells how many sessions each token has here.
@@ -283,7 +290,7 @@ class Cluster:
             return
         # What was read is taken over before the store is asked again: it may be away by then.
         before, self.others = self._theirs, nodes
-        self._see(notes, yielding=self._store.whole and not known)
+        contested = self._see(notes, yielding=self._store.whole and not known)
         for node in gone:
             self.log.info("node {node} is gone", node=node)
         for node in came:
@@ -293,6 +300,8 @@ class Cluster:
             self.on_lost(lost)
         if gone or came or before != self._theirs:
             self.on_changed()
+        for lease in contested:
+            await self._settle(lease)
         if shared:
             await self._repair(notes, noted.keys() - self._beats.keys())
         await self._renew()
@@ -326,25 +335,55 @@ class Cluster:
         }
         return {**{key: self.others[key] for key in self._unnoted}, **alive}
 
-    def _see(self, notes: dict[str, str], *, yielding: bool) -> None:
+    def _see(self, notes: dict[str, str], *, yielding: bool) -> list[Lease]:
         """
         Take over who holds what. Later leases on what we hold win; all do where we were taken for dead
         (C{yielding}), whatever the clocks say.
+
+        @return: those that would win and are of another token than ours: see L{_settle}.
         """
         leases = _records(Lease, notes)
         kept = {name: lease for name, lease in self._theirs.items() if lease.node in self._unnoted}
         leases = {**(kept if self._store.whole else self._theirs), **leases}
         theirs = {name: lease for name, lease in leases.items() if lease.node in self.others}
-        taken = [
+        later = [
             theirs[name]
             for name, ours in self._held.items()
             if name in theirs and (yielding or theirs[name].newer_than(ours))
         ]
+        contested = [lease for lease in later if lease.of_another_token(self._held[lease.name])]
+        taken = [lease for lease in later if lease not in contested]
         for lease in taken:
             del self._held[lease.name]
         self._theirs = {name: lease for name, lease in theirs.items() if name not in self._held}
         for lease in taken:
             self.on_taken(lease)
+        return contested
+
+    async def _settle(self, lease: Lease) -> None:
+        """
+        Another node took a name that we hold, for another token. If that one owns the name, it is theirs;
+        else the node does not know yet whose the name is, and we take it again, later than it did.
+
+        @raise StoreError: the store cannot tell; ours stays until it can.
+        """
+        owner = await self._store.reservation(lease.name)
+        ours = self._held.get(lease.name)
+        if ours is None or not lease.of_another_token(ours):
+            return  # let go, or opened with the other token, meanwhile
+        if owner is not None and owner.token == lease.token:
+            del self._held[lease.name]
+            self._theirs[lease.name] = lease
+            self.on_taken(lease)
+            self.on_changed()
+            return
+        self.log.warn(
+            "node {node} took {name} for a token that does not own it: it is taken again",
+            node=lease.node,
+            name=lease.name,
+        )
+        since = max(self._now(), lease.since + 0.001)
+        self._held[lease.name] = attr.evolve(ours, since=since)  # written by the repair that follows
 
     async def _renew(self) -> None:
         """Renew leases before they run out, at most L{_AT_ONCE} a look; what another took stays its own."""

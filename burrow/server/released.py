@@ -2,13 +2,16 @@
 Names that the server's owner took back, or gave to another token, while their tunnels were open.
 
 Whoever does that leaves a note (L{RELEASED<burrow.store.spaces.RELEASED>}). Each node reads these notes every
-L{CHECK_EVERY} seconds, and closes the tunnels of such names that are not their tokens' any more.
+L{CHECK_EVERY} seconds, and closes the tunnels of such names that are not their tokens' any more. The same
+becomes of a name of which a store that was away finds out later
+(L{KnownStore<burrow.store.known.KnownStore>}).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
 
 from burrow.errors import StoreError
@@ -28,6 +31,7 @@ class NameWatch:
     def __init__(self, clock: Any, store: Any, tunnels: Tunnels) -> None:
         self._store = store
         self._tunnels = tunnels
+        self._lost: set[str] = set()
         self._loop = repeating(clock, self._check, "a check of the names that were released")
 
     def start(self) -> None:
@@ -39,6 +43,12 @@ class NameWatch:
         if self._loop.running:
             self._loop.stop()
 
+    def lost(self, name: str) -> None:
+        """The name may be another token's than its tunnel's: look now, or as soon as possible."""
+        if self._tunnels.by_name(name) is not None:
+            self._lost.add(name)
+            ensureDeferred(self._check())
+
     async def _check(self) -> None:
         try:
             await self.check()
@@ -47,11 +57,17 @@ class NameWatch:
 
     async def check(self) -> None:
         """Check now. @raise StoreError: the store cannot tell."""
+        for name in list(self._lost):
+            await self._check_name(name)
+            self._lost.discard(name)
         for name in await self._store.notes(RELEASED):
-            tunnel = self._tunnels.by_name(name)
-            if tunnel is None:
-                continue
-            known = await self._store.reservation(name)
-            if known is None or known.token != tunnel.owner.token:
-                now = "released it" if known is None else "gave it to another token"
-                await self._tunnels.take_away(tunnel, f"{tunnel.url} is closed: the server's owner {now}")
+            await self._check_name(name)
+
+    async def _check_name(self, name: str) -> None:
+        tunnel = self._tunnels.by_name(name)
+        if tunnel is None:
+            return
+        known = await self._store.reservation(name)
+        if self._tunnels.by_name(name) is tunnel and (known is None or known.token != tunnel.owner.token):
+            now = "released it" if known is None else "gave it to another token"
+            await self._tunnels.take_away(tunnel, f"{tunnel.url} is closed: the server's owner {now}")

@@ -62,11 +62,17 @@ LEAVE_WITHIN = 10.0
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def open_store(reactor: Any, config: ServerConfig, alone: Callable[[], bool] | None = None) -> Any:
+def open_store(
+    reactor: Any,
+    config: ServerConfig,
+    alone: Callable[[], bool] | None = None,
+    lost: Callable[[str], None] = lambda name: None,
+) -> Any:
     """
     The store that a configuration names; not opened yet.
 
     @param alone: for a server, which goes on while its store is away: whether it knows of no other.
+    @param lost: see L{KnownStore<burrow.store.known.KnownStore>}.
     """
     if config.store == "memory":
         return MemoryStore()
@@ -84,7 +90,7 @@ def open_store(reactor: Any, config: ServerConfig, alone: Callable[[], bool] | N
                 host=address.in_clear,
             )
         redis = RedisStore(reactor, address)
-        return KnownStore(reactor, redis, config.state_dir / REDIS_MARK, alone) if alone else redis
+        return KnownStore(reactor, redis, config.state_dir / REDIS_MARK, alone, lost) if alone else redis
     return SQLiteStore(reactor, config.state_dir / DATABASE)
 
 
@@ -115,7 +121,12 @@ class BurrowServer(MultiService):
         config.check()
         self.config = config
         if store is None:
-            store = open_store(reactor, config, alone=lambda: not self.cluster.others)
+            store = open_store(
+                reactor,
+                config,
+                alone=lambda: not self.cluster.others,
+                lost=lambda name: self._names.lost(name),
+            )
         self.store = store
         self.ready: Deferred[BurrowServer] = Deferred()
         self._reactor = reactor

@@ -399,7 +399,7 @@ class Tunnels:
             self._uncount_name(before.reservation)
         if before is not None and before.owner.session is not owner.session:
             self._uncount(before.owner.session)
-            before.owner.displaced(before)
+            self._displace(before, owner.token)
         elif before is not None:
             self._uncount(owner.session)
         if before is not None:
@@ -470,11 +470,19 @@ class Tunnels:
             await self._ports.close(port, tunnel.factory)
 
     async def taken(self, lease: Lease) -> None:
-        """Another node has a tunnel of ours now: here it is closed."""
+        """Another node has a tunnel of ours now, and its token the name: here it is closed."""
         tunnel = self._live.get(lease.name)
         if tunnel is not None:
-            tunnel.owner.displaced(tunnel)
+            self._displace(tunnel, lease.token)
             await self.close(tunnel)
+
+    @staticmethod
+    def _displace(tunnel: Tunnel, token: str) -> None:
+        """Tell its agent that a tunnel is now C{token}'s, by its id; empty in older releases' leases."""
+        if token in ("", tunnel.owner.token):
+            tunnel.owner.displaced(tunnel)
+        else:
+            tunnel.owner.released(tunnel, f"{tunnel.url} is closed: its name belongs to another token now")
 
     async def take_away(self, tunnel: Tunnel, why: str) -> None:
         """Close a tunnel whose name is not its token's any more, and tell its agent why."""

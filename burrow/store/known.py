@@ -78,6 +78,7 @@ class KnownStore:
     @param mark: a file that remembers which Redis it was, so that one that was found to have lost something
         while this server started is known for it.
     @param alone: whether no other server uses the Redis, as far as is known: nobody else writes then.
+    @param lost: called with a name whenever this server finds out that it is not its last owner's any more.
     """
 
     log = Logger()
@@ -88,7 +89,9 @@ class KnownStore:
         inner: RedisStore,
         mark: Path | None = None,
         alone: Callable[[], bool] = lambda: False,
+        lost: Callable[[str], None] = lambda name: None,
     ) -> None:
+        self._on_lost = lost
         self._clock = clock
         self._inner = inner
         self._guard = inner.guard
@@ -193,6 +196,8 @@ class KnownStore:
                 self._learn(await self._inner.reserve(self._names[name]))
             except Taken as error:
                 self._names.pop(name, None)
+                self._renewed.discard(name)  # whoever is told asks Redis, not what waits for it
+                self._on_lost(name)
                 self.log.error("a reservation that waited for Redis is lost: {error}", error=error)
             self._renewed.discard(name)
         while self._used:
@@ -209,8 +214,12 @@ class KnownStore:
         mark = _token_mark(key) if isinstance(record, Token) else _name_mark(key)
         gone = mark in self._marks and (isinstance(record, Token) or self._marks[mark] >= record.version)
         if not gone and (key not in known or known[key].version <= record.version):
+            before = known.get(key)
             self._touched.add(mark)
             known[key] = record
+            if isinstance(record, Reservation) and before is not None and before.token != record.token:
+                self._renewed.discard(key)  # its last owner's wish is void
+                self._on_lost(key)
 
     def _marked(self, mark: str, version: int) -> None:
         """What the mark is of was revoked, or released in this version."""
@@ -223,6 +232,7 @@ class KnownStore:
         elif key in self._names and self._names[key].version <= version:
             del self._names[key]
             self._renewed.discard(key)
+            self._on_lost(key)
 
     async def _read(self) -> None:
         """Learn all that is there; find what is missing though nobody removed it."""
@@ -263,7 +273,7 @@ class KnownStore:
 
     def _adopt(self, there: Everything, tokens: set[str], names: set[str]) -> None:
         """Know what is there, of these; what was touched since it was read is newer here."""
-        touched = self._touched
+        touched, before = self._touched, self._names
         self._tokens = {
             **{key: there.tokens[key] for key in tokens if key in there.tokens},
             **{key: token for key, token in self._tokens.items() if _token_mark(key) in touched},
@@ -284,6 +294,9 @@ class KnownStore:
             if mark in touched:
                 self._marked(mark, version)
         self._guard.looked(there.order)
+        for name, known in before.items():
+            if name not in self._names or self._names[name].token != known.token:
+                self._on_lost(name)
 
     # -- a Redis that went back ---------------------------------------------------------------------------
 
@@ -507,8 +520,11 @@ class KnownStore:
         return self._names[wanted.name]
 
     async def _reserve_there(self, wanted: Reservation, limits: Limits) -> Reservation:
+        known = self._names.get(wanted.name)
+        if known is not None and known.token != wanted.token:
+            known = await self._find_name(wanted.name)  # gone without a mark, it was lost, and is not free
         if not self.whole:
-            known = self._names.get(wanted.name) or await self._find_name(wanted.name)
+            known = known or await self._find_name(wanted.name)
             if known is None or (known.token == wanted.token and wanted.port not in (None, known.port)):
                 self._sure()  # whose the name is, or the port
         return await self._inner.reserve(wanted, limits)

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from burrow.errors import StoreError
 from burrow.server import cluster
 from burrow.server.cluster import BEAT, LEASE_TTL, NODE_TTL, RENEW_LEASES, Cluster, Node
+from burrow.store.base import Reservation
 from burrow.store.memory import MemoryStore
 from burrow.testing import SlowStore
 
@@ -94,6 +95,37 @@ class Nodes(SynchronousTestCase):
         self.assertEqual(self.one.elsewhere("blog").node, "two")
         self.do(self.one.let_go("blog"))
         self.assertEqual(self.do(self.one.ask("blog")).node, "two")
+
+    def own(self, token, name="blog"):
+        self.successResultOf(
+            self.store.reserve(Reservation(name, "http", token, "agent", "up", None, False, 1.0))
+        )
+
+    def test_lease_of_a_token_that_does_not_own_the_name_is_taken_back(self):
+        """The node that wrote it missed how the name changed hands."""
+        self.own("new")
+        self.do(self.one.hold("blog", "http", None, "new"))
+        self.pass_time(BEAT)
+        self.do(self.two.hold("blog", "http", None, "former"))
+        reservation = self.store.reservation
+        self.store.reservation = lambda name: fail(StoreError("away"))
+        self.pass_time(2 * BEAT)
+        self.assertEqual((self.taken, self.one.elsewhere("blog")), ([], None))  # nobody knows: it stays ours
+        self.store.reservation = reservation
+        self.pass_time(2 * BEAT)
+        self.assertEqual(self.taken, [("two", "blog", "one")])
+        self.assertEqual(self.two.elsewhere("blog").token, "new")
+        lease = json.loads(self.successResultOf(self.store.note("leases", "blog")))
+        self.assertEqual((lease["node"], lease["token"]), ("one", "new"))
+
+    def test_lease_of_the_names_new_owner_takes_over(self):
+        self.own("new")
+        self.do(self.one.hold("blog", "http", None, "former"))
+        self.pass_time(BEAT)
+        self.do(self.two.hold("blog", "http", None, "new"))
+        self.pass_time(BEAT)
+        self.assertEqual(self.taken, [("one", "blog", "two")])
+        self.assertEqual(self.one.elsewhere("blog").node, "two")
 
     def test_clock_of_the_new_node_is_behind(self):
         behind = Clock()

@@ -1,8 +1,9 @@
 """Tests for L{burrow.server.released}: what becomes of a tunnel whose name is its token's no more."""
 
-from twisted.internet.defer import fail
+from twisted.internet.defer import Deferred, fail
 
 from burrow.errors import StoreError
+from burrow.server.cluster import Lease
 from burrow.server.released import CHECK_EVERY, NameWatch
 from burrow.store.spaces import RELEASED
 from tests.server import test_channel
@@ -43,6 +44,30 @@ class Released(test_channel.Connected):
         self.check()
         self.assertIsNone(self.tunnels.by_name("blog"))
         self.assertIn("gave it to another token", self.told[0][1])
+
+    def test_name_of_which_the_store_finds_out_later(self):
+        """Without a note, and also if the store cannot tell at once."""
+        self.watch.lost("blog")
+        self.assertIsNotNone(self.tunnels.by_name("blog"))
+        self.successResultOf(self.store.transfer("blog", "token2"))
+        reservation, self.store.reservation = self.store.reservation, lambda name: fail(StoreError("away"))
+        self.watch.lost("blog")
+        self.assertIsNotNone(self.tunnels.by_name("blog"))
+        self.store.reservation = reservation
+        self.check()
+        self.assertIsNone(self.tunnels.by_name("blog"))
+        self.assertEqual([code for code, _, _ in self.told], ["released"])
+        self.watch.lost("blog")
+        self.assertEqual(self.watch._lost, set())
+
+    def test_another_token_takes_over(self):
+        """On another node: its agent is not told that it was one of its own token's."""
+        self.successResultOf(
+            Deferred.fromCoroutine(self.tunnels.taken(Lease("blog", "node2", "http", None, 1.0, "token2")))
+        )
+        self.pair.pump()
+        why = "https://blog.example.com is closed: its name belongs to another token now"
+        self.assertEqual(self.told, [("released", why, "blog")])
 
     def test_name_that_its_token_has_again(self):
         self.note()

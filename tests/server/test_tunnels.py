@@ -1,6 +1,7 @@
 """Tests for L{burrow.server.tunnels} and L{burrow.server.ports}: how a tunnel comes to be, and how not."""
 
 import errno
+from dataclasses import replace
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
@@ -138,6 +139,16 @@ class Opening(SynchronousTestCase):
         self.assertIs(self.tunnels.by_name("blog"), second)
         self.successResultOf(Deferred.fromCoroutine(self.tunnels.close(first)))
         self.assertIs(self.tunnels.by_name("blog"), second)
+
+    def test_another_token_that_owns_the_name_by_now_takes_over(self):
+        owner, released = self.owner(), []
+        owner = replace(owner, released=lambda tunnel, why: released.append((tunnel, why)))
+        before = self.open(owner, name="blog")
+        self.successResultOf(self.store.release("blog"))
+        after = self.open(self.owner("token2"), name="blog")
+        self.assertIs(self.tunnels.by_name("blog"), after)
+        why = "https://blog.example.com is closed: its name belongs to another token now"
+        self.assertEqual((released, self.displaced), ([(before, why)], []))
 
     def test_other_nodes_know_a_port_before_the_agent_does(self):
         self.open(self.owner())

@@ -10,7 +10,9 @@ from twisted.trial.unittest import TestCase
 
 from burrow.errors import StoreError
 from burrow.store import connection
+from burrow.store.base import Taken
 from burrow.store.known import READ_EVERY
+from burrow.store.redis import _text
 from burrow.store.spaces import CERTIFICATES
 from tests.redis import RedisServer
 from tests.store.test_lost import NAME, OLD, Servers
@@ -82,6 +84,53 @@ class Known(TestCase):
         await self.servers.settle()
         self.assertIsNone(await one.reservation("blog"))
         self.assertEqual((await one.reserve(attr.evolve(NAME, token="old"))).token, "old")
+
+    async def test_name_that_became_anothers_while_its_last_owner_was_believed(self):
+        """This server alone had lost Redis: it finds out when it is back, and tells."""
+        lost = []
+        one = await self.servers.open(lost=lost.append)
+        two = await self.servers.open()
+        await one.reserve(NAME)
+        await self.servers.look()
+        for change in (self.release_and_take, self.transfer):
+            one._away = True
+            former = one._names["blog"].token
+            await one.reserve(attr.evolve(NAME, token=former, port=None))
+            await change(two, "thief" if former == "new" else "new")
+            self.assertEqual(lost, [])
+            await one._look()
+            self.assertEqual(lost[:1], ["blog"])
+            self.assertNotEqual((await one.reservation("blog")).token, former)
+            with self.assertRaises(Taken):
+                await one.reserve(attr.evolve(NAME, token=former))
+            lost.clear()
+
+    async def release_and_take(self, store, token):
+        await store.release("blog")
+        await store.reserve(attr.evolve(NAME, token=token))
+
+    async def transfer(self, store, token):
+        await store.transfer("blog", token)
+
+    async def test_name_whose_release_was_lost_with_its_mark(self):
+        """So that only the refusal of what waited to be written tells."""
+        lost = []
+        one = await self.servers.open(lost=lost.append)
+        await one.reserve(NAME)
+        one._away = True
+        await one.reserve(NAME)
+        self.redis.ask("HSET", "burrow:reservations", "blog", _text(attr.evolve(NAME, token="thief")))
+        await one._look()
+        self.assertEqual(lost, ["blog"])
+        self.assertEqual((await one.reservation("blog")).token, "thief")
+
+    async def test_name_that_somebody_deleted_in_redis_is_not_free(self):
+        one = await self.servers.open(alone=lambda: True)
+        await one.reserve(NAME)
+        self.redis.ask("HDEL", "burrow:reservations", "blog")
+        with self.assertRaises(Taken):
+            await one.reserve(attr.evolve(NAME, token="thief", port=None))
+        self.assertEqual(await one.reservation("blog"), NAME)
 
     async def back_without_start(self):
         for _ in range(200):
