@@ -277,6 +277,8 @@ class AcmeCertificates:
             await self._not_issued(orders, name, error, counted)
             if not isinstance(error, (BurrowError, AuthorizationFailed, TimeoutError, CancelledError)):
                 self.log.failure("no certificate for {name}", name=name)
+            if isinstance(error, StoreError):
+                self.log.error("no certificate for {name}: {error}", name=name, error=error)
             failed = CertificateFailed(explain(name, error))
             # Another CA would say the same; or this one may issue yet, and two would be too many.
             failed.final = isinstance(error, AuthorizationFailed) or name in self._late

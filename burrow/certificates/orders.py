@@ -23,6 +23,7 @@ from burrow.certificates.acme import AcmeProblem, AcmeUnreachable, Directory, Ex
 from burrow.certificates.limits import Limits, at
 from burrow.certificates.responder import TLSALPNResponder
 from burrow.certificates.sealed import Sealer
+from burrow.errors import StoreError
 from burrow.store.spaces import ACCOUNTS
 
 ISSUE_TIMEOUT = 50.0
@@ -70,6 +71,8 @@ def explain(name: str, error: BaseException | None) -> str:
         return f"the CA refuses a certificate for {name}: {error} ({error.kind})"
     if isinstance(error, (TimeoutError, CancelledError)):
         return f"the CA issued nothing for {name} within {ISSUE_TIMEOUT:.0f} seconds"
+    if isinstance(error, StoreError):
+        return "the server's store cannot answer now"  # its text may name files and machines
     return str(error)
 
 

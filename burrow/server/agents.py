@@ -68,6 +68,7 @@ class Agent:
         self.token = token
         self.handshake = handshake
         self.tunnels: dict[str, Tunnel] = {}
+        self._opening: dict[str, list[list[Deferred[None]]]] = {}
         self._all = tunnels
         self._owner = Owner(token.id, handshake.agent, session, self._displaced, lifeline, self._released)
         self._channel: ControlChannel | None = None
@@ -99,6 +100,20 @@ class Agent:
 
     async def open(self, kind: str, upstream: str, name: str | None, options: str | None) -> dict[str, str]:
         """Answer L{OpenTunnel}."""
+        waiting: list[Deferred[None]] = []
+        if name is not None:
+            self._opening.setdefault(name, []).append(waiting)
+        try:
+            return await self._open(kind, upstream, name, options)
+        finally:
+            if name is not None:
+                under_way = [other for other in self._opening.pop(name) if other is not waiting]
+                if under_way:
+                    self._opening[name] = under_way
+            for one in waiting:
+                self.session.clock.callLater(0, one.callback, None)  # once this is answered
+
+    async def _open(self, kind: str, upstream: str, name: str | None, options: str | None) -> dict[str, str]:
         limits = await self._allowed(self)
         try:
             parsed = json.loads(options or "{}")
@@ -113,7 +128,12 @@ class Agent:
         return {"tunnel": tunnel.name, "name": tunnel.name, "url": tunnel.url}
 
     async def close(self, name: str) -> dict[str, str]:
-        """Answer L{CloseTunnel}."""
+        """Answer L{CloseTunnel}, once those openings of the name have ended that were asked for before."""
+        before: list[Deferred[None]] = [Deferred() for _ in self._opening.get(name, ())]
+        for waiting, one in zip(self._opening.get(name, ()), before, strict=True):
+            waiting.append(one)
+        for one in before:
+            await one
         with contextlib.suppress(StoreError):  # nothing that closing a tunnel needs
             await self._allowed(self)
         tunnel = self.tunnels.pop(name, None)

@@ -12,9 +12,10 @@ from twisted.protocols import amp
 from twisted.protocols.amp import RemoteAmpError
 from twisted.python.failure import Failure
 
-from burrow.errors import BurrowError
+from burrow.errors import BurrowError, StoreError
 from burrow.mux.channel import BoundedAMP
 from burrow.mux.control import CloseTunnel, OpenTunnel
+from burrow.server.tunnels import STORE_AWAY
 
 if TYPE_CHECKING:
     from burrow.server.agents import Agent
@@ -93,7 +94,11 @@ class ControlChannel(BoundedAMP):
     def _not_answered(self, reason: Failure) -> Failure:
         if reason.check(RemoteAmpError):
             return reason
-        if reason.check(BurrowError):
+        if reason.check(StoreError):
+            # Its text is for the server's owner: it may name files and machines.
+            self.log.error("an agent's command waits for the store: {error}", error=reason.value)
+            text = STORE_AWAY
+        elif reason.check(BurrowError):
             text = reason.getErrorMessage()
         else:
             self.log.failure("an agent's command failed", reason)

@@ -40,6 +40,9 @@ _TRIES = 20
 EXPECT_FOR = 60.0
 """Seconds for which an agent is expected back that went without a good-bye, or whose server restarted."""
 
+STORE_AWAY = "the server's store cannot answer now; the agent tries again"
+"""What agents are told then."""
+
 MAX_UPSTREAM = 300
 """Characters of an upstream's description, at most: it is kept in the store."""
 
@@ -295,7 +298,7 @@ class Tunnels:
         except StoreError as error:
             self._uncount(owner.session)
             self.log.error("a tunnel cannot be opened: {error}", error=error)
-            raise Unavailable("the server's store cannot answer now; the agent tries again") from error
+            raise Unavailable(STORE_AWAY) from error
         except BaseException:
             self._uncount(owner.session)
             raise

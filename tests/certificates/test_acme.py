@@ -18,6 +18,7 @@ from burrow.certificates.acme import AcmeProblem, parse_time, problem_of, renewa
 from burrow.certificates.issued import renewal_time
 from burrow.certificates.issuer import AcmeCertificates
 from burrow.certificates.orders import Authority, explain
+from burrow.errors import StoreError
 from burrow.link.trust import trust_root
 from burrow.mux.control import CertificateFailed
 from burrow.server.edge.sweep import Sweep
@@ -75,6 +76,7 @@ class Words(SynchronousTestCase):
         )
         text = "the CA refuses a certificate for x: no (because) (rejectedIdentifier)"
         self.assertEqual(explain("x", problem), text)
+        self.assertNotIn("/var", explain("x", StoreError("/var/lib/burrow/burrow.db: disk I/O error")))
         limited = explain("x", AcmeProblem("rateLimited", "too many", 1767225600.0))
         self.assertIn("until 2026-01-01 00:00 UTC", limited)
 

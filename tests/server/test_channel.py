@@ -2,15 +2,24 @@
 
 import struct
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
+from burrow.errors import StoreError
 from burrow.link.accept import Handshake
 from burrow.link.carrier import CLOSE_RESTART
-from burrow.mux.control import CloseTunnel, Drain, NoSuchTunnel, Notice, OpenTunnel, Unavailable
+from burrow.mux.control import (
+    CertificateFailed,
+    CloseTunnel,
+    Drain,
+    NoSuchTunnel,
+    Notice,
+    OpenTunnel,
+    Unavailable,
+)
 from burrow.mux.session import PROTOCOL_ERROR
 from burrow.protocols.http import HttpProtocol
 from burrow.server.agents import Agents
@@ -335,6 +344,39 @@ class Channel(Connected):
         self.assertIn("its log says how", text)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.refused(pair, control, NoSuchTunnel, CloseTunnel, tunnel="blog")
+
+    def test_store_that_cannot_tell_is_no_matter_of_the_agents(self):
+        pair = self.connect()
+        control = self.control(pair)
+        self.store.token = lambda token_id: fail(StoreError("/var/lib/burrow/burrow.db: disk I/O error"))
+        text = self.refused(pair, control, Unavailable, OpenTunnel, kind="http", upstream="x", name="blog")
+        self.assertEqual(text, "the server's store cannot answer now; the agent tries again")
+
+    def test_closing_waits_for_the_opening_before_it(self):
+        pair = self.connect()
+        control = self.control(pair)
+        (agent,) = self.agents.connected
+        for problem in (None, CertificateFailed("DNS")):
+            ready = Deferred()
+            self.ready = lambda host, ready=ready: ready
+            answers = []
+            control.callRemote(OpenTunnel, kind="http", upstream="x", name="blog").addBoth(answers.append)
+            control.callRemote(CloseTunnel, tunnel="blog").addBoth(answers.append)
+            self.refused(pair, control, NoSuchTunnel, CloseTunnel, tunnel="another")
+            self.assertEqual(answers, [])
+            if problem is None:
+                ready.callback(None)
+                self.clock.advance(0)
+                pair.pump()
+                self.assertEqual([answers[0]["tunnel"], answers[1]], ["blog", {}])
+            else:
+                ready.errback(problem)
+                self.clock.advance(0)
+                pair.pump()
+                self.assertTrue(answers[0].check(CertificateFailed))
+                self.assertTrue(answers[1].check(NoSuchTunnel))
+            self.assertIsNone(self.tunnels.by_name("blog"))
+            self.assertEqual(agent._opening, {})
 
     def test_second_stream_of_an_agent_is_reset(self):
         pair = self.connect()
