@@ -124,6 +124,19 @@ def parse_label(text: str) -> str:
     return label
 
 
+def parse_name(text: str) -> str:
+    """
+    A name that a tunnel may have, in lower case: the server's rule, which agents know, too.
+
+    @raise ValueError: it is none; the text is a whole sentence.
+    """
+    try:
+        return parse_label(text)
+    except ValueError as error:
+        wanted = repr(text) if len(text) <= 80 else f"{text[:60]!r}... ({len(text)} characters)"
+        raise ValueError(f"{wanted} is no possible name: {error}") from error
+
+
 def parse_seconds(text: str) -> float:
     """A number of seconds above 0."""
     try:

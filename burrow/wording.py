@@ -15,6 +15,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
+def count_of(number: int, thing: str) -> str:
+    """How many of a thing, as in C{1 tunnel} and C{2 tunnels}; its plural has an s."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def shown(value: object) -> str:
     """What somebody wrote, as TOML would have it, on one line, and not endless."""
     text = json.dumps(value) if isinstance(value, (str, bool)) else repr(value)

@@ -62,10 +62,11 @@ class: NameTaken, NotAllowed, BadOption...) and `message` before the command end
 | exit code | meaning |
 | --- | --- |
 | 0 | asked to stop |
-| 2 | wrong usage |
+| 2 | wrong usage: a command or option that there is not, an argument too few or too many |
 | 69 | the server cannot be reached (only with `--no-retry`, and for `burrow login`) |
 | 77 | the server refused |
-| 78 | wrong configuration |
+| 78 | wrong configuration: a value that is not possible, on the command line, in the environment or in a \
+file; or what this machine cannot give, as a port in use |
 """
 
 

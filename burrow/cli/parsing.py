@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from burrow.errors import ConfigError
 from burrow.wording import did_you_mean, shown
 
 
@@ -44,9 +45,29 @@ class Parser(argparse.ArgumentParser):
         guess = did_you_mean(str(value), known)
         if isinstance(action, argparse._SubParsersAction):
             raise argparse.ArgumentError(None, f"there is no command {shown(value)}{guess}")
+        if not action.option_strings:
+            # A word that is part of a command, as in `burrow server reload`.
+            command = self.prog.removeprefix("burrow ")
+            closest = next((word for word in known if guess == f"; did you mean {word}?"), "")
+            there_is = ", ".join(shown(f"{command} {word}") for word in known)
+            rest = f"; did you mean {shown(f'{command} {closest}')}?" if closest else f": there is {there_is}"
+            raise argparse.ArgumentError(None, f"there is no {shown(f'{command} {value}')}{rest}")
         raise argparse.ArgumentError(
             action, f"{shown(value)} is not possible: write one of {', '.join(known)}{guess}"
         )
+
+    def _get_values(self, action: argparse.Action, arg_strings: Any) -> Any:
+        """
+        An argument's value.
+
+        @raise ConfigError: it is not possible: exit code 78, as for the same value from elsewhere.
+        """
+        try:
+            return super()._get_values(action, arg_strings)
+        except argparse.ArgumentError as error:
+            if error.argument_name is None:  # a command that there is not
+                raise
+            raise ConfigError(f"{error.argument_name} {error.message}") from error
 
     def command(self, words: Sequence[str]) -> Parser:
         """

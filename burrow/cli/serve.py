@@ -37,6 +37,7 @@ from burrow.server.tap import server_config
 from burrow.shown import escaped
 from burrow.store.base import Taken
 from burrow.store.spaces import ACCOUNTS, CERTIFICATES, LIMITS, WEEK
+from burrow.wording import count_of
 
 
 def add_server(commands: Any) -> None:
@@ -271,7 +272,8 @@ def store_migrate(arguments: argparse.Namespace) -> int:
             counts = await _copy(source, target)
         finally:
             await target.close()
-        print(f"Copied {counts[0]} tokens, {counts[1]} names and {counts[2]} certificates")
+        tokens, names, certificates = map(count_of, counts, ("token", "name", "certificate"))
+        print(f"Copied {tokens}, {names} and {certificates}")
 
     return with_store(arguments, work)
 

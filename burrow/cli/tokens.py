@@ -11,6 +11,7 @@ from burrow.cli.serve import show_table, which_store, with_store
 from burrow.errors import ConfigError
 from burrow.store.base import ROLES, Taken, Token
 from burrow.store.tokens import make_token, rotated
+from burrow.wording import count_of, shown
 
 _LIMITS = {
     "names": "names that it may own",
@@ -63,8 +64,10 @@ def _limit(text: str) -> int | str:
     """A number from 0, or C{default}."""
     if text == "default":
         return text
-    if not (text.isascii() and text.isdigit() and int(text) < 1_000_000_000):
-        raise argparse.ArgumentTypeError(f"{text!r} is not possible: write a whole number, or default")
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise argparse.ArgumentTypeError(
+            f"{shown(text)} is not possible: write a whole number, 0 or more, or default"
+        )
     return int(text)
 
 
@@ -112,7 +115,7 @@ def token_list(arguments: argparse.Namespace) -> int:
 
 def _limits(token: Token) -> str:
     own = {what: getattr(token, f"max_{what}") for what in _LIMITS}
-    return ", ".join(f"{limit} {what}" for what, limit in own.items() if limit is not None)
+    return ", ".join(count_of(limit, what[:-1]) for what, limit in own.items() if limit is not None)
 
 
 def when(seconds: float | None) -> str:

@@ -34,6 +34,7 @@ from burrow.config import (
 )
 from burrow.errors import BurrowError, ConfigError
 from burrow.hangup import on_hangup, stop_on_hangup
+from burrow.link.address import ServerAddress
 from burrow.link.dial import Dialer
 from burrow.protocols.upstream import UpstreamTLS
 
@@ -192,6 +193,7 @@ def start(arguments: argparse.Namespace) -> int:
 
 def login(arguments: argparse.Namespace) -> int:
     """C{burrow login URL TOKEN}."""
+    ServerAddress.parse(arguments.server)  # before anybody is asked for a token
     ca_file = arguments.ca_file.absolute() if arguments.ca_file else None
     if arguments.token_file is not None and arguments.token not in (None, "-"):
         raise ConfigError("there is a token and a token file: give one of both")

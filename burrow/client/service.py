@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,10 @@ from burrow.client.agent import Agent
 from burrow.client.identity import agent_id
 from burrow.client.secret import read_secret
 from burrow.client.tunnels import TunnelRequest, read_tunnels
-from burrow.config import ClientConfig, config_folder, load, read_toml, state_folder
+from burrow.config import ClientConfig, check_keys, config_folder, load, read_toml, state_folder
 from burrow.errors import ConfigError
 from burrow.link.address import Credentials, ServerAddress
-from burrow.wording import shown
+from burrow.wording import count_of, shown
 
 CONFIG_FILE = "config.toml"
 """A person's settings: server, token, ca-file, and [tunnels.NAME] tables."""
@@ -44,6 +45,8 @@ def client_settings(
     tunnels = table.pop("tunnels", {})
     if not isinstance(tunnels, dict):
         raise ConfigError(f"{path}: tunnels = {shown(tunnels)} is not possible: write [tunnels.NAME] tables")
+    keys = [field.name.replace("_", "-") for field in dataclasses.fields(ClientConfig)]
+    check_keys(table, [*keys, "tunnels"], str(path))
     config = load(ClientConfig, flags, environ, table, str(path))
     variables = {key: environ.get(f"BURROW_{key.upper()}") for key in ("token", "token_file")}
     of_file = {key: value for key, value in table.items() if of_login.get(key) != value}
@@ -93,7 +96,9 @@ def read_again(agent: Agent, read: Read, was: ClientConfig) -> None:
         agent.on_event("notice", f"the configuration is wrong, so nothing is changed: {error}")
         return
     added, gone = agent.change(requests)
-    text = f"the configuration was read again: {added} tunnels to open, {gone} to close or replace"
+    text = (
+        f"the configuration was read again: {count_of(added, 'tunnel')} to open, {gone} to close or replace"
+    )
     if config != was:
         text += "; the server, the token and other settings change when the agent is started anew"
     agent.on_event("notice", text)
@@ -103,11 +108,11 @@ def credentials_of(config: ClientConfig, environ: Mapping[str, str]) -> Credenti
     """@raise ConfigError: there is no server or no token, or the server's URL is none."""
     if not config.server:
         raise ConfigError("which server? Run `burrow login URL -` once, or give --server (or BURROW_SERVER)")
+    address = ServerAddress.parse(config.server)
     if not config.token:
         raise ConfigError(
             "which token? Run `burrow login URL -` once, or give --token-file (or BURROW_TOKEN)"
         )
-    address = ServerAddress.parse(config.server)
     if not address.private and not config.insecure:
         raise ConfigError(
             f"whoever is between here and {address} could read the token: use https://, or add --insecure"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from burrow.config import check_keys, parse_path
+from burrow.config import check_keys, parse_name, parse_path
 from burrow.errors import ConfigError
 from burrow.protocols.base import Kind, Reach
 from burrow.protocols.registry import kinds
@@ -42,8 +42,8 @@ def find_kind(name: str) -> Kind:
     return kind
 
 
-MAX_UPSTREAM, MAX_NAME = 300, 255
-"""Characters of an upstream's words, and of a name, at most: servers take no longer ones."""
+MAX_UPSTREAM = 300
+"""Characters of an upstream's words, at most: servers take no longer ones."""
 
 
 def tunnel_request(
@@ -53,17 +53,19 @@ def tunnel_request(
     options: dict[str, Any],
     tls: UpstreamTLS = UpstreamTLS(),  # noqa: B008
 ) -> TunnelRequest:
-    """@raise ConfigError: the kind, the upstream, or what to believe of its certificate is not possible."""
+    """@raise ConfigError: the kind, the upstream, its certificate's rules, or the name is not possible."""
     kind = find_kind(kind_name)
     if len(upstream) > MAX_UPSTREAM:
         raise ConfigError(
             f"the upstream {shown(upstream)} is too long: servers take {MAX_UPSTREAM} characters"
         )
-    for text in (upstream, name or ""):
-        if not text.isprintable():
-            raise ConfigError(f"{shown(text)} has characters that are not for an upstream or a name")
-    if name is not None and len(name) > MAX_NAME:
-        raise ConfigError(f"the name {shown(name)} is too long: a name has 63 characters at most")
+    if not upstream.isprintable():
+        raise ConfigError(f"{shown(upstream)} has characters that are not for an upstream")
+    if name is not None:
+        try:
+            parse_name(name)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
     parsed = kind.parse_upstream(upstream)
     if isinstance(parsed, Upstream):
         parsed = parsed.believing(tls)
@@ -136,9 +138,8 @@ def _read_tunnel(label: str, entry: dict[str, Any], where: str) -> TunnelRequest
             raise ConfigError(f"{where}: port = {shown(port)} is not possible: write a port, 1 to 65535")
         options["port"] = port
     try:
-        request = tunnel_request(
-            entry.get("kind", "http"), str(upstream), entry.get("name", label) or None, options, _tls(entry)
-        )
+        name = None if entry.get("name") == "" else entry.get("name", label)
+        request = tunnel_request(entry.get("kind", "http"), str(upstream), name, options, _tls(entry))
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
     if options and request.kind.reach is not Reach.TCP_PORT:

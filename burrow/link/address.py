@@ -25,7 +25,8 @@ class ServerAddress:
     @classmethod
     def parse(cls, text: str) -> ServerAddress:
         """
-        Read C{https://host[:port]}, C{http://host[:port]} or a bare host, which means https.
+        Read C{https://host[:port]}, C{http://host[:port]}, or a host alone, which means https, if it
+        has a dot or a port or is localhost: any other word may be meant otherwise.
 
         @raise ConfigError: it is none of these.
         """
@@ -37,8 +38,15 @@ class ServerAddress:
             port = parts.port
         except ValueError:
             port = 0
-        if parts.scheme not in ("https", "http") or not parts.hostname or port == 0 or not text.isprintable():
-            raise ConfigError(f"{text!r} is no server address: it must look like https://example.com")
+        is_word = "//" not in text and not set(text) & set(".:") and text.lower() != "localhost"
+        if (
+            is_word
+            or parts.scheme not in ("https", "http")
+            or not parts.hostname
+            or port == 0
+            or not text.isprintable()
+        ):
+            raise ConfigError(f"{text!r} is no server address: write it as https://example.com")
         if parts.path not in ("", "/") or parts.query or parts.username:
             raise ConfigError(f"the server address {text!r} must end after the host and port")
         secure = parts.scheme == "https"

@@ -109,7 +109,7 @@ class Upstream:
     @classmethod
     def parse(cls, text: str, schemes: tuple[str, ...]) -> Upstream:
         """
-        Read C{PORT}, C{HOST:PORT}, C{SCHEME://HOST[:PORT]} or C{unix:/PATH}.
+        Read C{PORT}, C{HOST:PORT}, C{SCHEME://HOST[:PORT]} or C{unix:/PATH}. A host alone is none.
 
         @param schemes: which may be; the first is the one meant without any.
         @raise ConfigError: it is none of these.
@@ -117,27 +117,31 @@ class Upstream:
         if text.startswith("unix:"):
             return cls("unix", _socket_path(text), 0)
         examples = f"write a port, HOST:PORT, {schemes[0]}://HOST:PORT or unix:/PATH"
-        if text.isdigit():
-            text = f"localhost:{text}"
-        if "://" not in text:
-            text = f"{schemes[0]}://{text}"
+        if not text.strip():
+            raise ConfigError(f"the upstream is empty: {examples}")
+        url = f"localhost:{text}" if text.isdigit() else text
+        if "://" not in url:
+            url = f"{schemes[0]}://{url}"
         try:
-            parts = urlsplit(text)
+            parts = urlsplit(url)
         except ValueError:  # brackets that do not match
             raise ConfigError(f"{text!r} is no upstream: {examples}") from None
         try:
             port = parts.port
         except ValueError:
-            raise ConfigError(
-                f"{text.partition('://')[2]!r} has no possible port: ports are 1 to 65535"
-            ) from None
+            raise ConfigError(f"{text!r} has no possible port: ports are 1 to 65535") from None
         if parts.scheme not in schemes or not parts.hostname or parts.username:
             raise ConfigError(f"{text!r} is no upstream: {examples}")
         if parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ConfigError(
                 f"the upstream {text!r} must end after the port: a path is the visitor's to choose"
             )
-        port = {"http": 80, "https": 443}.get(parts.scheme) if port is None else port
+        if port is None:
+            if "://" not in text:
+                # Not the scheme's own: whoever writes one word may mean anything by it.
+                url = f", or {schemes[0]}://{text} for its own port" if schemes[0] == "http" else ""
+                raise ConfigError(f"{text!r} is no upstream, having no port: {examples}{url}")
+            port = {"http": 80, "https": 443}.get(parts.scheme)
         if not port:
             raise ConfigError(f"{text!r} has no possible port: ports are 1 to 65535")
         return cls(parts.scheme, parts.hostname, port)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Container
 
-from burrow.config import parse_label
+from burrow.config import parse_name
 from burrow.mux.control import BadOption
 
 
@@ -61,9 +61,9 @@ def check_name(name: str, reserved: Container[str] = ()) -> str:
     @raise BadOption: it is no label, or is reserved.
     """
     try:
-        label = parse_label(name)
+        label = parse_name(name)
     except ValueError as error:
-        raise BadOption(f"{name!r} is no possible name: {error}") from error
+        raise BadOption(str(error)) from error
     if label in RESERVED or label in reserved:
         raise BadOption(f"the name {label!r} is reserved: choose another")
     return label

@@ -51,6 +51,7 @@ from burrow.server.waiting import Asking
 from burrow.store.memory import MemoryStore
 from burrow.store.spaces import DAY
 from burrow.store.sqlite import SQLiteStore
+from burrow.wording import count_of
 
 _PSEUDONYM = ("server", "via")
 """The note of L{Forwarding}'s pseudonym."""
@@ -523,7 +524,7 @@ class BurrowServer(MultiService):
         closing.addErrback(lambda reason: self.log.failure("a tunnel was not closed", reason))
 
     def _lost(self, names: list[str]) -> None:
-        self.events.add("node-lost", f"a node that held {len(names)} tunnels is gone")
+        self.events.add("node-lost", f"a node that held {count_of(len(names), 'tunnel')} is gone")
         for name in names:
             self.tunnels.expect(name)
 

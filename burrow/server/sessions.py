@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from burrow.errors import BurrowError
 from burrow.store.base import Token
+from burrow.wording import count_of
 
 HANDSHAKE = 11.0
 """Seconds after which a handshake that was let in has begun its session, or never will."""
@@ -76,8 +77,8 @@ class Sessions:
             before = [user for user in here if user.agent_id == agent_id and not user.attached]
             if not before:
                 raise TooManySessions(
-                    f"the token has {limit} agents connected, as many as it may: end one, or ask the "
-                    "server's owner to allow more with `burrow token set`"
+                    f"the token has {count_of(limit, 'agent')} connected, as many as it may: end one, or "
+                    "ask the server's owner to allow more with `burrow token set`"
                 )
             before[0].give_way()
         under_way.append(now)

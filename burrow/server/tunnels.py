@@ -34,6 +34,7 @@ from burrow.server.ports import Ports
 from burrow.server.relay import Relayed
 from burrow.server.waiting import Asking, Waiting
 from burrow.store.base import OverQuota, Reservation, Taken
+from burrow.wording import count_of
 
 _KIND = re.compile(r"[a-z][a-z0-9]{0,30}")
 _TRIES = 20
@@ -291,7 +292,9 @@ class Tunnels:
             raise BadOption(f"the upstream's description must have 1 to {MAX_UPSTREAM} characters")
         count = self._counts.get(owner.session, 0)
         if count >= self._max_tunnels:
-            raise TooManyTunnels(f"this agent has {count} tunnels open, and may have {self._max_tunnels}")
+            raise TooManyTunnels(
+                f"this agent has {count_of(count, 'tunnel')} open, and may have {self._max_tunnels}"
+            )
         self._counts[owner.session] = count + 1
         try:
             tunnel = await self._open(owner, kind, upstream, name, options, limits)
@@ -365,8 +368,8 @@ class Tunnels:
             )
             if len(ours) + elsewhere >= limits.tunnels:
                 raise TooManyTunnels(
-                    f"the token has {limits.tunnels} tunnels open, as many as it may: close one, or ask the "
-                    "server's owner to allow more with `burrow token set`"
+                    f"the token has {count_of(limits.tunnels, 'tunnel')} open, as many as it may: close one, "
+                    "or ask the server's owner to allow more with `burrow token set`"
                 )
         ours[wanted.name] += 1
         self._names_of[wanted.token] = ours

@@ -15,6 +15,7 @@ from zope.interface import Attribute, Interface
 
 from burrow.errors import StoreError
 from burrow.limits import UNLIMITED, Limits
+from burrow.wording import count_of
 
 ROLES = ("agent", "viewer", "admin")
 """What a token may do: run tunnels; look; everything."""
@@ -38,8 +39,8 @@ class OverQuota(Taken):
 
     def __init__(self, what: str, limit: int) -> None:
         super().__init__(
-            f"the token owns {limit} {what}, as many as it may: the server's owner can release some "
-            "with `burrow names release`, or allow more with `burrow token set`"
+            f"the token owns {count_of(limit, what[:-1])}, as many as it may: the server's owner can "
+            "release some with `burrow names release`, or allow more with `burrow token set`"
         )
         self.what = what
         self.limit = limit

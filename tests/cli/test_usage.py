@@ -8,6 +8,8 @@ import pytest
 
 from burrow.cli.main import main
 from burrow.config import read_toml
+from burrow.store.base import OverQuota
+from burrow.wording import count_of
 
 AGENT = ["--server", "https://localhost:9", "--token", "t", "--no-retry"]
 
@@ -45,16 +47,11 @@ def test_questions_are_answered(capsys, arguments):
         (["token", "crate"], "did you mean create?"),
         (["http", "3000", "--nam", "x"], "did you mean --name?"),
         (["http", "3000", "--sever=x"], "did you mean --server?"),
+        (["server", "reloda"], 'there is no "server reloda"; did you mean "server reload"?'),
+        (["server", "stop"], 'there is no "server stop": there is "server reload"'),
         (["http", "3000", "4000"], "one argument too many"),
         (["http"], "UPSTREAM"),
         (["--json", "http", "3000"], "options go behind the command"),
-        (["tcp", "3000", "--port", "x"], "1 to 65535"),
-        (["tcp", "3000", "--port", "70000"], "1 to 65535"),
-        (["token", "list", "--state", ""], "write a path"),
-        (["token", "create", "x", "--role", "agnt"], "did you mean agent?"),
-        (["server", "--config", ""], "write a path"),
-        (["token", "list", "--config", ""], "write a path"),
-        (["start", "--config", ""], "write a path"),
         (["http", "3000", "--token", "\udcff"], "is not UTF-8"),
         (["\udcff"], "is not UTF-8"),
         (["http", "\udcff3000"], "is not UTF-8"),
@@ -73,13 +70,32 @@ def test_wrong_usage(capsys, arguments, words):
     [
         (["server", "--workers", "many"], '--workers "many" is not possible: write a whole number above 0'),
         (["server", "--workers", ""], "whole number"),
+        (["tcp", "3000", "--port", "x"], "1 to 65535"),
+        (["tcp", "3000", "--port", "70000"], "1 to 65535"),
+        (["token", "list", "--state", ""], "write a path"),
+        (["token", "create", "x", "--role", "agnt"], "did you mean agent?"),
+        (["server", "--config", ""], "write a path"),
+        (["token", "list", "--config", ""], "write a path"),
+        (["start", "--config", ""], "write a path"),
+        (["token", "create", "x", "--names", "-1"], "write a whole number, 0 or more"),
+        (["server", "--token-names", "x"], "write a whole number above 0"),
+        (["login", "foo", "x"], "write it as https://example.com"),
+        (["http", "3000", "--server", "foo"], "write it as https://example.com"),
+        (["http", "abc", *AGENT], "'abc' is no upstream, having no port: write a port, HOST:PORT"),
+        (["http", "abc", *AGENT], "or http://abc for its own port"),
+        (["tcp", "abc", *AGENT], "write a port, HOST:PORT, tcp://HOST:PORT"),
+        (["http", "", *AGENT], "the upstream is empty: write a port"),
+        (["http", "3000", "--name", "Ünï", *AGENT], "'Ünï' is no possible name: use 1 to 63 letters"),
+        (["http", "3000", "--name", "a_b", *AGENT], "'a_b' is no possible name"),
+        (["tcp", "3000", "--name", "x" * 64, *AGENT], "is no possible name"),
+        (["up", "3000", "--name", "a.b"], "'a.b' is no possible name"),
         (["server", "--state", __file__], "is no folder"),
         (["token", "create", "x", "--state", __file__], "is no folder"),
         (["server", "--log-level", "inof"], "did you mean info?"),
         (["server", "--domain", "a..b"], "domain name"),
         (["server", "--trusted-proxy", "x"], "10.0.0.0/8"),
         (["http", "3000", "--name", "", *AGENT], "--name"),
-        (["http", "3000", "--name", "x" * 70_000, *AGENT], "too long"),
+        (["http", "3000", "--name", "x" * 70_000, *AGENT], "(70000 characters) is no possible name"),
         (["http", "x" * 70_000, *AGENT], "too long"),
         (["http", "http://[", *AGENT], "upstream"),
         (["http", "3000", "--stop-grace", "soon", *AGENT], "or 0"),
@@ -123,6 +139,9 @@ def _run(main):
         ('[tunnels.a]\nkind = "htp"\nupstream = 1', "did you mean http?"),
         ("[tunnels.a]\nname = 5\nupstream = 1", "write a text"),
         ('tokne = "x"', "did you mean token?"),
+        ("[tunnel.a]\nupstream = 1", "did you mean tunnels?"),
+        ('[tunnels.""]\nupstream = 1', "'' is no possible name"),
+        ('[tunnels."a b"]\nupstream = 1', "'a b' is no possible name"),
         ("tunnels = 5", "write [tunnels.NAME] tables"),
         ("server = 5", "server = 5 is not possible: write a text"),
         ("a = = 1", "line 1"),
@@ -190,3 +209,18 @@ def test_standard_output_that_is_lost(lost, unbuffered):
     if lost != ">&-":  # a closed one leads nowhere
         assert done.returncode == 1
         assert done.stderr == "burrow: cannot write to standard output: No space left on device\n"
+
+
+def test_python_m():
+    done = subprocess.run([sys.executable, "-m", "burrow", "version"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("burrow ")
+
+
+def test_one_is_no_plural():
+    assert (count_of(0, "tunnel"), count_of(1, "tunnel"), count_of(2, "tunnel")) == (
+        "0 tunnels",
+        "1 tunnel",
+        "2 tunnels",
+    )
+    assert "owns 1 name," in str(OverQuota("names", 1))

@@ -199,7 +199,7 @@ def test_migration_there_and_back(make_world, redis, hello, tmp_path):
     for _ in range(2):
         migrate = burrow("store", "migrate", target, "--state", world.folder / "state")
         assert migrate.wait() == 0, migrate.output
-    assert "Copied 0 tokens, 1 names and 0 certificates" in migrate.output
+    assert "Copied 0 tokens, 1 name and 0 certificates" in migrate.output
     world.options["store"] = target
     world.start_server()
     assert world.agent("http", hello.port).url == url

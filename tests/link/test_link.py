@@ -39,7 +39,7 @@ def test_server_addresses(text, meant):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "ftp://x", "https://", "https://x:0", "https://x:99999", "https://x/path"]
+    "text", ["", "ftp://x", "https://", "https://x:0", "https://x:99999", "https://x/path", "foo"]
 )
 def test_what_is_no_server_address(text):
     with pytest.raises(ConfigError):
@@ -47,7 +47,7 @@ def test_what_is_no_server_address(text):
 
 
 def test_token_is_not_shown():
-    assert "secret" not in repr(Credentials(ServerAddress.parse("x"), "secret", "agent"))
+    assert "secret" not in repr(Credentials(ServerAddress.parse("https://x"), "secret", "agent"))
 
 
 def test_bearer():
@@ -544,6 +544,6 @@ def test_counts_of_a_handshake(text, count):
     ],
 )
 def test_what_answers_other_than_yes_mean(status, body, error, says):
-    found = dial._refusal(ServerAddress.parse("x"), status, {}, body)
+    found = dial._refusal(ServerAddress.parse("https://x"), status, {}, body)
     assert type(found) is error
     assert says in str(found)

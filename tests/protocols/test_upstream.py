@@ -37,7 +37,6 @@ WEB = ("http", "https")
         ("http://localhost:3000/", "http://localhost:3000"),
         ("https://10.0.0.1", "https://10.0.0.1:443"),
         ("[::1]:8080", "http://[::1]:8080"),
-        ("example.com", "http://example.com:80"),
         ("unix:/run/app.sock", "unix:/run/app.sock"),
         ("unix:///run/app.sock", "unix:/run/app.sock"),
     ],
@@ -50,6 +49,10 @@ def test_names_of_upstreams(text, meant):
     "text",
     [
         "",
+        " ",
+        "abc",
+        "example.com",
+        "[::1]",
         "0",
         "65536",
         "a:b",

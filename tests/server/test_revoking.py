@@ -168,6 +168,6 @@ class Watched(test_channel.Connected):
         control = self.opened(pair)
         self.successResultOf(self.store.change_token("laptop", {"max_tunnels": 1}))
         arguments = {"kind": "http", "upstream": "y", "name": "shop"}
-        self.assertIn("1 tunnels open", self.refused(pair, control, TooManyTunnels, OpenTunnel, **arguments))
+        self.assertIn("1 tunnel open", self.refused(pair, control, TooManyTunnels, OpenTunnel, **arguments))
         self.successResultOf(self.store.change_token("laptop", {"max_tunnels": None, "max_names": 1}))
-        self.assertIn("owns 1 names", self.refused(pair, control, TooManyTunnels, OpenTunnel, **arguments))
+        self.assertIn("owns 1 name,", self.refused(pair, control, TooManyTunnels, OpenTunnel, **arguments))

@@ -155,7 +155,7 @@ class StoreSuite:
         await self.store.reserve(attr.evolve(NAME, name="shop"), two)
         with self.assertRaises(OverQuota) as caught:
             await self.store.reserve(attr.evolve(NAME, name="one-more"), two)
-        self.assertIn("names", str(caught.exception))
+        self.assertIn("name", str(caught.exception))
         self.assertIsNone(await self.store.reservation("one-more"))
         await self.store.reserve(attr.evolve(NAME, upstream="http://localhost:4000"), Limits(names=1))
         await self.store.reserve(attr.evolve(NAME, name="theirs", token="id2"), two)
@@ -172,7 +172,7 @@ class StoreSuite:
         ):
             with self.assertRaises(OverQuota) as caught:
                 await self.store.reserve(wanted, one)
-            self.assertIn("ports", str(caught.exception))
+            self.assertIn("1 port,", str(caught.exception))
         self.assertIsNone((await self.store.reservation("shop")).port)
         self.assertEqual((await self.store.reserve(attr.evolve(NAME, port=20_003), one)).port, 20_003)
         await self.store.reserve(attr.evolve(NAME, name="theirs", token="id2", port=20_000), one)
