@@ -48,6 +48,18 @@ _HASHES = ", ".join(
 _PRELUDE = f"""
 local function key(name) return '{PREFIX}' .. name end
 local hashes = {{{_HASHES}}}
+-- The record that key has, or nil if it is none: somebody else may have written it.
+local function decoded(text, key)
+    local good, found = pcall(cjson.decode, text or '')
+    if not good or type(found) ~= 'table' or type(found['name']) ~= 'string' then return nil end
+    for _, field in ipairs({{'version', 'port', 'used', 'last_used'}}) do
+        local value = found[field]
+        if value ~= nil and value ~= cjson.null and type(value) ~= 'number' then return nil end
+    end
+    if found['version'] == cjson.null then return nil end
+    if key and (found['id'] or found['name']) ~= key then return nil end
+    return found
+end
 local function marked(member)
     local version = redis.call('HGET', key('marks'), member)
     return version and tonumber(version)

@@ -28,7 +28,7 @@ from burrow.limits import UNLIMITED, Limits
 from burrow.repeat import repeating
 from burrow.store.base import IStore, Reservation, Taken, Token, renewed
 from burrow.store.guard import MAX_MARKS, WentBack
-from burrow.store.redis import Everything, RedisStore
+from burrow.store.redis import Everything, RedisStore, Unreadable
 from burrow.store.spaces import LASTING
 
 LOOK_EVERY = 1.0
@@ -541,7 +541,13 @@ class KnownStore:
     async def _find_name(self, name: str) -> Reservation | None:
         known = self._names.get(name)  # before it is asked: what comes to be known meanwhile proves nothing
         mark = self._marks.get(_name_mark(name), -1)
-        found, released = await self._inner.find_name(name)
+        try:
+            found, released = await self._inner.find_name(name)
+        except Unreadable as error:
+            if known is None:
+                raise
+            self._guard.doubt()
+            raise WentBack from error  # what is known here is written over it
         least = mark if known is None else max(mark, known.version)
         if (released if found is None else found.version) < least or (found and found.version <= mark):
             self._guard.doubt()

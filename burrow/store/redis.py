@@ -19,10 +19,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import attr
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from burrow.limits import UNLIMITED, Limits
@@ -49,7 +50,8 @@ return 1
 _USED = """
 local token = redis.call('HGET', KEYS[1], ARGV[1])
 if token then
-    local record = cjson.decode(token)
+    local record = decoded(token, ARGV[1])
+    if not record then return end
     record['last_used'] = tonumber(ARGV[2])
     redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(record))
 end
@@ -58,13 +60,13 @@ end
 _CHANGE_TOKEN = """
 local id = redis.call('HGET', KEYS[2], ARGV[1])
 local token = id and redis.call('HGET', KEYS[1], id)
+token = token and decoded(token, id)
 if not token then return false end
-token = cjson.decode(token)
 for field, value in pairs(cjson.decode(ARGV[2])) do token[field] = value end
 token['version'] = (token['version'] or 0) + 1
 local kept = cjson.encode(token)
 redis.call('HSET', KEYS[1], id, kept)
-return kept
+return {id, kept}
 """
 
 _RESERVATION = """
@@ -97,8 +99,8 @@ _RESERVE = (
 local wanted = cjson.decode(ARGV[1])
 local known = redis.call('HGET', KEYS[1], wanted['name'])
 if known then
-    known = cjson.decode(known)
-    if known['token'] ~= wanted['token'] then return 'name' end
+    known = decoded(known, wanted['name'])  -- what cannot be read is nobody's, and not free
+    if not known or known['token'] ~= wanted['token'] then return 'name' end
 else
     wanted['version'] = (marked('name:' .. wanted['name']) or -1) + 1
 end
@@ -128,8 +130,8 @@ if more_names or more_ports then
     local names, ports = 0, 0
     for _, text in ipairs(redis.call('HVALS', KEYS[1])) do
         if string.find(text, wanted['token'], 1, true) then
-            local own = cjson.decode(text)
-            if own['token'] == wanted['token'] then
+            local own = decoded(text)
+            if own and own['token'] == wanted['token'] then
                 names = names + 1
                 if given(own['port']) then ports = ports + 1 end
             end
@@ -146,7 +148,7 @@ return keep(wanted)
 _REMEMBERED = """
 local name = redis.call('HGET', KEYS[2], cjson.encode({ARGV[1], ARGV[2], ARGV[3], ARGV[4]}))
 if not name then return false end
-return redis.call('HGET', KEYS[1], name)
+return {name, redis.call('HGET', KEYS[1], name) or ''}
 """
 
 _RELEASE = (
@@ -154,7 +156,8 @@ _RELEASE = (
     + """
 local known = redis.call('HGET', KEYS[1], ARGV[1])
 if not known or ARGV[1] == '' then return 0 end
-remove(cjson.decode(known))
+known = decoded(known, ARGV[1])
+if known then remove(known) else redis.call('HDEL', KEYS[1], ARGV[1]) end
 return 1
 """
 )
@@ -163,8 +166,8 @@ _TRANSFER = (
     _RESERVATION
     + """
 local known = redis.call('HGET', KEYS[1], ARGV[1])
+known = known and decoded(known, ARGV[1])
 if not known then return false end
-known = cjson.decode(known)
 forget(known)
 known['token'] = ARGV[2]
 known['asked'] = true
@@ -175,9 +178,8 @@ return keep(known)
 
 _NAMES_USED = """
 for i = 2, #ARGV do
-    local known = redis.call('HGET', KEYS[1], ARGV[i])
+    local known = decoded(redis.call('HGET', KEYS[1], ARGV[i]), ARGV[i])
     if known then
-        known = cjson.decode(known)
         known['used'] = tonumber(ARGV[1])
         redis.call('HSET', KEYS[1], ARGV[i], cjson.encode(known))
     end
@@ -192,7 +194,8 @@ local changed = {}
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
     local name = all[i]
-    local known = name == '' and {used = now} or cjson.decode(all[i + 1])
+    local known = decoded(all[i + 1], name)
+    if not known then known = {used = now} end
     if not given(known['used']) then
         known['used'] = now
         keep(known)
@@ -219,8 +222,8 @@ _MERGE_TOKEN = """
 local mine = cjson.decode(ARGV[1])
 if marked('token:' .. mine['id']) then return 0 end
 local known = redis.call('HGET', KEYS[1], mine['id'])
+known = known and decoded(known, mine['id'])
 if known then
-    known = cjson.decode(known)
     local used, other = known['last_used'], mine['last_used']
     if type(used) ~= 'number' or (type(other) == 'number' and other > used) then used = other end
     if (known['version'] or 0) < (mine['version'] or 0) then
@@ -245,8 +248,8 @@ local mine = cjson.decode(ARGV[1])
 local version = mine['version'] or 0
 if (marked('name:' .. mine['name']) or -1) >= version then return 0 end
 local known = redis.call('HGET', KEYS[1], mine['name'])
+known = known and decoded(known, mine['name'])
 if known then
-    known = cjson.decode(known)
     local same = known['token'] == mine['token']
     if (known['version'] or 0) > version then return 0 end
     if (known['version'] or 0) == version and not same then return 0 end
@@ -276,11 +279,12 @@ mark(ARGV[1], version)
 local kind, name = string.match(ARGV[1], '^(%a+):(.*)$')
 if kind == 'name' then
     local known = redis.call('HGET', KEYS[1], name)
-    if known and (cjson.decode(known)['version'] or 0) <= version then remove(cjson.decode(known)) end
+    known = known and decoded(known, name)
+    if known and (known['version'] or 0) <= version then remove(known) end
 elseif kind == 'token' then
     local known = redis.call('HGET', KEYS[4], name)
+    known = known and decoded(known, name)
     if known then
-        known = cjson.decode(known)
         local called = known['name']
         if redis.call('HGET', KEYS[5], called) == name then redis.call('HDEL', KEYS[5], called) end
         redis.call('HDEL', KEYS[4], name)
@@ -292,9 +296,10 @@ end
 _INDEX = (
     _RESERVATION
     + """
-for _, text in ipairs(redis.call('HVALS', KEYS[1])) do
-    if text ~= '' then
-        local known = cjson.decode(text)
+local all = redis.call('HGETALL', KEYS[1])
+for i = 1, #all, 2 do
+    local known = decoded(all[i + 1], all[i])
+    if known then
         if given(known['port']) then
             local owner = redis.call('HGET', KEYS[2], known['port'])
             if owner and owner ~= known['name'] then known['port'] = cjson.null end
@@ -303,21 +308,19 @@ for _, text in ipairs(redis.call('HVALS', KEYS[1])) do
     end
 end
 for _, text in ipairs(redis.call('HVALS', KEYS[4])) do
-    if text ~= '' then
-        local known = cjson.decode(text)
-        redis.call('HSETNX', KEYS[5], known['name'], known['id'])
-    end
+    local known = decoded(text)
+    if known and known['id'] then redis.call('HSETNX', KEYS[5], known['name'], known['id']) end
 end
 """
 )
 
 _EVERYTHING = """
 return {
-    redis.call('HVALS', KEYS[1]), redis.call('HVALS', KEYS[2]), redis.call('HGETALL', key('marks'))
+    redis.call('HGETALL', KEYS[1]), redis.call('HGETALL', KEYS[2]), redis.call('HGETALL', key('marks'))
 }
 """
 
-_VALUES = "return redis.call('HVALS', KEYS[1])"
+_ALL = "return redis.call('HGETALL', KEYS[1])"
 _SEVERAL = "return redis.call('HMGET', KEYS[1], unpack(ARGV))"
 
 _TOKEN_OF = """
@@ -407,15 +410,29 @@ _RESERVATIONS = [PREFIX + "reservations", PREFIX + "ports", PREFIX + "remembered
 _AT_ONCE = 500
 
 
-def _token(text: Any) -> Token | None:
-    if not text:
-        return None
-    fields = json.loads(text)
-    return record(Token, {**fields, "digest": bytes.fromhex(fields["digest"])})
+_R = TypeVar("_R", Token, Reservation)
+_KINDS: dict[type, Any] = {float: (int, float)}
+_FIELDS = {
+    kind: {field: tuple(get_args(hint)) or (hint,) for field, hint in get_type_hints(kind).items()}
+    for kind in (Token, Reservation)
+}
 
 
-def _reservation(text: Any) -> Reservation | None:
-    return record(Reservation, json.loads(text)) if text else None
+def _record(kind: type[_R], text: str) -> _R:
+    """@raise ValueError: the text is no such record; TypeError, KeyError, AttributeError likewise."""
+    fields = dict(json.loads(text))
+    if kind is Token:
+        fields["digest"] = bytes.fromhex(fields["digest"])
+    read = record(kind, fields)
+    for field, hints in _FIELDS[kind].items():
+        value = getattr(read, field)
+        if not any(isinstance(value, _KINDS.get(hint, hint)) for hint in hints):
+            raise ValueError(f"{field} is {type(value).__name__}")
+    return read
+
+
+class Unreadable(Taken):
+    """A name's record is there and cannot be read: whose it is nobody knows."""
 
 
 def _text(one: Token | Reservation) -> str:
@@ -449,7 +466,10 @@ class RedisStore:
 
     whole = True
 
+    log = Logger()
+
     def __init__(self, reactor: Any, address: RedisAddress) -> None:
+        self._unreadable: set[tuple[str, str]] = set()
         self._connection = RedisConnection(reactor, address)
         self.guard = Guard(self._connection)
         self._run = self.guard.run
@@ -473,6 +493,36 @@ class RedisStore:
     async def _look(self, script: str, keys: list[str], *arguments: str) -> Any:
         return await self._run(script, keys, *arguments, writes=False)
 
+    # -- records --------------------------------------------------------------------------------------------
+
+    def _read(self, kind: type[_R], key: str, text: str) -> _R | None:
+        """A record, or None for one that cannot be read: the log says once how to remove it."""
+        hash_key = (_TOKENS if kind is Token else _RESERVATIONS)[0]
+        try:
+            read = _record(kind, text)
+            if key == (read.id if isinstance(read, Token) else read.name):
+                self._unreadable.discard((hash_key, key))
+                return read
+            problem = "it is another's"
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            problem = f"{type(error).__name__}: {error}"
+        if (hash_key, key) not in self._unreadable:
+            self._unreadable.add((hash_key, key))
+            self.log.error(
+                "the record of {key} in Redis cannot be read, and is left out: {problem}; remove it with "
+                "HDEL {hash} {key}",
+                key=key,
+                hash=hash_key,
+                problem=problem,
+            )
+        return None
+
+    def _read_all(self, kind: type[_R], found: list[str]) -> dict[str, _R]:
+        """What can be read of a hash, of its keys and texts in turns."""
+        pairs = zip(found[::2], found[1::2], strict=True)
+        # The key that is empty is the guard's.
+        return {key: read for key, text in pairs if key and (read := self._read(kind, key, text)) is not None}
+
     # -- all of it, and what is missing ---------------------------------------------------------------------
 
     async def everything(self) -> Everything:
@@ -482,8 +532,8 @@ class RedisStore:
         marks = {member: int(version) for member, version in zip(found[::2], found[1::2], strict=True)}
         order = marks.pop("", 0)
         return Everything(
-            {token.id: token for text in tokens if (token := _token(text))},
-            {known.name: known for text in names if (known := _reservation(text))},
+            self._read_all(Token, tokens),
+            self._read_all(Reservation, names),
             marks,
             order,
         )
@@ -518,12 +568,19 @@ class RedisStore:
     async def find_token(self, token_id: str) -> tuple[Token | None, bool]:
         """A token, and whether it was revoked."""
         text, mark = await self._look(_TOKEN_OF, _TOKENS, token_id)
-        return _token(text), mark != ""
+        return self._read(Token, token_id, text) if token_id and text else None, mark != ""
 
     async def find_name(self, name: str) -> tuple[Reservation | None, int]:
-        """The reservation of a name, and the version in which it was last released, or -1."""
+        """
+        The reservation of a name, and the version in which it was last released, or -1.
+
+        @raise Unreadable: there is one, and nobody can tell whose.
+        """
         text, mark = await self._look(_NAME_OF, _RESERVATIONS, name)
-        return _reservation(text), int(mark or -1)
+        known = self._read(Reservation, name, text) if name and text else None
+        if known is None and name and text:
+            raise Unreadable(f"the record of the name {name!r} cannot be read")
+        return known, int(mark or -1)
 
     # -- tokens ---------------------------------------------------------------------------------------------
 
@@ -548,8 +605,8 @@ class RedisStore:
         return Deferred.fromCoroutine(self._get_tokens())
 
     async def _get_tokens(self) -> list[Token]:
-        found = [_token(text) for text in await self._look(_VALUES, _TOKENS[:1])]
-        return sorted((token for token in found if token is not None), key=lambda token: token.name)
+        found = self._read_all(Token, await self._look(_ALL, _TOKENS[:1]))
+        return sorted(found.values(), key=lambda token: token.name)
 
     def revoke_token(self, name: str) -> Deferred[bool]:
         """See L{IStore}."""
@@ -571,7 +628,8 @@ class RedisStore:
 
     async def _find_tokens(self, ids: list[str]) -> dict[str, Token]:
         found = await self._several(_TOKENS[0], ids)
-        return {key: token for key, text in found.items() if (token := _token(text)) is not None}
+        read = {key: self._read(Token, key, text) for key, text in found.items() if text}
+        return {key: token for key, token in read.items() if token is not None}
 
     async def _several(self, key: str, fields: list[str]) -> dict[str, Any]:
         """Some fields of a hash, L{_AT_ONCE} with one question."""
@@ -589,7 +647,8 @@ class RedisStore:
         texts = {
             field: value.hex() if isinstance(value, bytes) else value for field, value in changes.items()
         }
-        return _token(await self._run(_CHANGE_TOKEN, _TOKENS, name, json.dumps(texts)))
+        found = await self._run(_CHANGE_TOKEN, _TOKENS, name, json.dumps(texts))
+        return self._read(Token, *found) if found else None
 
     def reserve(self, reservation: Reservation, limits: Limits = UNLIMITED) -> Deferred[Reservation]:
         """See L{IStore}."""
@@ -620,7 +679,8 @@ class RedisStore:
 
     async def _find_reservations(self, names: list[str]) -> dict[str, Reservation | None]:
         found = await self._several(_RESERVATIONS[0], names)
-        return {name: _reservation(text) for name, text in found.items()}
+        read = {name: self._read(Reservation, name, text) if text else None for name, text in found.items()}
+        return {name: known for name, known in read.items() if known is not None or not found[name]}
 
     def remembered(self, token_id: str, agent: str, kind: str, upstream: str) -> Deferred[Reservation | None]:
         """See L{IStore}."""
@@ -628,15 +688,16 @@ class RedisStore:
 
     async def _remembered(self, *key: str) -> Reservation | None:
         keys = [_RESERVATIONS[0], _RESERVATIONS[2]]
-        return _reservation(await self._look(_REMEMBERED, keys, *key))
+        found = await self._look(_REMEMBERED, keys, *key)
+        return self._read(Reservation, *found) if found and found[1] else None
 
     def reservations(self) -> Deferred[list[Reservation]]:
         """See L{IStore}."""
         return Deferred.fromCoroutine(self._get_reservations())
 
     async def _get_reservations(self) -> list[Reservation]:
-        found = [_reservation(text) for text in await self._look(_VALUES, _RESERVATIONS[:1])]
-        return sorted((known for known in found if known is not None), key=lambda known: known.name)
+        found = self._read_all(Reservation, await self._look(_ALL, _RESERVATIONS[:1]))
+        return sorted(found.values(), key=lambda known: known.name)
 
     def release(self, name: str) -> Deferred[bool]:
         """See L{IStore}."""
@@ -647,7 +708,8 @@ class RedisStore:
         return Deferred.fromCoroutine(self._transfer(name, token_id))
 
     async def _transfer(self, name: str, token_id: str) -> Reservation | None:
-        return _reservation(await self._run(_TRANSFER, _RESERVATIONS, name, token_id))
+        text = await self._run(_TRANSFER, _RESERVATIONS, name, token_id)
+        return self._read(Reservation, name, text) if text else None
 
     def names_used(self, names: Iterable[str], when: float) -> Deferred[None]:
         """See L{IStore}."""

@@ -6,9 +6,11 @@ from pathlib import Path
 import attr
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
 from burrow.errors import StoreError
+from burrow.limits import Limits
 from burrow.store import connection
 from burrow.store.base import Taken
 from burrow.store.known import READ_EVERY
@@ -131,6 +133,59 @@ class Known(TestCase):
         with self.assertRaises(Taken):
             await one.reserve(attr.evolve(NAME, token="thief", port=None))
         self.assertEqual(await one.reservation("blog"), NAME)
+
+    async def test_records_that_cannot_be_read(self):
+        """Somebody wrote into Redis: all others go on, a name counts as taken, the log says it once."""
+        one = await self.servers.open(alone=lambda: True)
+        await one.add_token(OLD)
+        await one.reserve(NAME)
+        junk = ('{"name":1}', "{}", "x", "null", "[]", '{"name":"junk"}', "7", b"\xff")
+        wrong = (attr.evolve(NAME, name="junk", version="x"), attr.evolve(NAME, name="junk", port="x"))
+        for text in (*junk, *map(_text, (NAME, OLD, *wrong))):
+            for key in ("reservations", "tokens"):
+                self.redis.ask("HSET", f"burrow:{key}", "junk", text)
+            with capturedLogs() as logs:
+                two = await self.servers.open(alone=lambda: True)
+                for _ in range(2 * READ_EVERY):
+                    await two._look()
+                told = [log for log in logs if "cannot be read" in log["log_format"]]
+                self.assertEqual([log["key"] for log in told], ["junk", "junk"], text)
+                self.assertEqual([log for log in logs if "merging" in log["log_format"]], [])
+            self.assertEqual([known.name for known in await two.reservations()], ["blog"])
+            self.assertEqual([token.name for token in await two.tokens()], ["old"])
+            self.assertIsNone(await two.token("junk"))
+            self.assertEqual(await two.find_tokens(["junk", "old"]), {"old": OLD})
+            self.assertEqual(list(await two.find_reservations(["junk", "blog"])), ["blog"])
+            for asking in (
+                two.reserve(attr.evolve(NAME, name="junk", port=None)),
+                two.reservation("junk"),
+            ):
+                with self.assertRaises(Taken):
+                    await asking
+            await two.reserve(attr.evolve(NAME, name="more", port=None), Limits(names=3))
+            self.assertEqual(await two.free_unused(10.0, 20.0), [])
+            self.assertFalse(two._away)
+            self.redis.ask("DEL", "burrow:marks")  # what is mended then meets the same
+            self.assertEqual((await two.reservation("blog")).token, NAME.token)
+            self.assertTrue(await two.release("junk"))
+            self.assertTrue(await two.release("more"))
+            self.assertIsNone(await two.reservation("junk"))
+            await two.close()
+            self.servers.stores.remove(two)
+
+    async def test_known_record_that_somebody_made_unreadable_is_written_again(self):
+        one = await self.servers.open(alone=lambda: True)
+        await one.add_token(OLD)
+        await one.reserve(NAME)
+        for text in ("x", "{}", "null"):
+            self.redis.ask("HSET", "burrow:reservations", "blog", text)
+            self.redis.ask("HSET", "burrow:tokens", "old", text)
+            self.assertEqual(await one.reservation("blog"), NAME)
+            self.assertEqual(await one.token("old"), OLD)
+            plain = self.servers.plain()
+            await plain.open()
+            self.assertEqual((await plain.reservations(), await plain.tokens()), ([NAME], [OLD]))
+            await plain.close()
 
     async def back_without_start(self):
         for _ in range(200):
