@@ -99,12 +99,16 @@ MAX_DOMAIN = 189
 def parse_domain(text: str) -> str:
     """A domain name, lower case, without a final dot."""
     domain = text.lower().rstrip(".")
+    if not domain.isascii():
+        raise ValueError("write the domain's ASCII form, whose labels begin with xn--")
     labels = domain.split(".")
     try:
         encoded = domain.encode("idna").decode()
     except UnicodeError:
         encoded = ""
     possible = all(label.replace("-", "").isalnum() and label.strip("-") == label for label in labels)
+    # An address has no names under it, and a last label of digits makes one (RFC 3696 section 2).
+    possible = possible and not labels[-1].isdigit()
     if not encoded or not possible or len(encoded) > MAX_DOMAIN:
         raise ValueError("write a domain name, as in tunnel.example.com")
     return encoded
@@ -197,9 +201,13 @@ def parse_port(text: str) -> int:
 def parse_network(text: str) -> str:
     """An address or a network in CIDR form."""
     try:
-        return str(ipaddress.ip_network(text, strict=False))
+        network = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise ValueError("write an address or a network, as in 10.0.0.0/8") from None
+    address = ipaddress.ip_address(text.partition("/")[0])
+    if address != network.network_address:
+        raise ValueError(f"write {network} for the network, or {address} for the address alone")
+    return str(network)
 
 
 def parse_path(text: str) -> Path:
@@ -522,6 +530,14 @@ class ServerConfig:
             raise ConfigError("--node must end in :0 with --workers: each has a port of its own")
         if self.node and self.node_address[0] in ("", "0.0.0.0", "::"):
             raise ConfigError("--node must be an address that the other servers can reach, not all of them")
+        if self.node:
+            try:
+                ipaddress.ip_address(self.node_address[0])
+            except ValueError as error:
+                raise ConfigError(
+                    f"--node {self.node} is not possible: write an IP address of this machine's, and a port"
+                ) from error
+        _ = self.public_base
         if self.tls == "files" and not (self.cert_file and self.key_file):
             raise ConfigError("--tls files needs --cert-file and --key-file")
         if self.tls == "acme":
@@ -530,6 +546,39 @@ class ServerConfig:
             raise ConfigError("without an HTTPS port there is no TLS: say --tls off too")
         if self.tls == "off" and not self.http_listen:
             raise ConfigError("--tls off serves on the plain port, and --http is off: nothing would listen")
+
+    @property
+    def public_base(self) -> tuple[str, int] | None:
+        """
+        The scheme and port that C{public_url} gives, if it is given.
+
+        @raise ConfigError: it is no URL of the domain's.
+        """
+        if not self.public_url:
+            return None
+        try:
+            parts = urlsplit(self.public_url)
+            port = parts.port
+        except ValueError:  # brackets that do not match, or no number where the port is
+            parts, port = urlsplit(""), None
+        if parts.scheme not in ("http", "https") or parts.hostname != self.domain or port == 0:
+            raise ConfigError(f"--public-url must look like https://{self.domain} or with a port behind it")
+        return parts.scheme, port or {"http": 80, "https": 443}[parts.scheme]
+
+    def without_effect(self) -> list[str]:
+        """A sentence for each option that is given, but not what it belongs to."""
+        given = [
+            field.name for field in dataclasses.fields(self) if getattr(self, field.name) != field.default
+        ]
+        needs = [
+            (name, f"--tls {tls}")
+            for name in given
+            for tls, those in (("acme", ("acme_", "store_key")), ("files", ("cert_file", "key_file")))
+            if self.tls != tls and name.startswith(those)
+        ]
+        if "trusted_header" in given and not self.trusted_proxy:
+            needs.append(("trusted_header", "--trusted-proxy"))
+        return [f"{flag(name)} has no effect without {what}" for name, what in needs]
 
     def _check_acme(self) -> None:
         if self.local and not self.acme_directory:

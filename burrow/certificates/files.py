@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, fail, succeed
@@ -25,6 +26,37 @@ def covers(certificate: x509.Certificate, name: str) -> bool:
     return not names_of(certificate).isdisjoint((name, "*." + name.partition(".")[2]))
 
 
+def read_files(cert_file: Path, key_file: Path) -> tuple[list[x509.Certificate], SSL.Context]:
+    """
+    A chain, and the TLS context with it and its key.
+
+    @raise ConfigError: a file cannot be read, or does not hold what it should.
+    """
+    try:
+        chain_pem, key_pem = cert_file.read_bytes(), key_file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read {error.filename or cert_file}: {error.strerror}") from error
+    try:
+        chain = x509.load_pem_x509_certificates(chain_pem)
+    except ValueError as error:
+        raise ConfigError(f"{cert_file} holds no certificate in PEM form") from error
+    try:
+        key = serialization.load_pem_private_key(key_pem, None)
+    except TypeError as error:
+        raise ConfigError(f"the private key in {key_file} has a password: store it without") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"{key_file} holds no private key in PEM form") from error
+    try:
+        context = server_context(key, chain)
+        context.check_privatekey()
+    except (ValueError, TypeError, SSL.Error) as error:
+        raise ConfigError(
+            f"the private key in {key_file} is not that of the first certificate in {cert_file}, or is of a "
+            "kind that TLS has not"
+        ) from error
+    return chain, context
+
+
 @implementer(ICertificates)
 class FileCertificates:
     """
@@ -40,26 +72,13 @@ class FileCertificates:
         self._key_file = key_file
         self._stamp = self._look()
         self._looked = clock.seconds()
-        self._chain, self._context = self._load()
+        self._chain, self._context = read_files(cert_file, key_file)
 
     def _look(self) -> tuple[float, ...]:
         try:
             return tuple(file.stat().st_mtime for file in (self._cert_file, self._key_file))
         except OSError as error:
             raise ConfigError(f"cannot read {error.filename}: {error.strerror}") from error
-
-    def _load(self) -> tuple[list[x509.Certificate], SSL.Context]:
-        try:
-            chain = x509.load_pem_x509_certificates(self._cert_file.read_bytes())
-            key = serialization.load_pem_private_key(self._key_file.read_bytes(), None)
-            context = server_context(key, chain)
-            context.check_privatekey()
-            return chain, context
-        except OSError as error:
-            raise ConfigError(f"cannot read {error.filename}: {error.strerror}") from error
-        except (ValueError, TypeError, SSL.Error) as error:
-            text = f"{self._cert_file} and {self._key_file} are not a certificate and its key in PEM form"
-            raise ConfigError(f"{text}: {error}") from error
 
     def _refresh(self) -> None:
         now = self._clock.seconds()
@@ -69,7 +88,7 @@ class FileCertificates:
         try:
             stamp = self._look()
             if stamp != self._stamp:
-                self._chain, self._context = self._load()
+                self._chain, self._context = read_files(self._cert_file, self._key_file)
                 self._stamp = stamp
                 self.log.info("read {file} again: it changed", file=str(self._cert_file))
         except ConfigError as error:

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from burrow.cli.claim import server_state
 from burrow.cli.parsing import typed
-from burrow.cli.run import run, say
+from burrow.cli.run import complain, run, say
 from burrow.cli.supervise import (
     ALIVE_FD,
     INHERITED,
@@ -31,6 +31,7 @@ from burrow.cli.supervise import (
 from burrow.client.secret import read_secret
 from burrow.config import STDIN, ServerConfig, add_arguments, parse_path
 from burrow.errors import ConfigError, ServerUnreachable
+from burrow.server.checking import check_server
 from burrow.server.listening import TcpSockets
 from burrow.server.service import DATABASE, BurrowServer, open_store
 from burrow.server.tap import server_config
@@ -72,6 +73,10 @@ def _config(arguments: argparse.Namespace) -> ServerConfig:
 def serve(arguments: argparse.Namespace) -> int:
     """C{burrow server}."""
     config = _config(arguments)
+    if INHERITED not in os.environ and not arguments.action:
+        check_server(config)
+        for text in config.without_effect():
+            complain(f"warning: {text}")
     if os.name != "posix":
         if config.workers > 1 or arguments.action:
             raise ConfigError(
@@ -82,10 +87,14 @@ def serve(arguments: argparse.Namespace) -> int:
         return _reload(config)
     if INHERITED in os.environ:
         return _work(config, json.loads(os.environ.pop(INHERITED)))
-    config.check()
+
+    def read() -> ServerConfig:
+        again = _config(arguments)
+        check_server(again)
+        return again
 
     async def main(reactor: Any) -> None:
-        supervisor = Supervisor(reactor, command_line(), lambda: _config(arguments), say)
+        supervisor = Supervisor(reactor, command_line(), read, say)
         try:
             await supervisor.start()
             on_hangup(reactor, supervisor.reload)

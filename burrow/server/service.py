@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from secrets import token_hex, token_urlsafe
 from typing import Any
-from urllib.parse import urlsplit
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
@@ -138,7 +137,7 @@ class BurrowServer(MultiService):
         self._node_port: IListeningPort | None = None
         self._closing_unused: IDelayedCall | None = None
         self._https_port = self._http_port = 0
-        self._base = self._public_base()
+        self._base = config.public_base
         self._sweep = Sweep(reactor)
         listen = config.https_listen or config.http_listen
         self._tcp_sockets = tcp_sockets or TcpSockets(reactor)
@@ -222,24 +221,6 @@ class BurrowServer(MultiService):
         )
 
     # -- where it is ------------------------------------------------------------------------------------
-
-    def _public_base(self) -> tuple[str, int] | None:
-        """The scheme and port that C{public_url} gives, if it is given."""
-        if not self.config.public_url:
-            return None
-        try:
-            parts = urlsplit(self.config.public_url)
-        except ValueError:  # brackets that do not match
-            parts = urlsplit("")
-        try:
-            port = parts.port
-        except ValueError:
-            port = 0
-        if parts.scheme not in ("http", "https") or parts.hostname != self.config.domain or port == 0:
-            raise ConfigError(
-                f"--public-url must look like https://{self.config.domain} or with a port behind it"
-            )
-        return parts.scheme, port or _DEFAULT_PORTS[parts.scheme]
 
     def url(self, host: str) -> str:
         """The public URL of a host. Ports that were given as 0 are known once the server listens."""

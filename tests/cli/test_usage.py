@@ -3,15 +3,20 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from burrow.certificates.files import read_files
 from burrow.cli.main import main
 from burrow.config import read_toml
+from burrow.errors import ConfigError
 from burrow.store.base import OverQuota
 from burrow.wording import count_of
+from tests.files import make_certificate
 
 AGENT = ["--server", "https://localhost:9", "--token", "t", "--no-retry"]
+FILES = ["server", "--tls", "files", "--key-file", os.devnull]
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +99,16 @@ def test_wrong_usage(capsys, arguments, words):
         (["server", "--log-level", "inof"], "did you mean info?"),
         (["server", "--domain", "a..b"], "domain name"),
         (["server", "--trusted-proxy", "x"], "10.0.0.0/8"),
+        (["server", "--trusted-proxy", "127.0.0.1/8"], "write 127.0.0.0/8 for the network, or 127.0.0.1"),
+        (["server", "--trusted-header", "a b"], "no field that proxies set"),
+        (["server", "--domain", "1.2.3.4"], "write a domain name"),
+        (["server", "--domain", "Ünï.example"], "xn--"),
+        (["server", "--public-url", "ftp://localhost"], "must look like https://localhost"),
+        (["server", "--store", "mysql://x"], "--store must look like redis://"),
+        (["server", "--node", "nohost:1"], "write an IP address"),
+        ([*FILES, "--cert-file", "/nowhere"], "cannot read /nowhere"),
+        ([*FILES, "--cert-file", "/"], "cannot read /: Is a directory"),
+        ([*FILES, "--cert-file", os.devnull], "/dev/null holds no certificate in PEM form"),
         (["http", "3000", "--name", "", *AGENT], "--name"),
         (["http", "3000", "--name", "x" * 70_000, *AGENT], "(70000 characters) is no possible name"),
         (["http", "x" * 70_000, *AGENT], "too long"),
@@ -209,6 +224,30 @@ def test_standard_output_that_is_lost(lost, unbuffered):
     if lost != ">&-":  # a closed one leads nowhere
         assert done.returncode == 1
         assert done.stderr == "burrow: cannot write to standard output: No space left on device\n"
+
+
+def test_certificate_files_that_do_not_fit(tmp_path):
+    """Before anything listens: nothing of the libraries' own words is shown."""
+    certificate, key = make_certificate(tmp_path, "localhost", stem="a")
+    _, other = make_certificate(tmp_path, "localhost", stem="b")
+    read_files(certificate, key)
+    with pytest.raises(ConfigError, match=r"/dev/null holds no private key in PEM form$"):
+        read_files(certificate, Path(os.devnull))
+    with pytest.raises(ConfigError, match="is not that of the first certificate"):
+        read_files(certificate, other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--acme-email", "x"], "--acme-email has no effect without --tls acme"),
+        (["--trusted-header", "Forwarded"], "--trusted-header has no effect without --trusted-proxy"),
+        (["--cert-file", "/x"], "--cert-file has no effect without --tls files"),
+    ],
+)
+def test_options_without_what_they_belong_to(capsys, monkeypatch, arguments, text):
+    monkeypatch.setattr("burrow.cli.serve.run", lambda main, **options: 0)
+    assert outcome(capsys, "server", *arguments) == (0, "", f"burrow: warning: {text}\n")
 
 
 def test_python_m():
