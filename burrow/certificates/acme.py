@@ -97,7 +97,7 @@ class _Answer:
     def json(self) -> dict[str, Any]:
         try:
             parsed = json.loads(self.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise AcmeUnreachable("the CA's answer is no JSON") from error
         if not isinstance(parsed, dict):
             raise AcmeUnreachable("the CA's answer is no JSON object")

@@ -105,7 +105,7 @@ def server_state(folder: Path) -> dict[str, int]:
         its id now.
     """
     file = folder / STATE_FILE
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         while True:
             with file.open("rb") as opened:
                 try:

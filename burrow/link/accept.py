@@ -32,6 +32,7 @@ from burrow.link import (
     count_of,
 )
 from burrow.link.carrier import PROTOCOL_OPTIONS, CarrierProtocol
+from burrow.mux.control import shown
 from burrow.mux.heartbeat import Heartbeat
 from burrow.mux.lifeline import GRACE, Lifeline
 from burrow.mux.session import Session
@@ -118,12 +119,12 @@ class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[
             token=bearer(headers.get("authorization", "")),
             agent=headers.get(AGENT_HEADER.lower(), "")[:64],
             version=headers.get(VERSION_HEADER.lower(), "")[:32],
-            peer=str(request.peer),
+            peer=shown(self.transport.getPeer()),
         )
         try:
             return await self._answer(subprotocol, headers)
         except HandshakeRefused as refusal:
-            _log.info("refused an agent at {peer}: {text}", peer=request.peer, text=refusal.text)
+            _log.info("refused an agent at {peer}: {text}", peer=self._handshake.peer, text=refusal.text)
             raise ConnectionDeny(refusal.status, refusal.text) from None
 
     async def _answer(self, subprotocol: str, headers: Any) -> tuple[str, dict[str, str]]:

@@ -36,8 +36,12 @@ PROTOCOL_OPTIONS = {
     "openHandshakeTimeout": 10,
     "closeHandshakeTimeout": 1,
     "utf8validateIncoming": False,
+    "failByDrop": False,
 }
-"""What both roles set on their Autobahn factories: no fragments, bounded messages."""
+"""
+What both roles set on their Autobahn factories: no fragments, bounded messages, and a close frame for a peer
+that breaks the WebSocket protocol.
+"""
 
 
 def lowest_transport(transport: Any) -> Any:
@@ -97,10 +101,13 @@ class CarrierProtocol:
     _dataReceived: Any
     sendClose: Any
     sendPong: Any
+    failedByMe: bool
+    closeHandshakeTimeoutCall: Any
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of the socket's. Autobahn's own puts a debug line together each time, which costs more."""
-        self._dataReceived(data)
+        if not self.failedByMe:  # else it was told, and is dropped a second later: nothing of it is parsed
+            self._dataReceived(data)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Bytes for the socket; likewise. We never ask for chopped writes."""
@@ -126,6 +133,9 @@ class CarrierProtocol:
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The WebSocket is gone, whoever closed it."""
+        if self.closeHandshakeTimeoutCall is not None:  # as after a second breach: Autobahn lets it run on
+            self.closeHandshakeTimeoutCall.cancel()
+            self.closeHandshakeTimeoutCall = None
         user, self.user = self.user, None
         if user is not None:
             error = ConnectionDone(reason or "closed") if wasClean else ConnectionLost(reason or "lost")

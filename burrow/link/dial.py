@@ -192,7 +192,7 @@ def _refusal(address: ServerAddress, status: int, fields: dict[str, str], body: 
     """What an answer other than 101 means for the person at the agent."""
     try:
         text = str(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         text = ""
     if 300 <= status < 400:
         target = urlsplit(fields.get("location", ""))
@@ -282,8 +282,8 @@ class Dialer:
                     f"cannot reach {address}: {os.strerror(errno.EMFILE).lower()}"
                 ) from error
             raise ServerUnreachable(f"no address is known for {address.host}") from error
-        except ConnectingCancelledError:
-            raise
+        except ConnectingCancelledError as error:
+            raise CancelledError from error  # what addTimeout and whoever cancels expect
         except ConnectError as error:
             raise ServerUnreachable(f"cannot reach {address}: {_words(error)}") from error
         waiting.addErrback(_explain_tls, address)

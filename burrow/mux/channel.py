@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
 from twisted.protocols import amp
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 MAX_COMMANDS = 64
@@ -20,7 +23,9 @@ class BoundedAMP(amp.AMP):
     transport has too much to send: it registers itself there as the producer of its answers for so long.
     """
 
+    log = Logger()
     transport: Any
+    _told = False
     _answering = 0
     _registered = False
     _sending_paused = False
@@ -36,6 +41,24 @@ class BoundedAMP(amp.AMP):
         self._read_or_not()
         answering: Deferred[amp.AmpBox] = super().dispatchCommand(box)
         return answering.addBoth(self._answered)
+
+    def locateResponder(self, name: bytes) -> Any:
+        """What answers a command; one that we do not know is a newer peer's, and is refused in words."""
+        responder = amp.CommandLocator.locateResponder(self, name)  # the other way there takes ASCII only
+        return responder or partial(self._unknown, name)
+
+    def unhandledError(self, failure: Failure) -> None:
+        """
+        A command failed whose sender wants no answer: no reason to end. The first of a channel's is told in
+        the log, since a peer can go on for ever.
+        """
+        error = failure.value
+        if not isinstance(error, amp.RemoteAmpError):
+            super().unhandledError(failure)
+        elif not self._told:
+            self._told = True
+            text = error.description
+            self.log.info("a command that wants no answer was refused: {text}", text=text)
 
     def sendBox(self, box: amp.AmpBox) -> None:
         """Send a command or an answer."""
@@ -68,6 +91,10 @@ class BoundedAMP(amp.AMP):
         """The transport is gone; connectionLost follows."""
 
     # -- inside ------------------------------------------------------------------------------------------
+
+    def _unknown(self, name: bytes, box: amp.AmpBox) -> Any:
+        text = name[:40].decode("utf-8", "replace")
+        raise amp.RemoteAmpError(amp.UNHANDLED_ERROR_CODE, f"there is no command {text!r} here")
 
     def _answered(self, result: Any) -> Any:
         self._answering -= 1

@@ -14,8 +14,9 @@ L{VisitorHead}; the bytes behind it are the visitor's, and what the agent sends 
 from __future__ import annotations
 
 from struct import Struct
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.protocols import amp
 
 from burrow.errors import Refused, WireError
@@ -142,6 +143,13 @@ def visitor_address(host: str, port: int) -> str:
     """What C{VisitorHead.visitor} says of an address and a port."""
     host = plain_address(host)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def shown(address: Any) -> str:
+    """An L{IAddress<twisted.internet.interfaces.IAddress>} as log lines show it; C{host:port} for TCP."""
+    if isinstance(address, IPv4Address | IPv6Address):
+        return visitor_address(address.host, address.port)
+    return str(address)
 
 
 class VisitorHead(NamedTuple):

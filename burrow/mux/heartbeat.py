@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from burrow.mux.control import shown
 from burrow.mux.session import Session
 
 INTERVAL = 1.0
@@ -71,7 +72,7 @@ class Heartbeat:
         try:
             self._look()
         except Exception:
-            self.log.failure("a look at {peer} failed; the next follows", peer=self._session.peer)
+            self.log.failure("a look at {peer} failed; the next follows", peer=shown(self._session.peer))
 
     def _look(self) -> None:
         now = self._clock.seconds()
@@ -85,7 +86,7 @@ class Heartbeat:
         elif silent >= DEAD_AFTER:
             self.log.warn(
                 "{peer} has been silent for {silent:.0f} s; giving the connection up",
-                peer=self._session.peer,
+                peer=shown(self._session.peer),
                 silent=silent,
             )
             self.stop()

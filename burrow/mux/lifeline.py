@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.errors import WireError
+from burrow.mux.control import shown
 from burrow.mux.interfaces import ICarrier
 from burrow.mux.session import PROTOCOL_ERROR, Session
 from burrow.wire.resume import REPLAY_LIMIT, Replay
@@ -54,6 +55,7 @@ class Lifeline:
         self._again: deque[bytes] = deque()
         self._carrier: ICarrier | None = None
         self._busy = False
+        self._broken = False
         self._ending: IDelayedCall | None = None
         session.attach(self)
         session.carrier_paused()
@@ -81,7 +83,7 @@ class Lifeline:
             self._end(Failure(error))
             raise
         before, self._carrier = self._carrier, carrier
-        self._busy = False
+        self._busy = self._broken = False
         if self._ending is not None:
             self._ending.cancel()
             self._ending = None
@@ -123,11 +125,14 @@ class Lifeline:
     # -- what the carrier calls -----------------------------------------------------------------------------
 
     def carrier_received(self, data: bytes) -> None:
-        """One packet of the peer's."""
+        """One packet of the peer's. Behind one that makes no sense, its carrier's others are dropped."""
+        if self._broken:
+            return
         try:
             new = self._replay.receive(data)
         except WireError as error:
-            self.log.warn("{peer} broke the protocol: {error}", peer=self.session.peer, error=error)
+            self._broken = True
+            self.log.warn("{peer} broke the protocol: {error}", peer=shown(self.session.peer), error=error)
             if self._carrier is not None:
                 self._carrier.close(str(error), PROTOCOL_ERROR)
             return

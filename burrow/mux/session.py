@@ -34,6 +34,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from burrow.errors import StreamGone, WireError
+from burrow.mux.control import shown
 from burrow.mux.interfaces import ICarrier
 from burrow.mux.stream import Stream, StreamAddress
 from burrow.wire.events import (
@@ -365,7 +366,7 @@ class Session:
 
     def _breach(self, error: WireError) -> None:
         """The peer broke yamux: say so, and hear nothing more of it."""
-        self.log.warn("{peer} broke the protocol: {error}", peer=self.peer, error=error)
+        self.log.warn("{peer} broke the protocol: {error}", peer=shown(self.peer), error=error)
         self._closing = self._deaf = True
         if self._carrier is not None:
             self._carrier.send(self._wire.pull(MIN_PULL))
@@ -442,13 +443,17 @@ class Session:
         stream.connect()
 
     def _peer_leaves(self, code: int) -> None:
+        if self._deaf:
+            return  # one before it, in the same message, ended the session
         self._left_at = self.clock.seconds()
         try:
             self.on_go_away(code)
         except Exception:
             self.log.failure("{callback} failed in on_go_away", callback=self.on_go_away)
         if code != GoAwayCode.NORMAL:
-            self.log.warn("{peer} ended the session with go away code {code}", peer=self.peer, code=code)
+            self.log.warn(
+                "{peer} ended the session with go away code {code}", peer=shown(self.peer), code=code
+            )
             self.abort()
 
     def _ponged(self, opaque: int) -> None:

@@ -21,7 +21,7 @@ from burrow.errors import StoreError
 from burrow.limits import UNLIMITED, Limits
 from burrow.link.accept import Handshake, HandshakeRefused
 from burrow.link.carrier import CLOSE_RESTART, CLOSE_REVOKED
-from burrow.mux.control import BadOption, Drain, NoSuchTunnel, Notice, Unavailable
+from burrow.mux.control import BadOption, Drain, NoSuchTunnel, Notice, Unavailable, shown
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import PROTOCOL_ERROR, Session
 from burrow.server.channel import ControlChannel
@@ -117,7 +117,7 @@ class Agent:
         limits = await self._allowed(self)
         try:
             parsed = json.loads(options or "{}")
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter: lists in lists, thousands deep
             parsed = None
         if not isinstance(parsed, dict):
             raise BadOption("the tunnel's options are no JSON object")
@@ -194,7 +194,7 @@ class Agent:
         """The control channel ended, C{broken} if the agent broke the protocol on it."""
         if not self.session.lost:
             if broken:
-                self.log.warn("{peer} broke the protocol: {why}", peer=self.session.peer, why=broken)
+                self.log.warn("{peer} broke the protocol: {why}", peer=shown(self.session.peer), why=broken)
                 self.session.close(broken, PROTOCOL_ERROR)
             else:
                 self.session.close("the control channel ended")

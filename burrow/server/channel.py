@@ -24,6 +24,15 @@ MAX_BOX = 256 * 1024
 """Bytes of a box on the control channel, at most: its keys and values are kept until it is whole."""
 
 
+def _nonsense(error: Exception) -> str:
+    """What is wrong with a box that AMP stumbled over."""
+    if not isinstance(error, KeyError):
+        return "it is neither a command nor an answer"
+    if error.args[0] in (amp.ERROR_CODE, amp.ERROR_DESCRIPTION):
+        return f"it is an error without {error.args[0].decode()!r}"
+    return "it answers what was not asked"
+
+
 class ControlChannel(BoundedAMP):
     """
     The server's end of one agent's control channel: AMP on the agent's first stream.
@@ -49,8 +58,7 @@ class ControlChannel(BoundedAMP):
         try:
             super().dataReceived(data)
         except (amp.AmpError, KeyError) as error:
-            # Neither command nor answer, or an answer to what nobody asked.
-            self._break(f"a box of the control channel makes no sense: {type(error).__name__}")
+            self._break(f"a box of the control channel makes no sense: {_nonsense(error)}")
         if self._unfinished > MAX_BOX:
             self._break(f"a box of the control channel has more than {MAX_BOX} bytes")
 
@@ -66,12 +74,17 @@ class ControlChannel(BoundedAMP):
 
     def locateResponder(self, name: bytes) -> Any:
         """What answers a command."""
-        responder = super().locateResponder(name)
-        return None if responder is None else partial(self._answer, name, responder)
+        return partial(self._answer, name, super().locateResponder(name))
 
     def unhandledError(self, failure: Failure) -> None:
-        """A command failed whose sender wants no answer."""
-        self._break(failure.getErrorMessage())
+        """A command failed whose sender wants no answer, or could not be answered."""
+        if self._broken:
+            self._break(self._broken)
+        elif failure.check(RemoteAmpError):
+            super().unhandledError(failure)
+        else:
+            self.log.failure("an agent's command cannot be answered", failure)
+            self._break("the server cannot answer a command; its log says why")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The stream ended, by whomever: so does the session."""

@@ -112,7 +112,7 @@ def _records(kind: type[_T], notes: dict[str, str]) -> dict[str, _T]:
     for key, text in notes.items():
         try:
             found[key] = record(kind, json.loads(text))
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             continue
     return found
 

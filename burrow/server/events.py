@@ -111,7 +111,7 @@ def _event(text: str) -> Event | None:
     """An event as it is kept; None if another release wrote what we cannot read."""
     try:
         return record(Event, json.loads(text))
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -141,6 +141,8 @@ class Link:
                 self._lose(linked)
                 await deferLater(self._reactor, _DIAL_EVERY)
                 continue
+            except CancelledError:
+                raise  # it was stopped
             except Exception:
                 self.log.failure("node {node} cannot be dialled, and is tried again", node=self.node.id)
                 self.unreachable = True

@@ -450,7 +450,9 @@ class BurrowServer(MultiService):
         """The tunnel once its agent is back, if it is expected; else the page that says why there is none."""
         found = await self._found(name, asking)
         if found is None:
-            return pages.agent_away(host) if await self.tunnels.owned(name) else pages.no_such_tunnel(host)
+            if not await self.tunnels.owned(name):
+                return pages.no_such_tunnel(host)
+            return pages.agent_away(host) if self.tunnels.expected(name) else pages.agent_left(host)
         return found if self._by_host(found) else pages.no_such_tunnel(host)
 
     def _by_host(self, tunnel: Tunnel | Relayed) -> bool:

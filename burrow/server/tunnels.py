@@ -207,6 +207,13 @@ class Tunnels:
         if self._clock.seconds() < self._started + EXPECT_FOR:
             self._expected[name] = 0.0  # after a start all are expected back
 
+    def expected(self, name: str) -> bool:
+        """Whether the agent of a tunnel that is not attached may be back soon, as far as is known here."""
+        tunnel = self._live.get(name)
+        if name in self._opening or (tunnel is not None and tunnel.alive):
+            return True
+        return bool(self._clock.seconds() < self._expected.get(name, self._started + EXPECT_FOR))
+
     def arrived(self, tunnel: Tunnel) -> None:
         """Its agent is connected: let those go on who waited."""
         self._expected.pop(tunnel.name, None)
@@ -265,7 +272,7 @@ class Tunnels:
             return True
         if failed is not None and self._store.whole and name not in self._expected:
             raise failed
-        return bool(self._clock.seconds() < self._expected.get(name, self._started + EXPECT_FOR))
+        return self.expected(name)
 
     # -- opening and closing ------------------------------------------------------------------------------
 
@@ -320,11 +327,11 @@ class Tunnels:
     ) -> Tunnel:
         unknown = set(options) - ({"port"} if kind.reach is Reach.TCP_PORT else set())
         if unknown:
-            raise BadOption(f"tunnels of kind {kind.name!r} have no option {', '.join(sorted(unknown))}")
+            raise BadOption(f"tunnels of kind {kind.name!r} have no option {', '.join(sorted(unknown))[:80]}")
         port = options.get("port")
         if port is not None:
             if isinstance(port, bool) or not isinstance(port, int):
-                raise BadOption(f"{port!r} is no port")
+                raise BadOption(f"{repr(port)[:80]} is no port")
             self._ports.check(port)
         wanted = Reservation(
             name="" if name is None else check_name(name, self._reserved),

@@ -3,12 +3,13 @@
 import socket
 from pathlib import Path
 from tempfile import mkdtemp
+from types import SimpleNamespace
 
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.error import ConnectError, ConnectionDone
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.task import deferLater
@@ -350,6 +351,41 @@ class Linked(Loopback):
         self.assertEqual(await closed, carrier.CLOSE_UNSUPPORTED)
         await lost
 
+    async def test_breach_of_websocket_is_told_by_a_close_code(self):
+        masked = b"\x00" * 4
+        for breach, code in (
+            (b"\x82\xff" + (5 << 20).to_bytes(8, "big") + masked + bytes(70_000), 1009),
+            (b"\x82\x01x", 1002),  # no mask
+            (b"\xc2\x81" + masked + b"x", 1002),  # RSV1
+        ):
+            asking = Asking(HANDSHAKE[:-2])
+            await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port), asking)
+            await asking.answered
+            ended = end_of(self.sessions[-1][0])
+            asking.transport.write(breach)
+            for _ in range(200):  # one that goes on sending, and never reads the good-bye
+                if asking.gone.called:
+                    break
+                asking.transport.write(b"x" * 1000)
+                await deferLater(reactor, 0.01)
+            await asking.gone
+            self.assertIn(b"\x88", asking.data.partition(b"\r\n\r\n")[2])
+            self.assertIn(code.to_bytes(2, "big"), asking.data.partition(b"\r\n\r\n")[2])
+            await ended
+
+    async def test_dial_that_is_cancelled_while_it_connects(self):
+        dialer = self.dialer()
+        connecting = Deferred(lambda cancelled: cancelled.errback(ConnectingCancelledError(None)))
+        self.patch(dialer, "_endpoint", SimpleNamespace(connect=lambda factory: connecting))
+        dialling = Deferred.fromCoroutine(dialer.dial())
+        dialling.cancel()
+        await self.assertFailure(dialling, CancelledError)
+
+    def test_refusal_with_a_body_of_brackets(self):
+        address = ServerAddress(False, "x.example", 80)
+        error = dial._refusal(address, 401, {}, b"[" * 30_000)
+        self.assertIn("HTTP status 401", str(error))
+
     async def test_session_without_a_count_of_bytes_is_not_resumed(self):
         linked = await self.dialer().dial()
         for header in (b"", b"Burrow-Received: -1\r\n", b"Burrow-Received: \xb2\r\n"):
@@ -477,8 +513,11 @@ class Asking(Protocol):
 
     def __init__(self, handshake):
         self.handshake = handshake
-        self.answered = Deferred()
+        self.answered, self.gone = Deferred(), Deferred()
         self.data = b""
+
+    def connectionLost(self, reason):
+        self.gone.callback(None)
 
     def connectionMade(self):
         self.transport.write(self.handshake + b"\r\n")

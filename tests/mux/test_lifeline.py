@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -281,6 +282,10 @@ class Lifelines(SynchronousTestCase):
         world.connect()
         world.lifelines[1].carrier_received(b"\x09nonsense")
         self.assertEqual(world.cables[1].close_code, PROTOCOL_ERROR)
+        with capturedLogs() as logs:
+            for _ in range(100):
+                world.lifelines[1].carrier_received(b"nonsense")
+        self.assertEqual(logs, [])  # told once
         world.pump()
         self.assertTrue(world.server.lost)
         self.assertTrue(world.agent.lost)

@@ -3,6 +3,7 @@
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -778,9 +779,13 @@ class Sessions(SynchronousTestCase):
     def test_go_away_with_an_error_ends_the_session(self):
         pair, lost = SessionPair(), []
         pair.agent.on_lost = lost.append
-        pair.agent.carrier_received(encode(GO_AWAY, 0, 0, 2))
+        codes = []
+        pair.agent.on_go_away = codes.append
+        with capturedLogs() as logs:
+            pair.agent.carrier_received(encode(GO_AWAY, 0, 0, 2) * 5000)
         pair.pump()
         self.assertIsInstance(lost[0].value, ConnectionLost)
+        self.assertEqual((codes, len(logs)), ([2], 1))  # however often it is said in one message
 
     def test_late_acknowledgements_block_nobody_for_long(self):
         """256 streams whose peer has them and says nothing, as libp2p's does: the next wait for a moment."""

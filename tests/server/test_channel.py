@@ -2,9 +2,11 @@
 
 import struct
 
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -12,6 +14,7 @@ from burrow.errors import StoreError
 from burrow.link.accept import Handshake
 from burrow.link.carrier import CLOSE_RESTART
 from burrow.mux.control import (
+    BadOption,
     CertificateFailed,
     CloseTunnel,
     Drain,
@@ -19,10 +22,12 @@ from burrow.mux.control import (
     Notice,
     OpenTunnel,
     Unavailable,
+    shown,
 )
 from burrow.mux.session import PROTOCOL_ERROR
 from burrow.protocols.http import HttpProtocol
-from burrow.server.agents import Agents
+from burrow.protocols.tcp import TcpProtocol
+from burrow.server.agents import Agent, Agents
 from burrow.server.channel import MAX_BOX
 from burrow.server.cluster import Cluster
 from burrow.server.events import Events
@@ -301,12 +306,30 @@ class Channel(Connected):
         self.assert_broken(b"GET / HTTP/1.1\r\n\r\n", "no AMP boxes")
 
     def test_box_that_is_neither_command_nor_answer(self):
-        self.assert_broken(box(hello="world"), "makes no sense")
-        self.assert_broken(box(), "makes no sense")
+        self.assert_broken(box(hello="world"), "makes no sense: it is neither a command nor an answer")
+        self.assert_broken(box(), "makes no sense: it is neither a command nor an answer")
 
     def test_answer_to_what_nobody_asked(self):
-        self.assert_broken(box(_answer="77"), "makes no sense")
-        self.assert_broken(box(_error="77"), "makes no sense")
+        self.assert_broken(box(_answer="77"), "makes no sense: it answers what was not asked")
+        self.assert_broken(box(_error="77"), "makes no sense: it answers what was not asked")
+
+    def test_error_that_says_nothing(self):
+        pair = self.connect()
+        answers = Recorder()
+        pair.agent.open_stream(answers)
+        pair.pump()
+        self.leave(pair)
+        asked = answers.received.partition(b"_ask")[2]
+        answers.transport.write(box(_error=asked[2 : 2 + asked[1]]))
+        pair.pump()
+        self.assertIn("it is an error without '_error_code'", pair.closed[0][0])
+
+    def leave(self, pair):
+        for agent in self.agents.connected:
+            agent.tunnels["blog"] = None  # else it is closed at once
+            agent.leave()
+            agent.tunnels.clear()
+        pair.pump()
 
     def test_command_that_lacks_something(self):
         ask = {"_ask": "1", "_command": "OpenTunnel"}
@@ -321,8 +344,65 @@ class Channel(Connected):
     def test_unknown_command_is_answered_and_harms_nothing(self):
         pair, answers = self.say(box(_ask="1", _command="Fly"))
         self.assertIn(b"UNHANDLED", answers.received)
+        self.assertIn(b"there is no command 'Fly' here", answers.received)
         self.assertFalse(pair.server.lost)
         self.assertEqual(pair.closed, [])
+
+    def test_commands_that_want_no_answer(self):
+        with capturedLogs() as logs:
+            pair, answers = self.say(
+                box(_command="Fly") * 500
+                + box(_command=b"\xff" * 5000)
+                + box(_command="CloseTunnel", tunnel="none")
+                + box(_command="OpenTunnel", kind="http", upstream="x", name="blog")
+            )
+        self.assertEqual((pair.server.lost, pair.closed, answers.received), (False, [], b""))
+        self.assertIsNotNone(self.tunnels.by_name("blog"))
+        refused = [log for log in logs if "wants no answer" in log["log_format"]]
+        self.assertEqual([log["text"] for log in refused], ["there is no command 'Fly' here"])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_what_cannot_be_answered_ends_the_session(self):
+        """A fault of ours: its log says what, the agent only that."""
+
+        async def close(agent, name):
+            return {}
+
+        self.patch(Agent, "close", close)
+        self.patch(CloseTunnel, "makeResponse", classmethod(lambda *args: amp.AmpBox({b"x": b"x" * 70_000})))
+        pair, _ = self.say(box(_ask="1", _command="CloseTunnel", tunnel="x"))
+        self.assertEqual(
+            pair.closed, [("the server cannot answer a command; its log says why", PROTOCOL_ERROR)]
+        )
+        self.assertEqual(len(self.flushLoggedErrors(amp.TooLong)), 1)
+
+    def test_options_that_are_none(self):
+        self.tunnels._kinds["tcp"] = TcpProtocol()
+        pair = self.connect()
+        control = self.control(pair)
+        for options in (
+            "[" * 30_000,
+            '{"x":' * 10_000,
+            '{"port": ' + "9" * 5000 + "}",
+            '{"port": "' + "\\u0000" * 10_000 + '"}',
+            '{"' + "x" * 65_520 + '": 1}',
+            "{",
+            "[]",
+        ):
+            arguments = {"kind": "http" if '"x' in options else "tcp", "upstream": "x", "name": "blog"}
+            text = self.refused(pair, control, BadOption, OpenTunnel, options=options, **arguments)
+            self.assertLess(len(text), 200)
+        text = self.refused(
+            pair, control, BadOption, OpenTunnel, kind="http", upstream="x", name="\0" * 65_000
+        )
+        self.assertLess(len(text), 600)
+        self.assertFalse(pair.server.lost)
+
+    def test_peers_are_shown_in_one_form(self):
+        self.assertEqual(shown(IPv4Address("TCP", "192.0.2.1", 5)), "192.0.2.1:5")
+        self.assertEqual(shown(IPv6Address("TCP", "::ffff:192.0.2.1", 5)), "192.0.2.1:5")
+        self.assertEqual(shown(IPv6Address("TCP", "2001:db8::1", 5)), "[2001:db8::1]:5")
+        self.assertEqual(shown(UNIXAddress(b"/x")), str(UNIXAddress(b"/x")))
 
     def test_boxes_of_any_number_are_taken(self):
         ask = box(_ask="1", _command="CloseTunnel", tunnel="x" * 60_000)
@@ -397,3 +477,4 @@ class Channel(Connected):
             end(pair)
             pair.pump()
             self.assertEqual(not self.attached().called, waits)
+            self.assertEqual(self.tunnels.expected("blog"), waits)

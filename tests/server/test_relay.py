@@ -1,13 +1,17 @@
 """Tests for L{burrow.server.relay}: who may link, and what a link carries; over TLS, as between machines."""
 
+from types import SimpleNamespace
+
 import attr
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from burrow.errors import StreamGone
+from burrow.link import dial
 from burrow.link.dial import Dialer
 from burrow.mux.control import encode_box
 from burrow.server import relay
@@ -131,6 +135,23 @@ class OverTLS(TestCase):
         await self.up
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
         self.assertTrue(self.one.linked("two"))
+
+    async def test_link_that_is_stopped_while_it_dials(self):
+        connecting = Deferred(lambda cancelled: cancelled.errback(ConnectingCancelledError(None)))
+        self.patch(dial, "_endpoint", lambda *arguments: SimpleNamespace(connect=lambda factory: connecting))
+        self.one.update({"two": self.node})
+        self.one.stop()
+        self.assertTrue(connecting.called)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    async def test_dial_that_takes_too_long_is_no_fault_of_ours(self):
+        connecting = Deferred(lambda cancelled: cancelled.errback(ConnectingCancelledError(None)))
+        self.patch(dial, "_endpoint", lambda *arguments: SimpleNamespace(connect=lambda factory: connecting))
+        self.patch(relay, "REDIAL_TIMEOUT", 0.01)
+        self.one.update({"two": self.node})
+        while not self.one._links["two"].unreachable:
+            await deferLater(reactor, 0.01)
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_node_that_is_gone_takes_its_streams_with_it(self):
         self.one.update({"two": self.node})

@@ -74,8 +74,17 @@ AGENT_AWAY = "agent-away"
 
 def agent_away(host: str) -> Page:
     """The name has an owner whose agent is not connected."""
-    text = f"The agent of {host} is not connected now. It reconnects by itself: try again in a few seconds."
+    text = f"The agent of {host} is not connected now. If it was only cut off, it reconnects by itself."
     return Page(503, AGENT_AWAY, "The agent is away", text, ((b"Retry-After", b"5"),))
+
+
+def agent_left(host: str) -> Page:
+    """The name has an owner whose agent is not expected: it said good-bye, or has been away for long."""
+    text = (
+        f"The agent of {host} is not connected: it closed the tunnel, or has been away for a while. "
+        "The tunnel is back once the agent is."
+    )
+    return Page(503, AGENT_AWAY, "The agent is away", text, ((b"Retry-After", b"60"),))
 
 
 def upstream_failed(code: str, text: str) -> Page:
@@ -84,7 +93,7 @@ def upstream_failed(code: str, text: str) -> Page:
 
     @param code: the agent's word, as the text is, and perhaps its upstream's.
     """
-    text = _printable(text)
+    text = _printable(text.strip())
     if not _CODE.fullmatch(code):
         code = "failed"
     if code == "timeout":

@@ -33,6 +33,18 @@ def test_form_follows_accept(accept, kind):
     assert b"a.example" in body
 
 
+def test_page_of_an_agent_that_is_not_expected_promises_nothing():
+    page = pages.agent_left("a.example")
+    assert (page.status, page.code) == (503, pages.AGENT_AWAY)
+    assert "a.example" in page.text
+    assert "closed the tunnel" in page.text
+    assert "reconnects" not in page.text
+
+
+def test_newline_behind_a_sentence_is_not_shown():
+    assert pages.upstream_failed("failed", "It is down.\r\n").text == "It is down."
+
+
 def test_html_is_escaped_and_json_is_json():
     page = pages.upstream_failed("failed", "<script>&")
     assert b"&lt;script&gt;&amp;" in parts(page, b"text/html")[1]
