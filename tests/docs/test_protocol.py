@@ -94,6 +94,8 @@ def test_document_names_what_the_code_has():
             assert f"`{code.decode()}`" in text, code
     for code in (CLOSE_REVOKED, PROTOCOL_ERROR, CLOSE_UNSUPPORTED, CLOSE_RESTART):
         assert f"| {code} |" in text
+    assert "| 1002, 1009 |" in text
+    assert "| `BAD_BOX` |" in text
     for status in _PHRASES:  # those of a handshake that is refused
         assert re.search(rf"^\| (\d+, )*{status}\b", text, re.MULTILINE), status
     for field in VisitorHead._fields:
