@@ -121,15 +121,16 @@ def _check_quota(cursor: Any, known: Reservation | None, wanted: Reservation, li
             raise OverQuota(what, limit)
 
 
-def migrate(connection: sqlite3.Connection) -> None:
+def migrate(connection: sqlite3.Connection) -> int:
     """
     Bring a database to the newest schema, all or nothing.
 
+    @return: the version that it had; 0 for a new one.
     @raise StoreError: it was written by a newer Burrow.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
             raise StoreError(
                 f"the database has version {version}, this Burrow knows {len(MIGRATIONS)}: use a newer Burrow"
@@ -143,6 +144,7 @@ def migrate(connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    return version
 
 
 def explain(path: Path, error: sqlite3.Error) -> str:
@@ -180,6 +182,7 @@ class SQLiteStore:
         self._reader: ConnectionPool | None = None
         self._synced: bool | None = None
         self._tidied = float("-inf")
+        self._emptied = False
 
     def open(self) -> Deferred[None]:
         """See L{IStore}."""
@@ -189,6 +192,7 @@ class SQLiteStore:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Made here so that it is never readable by others, whatever the umask.
+            self._emptied = self._path.exists() and not self._path.stat().st_size
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
             self._path.chmod(0o600)
         except OSError as error:
@@ -236,7 +240,13 @@ class SQLiteStore:
             error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
             raise error
         connection.execute("PRAGMA synchronous = FULL")
-        migrate(connection._connection)
+        if migrate(connection._connection) == 0 and self._emptied:
+            # So does a start end that had no room on the disk: no reason to refuse.
+            self.log.warn(
+                "the database {path} was there with 0 bytes and begins anew, without tokens and names: if it "
+                "had some, stop the server and put a backup in its place",
+                path=str(self._path),
+            )
         self._take_over(connection)
 
     def _take_over(self, connection: Any) -> None:

@@ -14,6 +14,7 @@ import txredisapi
 from twisted.internet import reactor
 from twisted.internet.defer import fail, gatherResults
 from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
 from burrow.errors import ConfigError, StoreError
@@ -757,6 +758,22 @@ class SQLite(StoreSuite, TestCase):
         path.write_bytes(b"not a database" * 100)
         with self.assertRaisesRegex(StoreError, f"{path} is damaged .* put a backup in its place"):
             await SQLiteStore(reactor, path).open()
+
+    async def test_file_that_was_emptied(self):
+        """It begins anew, and the log says so; for a new one, and when it is opened again, it does not."""
+        await self.store.close()
+        path = Path(tempfile.mkdtemp()) / "burrow.db"
+        for emptied in (False, False, True, False):
+            if emptied:
+                for suffix in ("", "-wal", "-shm"):
+                    path.with_name(path.name + suffix).unlink(missing_ok=True)
+                path.touch()
+            self.store = SQLiteStore(reactor, path)
+            with capturedLogs() as logs:
+                await self.store.open()
+            told = [log["path"] for log in logs if "0 bytes" in log["log_format"]]
+            self.assertEqual(told, [str(path)] if emptied else [])
+            await self.store.close()
 
     async def test_file_that_is_damaged(self):
         """Before the start it is refused, and while the server runs named, with what to do."""
