@@ -23,6 +23,7 @@ except ImportError:  # Windows, where there are neither workers nor reload
     fcntl = None  # type: ignore[assignment]
 
 LOCK_FILE, STATE_FILE = "server.lock", "server.json"
+_LENGTH = 120
 
 
 class Claim:
@@ -69,16 +70,26 @@ class Claim:
         if self._lock is None:
             return
         new = self.folder / f"{STATE_FILE}.new"
+        # All of one length, so that one can be written over another.
+        text = json.dumps({"pid": os.getpid(), **state}).ljust(_LENGTH).encode()
+        before = self._state
         try:
             # Locked before it has its name: whoever opens it by that finds it locked.
             handle = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-            before, self._state = self._state, handle
+            self._state = handle
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(handle, json.dumps({"pid": os.getpid(), **state}).encode())
+            os.write(handle, text)
             new.replace(self.folder / STATE_FILE)
             if before is not None:
                 os.close(before)
         except OSError as error:
+            if before is not None:
+                if self._state is not None and self._state != before:
+                    os.close(self._state)
+                self._state = before
+                with contextlib.suppress(OSError):
+                    os.pwrite(before, text, 0)  # a full disk has room for what is there already
+                    return
             self.log.warn(
                 "{file} cannot be written, so `burrow server reload` will not find this server: {error}",
                 file=str(self.folder / STATE_FILE),

@@ -1,5 +1,6 @@
 """Tests for L{burrow.cli.claim}: who has a state folder, and that no stranger is taken for a server."""
 
+import errno
 import json
 import os
 import subprocess
@@ -111,3 +112,22 @@ def test_folder_that_cannot_be_written(tmp_path):
     claim = Claim(tmp_path, needed=False)
     claim.write(reloaded=0, failed=0)
     claim.release()
+
+
+def test_full_disk(tmp_path, monkeypatch):
+    """Whoever asked for a reload is answered there, too: the file is written over."""
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    claim = Claim(tmp_path, needed=True)
+    claim.write(reloaded=9, failed=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        claim.write(reloaded=10, failed=1)
+        claim.write(reloaded=10, failed=2)
+    assert server_state(tmp_path) == {"pid": os.getpid(), "reloaded": 10, "failed": 2}
+    claim.write(reloaded=11, failed=2)
+    assert server_state(tmp_path)["reloaded"] == 11
+    claim.release()
+    assert not (tmp_path / STATE_FILE).exists()
