@@ -32,14 +32,14 @@ def test_limits_of_a_token_are_set_and_count_at_once(world, hello, command):
     agent = world.agent("http", hello.port, "--name", "limited-one", **token)
     assert world.get(agent.host)[2] == b"hello"
     for arguments, what in (
-        (("http", hello.port), "names"),
-        (("tcp", hello.port, "--name", "limited-one"), "ports"),
+        (("http", hello.port), "1 name"),
+        (("tcp", hello.port, "--name", "limited-one"), "0 ports"),
     ):
         refused = world.agent(*arguments, **token)
         assert refused.program.wait() == 77
         error = refused.events("error")[0]
         assert error["error"] == "TooManyTunnels"
-        assert f"{what[:-1]}, as many as it may" in error["message"]
+        assert f"owns {what}, as many as it may" in error["message"]
     assert command("token", "set", "limited", "--names", "default", "--tunnels", "2", "--sessions", "2") == []
     assert "0 ports, 2 tunnels, 2 sessions" in " ".join(rows(command("token", "list"))["limited"])
     second = world.agent("http", hello.port, "--name", "limited-two", **token)
