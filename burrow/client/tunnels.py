@@ -42,8 +42,8 @@ def find_kind(name: str) -> Kind:
     return kind
 
 
-MAX_UPSTREAM = 300
-"""Characters of an upstream's words, at most: servers take no longer ones."""
+MAX_UPSTREAM, MAX_NAME = 300, 255
+"""Characters of an upstream's words, and of a name, at most: servers take no longer ones."""
 
 
 def tunnel_request(
@@ -61,7 +61,8 @@ def tunnel_request(
         )
     if not upstream.isprintable():
         raise ConfigError(f"{shown(upstream)} has characters that are not for an upstream")
-    if name is not None:
+    # Which names are possible is for the server to say. None can be empty, so long, or of such characters.
+    if name is not None and not (0 < len(name) <= MAX_NAME and name.isprintable()):
         try:
             parse_name(name)
         except ValueError as error:
