@@ -346,9 +346,10 @@ def test_stopping_node_answers_or_refuses_whoever_comes(nodes, upstream):
         except (OSError, HTTPException) as error:
             outcomes.append(error)
 
-    two.server.kill(signal.SIGTERM)
     visitors = []
     while two.server.process.poll() is None or len(visitors) < 100:
+        if len(visitors) == 20:  # some are under way
+            two.server.kill(signal.SIGTERM)
         visitors.append(threading.Thread(target=visit))
         visitors[-1].start()
         time.sleep(0.01)

@@ -14,9 +14,11 @@ from typing import Any
 
 from burrow.link.carrier import lowest_transport
 
-if sys.platform.startswith("linux"):
+try:  # at import: a server that has no descriptor left could not load them
     import fcntl
     import termios
+except ImportError:  # Windows
+    fcntl = termios = None  # type: ignore[assignment]
 
 QUIET = 2.0
 """Seconds without data in either direction after which a connection may count as idle."""
@@ -34,7 +36,7 @@ def idle(transport: Any) -> bool:
     False where the system cannot tell (not Linux), and for what is not a TCP socket.
     """
     handle = getattr(lowest_transport(transport), "socket", None)
-    if handle is None or not sys.platform.startswith("linux"):
+    if handle is None or fcntl is None or not sys.platform.startswith("linux"):
         return False
     try:
         info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
