@@ -25,7 +25,7 @@ from burrow.server.edge.quiet import idle
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFront
 
-FRESH = 0.5
+FRESH = 1.0
 """Seconds from the stop of a server on that a connection has to send its first request."""
 
 LOOK_EVERY = 0.1
