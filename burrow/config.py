@@ -781,6 +781,15 @@ def twistd_options(cls: type[Any], synopsis_text: str) -> type[usage.Options]:
             ),
         ]
 
+        def parseOptions(self, options: Any = None) -> None:
+            """Read a command line. As by C{burrow}, shortened options are refused."""
+            for word in options or ():
+                name = str(word)[2:].partition("=")[0]
+                known = {one.rstrip("=") for one in self.longOpt}
+                if str(word).startswith("--") and name and name not in known:
+                    raise usage.UsageError(f"there is no option --{name}{did_you_mean(name, known)}")
+            super().parseOptions(options)
+
         def flags_given(self) -> dict[str, Any]:
             """What the command line gave, by field name."""
             given = {field.name: self[field.name.replace("_", "-")] for field in fields}

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 import pytest
+from twisted.python.usage import UsageError
 
 from burrow.config import (
     ClientConfig,
@@ -95,6 +96,13 @@ def test_argparse_and_twistd_have_the_same_options():
         ["10.0.0.1", "10.0.0.2"],
         None,
     )
+
+
+@pytest.mark.parametrize("cls", [ServerConfig, ClientConfig])
+def test_twistd_takes_no_shortened_options(cls):
+    for word in ("--log-l", "--log-l=warn", "--confi"):
+        with pytest.raises(UsageError, match=r"there is no option --.*did you mean"):
+            twistd_options(cls, "")().parseOptions([word, "x"])
 
 
 def test_folders(monkeypatch):
