@@ -32,7 +32,7 @@ from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionP
 from twisted.web.http_headers import Headers
 
 from burrow import __version__
-from burrow.errors import BurrowError
+from burrow.certificates.problems import AcmeProblem, AcmeUnreachable
 
 CONNECT_TIMEOUT = 10.0
 REQUEST_TIMEOUT = 30.0
@@ -52,28 +52,6 @@ _URN = "urn:ietf:params:acme:error:"
 _LONGEST_WAIT = 7 * 86_400.0
 _ASK_SOONEST, _ASK_LATEST = 60.0, 86_400.0
 _ASK_USUALLY = 6 * 3600.0
-
-
-class AcmeProblem(BurrowError):
-    """
-    The CA says no (RFC 8555 section 6.7, RFC 7807).
-
-    @ivar kind: the problem's type, without the URN's beginning. @ivar until: for "rateLimited", when to come
-    again, in seconds since the epoch, if the CA says. @ivar names: the identifiers that it is about, if the
-    CA says (section 6.7.1).
-    """
-
-    def __init__(
-        self, kind: str, detail: str, until: float | None = None, names: frozenset[str] = frozenset()
-    ) -> None:
-        super().__init__(detail or kind)
-        self.kind = kind
-        self.until = until
-        self.names = names
-
-
-class AcmeUnreachable(BurrowError):
-    """The CA does not answer, or not as one."""
 
 
 @attr.frozen

@@ -35,7 +35,6 @@ from twisted.python.failure import Failure
 from txacme.client import AuthorizationFailed
 from zope.interface import implementer
 
-from burrow.certificates.acme import AcmeProblem
 from burrow.certificates.base import ICertificates, Whose, server_context
 from burrow.certificates.issued import Issued, read_chain
 from burrow.certificates.limits import at
@@ -43,6 +42,7 @@ from burrow.certificates.locks import Locks
 from burrow.certificates.once import Once
 from burrow.certificates.orders import ISSUE_TIMEOUT, Authority, Orders, explain
 from burrow.certificates.plans import Plans
+from burrow.certificates.problems import AcmeProblem
 from burrow.certificates.responder import TLSALPNResponder
 from burrow.certificates.sealed import SealedKey, Sealer
 from burrow.certificates.tidy import Tidy

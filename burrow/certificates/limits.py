@@ -18,7 +18,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from burrow.certificates.acme import AcmeProblem
+from burrow.certificates.problems import AcmeProblem
 from burrow.errors import StoreError
 from burrow.mux.control import CertificateFailed
 from burrow.store.spaces import LIMITS, WEEK

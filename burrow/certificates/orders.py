@@ -19,8 +19,9 @@ from txacme.interfaces import ICertificateStore
 from txacme.service import AcmeIssuingService
 from zope.interface import implementer
 
-from burrow.certificates.acme import AcmeProblem, AcmeUnreachable, Directory, ExternalAccount, OrderClient
+from burrow.certificates.acme import Directory, ExternalAccount, OrderClient
 from burrow.certificates.limits import Limits, at
+from burrow.certificates.problems import AcmeProblem, AcmeUnreachable
 from burrow.certificates.responder import TLSALPNResponder
 from burrow.certificates.sealed import Sealer
 from burrow.errors import StoreError

@@ -3,7 +3,6 @@
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from burrow.certificates.acme import AcmeProblem
 from burrow.certificates.limits import (
     DAY,
     FAILED,
@@ -14,6 +13,7 @@ from burrow.certificates.limits import (
     Limits,
     scope_of,
 )
+from burrow.certificates.problems import AcmeProblem
 from burrow.errors import StoreError
 from burrow.mux.control import CertificateFailed
 from burrow.store.memory import MemoryStore

@@ -1,0 +1,23 @@
+"""What a command need not load, it does not: each start would take longer, and each agent more memory."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+CODE = """
+import sys
+from burrow.cli.main import make_parser
+make_parser()
+print(*(name for name in ("acme", "josepy", "requests", "treq", "txacme", "txredisapi") if name in sys.modules))
+"""
+
+
+def test_commands_load_no_client_of_cas_or_redis():
+    loaded = subprocess.run(
+        [sys.executable, "-c", CODE],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert loaded.stdout.split() == []
