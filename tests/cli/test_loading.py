@@ -8,7 +8,9 @@ CODE = """
 import sys
 from burrow.cli.main import make_parser
 make_parser()
-print(*(name for name in ("acme", "josepy", "requests", "treq", "txacme", "txredisapi") if name in sys.modules))
+for name in ("acme", "josepy", "requests", "treq", "txacme", "txredisapi"):
+    if name in sys.modules:
+        print(name)
 """
 
 
