@@ -78,7 +78,10 @@ def _status_line(head: ResponseHead) -> bytes:
 
 def _spelled(headers: Headers) -> bytes:
     """Content-Length's name as it came."""
-    return next((name for name, _ in headers if name.lower() == b"content-length"), b"Content-Length")
+    for name, _ in headers:
+        if name.lower() == b"content-length":
+            return name
+    return b"Content-Length"
 
 
 def _host_only(head: ResponseHead, domain: str) -> Headers:

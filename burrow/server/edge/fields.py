@@ -180,6 +180,7 @@ _NO_TRAILERS = frozenset(
 )
 _NO_TRAILER_PREFIXES = (b"access-control-", b"burrow-", b"content-", b"if-", b"sec-")
 _NO_FIELDS: frozenset[bytes] = frozenset()
+_REWRITTEN = HOP_BY_HOP | FORWARDING | {b"host"}
 
 
 def canonical(name: bytes) -> bytes:
@@ -205,8 +206,8 @@ def named_by_connection(values: Values) -> frozenset[bytes]:
     away what a proxy in front, or the edge, added, or what the upstream's security depends on.
     """
     connection = values.get(b"connection")
-    if not connection:
-        return _NO_FIELDS
+    if not connection or (len(connection) == 1 and connection[0].lower() in HOP_BY_HOP):
+        return _NO_FIELDS  # such a field goes no further anyway
     return frozenset(name for name in tokens(connection) if not _for_all(canonical(name)))
 
 
@@ -219,6 +220,19 @@ def end_to_end(headers: Headers, values: Values) -> Headers:
     named = named_by_connection(values)
     kept = [(name, value) for name, value in headers if name.translate(_CANONICAL) not in HOP_BY_HOP]
     return [pair for pair in kept if pair[0].lower() not in named] if named else kept
+
+
+def for_upstream(headers: Headers) -> Headers:
+    """
+    Those of a request's fields that pass as they came: none for this hop, none that frames the message, none
+    that the edge writes itself.
+    """
+    return [
+        pair
+        for pair in headers
+        if (name := pair[0].translate(_CANONICAL)) not in _REWRITTEN
+        and not name.startswith(FORWARDING_PREFIXES)
+    ]
 
 
 def may_be_trailer(name: bytes) -> bool:

@@ -19,8 +19,9 @@ from burrow.mux.control import plain_address, visitor_address
 from burrow.server.edge.fields import (
     Headers,
     canonical,
-    end_to_end,
+    for_upstream,
     is_forwarding,
+    named_by_connection,
     tokens,
     write_head,
 )
@@ -119,20 +120,13 @@ class Forwarding:
 
     def apply(self, headers: Headers, peer: str, scheme: str, authority: bytes) -> tuple[Headers, str, str]:
         """
-        The fields for the upstream.
+        The fields for the upstream, without Host and framing.
 
         @param peer: the address that connected to us. @param authority: the Host field's value.
         @return: the fields, the visitor's address and the visitor's scheme, as far as we can believe them.
         """
-        believed = self._believed if self._trusts(peer) else ()
-        rest: Headers = []
-        told: dict[bytes, Headers] = {}
-        for pair in headers:
-            name = canonical(pair[0])
-            if not is_forwarding(name):
-                rest.append(pair)
-            elif name in believed and name == pair[0].lower():
-                told.setdefault(name, []).append(pair)
+        rest = for_upstream(headers)
+        told = self._told(headers) if self._trusts(peer) else {}
         chain, host, port, forwarded = [peer], authority, b"", []
         if told:
             values = {name: [value for _, value in told.pop(name, ())] for name in _EXTENDED}
@@ -154,6 +148,15 @@ class Forwarding:
             (b"Forwarded", b", ".join(forwarded)),
         ]
         return rest, self._visitor(chain), scheme
+
+    def _told(self, headers: Headers) -> dict[bytes, Headers]:
+        """The fields that a trusted proxy is believed in, by name."""
+        told: dict[bytes, Headers] = {}
+        for pair in headers:
+            name = pair[0].lower()
+            if name in self._believed:
+                told.setdefault(name, []).append(pair)
+        return told
 
     @staticmethod
     def _element(peer: str, scheme: str, authority: bytes) -> bytes:
@@ -180,7 +183,10 @@ class Forwarding:
         @return: the head's bytes; and the visitor's address, C{host:port}, with its scheme.
         """
         host, port = plain_address(getattr(peer, "host", None) or "unknown"), getattr(peer, "port", 0)
-        fields = end_to_end(head.headers, head.values)
+        fields = head.headers
+        named = named_by_connection(head.values)
+        if named:
+            fields = [pair for pair in fields if pair[0].lower() not in named]
         if head.version == "1.0" and b"expect" in head.values:
             fields = [pair for pair in fields if pair[0].lower() != b"expect"]
         if head.max_forwards is not None:
@@ -188,12 +194,12 @@ class Forwarding:
             fields = [(name, left if name.lower() == b"max-forwards" else value) for name, value in fields]
         fields, visitor, scheme = self.apply(fields, host, scheme, head.authority)
         headers = [(b"Host", head.authority)]
-        headers += [pair for pair in fields if pair[0].lower() != b"host"]
+        headers += fields
         headers.append((b"Via", f"{head.version} {self.pseudonym}".encode()))
         headers += _framing(head)
         if head.upgrade:
             headers += [(b"Connection", b"Upgrade"), (b"Upgrade", head.upgrade)]
-        elif b"trailers" in tokens(head.values.get(b"te", ())):
+        elif b"te" in head.values and b"trailers" in tokens(head.values[b"te"]):
             headers += [(b"Connection", b"TE"), (b"TE", b"trailers")]
         first_line = head.method + b" " + head.target + b" HTTP/1.1"
         return write_head(first_line, headers), (visitor_address(visitor, port), scheme)

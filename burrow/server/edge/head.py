@@ -122,18 +122,24 @@ class ResponseHead:
         return self.status < 200 or self.status in (204, 304)
 
 
-@dataclass(slots=True)
 class _Collector:
     """What httptools calls back."""
 
-    headers: Headers = field(default_factory=list)
-    values: Values = field(default_factory=dict)
-    complete: bool = False
+    __slots__ = ("complete", "headers", "values")
+
+    def __init__(self) -> None:
+        self.headers: Headers = []
+        self.values: Values = {}
+        self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         value = value.rstrip(b" \t")
         self.headers.append((name, value))
-        self.values.setdefault(name.lower(), []).append(value)
+        key = name.lower()
+        if key in self.values:
+            self.values[key].append(value)
+        else:
+            self.values[key] = [value]
 
     def on_headers_complete(self) -> None:
         self.complete = True
@@ -174,6 +180,9 @@ class HeadReader:
             data = data.lstrip(b"\r\n")  # RFC 9112 section 2.2: empty lines before a head are ignored
             if not data:
                 return None
+            whole = self._whole(data)
+            if whole is not None:
+                return whole
             self.started = True
         seam = len(self._tail)
         found = _HEAD_END.search(self._tail + data)
@@ -194,6 +203,14 @@ class HeadReader:
         if first is None:
             raise BadMessage(400, "this is not HTTP/1.1: the head has no first line")
         return first, fields, data[end:]
+
+    def _whole(self, data: bytes) -> tuple[re.Match[bytes], bytes, bytes] | None:
+        """What L{feed} returns for a head that comes in one piece, as most do; None for any other."""
+        first = self._line.match(data)
+        found = first and _HEAD_END.search(data, first.end() - 1)
+        if first is None or found is None or found.end() > self._limit:
+            return None
+        return first, data[first.end() : found.end()], data[found.end() :]
 
     def _read_first_line(self) -> None:
         """Match the first line once it is whole. What is no text at all is refused before."""
@@ -218,9 +235,7 @@ def _read_fields(parser: Any, first_line: bytes, fields: bytes) -> tuple[Headers
     """The fields of a head, by llhttp. @raise BadMessage: they are none."""
     collector = _Collector()
     try:
-        reader = parser(collector)
-        reader.feed_data(first_line)
-        reader.feed_data(fields)
+        parser(collector).feed_data(first_line + fields)
     except httptools.HttpParserUpgrade:
         pass
     except (httptools.HttpParserError, httptools.HttpParserCallbackError) as error:
@@ -267,7 +282,7 @@ def _request(line: re.Match[bytes], fields: bytes) -> RequestHead:
     headers, values = _read_fields(httptools.HttpRequestParser, b"POST / HTTP/1.1\r\n", fields)
     target, host, authority = _where(method, target, version, values)
     length = _request_length(values, version)
-    connection = tokens(values.get(b"connection", ()))
+    connection = tokens(values[b"connection"]) if b"connection" in values else ()
     keep_alive = b"close" not in connection and (version == "1.1" or b"keep-alive" in connection)
     upgrade = b""
     # A server may ignore an Upgrade (RFC 9110 section 7.8). Of another protocol than WebSocket the edge would
@@ -340,7 +355,7 @@ def _content_length(values: Values) -> int | None:
 def _request_length(values: Values, version: str) -> int | None:
     """The length of a request's body (RFC 9112 section 6.3); None for a chunked one."""
     length = _content_length(values)
-    codings = tokens(values.get(b"transfer-encoding", ()))
+    codings = tokens(values[b"transfer-encoding"]) if b"transfer-encoding" in values else None
     if not codings:
         return length or 0
     if length is not None:
@@ -381,13 +396,13 @@ def _response(line: re.Match[bytes], fields: bytes, method: bytes) -> ResponseHe
     if version not in (b"1.1", b"1.0"):
         raise BadMessage(502, f"the response is HTTP/{version.decode()}, which is not spoken here")
     headers, values = _read_fields(httptools.HttpResponseParser, b"HTTP/1.1 200 OK\r\n", _mended(fields))
-    codings = tokens(values.get(b"transfer-encoding", ()))
+    codings = tokens(values[b"transfer-encoding"]) if b"transfer-encoding" in values else None
     declared = _content_length(values)
     chunked = bool(codings)
     if chunked and codings != [b"chunked"]:
         # Another coding is for the hop that asked for it by TE, and we never do.
         raise BadMessage(502, "the response has a Transfer-Encoding that is not chunked")
-    connection = tokens(values.get(b"connection", ()))
+    connection = tokens(values[b"connection"]) if b"connection" in values else ()
     # HTTP/1.0 has no Transfer-Encoding: what is behind such an answer is not believed (RFC 9112 section 6.1).
     keep_alive = b"close" not in connection and (
         version == b"1.1" or (b"keep-alive" in connection and not chunked)
