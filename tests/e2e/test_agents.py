@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.e2e.harness import PATIENCE, Program, burrow, free_port, read_response, reply, wait_for
+from tests.e2e.harness import PATIENCE, burrow, free_port, read_response, reply, wait_for
 
 
 @pytest.fixture
@@ -618,33 +618,6 @@ def test_upstream_on_a_unix_socket(world, tmp_path):
     assert status == 502
     assert b"(upstream-refused)" in page
     assert str(path).encode() not in page
-
-
-def test_twistd_runs_the_same(make_world, hello, tmp_path):
-    import os
-    import sys
-    from pathlib import Path
-
-    twistd = Path(sys.executable).with_name("twistd")
-    world = make_world()
-    world.server.stop()
-    arguments = ["--domain", "localhost", "--https", f"127.0.0.1:{world.https}", "--http", "off"]
-    server = world.program(
-        twistd, "-n", "--pidfile", "", "burrow-server", *arguments, "--state", world.folder / "state"
-    )
-    server.line("serves https://localhost")
-    file = tmp_path / "client.toml"
-    file.write_text(
-        f"server = '{world.env['BURROW_SERVER']}'\ntoken = '{world.env['BURROW_TOKEN']}'\n"
-        f"ca-file = '{world.folder / 'state' / 'ca.pem'}'\n[tunnels.daemon]\nupstream = {hello.port}\n"
-    )
-    env = {"XDG_STATE_HOME": str(tmp_path)}
-    client = world.program(twistd, "-n", "--pidfile", "", "burrow-client", "--config", file, env=env)
-    client.line("daemon.localhost")
-    assert answers(world, "daemon.localhost")
-    wrong = Program(twistd, "-n", "--pidfile", "", "burrow-server", "--tls", "files", env=dict(os.environ))
-    assert wrong.wait() != 0
-    assert "--cert-file" in wrong.output
 
 
 def test_up_and_demo(hello, tmp_path):
