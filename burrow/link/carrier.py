@@ -22,6 +22,7 @@ from burrow.link import MAX_MESSAGE
 from burrow.mux.interfaces import ICarrier
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
+from burrow.sockets import lowest_transport
 
 NOTSENT_LOWAT = 16 * 1024
 """Bytes unsent in the kernel below which the socket counts as writable again."""
@@ -42,13 +43,6 @@ PROTOCOL_OPTIONS = {
 What both roles set on their Autobahn factories: no fragments, bounded messages, and a close frame for a peer
 that breaks the WebSocket protocol.
 """
-
-
-def lowest_transport(transport: Any) -> Any:
-    """The transport that owns the socket, under whatever TLS there is."""
-    while getattr(transport, "transport", None) is not None:
-        transport = transport.transport
-    return transport
 
 
 def keep_kernel_queue_short(transport: Any) -> None:

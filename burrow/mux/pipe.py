@@ -18,14 +18,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.mux.stream import Stream
+from burrow.sockets import lowest_transport
 
 BREAK_WITHIN = 10.0
 """Seconds that a socket which is to be reset has to take what is written."""
-
-
-def socket_under(transport: Any) -> Any:
-    """The transport itself, or the socket's under TLS."""
-    return transport.transport if isinstance(transport, TLSMemoryBIOProtocol) else transport
 
 
 def end_writing(transport: Any) -> None:
@@ -44,7 +40,7 @@ def break_off(transport: Any) -> None:
     """Reset a connection once everything is written; a socket has L{BREAK_WITHIN} seconds to take it."""
     if isinstance(transport, Stream):
         transport.breakConnection()
-    elif hasattr(socket_under(transport), "startWriting"):
+    elif hasattr(lowest_transport(transport), "startWriting"):
         _Breaking(transport)
     else:
         transport.abortConnection()
@@ -58,7 +54,7 @@ class _Breaking:
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
-        self._socket = socket_under(transport)
+        self._socket = lowest_transport(transport)
         self._asked = False
         self._timer = self._socket.reactor.callLater(BREAK_WITHIN, transport.abortConnection)
         transport.pauseProducing()
@@ -93,7 +89,7 @@ def read_on_after_failed_write(end: PipeEnd) -> None:
     answered first, and its answer waits in our socket (RFC 9112 section 9.6). What is written from then on is
     dropped; the connection is lost once everything is read. Twisted offers no other place for this.
     """
-    socket = socket_under(end.transport)
+    socket = lowest_transport(end.transport)
     write = getattr(socket, "writeSomeData", None)
     if write is None:
         return

@@ -17,9 +17,9 @@ from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from burrow.link.carrier import lowest_transport
 from burrow.mux.control import plain_address
 from burrow.server.edge.forwarded import network_of
+from burrow.sockets import lowest_transport
 
 TELL_EVERY = 60.0
 """Seconds until it is told again that an address is at its limit."""

@@ -5,7 +5,7 @@ Two things go away: a server that stops, with all its visitors' connections; and
 any more, since its agent closed it, with the streams on it. What counts as running, and may finish::
 
     an HTTP exchange                    from the first byte of the request until the answer is written
-    a WebSocket, an event stream,       while it is not idle: see L{burrow.server.edge.quiet}
+    a WebSocket, an event stream,       while it is not idle: see L{burrow.sockets.idle}
     a TCP connection
     a connection that has asked         L{FRESH} seconds: its request may be on the way
     nothing yet
@@ -21,9 +21,9 @@ from typing import Any
 from twisted.internet.task import LoopingCall, deferLater
 
 from burrow.server.edge.context import Edge
-from burrow.server.edge.quiet import idle
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFront
+from burrow.sockets import idle
 
 FRESH = 1.0
 """Seconds from the stop of a server on that a connection has to send its first request."""

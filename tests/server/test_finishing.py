@@ -1,4 +1,4 @@
-"""Tests for L{burrow.server.finishing} and L{burrow.server.edge.quiet}: what runs, and what is ended."""
+"""Tests for L{burrow.server.finishing} and L{burrow.sockets}: what runs, and what is ended."""
 
 import struct
 from types import SimpleNamespace
@@ -7,12 +7,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from burrow import sockets
 from burrow.server import finishing
-from burrow.server.edge import quiet
-from burrow.server.edge.quiet import QUIET, idle
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFront
 from burrow.server.finishing import FRESH, Finishing
+from burrow.sockets import QUIET, idle
 
 
 class Visitor:
@@ -138,7 +138,7 @@ class Quiet(SynchronousTestCase):
         return SimpleNamespace(socket=handle, transport=None)
 
     def check(self, sent, received, waiting=0):
-        self.patch(quiet, "_unacknowledged", lambda handle: waiting)
+        self.patch(sockets, "_unacknowledged", lambda handle: waiting)
         return idle(self.transport(sent, received))
 
     def test_silence_both_ways(self):
@@ -155,5 +155,5 @@ class Quiet(SynchronousTestCase):
 
     def test_system_that_cannot_tell(self):
         self.assertFalse(idle(SimpleNamespace(transport=None)))
-        self.patch(quiet.sys, "platform", "darwin")
+        self.patch(sockets.sys, "platform", "darwin")
         self.assertFalse(self.check(100, 100))

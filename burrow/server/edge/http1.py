@@ -33,7 +33,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.errors import StoreError, StreamGone
-from burrow.mux.pipe import PipeEnd, break_off, end_writing, socket_under
+from burrow.mux.pipe import PipeEnd, break_off, end_writing
 from burrow.server.edge import pages
 from burrow.server.edge.answers import write_answer, write_interim, write_switch
 from burrow.server.edge.body import Body, ChunkedBody, LengthBody, chunk, last_chunk
@@ -42,11 +42,11 @@ from burrow.server.edge.fields import Headers, named_by_connection, write_head
 from burrow.server.edge.flow import Answering, Reading
 from burrow.server.edge.head import BadMessage, RequestHead, RequestReader, ResponseHead
 from burrow.server.edge.hops import last_stop
-from burrow.server.edge.pace import Pace, taken
-from burrow.server.edge.quiet import idle
+from burrow.server.edge.pace import Pace
 from burrow.server.edge.responses import IAnswered, Responses
 from burrow.server.edge.tls import Shown
 from burrow.server.edge.upgraded import Upgraded
+from burrow.sockets import idle, lowest_transport, taken
 
 LINGER = 3.0
 """Seconds that a visitor may be silent which still sends what is answered already."""
@@ -592,7 +592,7 @@ class Visitor(Protocol):
         self.transport.unregisterProducer()
         if self.transport.disconnecting:
             # TLS has said its end, and waited for the visitor's.
-            socket_under(self.transport).loseConnection()
+            lowest_transport(self.transport).loseConnection()
         else:
             self.transport.loseConnection()
 

@@ -8,18 +8,10 @@ event stream or a long poll may be quiet for as long as it likes.
 
 from __future__ import annotations
 
-import socket
-import struct
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from burrow.mux.pipe import socket_under
 from burrow.server.edge.sweep import Sweep
-
-_BYTES_ACKED = 120
-"""Where tcpi_bytes_acked is in Linux's struct tcp_info (since 4.1), 8 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +74,3 @@ class Pace:
         else:
             self._fast = False
             self.watch()
-
-
-def taken(transport: Any) -> int | None:
-    """
-    The bytes that a connection's peer has acknowledged so far.
-
-    @return: None where the system does not tell: only Linux does. Then a slow reader cannot be told from one
-        for which the system still has megabytes.
-    """
-    handle = getattr(socket_under(transport), "socket", None)
-    if handle is None or not sys.platform.startswith("linux"):
-        return None
-    try:
-        info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
-    except OSError:
-        return None
-    return struct.unpack_from("=Q", info, _BYTES_ACKED)[0] if len(info) >= _BYTES_ACKED + 8 else None

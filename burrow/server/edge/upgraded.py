@@ -9,11 +9,10 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from burrow.link.carrier import lowest_transport
 from burrow.mux.pipe import PipeEnd
 from burrow.server.edge.context import Edge, Tunnel
-from burrow.server.edge.pace import Pace, taken
-from burrow.server.edge.quiet import idle
+from burrow.server.edge.pace import Pace
+from burrow.sockets import idle, lowest_transport, taken
 
 
 @implementer(IPushProducer)

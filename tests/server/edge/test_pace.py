@@ -8,8 +8,9 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from burrow.server.edge.pace import Pace, Rate, taken
+from burrow.server.edge.pace import Pace, Rate
 from burrow.server.edge.sweep import Sweep
+from burrow.sockets import taken
 
 
 class Paced:

@@ -1,7 +1,5 @@
 """
-Whether a connection that carries no requests and answers, only bytes, has anything to finish.
-
-The kernel knows when a socket last sent and received data, so nothing is counted while bytes pass.
+What the kernel knows of a connection, so that nothing is counted while bytes pass: Linux's TCP_INFO (tcp(7)).
 """
 
 from __future__ import annotations
@@ -12,8 +10,6 @@ import struct
 import sys
 from typing import Any
 
-from burrow.link.carrier import lowest_transport
-
 try:  # at import: a server that has no descriptor left could not load them
     import fcntl
     import termios
@@ -23,9 +19,40 @@ except ImportError:  # Windows
 QUIET = 2.0
 """Seconds without data in either direction after which a connection may count as idle."""
 
-# struct tcp_info of Linux's <linux/tcp.h>: 8 bytes of other things, then 32-bit numbers; times in ms.
+# struct tcp_info of Linux's <linux/tcp.h>: 8 bytes of other things, then 32-bit numbers, times in ms; further
+# behind, since Linux 4.1, tcpi_bytes_acked.
 _TCP_INFO = struct.Struct("=8B13I")
 _LAST_DATA_SENT, _LAST_DATA_RECEIVED = 8 + 9, 8 + 11
+_BYTES_ACKED = 120
+
+
+def lowest_transport(transport: Any) -> Any:
+    """The transport that owns the socket, under whatever TLS there is."""
+    while getattr(transport, "transport", None) is not None:
+        transport = transport.transport
+    return transport
+
+
+def _handle(transport: Any) -> Any:
+    """A connection's socket on a system that has TCP_INFO as we read it; else None."""
+    return getattr(lowest_transport(transport), "socket", None) if sys.platform.startswith("linux") else None
+
+
+def taken(transport: Any) -> int | None:
+    """
+    The bytes that a connection's peer has acknowledged so far.
+
+    @return: None where the system does not tell: only Linux does. Then a slow reader cannot be told from one
+        for which the system still has megabytes.
+    """
+    handle = _handle(transport)
+    if handle is None:
+        return None
+    try:
+        info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
+    except OSError:
+        return None
+    return struct.unpack_from("=Q", info, _BYTES_ACKED)[0] if len(info) >= _BYTES_ACKED + 8 else None
 
 
 def idle(transport: Any) -> bool:
@@ -35,8 +62,8 @@ def idle(transport: Any) -> bool:
 
     False where the system cannot tell (not Linux), and for what is not a TCP socket.
     """
-    handle = getattr(lowest_transport(transport), "socket", None)
-    if handle is None or fcntl is None or not sys.platform.startswith("linux"):
+    handle = _handle(transport)
+    if handle is None or fcntl is None:
         return False
     try:
         info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
