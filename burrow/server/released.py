@@ -12,10 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import ensureDeferred
-from twisted.logger import Logger
 
-from burrow.errors import StoreError
-from burrow.repeat import repeating
+from burrow.server.rounds import Rounds
 from burrow.server.tunnels import Tunnels
 from burrow.store.spaces import RELEASED
 
@@ -23,40 +21,26 @@ CHECK_EVERY = 2.0
 """Seconds between two checks."""
 
 
-class NameWatch:
+class NameWatch(Rounds):
     """@param tunnels: those that are open here."""
 
-    log = Logger()
+    every = CHECK_EVERY
+    what = "a check of the names that were released"
 
     def __init__(self, clock: Any, store: Any, tunnels: Tunnels) -> None:
+        super().__init__(clock)
         self._store = store
         self._tunnels = tunnels
         self._lost: set[str] = set()
-        self._loop = repeating(clock, self._check, "a check of the names that were released")
-
-    def start(self) -> None:
-        """Begin to check."""
-        self._loop.start(CHECK_EVERY, now=False)
-
-    def stop(self) -> None:
-        """Check no more."""
-        if self._loop.running:
-            self._loop.stop()
 
     def lost(self, name: str) -> None:
         """The name may be another token's than its tunnel's: look now, or as soon as possible."""
         if self._tunnels.by_name(name) is not None:
             self._lost.add(name)
-            ensureDeferred(self._check())
+            ensureDeferred(self._try())
 
-    async def _check(self) -> None:
-        try:
-            await self.check()
-        except StoreError as error:
-            self.log.debug("released names cannot be looked for: {error}", error=error)
-
-    async def check(self) -> None:
-        """Check now. @raise StoreError: the store cannot tell."""
+    async def round(self) -> None:
+        """See L{Rounds}."""
         for name in list(self._lost):
             await self._check_name(name)
             self._lost.discard(name)

@@ -11,11 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from twisted.logger import Logger
-
-from burrow.errors import StoreError
 from burrow.mux.control import NotAllowed
-from burrow.repeat import repeating
+from burrow.server.rounds import Rounds
 from burrow.store.base import Token
 
 CHECK_EVERY = 2.0
@@ -46,25 +43,17 @@ def refusal(shown: Token, now: Token | None) -> str:
     return ""
 
 
-class TokenWatch:
+class TokenWatch(Rounds):
     """@param holders: all agents that are connected, changing."""
 
-    log = Logger()
+    every = CHECK_EVERY
+    what = "a check of the agents' tokens"
 
     def __init__(self, clock: Any, store: Any, holders: Iterable[Holder]) -> None:
+        super().__init__(clock)
         self._clock = clock
         self._store = store
         self._holders = holders
-        self._loop = repeating(clock, self._check, "a check of the agents' tokens")
-
-    def start(self) -> None:
-        """Begin to check."""
-        self._loop.start(CHECK_EVERY, now=False)
-
-    def stop(self) -> None:
-        """Check no more."""
-        if self._loop.running:
-            self._loop.stop()
 
     async def ask_again(self, holder: Holder) -> Token:
         """
@@ -82,14 +71,8 @@ class TokenWatch:
         holder.token = now
         return now
 
-    async def _check(self) -> None:
-        try:
-            await self.check()
-        except StoreError as error:
-            self.log.debug("the tokens of the agents cannot be checked: {error}", error=error)
-
-    async def check(self) -> None:
-        """Check all of them now. @raise StoreError: the store cannot tell."""
+    async def round(self) -> None:
+        """Check all of them. See L{Rounds}."""
         ids = {holder.token.id for holder in self._holders}
         if not ids:
             return

@@ -12,11 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from twisted.logger import Logger
-
-from burrow.errors import StoreError
-from burrow.repeat import repeating
 from burrow.server.events import Events
+from burrow.server.rounds import Rounds
 from burrow.server.tunnels import Tunnels
 from burrow.store.spaces import UPKEEP
 
@@ -26,13 +23,14 @@ EVERY = 3600.0
 _KEY = "unused"
 
 
-class Upkeep:
+class Upkeep(Rounds):
     """
     @param after: seconds without use after which a name is freed.
     @param now: tells the time, in seconds since the epoch.
     """
 
-    log = Logger()
+    every = EVERY
+    what = "freeing what nobody uses"
 
     def __init__(
         self,
@@ -43,30 +41,15 @@ class Upkeep:
         after: float,
         now: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__(clock)
         self._store = store
         self._tunnels = tunnels
         self._events = events
         self._after = after
         self._now = now
-        self._loop = repeating(clock, self._round, "freeing what nobody uses")
 
-    def start(self) -> None:
-        """Begin."""
-        self._loop.start(EVERY, now=False)
-
-    def stop(self) -> None:
-        """End."""
-        if self._loop.running:
-            self._loop.stop()
-
-    async def _round(self) -> None:
-        try:
-            await self.tidy()
-        except StoreError as error:
-            self.log.debug("what nobody uses is freed later: {error}", error=error)
-
-    async def tidy(self) -> None:
-        """One round. @raise StoreError: the store cannot do it now."""
+    async def round(self) -> None:
+        """See L{Rounds}."""
         now = self._now()
         await self._store.names_used(self._tunnels.names, now)
         note = await self._store.note(UPKEEP, _KEY)

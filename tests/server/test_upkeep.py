@@ -36,7 +36,7 @@ class Freeing(SynchronousTestCase):
         return Upkeep(self.clock, self.store, self.tunnels, self.events, AFTER, lambda: self.time)
 
     def tidy(self, upkeep=None):
-        self.successResultOf(Deferred.fromCoroutine((upkeep or self.upkeep).tidy()))
+        self.successResultOf(Deferred.fromCoroutine((upkeep or self.upkeep).round()))
 
     def serve(self, days):
         """A server that is up all the time; a round a day is as good as one an hour."""
