@@ -106,7 +106,7 @@ def serve(arguments: argparse.Namespace) -> int:
 
 
 def _greeting(server: BurrowServer) -> list[str]:
-    lines = [f"Burrow serves {server.own_url}"]
+    lines = [f"Burrow serves {server.site.own_url}"]
     if server.config.tls == "local":
         lines.append(f"Its CA is {server.certificates.ca_file}")
     return lines

@@ -120,7 +120,7 @@ class Together:
 
     async def agent(self, requests: list[TunnelRequest]) -> Agent:
         """An agent of the server's, not started."""
-        url = self.server.own_url
+        url = self.server.site.own_url
         token = await _own_token(self.server.store, self._config.state_dir)
         credentials = Credentials(
             ServerAddress.parse(url),

@@ -20,7 +20,7 @@ from burrow.certificates.files import FileCertificates
 from burrow.certificates.local import LocalCertificates
 from burrow.config import ServerConfig, split_listen
 from burrow.errors import ConfigError, StoreError
-from burrow.link import AGENT_PATH, SESSION_HEADER
+from burrow.link import SESSION_HEADER
 from burrow.link.accept import AcceptFactory, node_of
 from burrow.link.carrier import CLOSE_RESTART
 from burrow.protocols.base import Reach
@@ -44,6 +44,7 @@ from burrow.server.listening import Listeners, TcpSockets, stop_listening, wait_
 from burrow.server.ports import Ports, outgoing_warning
 from burrow.server.relay import MAX_HOPS, Relay, Relayed, make_certificate, node_context
 from burrow.server.released import NameWatch
+from burrow.server.site import Site
 from burrow.server.tunnels import EXPECT_FOR, Tunnel, Tunnels
 from burrow.server.upkeep import Upkeep
 from burrow.server.waiting import Asking
@@ -58,8 +59,6 @@ _PSEUDONYM = ("server", "via")
 DATABASE, REDIS_MARK = "burrow.db", "redis-epoch"
 LEAVE_WITHIN = 10.0
 """Seconds that agents have to go to other nodes when this one stops."""
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def open_store(
@@ -136,8 +135,7 @@ class BurrowServer(MultiService):
         self._listeners = Listeners(reactor, inherited or {}, limit.guard)
         self._node_port: IListeningPort | None = None
         self._closing_unused: IDelayedCall | None = None
-        self._https_port = self._http_port = 0
-        self._base = config.public_base
+        self.site = Site(config, self._whose_agent)
         self._sweep = Sweep(reactor)
         listen = config.https_listen or config.http_listen
         self._tcp_sockets = tcp_sockets or TcpSockets(reactor)
@@ -164,7 +162,7 @@ class BurrowServer(MultiService):
             kinds=self._kinds,
             ports=self._ports,
             domain=config.domain,
-            url=self.url,
+            url=self.site.url,
             ready=self._certificate_ready,
             max_tunnels=config.max_tunnels,
             cluster=self.cluster,
@@ -203,7 +201,7 @@ class BurrowServer(MultiService):
         self._relay.agents = self._accept
         self._edge = Edge(
             find=self._find,
-            own=self._own,
+            own=self.site.answer,
             sweep=self._sweep,
             forwarding=Forwarding(config.trusted_proxy, config.trusted_header),
             domain=config.domain,
@@ -220,19 +218,6 @@ class BurrowServer(MultiService):
             elsewhere=lambda: self._relay.running,
         )
 
-    # -- where it is ------------------------------------------------------------------------------------
-
-    def url(self, host: str) -> str:
-        """The public URL of a host. Ports that were given as 0 are known once the server listens."""
-        secure = self.config.tls != "off"
-        scheme, port = self._base or (("https", self._https_port) if secure else ("http", self._http_port))
-        return f"{scheme}://{host}" if port == _DEFAULT_PORTS[scheme] else f"{scheme}://{host}:{port}"
-
-    @property
-    def own_url(self) -> str:
-        """Where agents and people reach the server itself."""
-        return self.url(self.config.domain)
-
     # -- its life -----------------------------------------------------------------------------------------
 
     def startService(self) -> None:
@@ -246,13 +231,15 @@ class BurrowServer(MultiService):
         self._edge.forwarding.pseudonym = await self._pseudonym()
         visitors = VisitorFactory(self._edge, "https")
         plain = VisitorFactory(self._edge, "http")
+        https_port = http_port = 0
         try:
             if self.certificates is not None:
                 front = TLSFrontFactory(self.certificates, visitors, self._sweep, self.config.idle_timeout)
-                self._https_port = self._listeners.listen("https", self.config.https_listen, front)
-                plain = VisitorFactory(self._edge, "http", self._redirect)
+                https_port = self._listeners.listen("https", self.config.https_listen, front)
+                plain = VisitorFactory(self._edge, "http", self.site.redirect)
             if self.config.http_listen:
-                self._http_port = self._listeners.listen("http", self.config.http_listen, plain)
+                http_port = self._listeners.listen("http", self.config.http_listen, plain)
+            self.site.listens(https_port, http_port)
             await self.cluster.join(self._listen_for_nodes())
         except BaseException:
             await self._listeners.close()
@@ -261,7 +248,7 @@ class BurrowServer(MultiService):
         self.events.start()
         for watch in (self.agents.watch, self._names, self._upkeep):
             watch.start()
-        self.events.add("node-started", f"Burrow {__version__} serves {self.own_url}")
+        self.events.add("node-started", f"Burrow {__version__} serves {self.site.own_url}")
         if self.certificates is not None:
             self.certificates.start()
         # By then every agent that comes back has taken its ports over.
@@ -269,7 +256,7 @@ class BurrowServer(MultiService):
         warning = outgoing_warning(self.config.port_range)
         if warning:
             self.log.warn("{text}", text=warning)
-        self.log.info("Burrow {version} serves {url}", version=__version__, url=self.own_url)
+        self.log.info("Burrow {version} serves {url}", version=__version__, url=self.site.own_url)
 
     async def _pseudonym(self) -> str:
         """What this server calls itself in Via: the same on all nodes of its store."""
@@ -390,7 +377,7 @@ class BurrowServer(MultiService):
         await self._ports.close_all()
         for agent in list(self.agents.connected):
             agent.session.close("the server stops", CLOSE_RESTART)
-        self.events.add("node-stopped", f"a node of {self.own_url} stopped")
+        self.events.add("node-stopped", f"a node of {self.site.own_url} stopped")
         await self.events.stop()
         await self.cluster.leave()
         self._relay.stop()
@@ -510,41 +497,3 @@ class BurrowServer(MultiService):
         self.events.add("node-lost", f"a node that held {count_of(len(names), 'tunnel')} is gone")
         for name in names:
             self.tunnels.expect(name)
-
-    def _is_own(self, host: str) -> bool:
-        if host in ("", self.config.domain):
-            return True
-        if not (host[-1].isdigit() or ":" in host):
-            return False  # a name: no need to try, at each request, whether it is an address
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            return False
-        return True
-
-    def _own(self, head: RequestHead) -> pages.Page | IProtocolFactory | None:
-        if not self._is_own(head.host):
-            return None
-        path = head.target.partition(b"?")[0].decode("latin-1")
-        if path == AGENT_PATH:
-            if head.upgrade.lower() == b"websocket":
-                return self._whose_agent(head)
-            return pages.bad_request(400, "agents connect here by WebSocket")
-        if path == "/_burrow/health":
-            return pages.Page(200, "healthy", "Burrow is well", f"Version {__version__}.")
-        if path == "/":
-            text = "This is a Burrow server: its tunnels are names under this domain."
-            return pages.Page(200, "burrow", "Burrow", text)
-        return pages.Page(
-            404, "not-found", "There is nothing here", f"This Burrow server has no page {path}."
-        )
-
-    def _redirect(self, head: RequestHead) -> pages.Page:
-        """The plain port, where there is a TLS port: everything is there."""
-        host = head.host or self.config.domain
-        if not (self._is_own(host) or host.endswith("." + self.config.domain)):
-            return pages.no_such_tunnel(host)
-        target = head.target.decode("latin-1") if head.target != b"*" else "/"
-        location = self.url(f"[{host}]" if ":" in host else host) + target
-        text = f"This server speaks HTTPS: {location}"
-        return pages.Page(308, "https", "Over there", text, ((b"Location", location.encode("latin-1")),))

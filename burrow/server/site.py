@@ -1,0 +1,86 @@
+"""Where the server itself is, and what it says there: its own pages, and the door for agents."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IProtocolFactory
+
+from burrow import __version__
+from burrow.config import ServerConfig
+from burrow.link import AGENT_PATH
+from burrow.server.edge import pages
+from burrow.server.edge.head import RequestHead
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Site:
+    """
+    @param agents: who takes an agent that asks by this head, or the page that says why nobody does.
+    """
+
+    def __init__(
+        self, config: ServerConfig, agents: Callable[[RequestHead], IProtocolFactory | pages.Page]
+    ) -> None:
+        self._domain = config.domain
+        self._base = config.public_base
+        self._secure = config.tls != "off"
+        self._agents = agents
+        self._https_port = self._http_port = 0
+
+    def listens(self, https_port: int, http_port: int) -> None:
+        """The server listens on these ports: known only now if they were given as 0."""
+        self._https_port, self._http_port = https_port, http_port
+
+    def url(self, host: str) -> str:
+        """The public URL of a host."""
+        ports = ("https", self._https_port) if self._secure else ("http", self._http_port)
+        scheme, port = self._base or ports
+        return f"{scheme}://{host}" if port == _DEFAULT_PORTS[scheme] else f"{scheme}://{host}:{port}"
+
+    @property
+    def own_url(self) -> str:
+        """Where agents and people reach the server itself."""
+        return self.url(self._domain)
+
+    def answer(self, head: RequestHead) -> pages.Page | IProtocolFactory | None:
+        """What the server itself says to a request; None if the host is a tunnel's, or nobody's."""
+        if not self._is_own(head.host):
+            return None
+        path = head.target.partition(b"?")[0].decode("latin-1")
+        if path == AGENT_PATH:
+            if head.upgrade.lower() == b"websocket":
+                return self._agents(head)
+            return pages.bad_request(400, "agents connect here by WebSocket")
+        if path == "/_burrow/health":
+            return pages.Page(200, "healthy", "Burrow is well", f"Version {__version__}.")
+        if path == "/":
+            text = "This is a Burrow server: its tunnels are names under this domain."
+            return pages.Page(200, "burrow", "Burrow", text)
+        return pages.Page(
+            404, "not-found", "There is nothing here", f"This Burrow server has no page {path}."
+        )
+
+    def redirect(self, head: RequestHead) -> pages.Page:
+        """What the plain port answers where there is a TLS port: everything is there."""
+        host = head.host or self._domain
+        if not (self._is_own(host) or host.endswith("." + self._domain)):
+            return pages.no_such_tunnel(host)
+        target = head.target.decode("latin-1") if head.target != b"*" else "/"
+        location = self.url(f"[{host}]" if ":" in host else host) + target
+        text = f"This server speaks HTTPS: {location}"
+        return pages.Page(308, "https", "Over there", text, ((b"Location", location.encode("latin-1")),))
+
+    def _is_own(self, host: str) -> bool:
+        """Whether a host is the server's: the base domain, an IP address, or none."""
+        if host in ("", self._domain):
+            return True
+        if not (host[-1].isdigit() or ":" in host):
+            return False  # a name: no need to try, at each request, whether it is an address
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        return True
