@@ -1,7 +1,13 @@
-"""What all tests share: hypothesis's settings."""
+"""What all tests share: hypothesis's settings, and the signals that their programs begin with."""
+
+import signal
 
 from hypothesis import settings
 
 # A test of behaviour says nothing of time: a busy machine is no failure. scripts/test ends one that hangs.
 settings.register_profile("burrow", deadline=None, print_blob=True)
 settings.load_profile("burrow")
+
+# Programs inherit what is ignored: under nohup agents would go on at a hangup, as they should.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
