@@ -1,8 +1,9 @@
 """
-What can go wrong, each with whose fault it is and a sentence that says what to do.
+The errors of Burrow: each class says whose fault it is and which exit code a command has that ends with it;
+each text says what to do.
 
-Each class has the exit code of a command that ends by it. Errors that cross the wire (NameTaken,
-NotAllowed...) are declared with the control channel, in L{burrow.mux.control}, and derive from L{Refused}.
+The subclasses of L{Refused} are the answers that a server gives to its agents. L{burrow.mux.control} encodes
+them; code that raises or catches them needs this module alone.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 
 class BurrowError(Exception):
     """
-    The base of all errors of ours. Its text is meant for the person who reads the screen.
+    Base of all errors of Burrow. Its text is written for the person at the terminal.
 
-    @ivar told: whether the person knows already.
+    @ivar told: whether that text was printed already; a command that ends with the error prints it once.
     """
 
     exit_code = 1
@@ -20,32 +21,73 @@ class BurrowError(Exception):
 
 
 class WireError(BurrowError):
-    """The peer broke the protocol: its connection ends, no other is touched."""
+    """The peer violated the protocol. Its connection is closed; other connections are not affected."""
 
 
 class StreamGone(BurrowError):
-    """The stream, or the session under it, is not there any more."""
+    """The stream, or the session that carries it, has ended."""
 
 
 class ConfigError(BurrowError):
-    """What the person asked for cannot be done as asked."""
+    """An option, an argument or a configuration file asks for something that is not possible."""
 
     exit_code = 78
 
 
 class ServerUnreachable(BurrowError):
-    """Nobody answers at the server's address, or not as a Burrow server. Trying again may help."""
+    """Nothing answers at the server's address, or it is no Burrow server. A later attempt may succeed."""
+
+    exit_code = 69
+
+
+class StoreError(BurrowError):
+    """The store cannot be reached, or refuses an operation; the text gives the reason."""
 
     exit_code = 69
 
 
 class Refused(BurrowError):
-    """The server understood and says no; asking again changes nothing."""
+    """The server understood the request and refuses it. The same request will be refused again."""
 
     exit_code = 77
 
 
-class StoreError(BurrowError):
-    """The store cannot answer, or will not: its text says why."""
+class NameTaken(Refused):
+    """Another token owns the name or the port."""
+
+
+class NotAllowed(Refused):
+    """The token does not have the right to do this."""
+
+
+class CertificateFailed(Refused):
+    """
+    No certificate could be obtained for the name, so the tunnel was not opened.
+
+    @ivar final: whether to ask no other CA: another CA would refuse for the same reason, or this one may
+        still issue.
+    """
+
+    final = False
+
+
+class UnknownProtocol(Refused):
+    """The server has no tunnel kind of that name."""
+
+
+class TooManyTunnels(Refused):
+    """The agent, or its token, has reached its limit of tunnels, names or ports."""
+
+
+class BadOption(Refused):
+    """The name, the port or another option of the tunnel is not valid."""
+
+
+class Unavailable(Refused):
+    """The server cannot answer now, because its store is not available. A later attempt may succeed."""
 
     exit_code = 69
+
+
+class NoSuchTunnel(Refused):
+    """The agent has no tunnel of that name."""

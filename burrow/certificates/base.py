@@ -31,7 +31,7 @@ class ICertificates(Interface):
     def ready(name):  # type: ignore[no-untyped-def]
         """
         See to it that C{name} has a certificate, before its tunnel is announced. Fires with None; fails with
-        L{CertificateFailed<burrow.mux.control.CertificateFailed>}, whose text says why.
+        L{CertificateFailed<burrow.errors.CertificateFailed>}, whose text says why.
         """
 
     def context(name):  # type: ignore[no-untyped-def]

@@ -14,8 +14,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from burrow.certificates.base import ICertificates, names_of, server_context
-from burrow.errors import ConfigError
-from burrow.mux.control import CertificateFailed
+from burrow.errors import CertificateFailed, ConfigError
 
 LOOK_EVERY = 10.0
 """Seconds between two looks at the files, at most; a handshake's look costs two stat calls."""

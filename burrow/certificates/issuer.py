@@ -47,8 +47,7 @@ from burrow.certificates.responder import TLSALPNResponder
 from burrow.certificates.sealed import SealedKey, Sealer
 from burrow.certificates.tidy import Tidy
 from burrow.certificates.unwritten import Unwritten
-from burrow.errors import BurrowError, StoreError
-from burrow.mux.control import CertificateFailed, Unavailable
+from burrow.errors import BurrowError, CertificateFailed, StoreError, Unavailable
 from burrow.store.spaces import CERTIFICATES, ERRORS
 
 CHECK_EVERY = 10.0

@@ -19,8 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from burrow.certificates.problems import AcmeProblem
-from burrow.errors import StoreError
-from burrow.mux.control import CertificateFailed
+from burrow.errors import CertificateFailed, StoreError
 from burrow.store.spaces import LIMITS, WEEK
 
 HOUR, DAY = 3600.0, 86_400.0

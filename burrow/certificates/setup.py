@@ -11,7 +11,7 @@ from burrow.certificates.issuer import AcmeCertificates
 from burrow.certificates.orders import Authority
 from burrow.certificates.sealed import read_sealer
 from burrow.config import ServerConfig
-from burrow.link.trust import trust_root
+from burrow.trust import trust_root
 
 UNWRITTEN = "certificates-for-store"
 """The folder, in the state folder, of certificates that the store has not taken yet."""

@@ -31,9 +31,9 @@ from burrow.config import ServerConfig, add_arguments, load, state_folder
 from burrow.errors import BurrowError, ConfigError, ServerUnreachable
 from burrow.hangup import stop_on_hangup
 from burrow.link.address import Credentials, ServerAddress
-from burrow.link.trust import trust_root
 from burrow.server.service import BurrowServer
 from burrow.store.tokens import check_token, make_token
+from burrow.trust import trust_root
 
 _PATIENCE = 30.0
 """Seconds that C{demo --check} gives everything to start."""

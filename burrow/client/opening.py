@@ -26,16 +26,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from burrow.client.tunnels import TunnelRequest
-from burrow.errors import Refused, ServerUnreachable
-from burrow.mux.control import (
+from burrow.errors import (
     CertificateFailed,
-    CloseTunnel,
     NameTaken,
     NotAllowed,
-    OpenTunnel,
+    Refused,
+    ServerUnreachable,
     TooManyTunnels,
     Unavailable,
 )
+from burrow.mux.control import CloseTunnel, OpenTunnel
 
 SOON_FIRST, SOON_LIMIT = 0.5, 5.0
 """Seconds until a tunnel is asked for again that the server cannot open just now: first, and at most."""

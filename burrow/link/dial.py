@@ -38,10 +38,10 @@ from burrow.link.address import Credentials, ServerAddress
 from burrow.link.carrier import CLOSE_RESTART, PROTOCOL_OPTIONS, CarrierProtocol
 from burrow.link.linked import Linked
 from burrow.link.proxy import ConnectProxyEndpoint, proxy_for
-from burrow.link.trust import trust_root
 from burrow.mux.heartbeat import Heartbeat
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
+from burrow.trust import trust_root
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for TCP, and as many for the WebSocket handshake."""

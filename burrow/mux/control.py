@@ -5,7 +5,8 @@ This module is the protocol's reference. Source of the encoding: Twisted's AMP
 (L{twisted.protocols.amp}): boxes of keys and values with 16-bit lengths. A box ends with an empty key.
 
 Agent to server: L{OpenTunnel}, L{CloseTunnel}. Server to agent: L{Drain}, L{Notice}. Unknown keys
-are ignored by both, so that old agents and new servers get along.
+are ignored by both, so that old agents and new servers get along. An answer that refuses carries one of the
+codes in C{_ERRORS}; their classes are in L{burrow.errors}.
 
 A stream that the server opens carries one visitor connection. It begins with one box, the
 L{VisitorHead}; the bytes behind it are the visitor's, and what the agent sends back is the upstream's.
@@ -19,48 +20,17 @@ from typing import Any, ClassVar, NamedTuple
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.protocols import amp
 
-from burrow.errors import Refused, WireError
-
-
-class NameTaken(Refused):
-    """The name or the port belongs to another token."""
-
-
-class NotAllowed(Refused):
-    """The token may not do this."""
-
-
-class CertificateFailed(Refused):
-    """
-    The name has no certificate, so the tunnel was not opened.
-
-    @ivar final: whether another CA would say the same.
-    """
-
-    final = False
-
-
-class UnknownProtocol(Refused):
-    """The server has no tunnel kind of that name."""
-
-
-class TooManyTunnels(Refused):
-    """The agent, or all agents of its token, have as many tunnels, names or ports as they may."""
-
-
-class BadOption(Refused):
-    """The name, the port or another option is not a possible one."""
-
-
-class Unavailable(Refused):
-    """The server cannot answer now: its store is away. Asking again later may help."""
-
-    exit_code = 69
-
-
-class NoSuchTunnel(Refused):
-    """The agent has no tunnel of that name."""
-
+from burrow.errors import (
+    BadOption,
+    CertificateFailed,
+    NameTaken,
+    NoSuchTunnel,
+    NotAllowed,
+    TooManyTunnels,
+    Unavailable,
+    UnknownProtocol,
+    WireError,
+)
 
 _ERRORS: dict[type[Exception], bytes] = {
     NameTaken: b"NAME_TAKEN",

@@ -43,8 +43,8 @@ from zope.interface import implementer
 
 from burrow.descriptors import EXHAUSTED, Shortage, exhausted
 from burrow.errors import BurrowError, ConfigError
-from burrow.link.trust import trust_root
 from burrow.mux.pipe import PipeEnd
+from burrow.trust import trust_root
 
 CONNECT_TIMEOUT = 10.0
 """Seconds."""

@@ -17,11 +17,11 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from burrow.errors import StoreError
+from burrow.errors import BadOption, NoSuchTunnel, StoreError, Unavailable
 from burrow.limits import UNLIMITED, Limits
 from burrow.link.accept import Handshake, HandshakeRefused
 from burrow.link.carrier import CLOSE_RESTART, CLOSE_REVOKED
-from burrow.mux.control import BadOption, Drain, NoSuchTunnel, Notice, Unavailable, shown
+from burrow.mux.control import Drain, Notice, shown
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import PROTOCOL_ERROR, Session
 from burrow.server.channel import ControlChannel

@@ -5,8 +5,8 @@ from __future__ import annotations
 from burrow.certificates.files import read_files
 from burrow.certificates.sealed import read_sealer
 from burrow.config import ServerConfig
-from burrow.link.trust import trust_root
 from burrow.server.edge.forwarded import Forwarding
+from burrow.trust import trust_root
 
 
 def check_server(config: ServerConfig) -> None:

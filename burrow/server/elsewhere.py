@@ -9,8 +9,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
 from twisted.logger import Logger
 
-from burrow.errors import StreamGone
-from burrow.mux.control import Unavailable
+from burrow.errors import StreamGone, Unavailable
 from burrow.protocols.base import Kind, Reach
 from burrow.server.cluster import Cluster, Lease
 from burrow.server.ports import Ports

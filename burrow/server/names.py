@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Container
 
 from burrow.config import parse_name
-from burrow.mux.control import BadOption
+from burrow.errors import BadOption
 
 
 def _words(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
 
-from burrow.mux.control import BadOption, Unavailable
+from burrow.errors import BadOption, Unavailable
 from burrow.server.listening import Guard, TcpSockets, stop_listening
 
 

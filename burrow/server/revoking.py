@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from burrow.mux.control import NotAllowed
+from burrow.errors import NotAllowed
 from burrow.server.rounds import Rounds
 from burrow.store.base import Token
 

@@ -20,9 +20,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.logger import Logger
 
-from burrow.errors import StoreError, StreamGone
+from burrow.errors import (
+    BadOption,
+    NameTaken,
+    StoreError,
+    StreamGone,
+    TooManyTunnels,
+    Unavailable,
+    UnknownProtocol,
+)
 from burrow.limits import UNLIMITED, Limits
-from burrow.mux.control import BadOption, NameTaken, TooManyTunnels, Unavailable, UnknownProtocol, VisitorHead
+from burrow.mux.control import VisitorHead
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
 from burrow.protocols.base import Kind, Reach
@@ -289,7 +297,7 @@ class Tunnels:
         Open a tunnel.
 
         @param limits: what its token may have.
-        @raise Refused: one of the classes of L{burrow.mux.control}; nothing is open then.
+        @raise Refused: one of its subclasses; nothing is open then.
         """
         kind = self._kinds.get(kind_name) if _KIND.fullmatch(kind_name) else None
         if kind is None:

@@ -19,7 +19,7 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.ssl import optionsForClientTLS
 
 from burrow.errors import ConfigError, StoreError
-from burrow.link.trust import trust_root
+from burrow.trust import trust_root
 
 TIMEOUT = 3.0
 """Seconds for an answer."""

@@ -18,12 +18,11 @@ from burrow.certificates.acme import AcmeProblem, parse_time, problem_of, renewa
 from burrow.certificates.issued import renewal_time
 from burrow.certificates.issuer import AcmeCertificates
 from burrow.certificates.orders import Authority, explain
-from burrow.errors import StoreError
-from burrow.link.trust import trust_root
-from burrow.mux.control import CertificateFailed
+from burrow.errors import CertificateFailed, StoreError
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFrontFactory
 from burrow.store.memory import MemoryStore
+from burrow.trust import trust_root
 from tests.e2e.harness import free_port
 from tests.pebble import Pebble
 

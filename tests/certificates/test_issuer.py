@@ -14,8 +14,7 @@ from burrow.certificates.limits import DAY, HOUR, INFORMED, REFUSED_LIMIT
 from burrow.certificates.orders import ISSUE_TIMEOUT, Authority
 from burrow.certificates.sealed import Sealer
 from burrow.certificates.tidy import KEEP_ENDED
-from burrow.errors import StoreError
-from burrow.mux.control import CertificateFailed, Unavailable
+from burrow.errors import CertificateFailed, StoreError, Unavailable
 from burrow.store.memory import MemoryStore
 from burrow.store.spaces import ACCOUNTS, CERTIFICATES, LIMITS
 from tests.certificates.fake_ca import FakeCA

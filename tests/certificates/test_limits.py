@@ -14,8 +14,7 @@ from burrow.certificates.limits import (
     scope_of,
 )
 from burrow.certificates.problems import AcmeProblem
-from burrow.errors import StoreError
-from burrow.mux.control import CertificateFailed
+from burrow.errors import CertificateFailed, StoreError
 from burrow.store.memory import MemoryStore
 from burrow.store.spaces import LIMITS, WEEK
 

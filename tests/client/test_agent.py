@@ -10,20 +10,20 @@ from twisted.trial.unittest import SynchronousTestCase
 from burrow.client.agent import Agent
 from burrow.client.opening import ASK_AGAIN_FIRST, SOON_FIRST, SOON_LIMIT
 from burrow.client.tunnels import TunnelRequest
-from burrow.errors import Refused, ServerUnreachable
-from burrow.link.address import Credentials, ServerAddress
-from burrow.link.linked import Linked
-from burrow.mux.control import (
+from burrow.errors import (
     BadOption,
     CertificateFailed,
-    CloseTunnel,
     NameTaken,
     NotAllowed,
-    OpenTunnel,
+    Refused,
+    ServerUnreachable,
     TooManyTunnels,
     Unavailable,
     UnknownProtocol,
 )
+from burrow.link.address import Credentials, ServerAddress
+from burrow.link.linked import Linked
+from burrow.mux.control import CloseTunnel, OpenTunnel
 from burrow.protocols.http import HttpProtocol
 from burrow.testing import Recorder, Recorders, SessionPair
 

@@ -16,8 +16,9 @@ from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from burrow import trust
 from burrow.errors import ConfigError, Refused, ServerUnreachable
-from burrow.link import accept, carrier, count_of, dial, proxy, trust
+from burrow.link import accept, carrier, count_of, dial, proxy
 from burrow.link.accept import AcceptFactory, HandshakeRefused, bearer
 from burrow.link.address import Credentials, ServerAddress
 from burrow.link.dial import Dialer

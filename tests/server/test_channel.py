@@ -10,20 +10,10 @@ from twisted.logger import capturedLogs
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
-from burrow.errors import StoreError
+from burrow.errors import BadOption, CertificateFailed, NoSuchTunnel, StoreError, Unavailable
 from burrow.link.accept import Handshake
 from burrow.link.carrier import CLOSE_RESTART
-from burrow.mux.control import (
-    BadOption,
-    CertificateFailed,
-    CloseTunnel,
-    Drain,
-    NoSuchTunnel,
-    Notice,
-    OpenTunnel,
-    Unavailable,
-    shown,
-)
+from burrow.mux.control import CloseTunnel, Drain, Notice, OpenTunnel, shown
 from burrow.mux.session import PROTOCOL_ERROR
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.tcp import TcpProtocol

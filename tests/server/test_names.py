@@ -2,7 +2,7 @@
 
 import pytest
 
-from burrow.mux.control import BadOption
+from burrow.errors import BadOption
 from burrow.server.names import RESERVED, assigned_name, check_name
 
 

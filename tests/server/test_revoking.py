@@ -4,10 +4,10 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
-from burrow.errors import StoreError
+from burrow.errors import NoSuchTunnel, NotAllowed, StoreError, TooManyTunnels
 from burrow.link.accept import Handshake, HandshakeRefused
 from burrow.link.carrier import CLOSE_REVOKED
-from burrow.mux.control import CloseTunnel, NoSuchTunnel, NotAllowed, OpenTunnel, TooManyTunnels
+from burrow.mux.control import CloseTunnel, OpenTunnel
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
 from burrow.server.revoking import CHECK_EVERY

@@ -8,16 +8,17 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from burrow.errors import StoreError, StreamGone
-from burrow.limits import UNLIMITED, Limits
-from burrow.mux.control import (
+from burrow.errors import (
     BadOption,
     CertificateFailed,
     NameTaken,
+    StoreError,
+    StreamGone,
     TooManyTunnels,
     Unavailable,
     UnknownProtocol,
 )
+from burrow.limits import UNLIMITED, Limits
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.tcp import TcpProtocol
 from burrow.server.cluster import Cluster, Lease

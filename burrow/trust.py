@@ -1,4 +1,7 @@
-"""Which certificate authorities an agent believes: those of its machine, or a file's alone."""
+"""
+Which certificate authorities a TLS client trusts: those of the operating system, or those of one file alone.
+Used by agents for servers, by servers for CAs, Redis and other nodes, and by upstreams over https.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ from burrow.errors import ConfigError
 
 def certificates_of(pem: bytes, source: str) -> list[Certificate]:
     """
-    The certificates in a PEM file's bytes.
+    Parse the certificates in C{pem}. C{source} names the file in the error.
 
-    @raise ConfigError: there is none, or one cannot be read.
+    @raise ConfigError: there is no certificate, or one cannot be parsed.
     """
     end = b"-----END CERTIFICATE-----"
     blocks = [block + end for block in pem.split(end)[:-1]]
@@ -32,8 +35,8 @@ def certificates_of(pem: bytes, source: str) -> list[Certificate]:
 
 def bundled_roots() -> list[Certificate]:
     """
-    The certifi bundle, and on Windows the system's own roots too: for platforms whose OpenSSL, as
-    the cryptography wheels bring it, finds no roots of the system's.
+    The certifi bundle, and on Windows also the roots of the operating system. For macOS and Windows, where
+    the OpenSSL in the wheels of cryptography does not find the system's roots.
     """
     import certifi
 
@@ -49,7 +52,7 @@ def bundled_roots() -> list[Certificate]:
 
 def trust_root(ca_file: Path | None, ca_pem: str = "") -> Any:
     """
-    An L{IOpenSSLTrustRoot}: of the authorities in a text, in a file, or this machine's.
+    An L{IOpenSSLTrustRoot} with the certificates in C{ca_pem}, else those in C{ca_file}, else the system's.
 
     @raise ConfigError: C{ca_file} cannot be read or holds no certificate.
     """
