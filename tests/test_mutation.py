@@ -1,23 +1,15 @@
 """Tests of scripts/mutation.py."""
 
 import ast
-import importlib.util
-import sys
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "mutation.py"
+from tests.scripts import load
 
 
 @pytest.fixture(scope="module")
 def mutation():
-    spec = importlib.util.spec_from_file_location("mutation", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["mutation"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["mutation"]
+    return load("mutation")
 
 
 def test_mutations_change_one_place_and_are_python(mutation):
