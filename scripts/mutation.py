@@ -50,7 +50,7 @@ GOALS = {
             for name in ("test_known.py", "test_known_questions.py", "test_lost.py", "test_store.py::Known")
         ],
     ),
-    "burrow/server/cluster.py": (0.8, ["tests/server/test_cluster.py"]),
+    "burrow/server/nodes/cluster.py": (0.8, ["tests/server/nodes/test_cluster.py"]),
 }
 """The part of mutations that must be noticed, and the tests that are to notice them."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from burrow.cli.serve import show_table, which_store, with_store
 from burrow.cli.tokens import when
 from burrow.errors import ConfigError
-from burrow.server.cluster import live_leases
+from burrow.server.nodes.cluster import live_leases
 from burrow.store.base import Reservation
 from burrow.store.spaces import DAY, RELEASED
 

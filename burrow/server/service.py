@@ -26,8 +26,6 @@ from burrow.link.carrier import CLOSE_RESTART
 from burrow.protocols.base import Reach
 from burrow.protocols.registry import kinds
 from burrow.server.agents import Agents
-from burrow.server.announce import Announcer
-from burrow.server.cluster import Cluster, Lease, Node
 from burrow.server.counting import AddressLimit, release
 from burrow.server.edge import pages
 from burrow.server.edge.context import Edge
@@ -37,12 +35,18 @@ from burrow.server.edge.http1 import VisitorFactory
 from burrow.server.edge.pace import Rate
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFrontFactory
-from burrow.server.elsewhere import ElsewherePorts
 from burrow.server.events import Events
 from burrow.server.finishing import LOOK_EVERY, Finishing
 from burrow.server.listening import Listeners, TcpSockets, stop_listening, wait_when_exhausted
+from burrow.server.nodes.announce import Announcer
+from burrow.server.nodes.arrivals import Arrivals
+from burrow.server.nodes.boxes import MAX_HOPS
+from burrow.server.nodes.cluster import Cluster
+from burrow.server.nodes.link import make_certificate, node_context
+from burrow.server.nodes.links import Links, Remote
+from burrow.server.nodes.ports import RemotePorts
+from burrow.server.nodes.records import Lease, Node
 from burrow.server.ports import Ports, outgoing_warning
-from burrow.server.relay import MAX_HOPS, Relay, Relayed, make_certificate, node_context
 from burrow.server.released import NameWatch
 from burrow.server.site import Site
 from burrow.server.tunnels import EXPECT_FOR, Tunnel, Tunnels
@@ -146,16 +150,10 @@ class BurrowServer(MultiService):
         self.cluster = Cluster(reactor, self.store, self._node)
         self.events = Events(reactor, self.store, self._node)
         self.certificates = self._make_certificates()
-        self._relay = Relay(
-            reactor,
-            self._node,
-            self._node_secret,
-            self._find_for_node,
-            on_up=lambda: self.tunnels.look(),
-            look=self.cluster.look,
-        )
+        self._links = Links(reactor, self._node)
+        self._links.on_up.append(lambda: self.tunnels.look())
         self._kinds = kinds()
-        self._elsewhere = ElsewherePorts(reactor, self._kinds, self._ports, self.cluster, self._found)
+        self._elsewhere = RemotePorts(reactor, self._kinds, self._ports, self.cluster, self._found)
         self.tunnels = Tunnels(
             clock=reactor,
             store=self.store,
@@ -168,13 +166,13 @@ class BurrowServer(MultiService):
             cluster=self.cluster,
             events=self.events,
             relayed=self._relayed,
-            announce=Announcer(reactor, lambda: self._relay.sessions).announce,
+            announce=Announcer(reactor, lambda: self._links.sessions).announce,
             reserved=frozenset(config.reserve),
         )
         self.tunnels.on_closed = lambda: self._finishing.look_at_closed()
         self.cluster.hurried = lambda: self.tunnels.awaited
         self.cluster.on_changed = self._nodes_changed
-        self.cluster.linked = self._relay.linked
+        self.cluster.linked = self._links.linked
         self.cluster.on_taken = self._taken
         self.cluster.on_lost = self._lost
         self.agents = Agents(
@@ -198,7 +196,14 @@ class BurrowServer(MultiService):
             admit=self.agents.admit,
             let_in=release,
         )
-        self._relay.agents = self._accept
+        self._arrivals = Arrivals(
+            reactor,
+            self._node,
+            self._node_secret,
+            self._find_for_node,
+            self.cluster.look,
+            self._accept,
+        )
         self._edge = Edge(
             find=self._find,
             own=self.site.answer,
@@ -215,7 +220,7 @@ class BurrowServer(MultiService):
             self._sweep,
             ports=lambda: self._ports.visitors,
             held=self._held,
-            elsewhere=lambda: self._relay.running,
+            elsewhere=lambda: self._arrivals.serves or self._links.passes_on,
         )
 
     # -- its life -----------------------------------------------------------------------------------------
@@ -272,7 +277,7 @@ class BurrowServer(MultiService):
         host, port = self.config.node_address
         certificate = ""
         options: dict[str, Any] = {"backlog": 64, "interface": host}
-        factory = self._relay.accept
+        factory = self._arrivals.factory
         try:
             if ipaddress.ip_address(host).is_loopback:
                 listening = self._reactor.listenTCP(port, factory, **options)
@@ -307,7 +312,7 @@ class BurrowServer(MultiService):
         self.log.info("this server goes away: its agents are sent elsewhere, what runs may end")
         ends = self._reactor.seconds() + within
         while self._reactor.seconds() < ends and (
-            self._edge.visitors or self._ports.visitors or self.agents.connected or self._relay.busy
+            self._edge.visitors or self._ports.visitors or self.agents.connected or self._arrivals.busy
         ):
             await self._send_away()
             await deferLater(self._reactor, LOOK_EVERY)
@@ -343,7 +348,7 @@ class BurrowServer(MultiService):
         now = self._reactor.seconds()
         if within and await self.cluster.strangers():
             await self.cluster.drain()
-            self._relay.drop_passed()
+            self._links.drop_passed()
             self.log.info("this server goes away: its agents are sent elsewhere, what runs may end")
             ends, agents_until = now + within, now + min(within, LEAVE_WITHIN)
             while True:
@@ -380,7 +385,8 @@ class BurrowServer(MultiService):
         self.events.add("node-stopped", f"a node of {self.site.own_url} stopped")
         await self.events.stop()
         await self.cluster.leave()
-        self._relay.stop()
+        self._links.stop()
+        self._arrivals.stop()
         if self._node_port is not None:
             await stop_listening(self._node_port)
         await self.store.close()
@@ -424,7 +430,7 @@ class BurrowServer(MultiService):
             return succeed(True)
         return Deferred.fromCoroutine(self.tunnels.owned(name))
 
-    def _find(self, host: str, asking: Asking) -> Tunnel | Relayed | Deferred[Any]:
+    def _find(self, host: str, asking: Asking) -> Tunnel | Remote | Deferred[Any]:
         name, _, domain = host.partition(".")
         if domain != self.config.domain:
             return succeed(pages.no_such_tunnel(host))
@@ -433,7 +439,7 @@ class BurrowServer(MultiService):
             return found
         return Deferred.fromCoroutine(self._wait_for(host, name, asking))
 
-    async def _wait_for(self, host: str, name: str, asking: Asking) -> Tunnel | Relayed | pages.Page:
+    async def _wait_for(self, host: str, name: str, asking: Asking) -> Tunnel | Remote | pages.Page:
         """The tunnel once its agent is back, if it is expected; else the page that says why there is none."""
         found = await self._found(name, asking)
         if found is None:
@@ -442,35 +448,35 @@ class BurrowServer(MultiService):
             return pages.agent_away(host) if self.tunnels.expected(name) else pages.agent_left(host)
         return found if self._by_host(found) else pages.no_such_tunnel(host)
 
-    def _by_host(self, tunnel: Tunnel | Relayed) -> bool:
+    def _by_host(self, tunnel: Tunnel | Remote) -> bool:
         """Whether visitors reach it by host."""
         kind = tunnel.kind if isinstance(tunnel, Tunnel) else self._kinds.get(tunnel.lease.kind)
         return kind is not None and kind.reach is Reach.HOST
 
     # -- among other nodes -----------------------------------------------------------------------------------
 
-    def _relayed(self, name: str) -> Relayed | None:
+    def _relayed(self, name: str) -> Remote | None:
         """The tunnel of a name that another node holds and that can be reached there."""
         lease = self.cluster.elsewhere(name)
-        return self._relay.tunnel(lease) if lease is not None else None
+        return self._links.route(lease) if lease is not None else None
 
-    async def _found(self, name: str, asking: Asking | None = None) -> Tunnel | Relayed | None:
+    async def _found(self, name: str, asking: Asking | None = None) -> Tunnel | Remote | None:
         """The tunnel of a name, once its agent is connected, wherever."""
         return await self.tunnels.attached(name, self.config.hold, asking)
 
-    async def _find_for_node(self, name: str, hops: int, asking: Asking) -> Tunnel | Relayed | None:
-        """See L{burrow.server.relay.Find}."""
+    async def _find_for_node(self, name: str, hops: int, asking: Asking) -> Tunnel | Remote | None:
+        """See L{burrow.server.nodes.arrivals.Find}."""
         found = await self._found(name, asking)
-        if isinstance(found, Relayed):
-            return self._relay.tunnel(found.lease, hops + 1) if hops < MAX_HOPS else None
+        if isinstance(found, Remote):
+            return self._links.route(found.lease, hops + 1) if hops < MAX_HOPS else None
         return found
 
     def _whose_agent(self, head: RequestHead) -> IProtocolFactory | pages.Page:
         """Who takes an agent: this node, or the one that has the session that it wants to go on with."""
         asked = head.value(SESSION_HEADER.lower().encode()).decode("latin-1")
         node = node_of(asked)
-        elsewhere = self._relay.agent_factory(node) if asked else None
-        if elsewhere is None and self._relay.may_reach(node):
+        elsewhere = self._links.agent_factory(node) if asked else None
+        if elsewhere is None and self._links.may_reach(node):
             # A new session now would end the one that lives there, and all that runs on it.
             text = "The node that has this agent's session is not linked yet. Try again."
             return pages.Page(503, "node-away", "The server is not ready", text, ((b"Retry-After", b"1"),))
@@ -478,12 +484,12 @@ class BurrowServer(MultiService):
 
     def _held(self, tunnel: Any) -> bool:
         """Whether a tunnel's name is open here or on another node."""
-        name = tunnel.lease.name if isinstance(tunnel, Relayed) else tunnel.name
+        name = tunnel.lease.name if isinstance(tunnel, Remote) else tunnel.name
         return self.tunnels.by_name(name) is not None or self.cluster.elsewhere(name) is not None
 
     def _nodes_changed(self) -> None:
         self._finishing.look_at_closed()
-        self._relay.update(self.cluster.others, self.cluster.theirs)
+        self._links.update(self.cluster.others, set(self.cluster.theirs))
         if not self._edge.draining:
             self._elsewhere.update()
         self.tunnels.look()

@@ -34,12 +34,13 @@ from burrow.mux.control import VisitorHead
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
 from burrow.protocols.base import Kind, Reach
-from burrow.server.cluster import Cluster, Lease
 from burrow.server.events import Events
 from burrow.server.lookups import Lookups
 from burrow.server.names import assigned_name, check_name
+from burrow.server.nodes.cluster import Cluster
+from burrow.server.nodes.links import Remote
+from burrow.server.nodes.records import Lease
 from burrow.server.ports import Ports
-from burrow.server.relay import Relayed
 from burrow.server.waiting import Asking, Waiting
 from burrow.store.base import OverQuota, Reservation, Taken
 from burrow.wording import count_of
@@ -148,7 +149,7 @@ class Tunnels:
         max_tunnels: int,
         cluster: Cluster,
         events: Events,
-        relayed: Callable[[str], Relayed | None],
+        relayed: Callable[[str], Remote | None],
         announce: Callable[[], Awaitable[None]],
         reserved: Container[str] = (),
         now: Callable[[], float] = time.time,
@@ -238,14 +239,14 @@ class Tunnels:
         """Whether a visitor waits for a tunnel."""
         return bool(self._waiting)
 
-    def find(self, name: str) -> Tunnel | Relayed | None:
+    def find(self, name: str) -> Tunnel | Remote | None:
         """The tunnel of a name, here or on another node, if its agent is connected."""
         tunnel = self._live.get(name)
         if tunnel is not None and tunnel.attached:
             return tunnel
         return self._relayed(name)
 
-    async def attached(self, name: str, hold: float, asking: Asking | None = None) -> Tunnel | Relayed | None:
+    async def attached(self, name: str, hold: float, asking: Asking | None = None) -> Tunnel | Remote | None:
         """
         The tunnel of a name once its agent is connected; None if that is not expected, or takes longer
         than C{hold} seconds.

@@ -19,8 +19,8 @@ from burrow.protocols.http import HttpProtocol
 from burrow.protocols.tcp import TcpProtocol
 from burrow.server.agents import Agent, Agents
 from burrow.server.channel import MAX_BOX
-from burrow.server.cluster import Cluster
 from burrow.server.events import Events
+from burrow.server.nodes.cluster import Cluster
 from burrow.server.ports import Ports
 from burrow.server.tunnels import EXPECT_FOR, Tunnels
 from burrow.store.base import Token

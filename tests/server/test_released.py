@@ -3,7 +3,7 @@
 from twisted.internet.defer import Deferred, fail
 
 from burrow.errors import StoreError
-from burrow.server.cluster import Lease
+from burrow.server.nodes.records import Lease
 from burrow.server.released import CHECK_EVERY, NameWatch
 from burrow.store.spaces import RELEASED
 from tests.server import test_channel

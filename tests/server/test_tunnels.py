@@ -21,8 +21,9 @@ from burrow.errors import (
 from burrow.limits import UNLIMITED, Limits
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.tcp import TcpProtocol
-from burrow.server.cluster import Cluster, Lease
 from burrow.server.events import Events
+from burrow.server.nodes.cluster import Cluster
+from burrow.server.nodes.records import Lease
 from burrow.server.ports import Ports
 from burrow.server.tunnels import EXPECT_FOR, Owner, Tunnels
 from burrow.store.memory import MemoryStore

@@ -15,10 +15,9 @@ taken meanwhile.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 import attr
 from twisted.internet.defer import DeferredLock
@@ -26,7 +25,7 @@ from twisted.logger import Logger
 
 from burrow.errors import StoreError
 from burrow.repeat import repeating
-from burrow.store.base import record
+from burrow.server.nodes.records import LEASES, NODES, Lease, Node, from_notes, to_text
 
 BEAT = 1.0
 """Seconds between two renewals, each with a look at the others."""
@@ -44,77 +43,6 @@ RENEW_LEASES = 3000.0
 """Seconds between two renewals of a lease."""
 
 _AT_ONCE = 100
-_NODES, _LEASES = "nodes", "leases"
-_T = TypeVar("_T")
-
-
-@attr.frozen
-class Node:
-    """
-    One server process.
-
-    @ivar host: with C{port}, where other nodes link to it.
-    @ivar secret: what they show there. New at each start; whoever may read the store may link.
-    @ivar certificate: what it shows there, in PEM form; empty if it speaks without TLS, on the loopback.
-    @ivar group: what is replaced and stopped together: the processes of one C{burrow server}.
-    @ivar draining: it takes no new agents: nobody is sent there who has a choice.
-    @ivar sessions: how many sessions each token has there, by the token's id, as of its last renewal.
-    @ivar beat: how often it renewed its note; None in those of older releases.
-    """
-
-    id: str
-    host: str
-    port: int
-    secret: str = attr.field(repr=False)
-    certificate: str = attr.field(repr=False)
-    version: str
-    started: float
-    group: str = ""
-    draining: bool = False
-    sessions: dict[str, int] = attr.field(factory=dict)
-    beat: int | None = None
-
-
-@attr.frozen
-class Lease:
-    """
-    Which node holds a live tunnel.
-
-    @ivar port: the public port, if it has one.
-    @ivar since: when it was taken, in seconds since the epoch: of two leases the later one holds, and of two
-        that were taken at once that of the node whose id is greater, for all nodes alike.
-    @ivar token: the id of the token that it was opened with; empty in leases of older releases.
-    """
-
-    name: str
-    node: str
-    kind: str
-    port: int | None
-    since: float
-    token: str = ""
-
-    def of_another_token(self, other: Lease) -> bool:
-        """Whether both say which token's they are, and they differ."""
-        return bool(self.token and other.token) and self.token != other.token
-
-    def newer_than(self, other: Lease) -> bool:
-        """Whether it is this one that holds."""
-        return (self.since, self.node) > (other.since, other.node)
-
-
-def _text(one: Node | Lease) -> str:
-    return json.dumps(attr.asdict(one))
-
-
-def _records(kind: type[_T], notes: dict[str, str]) -> dict[str, _T]:
-    """The records in notes; what another release writes and we cannot read is left out."""
-    found = {}
-    for key, text in notes.items():
-        try:
-            found[key] = record(kind, json.loads(text))
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            continue
-    return found
 
 
 class Cluster:
@@ -181,7 +109,7 @@ class Cluster:
         for lease in list(self._held.values()):
             await self.let_go(lease.name)
         if self.node is not None:
-            await self._quietly(self._store.swap_note(_NODES, self.own_id, self._written, None))
+            await self._quietly(self._store.swap_note(NODES, self.own_id, self._written, None))
 
     # -- leases ---------------------------------------------------------------------------------------------
 
@@ -193,13 +121,13 @@ class Cluster:
         since = max(self._now(), 0.0 if before is None else before.since + 0.001)
         lease = self._held[name] = Lease(name, self.own_id, kind, port, since, token)
         self._renewed[name] = self._clock.seconds()
-        await self._quietly(self._store.put_note(_LEASES, lease.name, _text(lease), LEASE_TTL))
+        await self._quietly(self._store.put_note(LEASES, lease.name, to_text(lease), LEASE_TTL))
 
     async def let_go(self, name: str) -> None:
         """Give a name up, if it is still ours."""
         lease = self._held.pop(name, None)
         if lease is not None:
-            await self._quietly(self._store.swap_note(_LEASES, name, _text(lease), None))
+            await self._quietly(self._store.swap_note(LEASES, name, to_text(lease), None))
 
     async def ask(self, name: str) -> Lease | None:
         """The same as L{elsewhere}, as of now if the store can tell."""
@@ -215,8 +143,8 @@ class Cluster:
         return self.elsewhere(name)
 
     async def _lease(self, name: str) -> Lease | None:
-        text = None if name in self._held else await self._store.note(_LEASES, name)
-        return None if text is None else _records(Lease, {name: text}).get(name)
+        text = None if name in self._held else await self._store.note(LEASES, name)
+        return None if text is None else from_notes(Lease, {name: text}).get(name)
 
     def elsewhere(self, name: str) -> Lease | None:
         """The lease of another node that is alive on a name, as of the last look."""
@@ -275,8 +203,8 @@ class Cluster:
 
     async def _look_now(self) -> None:
         now = self._clock.seconds()
-        noted = await self._store.notes(_NODES)
-        nodes = _records(Node, noted)
+        noted = await self._store.notes(NODES)
+        nodes = from_notes(Node, noted)
         if now - self._beaten >= BEAT and self.node is not None:
             self._beaten = now
             await self._renew_node()
@@ -285,7 +213,7 @@ class Cluster:
         gone = self.others.keys() - nodes.keys()
         came = nodes.keys() - self.others.keys()
         shared = bool(nodes or gone) or not known
-        notes = await self._store.notes(_LEASES) if shared else {}
+        notes = await self._store.notes(LEASES) if shared else {}
         if self._leaving:
             return
         # What was read is taken over before the store is asked again: it may be away by then.
@@ -309,8 +237,8 @@ class Cluster:
     async def _renew_node(self) -> None:
         assert self.node is not None
         self.node = attr.evolve(self.node, beat=(self.node.beat or 0) + 1, sessions=self.sessions())
-        self._written = _text(self.node)
-        await self._store.put_note(_NODES, self.own_id, self._written, NODE_TTL)
+        self._written = to_text(self.node)
+        await self._store.put_note(NODES, self.own_id, self._written, NODE_TTL)
 
     def _alive(self, noted: dict[str, Node], now: float) -> dict[str, Node]:
         """
@@ -342,7 +270,7 @@ class Cluster:
 
         @return: those that would win and are of another token than ours: see L{_settle}.
         """
-        leases = _records(Lease, notes)
+        leases = from_notes(Lease, notes)
         kept = {name: lease for name, lease in self._theirs.items() if lease.node in self._unnoted}
         leases = {**(kept if self._store.whole else self._theirs), **leases}
         theirs = {name: lease for name, lease in leases.items() if lease.node in self.others}
@@ -393,25 +321,25 @@ class Cluster:
         for name in due[:_AT_ONCE]:
             lease = self._held.get(name)
             if lease is not None:
-                text = _text(lease)
-                if not await self._store.swap_note(_LEASES, name, text, text, LEASE_TTL):
-                    await self._store.swap_note(_LEASES, name, None, text, LEASE_TTL)
+                text = to_text(lease)
+                if not await self._store.swap_note(LEASES, name, text, text, LEASE_TTL):
+                    await self._store.swap_note(LEASES, name, None, text, LEASE_TTL)
                 self._renewed[name] = now
 
     async def _repair(self, notes: dict[str, str], unreadable: set[str]) -> None:
         """Write again what of ours is not there as it should be; remove what dead nodes held."""
         for name, ours in list(self._held.items()):
-            if notes.get(name) != _text(ours) and self._held.get(name) is ours:
-                await self._store.swap_note(_LEASES, name, notes.get(name), _text(ours), LEASE_TTL)
+            if notes.get(name) != to_text(ours) and self._held.get(name) is ours:
+                await self._store.swap_note(LEASES, name, notes.get(name), to_text(ours), LEASE_TTL)
         alive = {self.own_id, *self.others, *unreadable}
-        for name, lease in _records(Lease, notes).items():
+        for name, lease in from_notes(Lease, notes).items():
             dead = lease.node not in alive
             if dead and name not in self._held:
-                await self._store.swap_note(_LEASES, name, notes[name], None)
+                await self._store.swap_note(LEASES, name, notes[name], None)
 
 
 async def live_leases(store: Any) -> dict[str, Lease]:
     """The leases of all nodes that are alive, by name. @raise StoreError: the store cannot tell."""
-    nodes = await store.notes(_NODES)
-    leases: dict[str, Lease] = _records(Lease, await store.notes(_LEASES))
+    nodes = await store.notes(NODES)
+    leases: dict[str, Lease] = from_notes(Lease, await store.notes(LEASES))
     return {name: lease for name, lease in leases.items() if lease.node in nodes}

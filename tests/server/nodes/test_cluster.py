@@ -1,4 +1,4 @@
-"""Tests for L{burrow.server.cluster}: who is there, and who holds what."""
+"""Tests for L{burrow.server.nodes.cluster}: who is there, and who holds what."""
 
 import itertools
 import json
@@ -12,8 +12,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.errors import StoreError
-from burrow.server import cluster
-from burrow.server.cluster import BEAT, LEASE_TTL, NODE_TTL, RENEW_LEASES, Cluster, Node
+from burrow.server.nodes import cluster
+from burrow.server.nodes.cluster import BEAT, LEASE_TTL, NODE_TTL, RENEW_LEASES, Cluster
+from burrow.server.nodes.records import Node
 from burrow.store.base import Reservation
 from burrow.store.memory import MemoryStore
 from burrow.testing import SlowStore

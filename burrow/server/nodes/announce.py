@@ -13,11 +13,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from burrow.errors import StreamGone
-from burrow.mux.control import encode_box
 from burrow.mux.session import Session
-
-LOOK = "look"
-"""What the box of such a stream says; the other node ends the stream when it has looked."""
+from burrow.server.nodes.boxes import RefreshBox
 
 WITHIN = 1.0
 """Seconds that a node may take; it looks that often by itself."""
@@ -61,7 +58,7 @@ class Announcer:
         for session in self._sessions():
             protocol = _Asking()
             try:
-                session.open_stream(protocol, encode_box({"what": LOOK}))
+                session.open_stream(protocol, RefreshBox().encode())
             except StreamGone:
                 continue
             asking.append(protocol)

@@ -1,4 +1,7 @@
-"""Tests for L{burrow.server.relay}: who may link, and what a link carries; over TLS, as between machines."""
+"""
+Tests for L{burrow.server.nodes.links} and L{burrow.server.nodes.arrivals}: who may link, and what a link
+carries; over TLS, as between machines.
+"""
 
 from types import SimpleNamespace
 
@@ -6,7 +9,7 @@ import attr
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectingCancelledError
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
@@ -14,11 +17,13 @@ from burrow.errors import StreamGone
 from burrow.link import dial
 from burrow.link.dial import Dialer
 from burrow.mux.control import encode_box
-from burrow.server import relay
-from burrow.server.announce import Announcer
-from burrow.server.cluster import Lease, Node
 from burrow.server.edge.pages import AGENT_AWAY
-from burrow.server.relay import Relay, make_certificate, node_context
+from burrow.server.nodes import link
+from burrow.server.nodes.announce import Announcer
+from burrow.server.nodes.arrivals import Arrivals
+from burrow.server.nodes.link import make_certificate, node_context
+from burrow.server.nodes.links import Links
+from burrow.server.nodes.records import Lease, Node
 
 
 class Collect(Protocol):
@@ -44,10 +49,21 @@ class OverTLS(TestCase):
     def setUp(self):
         self.asked = []
         self.up = Deferred()
-        self.one = self.relay("one", lambda: None if self.up.called else self.up.callback(None))
-        self.two = self.relay("two", lambda: None)
+        self.find = self.found
+        self.one = Links(reactor, "one")
+        self.one.on_up.append(lambda: None if self.up.called else self.up.callback(None))
+        self.two = Arrivals(
+            reactor,
+            "two",
+            "secret-two",
+            lambda name, hops, asking: self.find(name, hops, asking),
+            self.refreshed,
+            Factory.forProtocol(Collect),
+        )
         identity, certificate = make_certificate("127.0.0.1")
-        self.listening = reactor.listenSSL(0, self.two.accept, node_context(*identity), interface="127.0.0.1")
+        self.listening = reactor.listenSSL(
+            0, self.two.factory, node_context(*identity), interface="127.0.0.1"
+        )
         port = self.listening.getHost().port
         self.node = Node("two", "127.0.0.1", port, "secret-two", certificate, "0", 0.0)
         self.addCleanup(lambda: deferLater(reactor, 0.1))  # sockets say good-bye
@@ -55,26 +71,23 @@ class OverTLS(TestCase):
         self.addCleanup(self.two.stop)
         self.addCleanup(self.one.stop)
 
-    def relay(self, name, on_up):
-        async def find(tunnel, hops, asking):
-            self.asked.append((name, tunnel, hops))
+    async def found(self, tunnel, hops, asking):
+        self.asked.append((tunnel, hops))
 
-        async def look():
-            self.asked.append((name, "look"))
-
-        return Relay(reactor, name, f"secret-{name}", find, on_up, look)
+    async def refreshed(self):
+        self.asked.append("refresh")
 
     async def test_visitor_whose_tunnel_is_gone_is_told_so(self):
         self.one.update({"two": self.node})
         await self.up
-        tunnel = self.one.tunnel(LEASE)
-        self.assertIs(self.one.tunnel(LEASE), tunnel)
+        tunnel = self.one.route(LEASE)
+        self.assertIs(self.one.route(LEASE), tunnel)
         self.assertTrue(tunnel.alive)
         visitor = Collect()
         tunnel.connect(visitor, "192.0.2.1:5", "https")
         await visitor.lost
         self.assertIn(f"Burrow-Error: {AGENT_AWAY}".encode(), visitor.data)
-        self.assertEqual(self.asked, [("two", "blog", 1)])
+        self.assertEqual(self.asked, [("blog", 1)])
 
     async def test_other_streams_are_reset(self):
         self.one.update({"two": self.node})
@@ -89,33 +102,33 @@ class OverTLS(TestCase):
         session.open_stream(stream, b"\xff" * 100)
         await stream.lost
 
-    async def test_node_that_is_asked_to_look(self):
+    async def test_node_that_is_asked_to_refresh(self):
         self.one.update({"two": self.node})
         await self.up
         await Announcer(reactor, lambda: self.one.sessions).announce()
-        self.assertEqual(self.asked, [("two", "look")])
+        self.assertEqual(self.asked, ["refresh"])
 
     async def test_nobody_links_without_the_secret_or_to_another_certificate(self):
         _, other = make_certificate("127.0.0.1")
         for wrong in (attr.evolve(self.node, secret="x"), attr.evolve(self.node, certificate=other)):
             self.one.update({"two": wrong})
             await deferLater(reactor, 0.3)
-            self.assertIsNone(self.one.tunnel(LEASE))
+            self.assertIsNone(self.one.route(LEASE))
             self.one.update({})
         self.one.update({"two": self.node})
         await self.up
-        self.assertIsNotNone(self.one.tunnel(LEASE))
+        self.assertIsNotNone(self.one.route(LEASE))
 
     async def test_tunnels_that_nobody_holds_are_forgotten(self):
         self.one.update({"two": self.node})
         await self.up
         leases = [attr.evolve(LEASE, name=f"name{number}") for number in range(50)]
         for lease in leases:
-            self.one.tunnel(lease)
-        kept = self.one.tunnel(leases[7])
+            self.one.route(lease)
+        kept = self.one.route(leases[7])
         self.one.update({"two": self.node}, leases[5:10])
-        self.assertEqual(len(self.one._relayed), 5)
-        self.assertIs(self.one.tunnel(leases[7]), kept)
+        self.assertEqual(len(self.one._routes), 5)
+        self.assertIs(self.one.route(leases[7]), kept)
         self.assertTrue(self.one.linked("two"))
         self.assertFalse(self.one.linked("three"))
 
@@ -130,7 +143,7 @@ class OverTLS(TestCase):
             return await dial(dialer, linked)
 
         self.patch(Dialer, "dial", fail)
-        self.patch(relay, "_DIAL_EVERY", 0.01)
+        self.patch(link, "_DIAL_EVERY", 0.01)
         self.one.update({"two": self.node})
         await self.up
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
@@ -147,7 +160,7 @@ class OverTLS(TestCase):
     async def test_dial_that_takes_too_long_is_no_fault_of_ours(self):
         connecting = Deferred(lambda cancelled: cancelled.errback(ConnectingCancelledError(None)))
         self.patch(dial, "_endpoint", lambda *arguments: SimpleNamespace(connect=lambda factory: connecting))
-        self.patch(relay, "REDIAL_TIMEOUT", 0.01)
+        self.patch(link, "REDIAL_TIMEOUT", 0.01)
         self.one.update({"two": self.node})
         while not self.one._links["two"].unreachable:
             await deferLater(reactor, 0.01)
@@ -156,8 +169,8 @@ class OverTLS(TestCase):
     async def test_node_that_is_gone_takes_its_streams_with_it(self):
         self.one.update({"two": self.node})
         await self.up
-        tunnel = self.one.tunnel(LEASE)
-        self.two.find = lambda name, hops, asking: Deferred()
+        tunnel = self.one.route(LEASE)
+        self.find = lambda name, hops, asking: Deferred()
         visitor = Collect()
         tunnel.connect(visitor, "192.0.2.1:5", "https")
         self.one.update({})  # its note is gone, and the link still works

@@ -1,11 +1,11 @@
-"""Tests for L{burrow.server.announce}."""
+"""Tests for L{burrow.server.nodes.announce}."""
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from burrow.mux.control import encode_box
-from burrow.server.announce import LOOK, WITHIN, Announcer
+from burrow.server.nodes.announce import WITHIN, Announcer
+from burrow.server.nodes.boxes import RefreshBox
 from burrow.testing import Recorders, SessionPair
 
 
@@ -31,7 +31,7 @@ class Announcing(SynchronousTestCase):
 
     def test_returns_when_all_have_looked(self):
         announced = self.announce()
-        self.assertEqual(self.nodes[0].built[0].received, encode_box({"what": LOOK}))
+        self.assertEqual(self.nodes[0].built[0].received, RefreshBox().encode())
         self.looked(0)
         self.assertNoResult(announced)
         self.looked(1)

@@ -11,7 +11,8 @@ from twisted.logger import Logger
 
 from burrow.errors import StreamGone, Unavailable
 from burrow.protocols.base import Kind, Reach
-from burrow.server.cluster import Cluster, Lease
+from burrow.server.nodes.cluster import Cluster
+from burrow.server.nodes.records import Lease
 from burrow.server.ports import Ports
 
 TRY_AGAIN = 5.0
@@ -33,7 +34,7 @@ class _Elsewhere:
         return tunnel
 
 
-class ElsewherePorts:
+class RemotePorts:
     """
     Keeps the ports open; bounded by the server's TCP ports. One that is busy is tried again until it is open.
 

@@ -1,0 +1,189 @@
+"""
+The links that other nodes dial to this one: what arrives on them is served here, or passed on once more.
+
+Each stream begins with one box (L{burrow.server.nodes.boxes}).
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from burrow.errors import BurrowError, WireError
+from burrow.link.accept import AcceptFactory, Handshake, HandshakeRefused
+from burrow.mux.lifeline import Lifeline
+from burrow.mux.pipe import PipeEnd
+from burrow.mux.session import Session
+from burrow.protocols.http import answer_failure
+from burrow.protocols.upstream import UpstreamFailed
+from burrow.server.edge.pages import AGENT_AWAY
+from burrow.server.nodes.boxes import AgentBox, RefreshBox, VisitorBox, decode
+from burrow.server.waiting import Asking
+
+GRACE = 5.0
+"""Seconds that a link's streams wait for its next connection."""
+
+Find = Callable[[str, int, Asking], Awaitable[Any]]
+"""
+The route of a name for a visitor that was passed on to so many nodes, this one included; None if there is
+none. @raise StoreError: the store cannot tell.
+"""
+
+
+class Arrivals:
+    """
+    @param secret: what other nodes must show here.
+    @param find: who answers for a visitor that another node passes on.
+    @param refresh: reads what changed in the store since it was read last.
+    @param agents: takes the WebSockets of agents that other nodes pass on.
+    @ivar factory: takes the connections of other nodes.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        own_id: str,
+        secret: str,
+        find: Find,
+        refresh: Callable[[], Awaitable[None]],
+        agents: IProtocolFactory,
+    ) -> None:
+        self._secret = secret
+        self._streams = _Streams(find, refresh, agents)
+        self._accepted: set[Session] = set()
+        self.factory = AcceptFactory(
+            reactor,
+            self._authenticate,
+            self._begin,
+            lambda identity, handshake: identity,
+            GRACE,
+            node=own_id,
+            max_streams=65_536,
+        )
+
+    @property
+    def busy(self) -> bool:
+        """Whether streams of other nodes run here: they may be passed on to a third."""
+        return any(session.stream_count for session in self._accepted)
+
+    @property
+    def serves(self) -> bool:
+        """
+        Whether visitors of other nodes are served here. An agent whose connection another node passed on to
+        us does not count: we end its session ourselves.
+        """
+        return any(
+            isinstance(protocol, _Arrival) for session in self._accepted for protocol in session.protocols
+        )
+
+    def stop(self) -> None:
+        """End all links that were dialled to us."""
+        for session in list(self._accepted):
+            session.abort()
+
+    async def _authenticate(self, handshake: Handshake) -> str:
+        if not hmac.compare_digest(handshake.token.encode(), self._secret.encode()):
+            raise HandshakeRefused(401, "this port is for the other nodes of this server's store")
+        return handshake.agent
+
+    def _begin(self, session: Session, lifeline: Lifeline | None, node: Any, handshake: Handshake) -> None:
+        session.factory = self._streams
+        self._accepted.add(session)
+        session.on_lost = lambda reason: self._accepted.discard(session)
+
+
+class _Streams(Factory):
+    """Takes the streams that other nodes open."""
+
+    noisy = False
+
+    def __init__(self, find: Find, refresh: Callable[[], Awaitable[None]], agents: IProtocolFactory) -> None:
+        self.find = find
+        self.refresh = refresh
+        self.agents = agents
+
+    def buildProtocol(self, addr: Any) -> PipeEnd:
+        return _Arrival(self)
+
+
+class _Arrival(PipeEnd):
+    """A stream of another node's, until it is known whom it is for."""
+
+    log = Logger()
+
+    def __init__(self, streams: _Streams) -> None:
+        self._streams = streams
+        self._data = b""
+        self._answering: Deferred[None] | None = None
+
+    def connectionMade(self) -> None:
+        """Read the box."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """More of the box; or what is to be passed on."""
+        if self.other is not None:
+            super().dataReceived(data)
+            return
+        self._data += data
+        if self._answering is not None:
+            return
+        try:
+            decoded = decode(self._data)
+        except WireError as error:
+            self.log.warn("a stream of another node's is reset: {error}", error=error)
+            self.transport.abortConnection()
+            return
+        if decoded is None:
+            return
+        box, self._data = decoded
+        if isinstance(box, AgentBox):
+            protocol: Any = self._streams.agents.buildProtocol(self.transport.getPeer())
+            self.transport.become(protocol, self._data)
+            return
+        self.transport.pauseProducing()
+        answering = self._refresh() if isinstance(box, RefreshBox) else self._serve(box)
+        self._answering = Deferred.fromCoroutine(answering)
+        self._answering.addErrback(self._failed)
+
+    async def _refresh(self) -> None:
+        await self._streams.refresh()
+        self.transport.loseConnection()
+
+    async def _serve(self, box: VisitorBox) -> None:
+        route = await self._streams.find(box.tunnel, box.hops, self.transport)
+        if route is None:
+            self._refuse(box)
+            return
+        end = PipeEnd()
+        route.connect(end, box.visitor, box.scheme)
+        rest, self._data = self._data, b""
+        if rest:
+            end.transport.write(rest)
+        self.join(end)
+
+    def _refuse(self, box: VisitorBox) -> None:
+        """No tunnel here: say so as an agent does whose upstream is not there."""
+        if box.scheme in ("http", "https"):
+            answer_failure(self, UpstreamFailed(AGENT_AWAY, "the agent is away"))
+        else:
+            self.transport.abortConnection()
+
+    def _failed(self, reason: Failure) -> None:
+        if reason.check(CancelledError):
+            return
+        if not reason.check(BurrowError):
+            self.log.failure("a visitor that another node passed on cannot be served", reason)
+        self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The other node gave up."""
+        if self._answering is not None and self.other is None:
+            self._answering.cancel()
+        super().connectionLost(reason)

@@ -1,0 +1,78 @@
+"""
+The boxes that nodes exchange. Each stream on a link begins with one; it says what the stream carries.
+
+The encoding is that of L{burrow.mux.control}. The key C{what} tells the boxes apart; the other keys are the
+fields of the classes below. A node ignores keys that it does not know, so that releases may differ.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from burrow.errors import WireError
+from burrow.mux.control import decode_box, encode_box
+
+MAX_HOPS = 2
+"""Nodes that a visitor's connection is passed on to, at most: leases may change on the way."""
+
+
+class VisitorBox(NamedTuple):
+    """
+    A visitor's connection follows, as raw bytes in both directions.
+
+    @ivar tunnel: the name that the visitor came to.
+    @ivar visitor: the visitor's address, C{host:port}, IPv6 hosts in brackets.
+    @ivar scheme: how the visitor came: "http", "https", "tcp"...
+    @ivar hops: how many nodes the connection was passed on to, the receiver included; at least 1.
+    """
+
+    tunnel: str
+    visitor: str
+    scheme: str
+    hops: int
+
+    def encode(self) -> bytes:
+        """The box's bytes."""
+        return encode_box({"what": "visitor", **self._asdict(), "hops": str(self.hops)})
+
+
+class AgentBox(NamedTuple):
+    """An agent's connection follows, from its HTTP upgrade request on: its session lives on the receiver."""
+
+    def encode(self) -> bytes:
+        """The box's bytes."""
+        return encode_box({"what": "agent"})
+
+
+class RefreshBox(NamedTuple):
+    """Leases changed: the receiver reads what changed in the store, then ends the stream."""
+
+    def encode(self) -> bytes:
+        """The box's bytes."""
+        return encode_box({"what": "look"})
+
+
+def decode(data: bytes) -> tuple[VisitorBox | AgentBox | RefreshBox, bytes] | None:
+    """
+    Read the box at the beginning of a stream of another node's.
+
+    @return: the box and the bytes behind it; None while more bytes are needed.
+    @raise WireError: this is no box, or none that this release knows.
+    """
+    decoded = decode_box(data)
+    if decoded is None:
+        return None
+    fields, rest = decoded
+    what = fields.get("what")
+    if what == "agent":
+        return AgentBox(), rest
+    if what == "look":
+        return RefreshBox(), rest
+    if what != "visitor":
+        raise WireError(f"a stream begins with a box of an unknown kind: {what!r}")
+    try:
+        hops = int(fields.get("hops", MAX_HOPS))
+    except ValueError as error:
+        raise WireError("a visitor's box has hops that are no number") from error
+    box = VisitorBox(fields.get("tunnel", ""), fields.get("visitor", ""), fields.get("scheme", ""), hops)
+    return box, rest
