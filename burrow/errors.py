@@ -64,11 +64,13 @@ class CertificateFailed(Refused):
     """
     No certificate could be obtained for the name, so the tunnel was not opened.
 
-    @ivar final: whether to ask no other CA: another CA would refuse for the same reason, or this one may
-        still issue.
+    @ivar final: whether no other CA is to be asked, because it would refuse for the same reason, or because
+        the first one may still issue.
     """
 
-    final = False
+    def __init__(self, text: str = "", *, final: bool = False) -> None:
+        super().__init__(text)
+        self.final = final
 
 
 class UnknownProtocol(Refused):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 _LONGEST = 80
 
@@ -24,3 +25,8 @@ def shown(value: object) -> str:
     """What somebody wrote, as TOML would have it, on one line, and not endless."""
     text = json.dumps(value) if isinstance(value, (str, bool)) else repr(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 20]}... ({len(text)} characters)"
+
+
+def at(when: float) -> str:
+    """A time, in UTC, as tables and messages show it. C{when}: seconds since the epoch."""
+    return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%d %H:%M UTC")

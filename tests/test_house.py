@@ -43,8 +43,6 @@ LONGEST = 350
 """Lines of a file, at most, unless its docstring has a line that begins with "Long because"."""
 
 STILL_LONG = {
-    "burrow/certificates/acme.py",
-    "burrow/certificates/issuer.py",
     "burrow/cli/supervise.py",
     "burrow/client/agent.py",
     "burrow/config.py",

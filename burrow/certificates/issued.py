@@ -15,14 +15,14 @@ class Issued:
     """
     A certificate, ready to be shown.
 
-    @ivar text: key and chain in PEM form, as in the store. @ivar looked: when it was looked up there, in
-    seconds since the epoch.
+    @ivar text: key and chain in PEM form, as in the store. @ivar loaded: when it was last read from the
+    store, in seconds since the epoch.
     """
 
     text: str
     leaf: x509.Certificate
     context: SSL.Context
-    looked: float = 0.0
+    loaded: float = 0.0
 
     @property
     def expires(self) -> float:

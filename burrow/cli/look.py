@@ -8,10 +8,10 @@ from typing import Any
 from cryptography import x509
 
 from burrow.certificates.issued import read_chain, renewal_time
-from burrow.certificates.limits import at
 from burrow.cli.serve import show_table, which_store, with_store
 from burrow.server.events import recent
 from burrow.store.spaces import CERTIFICATES, ERRORS
+from burrow.wording import at
 
 
 def add_certs(commands: Any) -> None:

@@ -6,12 +6,11 @@ import argparse
 import time
 from typing import Any
 
-from burrow.certificates.limits import at
 from burrow.cli.serve import show_table, which_store, with_store
 from burrow.errors import ConfigError
 from burrow.store.base import ROLES, Taken, Token
 from burrow.store.tokens import make_token, rotated
-from burrow.wording import count_of, shown
+from burrow.wording import at, count_of, shown
 
 _LIMITS = {
     "names": "names that it may own",

@@ -403,7 +403,7 @@ class BurrowServer(MultiService):
             return FileCertificates(self._reactor, config.cert_file, config.key_file)
         if config.tls == "acme":
             # Imported when it is needed: txacme takes a while.
-            from burrow.certificates.setup import acme_certificates
+            from burrow.certificates.acme.setup import acme_certificates
 
             return acme_certificates(
                 self._reactor,

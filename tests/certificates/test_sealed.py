@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from burrow.certificates.issued import read_chain
 from burrow.certificates.sealed import SHORTEST, SealedKey, Sealer, read_sealer
 from burrow.errors import ConfigError
-from tests.certificates.fake_ca import issue
+from tests.certificates.acme.fake_ca import issue
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 CHAIN = issue(KEY.public_key(), ["a.example"], 0, 100).decode() * 2

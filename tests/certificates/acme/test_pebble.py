@@ -1,4 +1,4 @@
-"""Tests for L{burrow.certificates.acme}'s words, and L{burrow.certificates.issuer} against Pebble."""
+"""Tests for the words of L{burrow.certificates.acme}, and its issuer against Pebble."""
 
 import datetime
 import json
@@ -13,11 +13,13 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from burrow.certificates import issuer
-from burrow.certificates.acme import AcmeProblem, parse_time, problem_of, renewal_id
+from burrow.certificates.acme import issuer, renewals
+from burrow.certificates.acme.authority import Authority
+from burrow.certificates.acme.issuer import AcmeCertificates
+from burrow.certificates.acme.orders import explain
+from burrow.certificates.acme.problems import AcmeProblem, problem_of
+from burrow.certificates.acme.renewal_info import parse_time, renewal_id
 from burrow.certificates.issued import renewal_time
-from burrow.certificates.issuer import AcmeCertificates
-from burrow.certificates.orders import Authority, explain
 from burrow.errors import CertificateFailed, StoreError
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFrontFactory
@@ -91,6 +93,7 @@ class WithPebble(TestCase):
         self.offset = 0.0
         self.store = MemoryStore(self.now)
         self.names = set()
+        self.told = []
         self.certificates = self.make()
         sweep = Sweep(reactor)
         front = TLSFrontFactory(self.certificates, Factory.forProtocol(Protocol), sweep, 10)
@@ -103,7 +106,14 @@ class WithPebble(TestCase):
     def make(self):
         authority = Authority(self.pebble.directory, trust_root=trust_root(self.pebble.ca_file))
         made = AcmeCertificates(
-            reactor, self.store, DOMAIN, [authority], lambda: self.names, lambda host: succeed(True), self.now
+            reactor,
+            self.store,
+            DOMAIN,
+            [authority],
+            lambda: self.names,
+            lambda host: succeed(True),
+            self.now,
+            tell=lambda kind, text: self.told.append(text),
         )
         self.addCleanup(lambda: deferLater(reactor, 0.2))  # connections of Pebble's say good-bye
         self.addCleanup(lambda: made.stop())
@@ -118,7 +128,7 @@ class WithPebble(TestCase):
 
     async def serial(self, name):
         await self.certificates.context(name)
-        return self.certificates.known_leaf(name).serial_number
+        return self.certificates.kept.leaf(name).serial_number
 
     async def test_twenty_ask_and_one_order_is_made(self):
         name = f"wanted.{DOMAIN}"
@@ -133,7 +143,7 @@ class WithPebble(TestCase):
         self.assertEqual(self.pebble.orders(), 5)
         for name in names:
             await other.context(name)
-            self.assertEqual(other.known_leaf(name), self.certificates.known_leaf(name))
+            self.assertEqual(other.kept.leaf(name), self.certificates.kept.leaf(name))
 
     @pytest.mark.slow
     async def test_clock_jumps_by_months(self):
@@ -142,14 +152,14 @@ class WithPebble(TestCase):
         await self.certificates.ready(name)
         self.names.add(name)
         self.certificates.start()
-        await self.until(lambda: self.certificates.known_leaf(DOMAIN) is not None)
+        await self.until(lambda: self.certificates.kept.leaf(DOMAIN) is not None)
         first = await self.serial(name)
         self.offset += 30 * 86_400
         await deferLater(reactor, 0.5)
         self.assertEqual(self.pebble.orders(), 2)
         self.offset += 40 * 86_400
         await self.until(lambda: self.pebble.orders() == 4)
-        await self.until(lambda: self.certificates.known_leaf(name).serial_number != first)
+        await self.until(lambda: self.certificates.kept.leaf(name).serial_number != first)
         # Pebble's clock did not jump: what it issued is due by ours as it comes, and is not asked for
         # again and again.
         await deferLater(reactor, 1.0)
@@ -178,21 +188,20 @@ class WithPebble(TestCase):
         name = f"flushed.{DOMAIN}"
         await self.certificates.ready(name)
         self.store._notes.clear()
-        self.offset += issuer.LOOK_EVERY + 1
+        self.offset += issuer.RELOAD_EVERY + 1
         await self.certificates.context(name)
         self.assertEqual(list(await self.store.notes("certificates")), [name])
 
     @pytest.mark.slow
     async def test_renewals_that_fail_do_not_count(self):
         """However often a renewal is tried while the CA is away, it is allowed once the CA is back."""
-        self.patch(issuer, "_RETRY_FIRST", 0.1)
-        self.patch(issuer, "_RETRY_LIMIT", 0.1)
-        self.certificates._orders[0].limits._weekly = 45
+        self.patch(renewals, "RETRY_FIRST", 0.1)
+        self.patch(renewals, "RETRY_LIMIT", 0.1)
+        self.certificates._authorities[0].limits._weekly = 45
         await self.certificates.ready(DOMAIN)
         self.pebble.stop()
         self.offset += 80 * 86_400
-        failed = []
-        self.certificates.tell = lambda kind, text: failed.append(text)
+        failed = self.told = []
         self.certificates.start()
         await self.until(lambda: len(failed) > 6)
         self.assertTrue(all("cannot be reached" in text for text in failed), failed)

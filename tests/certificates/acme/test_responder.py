@@ -1,4 +1,4 @@
-"""Tests for L{burrow.certificates.responder}: what a CA that validates, and whoever plays one, is shown."""
+"""Tests for L{burrow.certificates.acme.responder}: what CAs that validate, and others, are shown."""
 
 import hashlib
 
@@ -6,8 +6,8 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from burrow.certificates import responder
-from burrow.certificates.responder import CHALLENGE_TTL, TLSALPNResponder
+from burrow.certificates.acme import responder
+from burrow.certificates.acme.responder import CHALLENGE_TTL, TLSALPNResponder
 from burrow.store.memory import MemoryStore
 
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
-from burrow.certificates.problems import AcmeProblem
+from burrow.certificates.acme.problems import AcmeProblem
 from burrow.errors import CertificateFailed, StoreError
 from burrow.store.spaces import LIMITS, WEEK
+from burrow.wording import at
 
 HOUR, DAY = 3600.0, 86_400.0
 SAME_NAME, FAILED = 4, 4
@@ -52,11 +52,6 @@ def scope_of(problem: AcmeProblem, name: str) -> str:
     if "new orders" in text or any(name.endswith("." + domain) for domain in quoted):
         return "new"
     return "all"
-
-
-def at(when: float) -> str:
-    """A time for people."""
-    return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 class Limits:

@@ -18,8 +18,8 @@ from burrow.certificates.sealed import SealedKey, Sealer
 from burrow.errors import StoreError
 from burrow.store.spaces import ACCOUNTS, CERTIFICATES
 
-LOOK_EVERY = 6 * 3600.0
-"""Seconds between two looks."""
+TIDY_EVERY = 6 * 3600.0
+"""Seconds between the beginnings of two runs."""
 
 KEEP_ENDED = 14 * 86_400.0
 """Seconds that a certificate is kept after it ended, for `burrow certs` to show."""
@@ -40,10 +40,14 @@ class Tidy:
         self._next = 0.0
         self._running: Deferred[None] | None = None
 
-    def look(self, in_use: set[str]) -> None:
-        """Tidy up, if it is time. C{in_use}: names whose certificates stay."""
-        if self._running is None and not 0 < self._next - self._now() <= LOOK_EVERY:
-            self._next = self._now() + LOOK_EVERY
+    def start(self, in_use: set[str]) -> None:
+        """
+        Begin a run, unless the last one began less than L{TIDY_EVERY} seconds ago, or has not ended.
+
+        @param in_use: names whose certificates stay.
+        """
+        if self._running is None and not 0 < self._next - self._now() <= TIDY_EVERY:
+            self._next = self._now() + TIDY_EVERY
             self._running = Deferred.fromCoroutine(self._tidy(in_use))
             self._running.addErrback(self._failed)
 

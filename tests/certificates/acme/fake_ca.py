@@ -11,8 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet.defer import Deferred
 from twisted.web.http_headers import Headers
 
-from burrow.certificates import acme
-from burrow.certificates.acme import _Answer
+from burrow.certificates.acme.transport import Answer, Transport
 
 URN = "urn:ietf:params:acme:error:"
 ROOT = ec.generate_private_key(ec.SECP256R1())
@@ -75,9 +74,9 @@ class FakeCA:
         """Let all of a test's directories ask this one, or by their URLs' host one of the others."""
         cas = {"ca": self, **{f"ca{number}": ca for number, ca in enumerate(others, 2)}}
         test.patch(
-            acme.Directory,
+            Transport,
             "_exchange",
-            lambda directory, method, url, body: cas[url.split("/")[2]].exchange(
+            lambda transport, method, url, body: cas[url.split("/")[2]].exchange(
                 method, url.replace(url.split("/")[2], "ca", 1), body, url.split("/")[2]
             ),
         )
@@ -89,7 +88,7 @@ class FakeCA:
         headers = {"Replay-Nonce": "nonce", "Location": url, **headers}
         location = str(headers["Location"]).replace("https://ca/", f"https://{host}/")
         headers = Headers({key: [str(value)] for key, value in {**headers, "Location": location}.items()})
-        return _Answer(status, headers, text)
+        return Answer(status, headers, text)
 
     async def _answer(self, path, body):
         kind = path.partition("/")[0]

@@ -1,9 +1,9 @@
-"""Tests for L{burrow.certificates.limits}: what we ask of a CA stays below what it allows."""
+"""Tests for L{burrow.certificates.acme.limits}: what we ask of a CA stays below what it allows."""
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from burrow.certificates.limits import (
+from burrow.certificates.acme.limits import (
     DAY,
     FAILED,
     HOUR,
@@ -13,7 +13,7 @@ from burrow.certificates.limits import (
     Limits,
     scope_of,
 )
-from burrow.certificates.problems import AcmeProblem
+from burrow.certificates.acme.problems import AcmeProblem
 from burrow.errors import CertificateFailed, StoreError
 from burrow.store.memory import MemoryStore
 from burrow.store.spaces import LIMITS, WEEK

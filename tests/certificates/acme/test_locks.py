@@ -1,10 +1,10 @@
-"""Tests for L{burrow.certificates.locks}."""
+"""Tests for L{burrow.certificates.acme.locks}."""
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from burrow.certificates.locks import RENEW_EVERY, TTL, Locks
+from burrow.certificates.acme.locks import RENEW_EVERY, TTL, Locks
 from burrow.errors import StoreError
 from burrow.store.memory import MemoryStore
 

@@ -16,7 +16,7 @@ from OpenSSL import SSL
 from txacme.interfaces import IResponder
 from zope.interface import implementer
 
-from burrow.certificates.acme import Challenge
+from burrow.certificates.acme.adapter import Challenge
 from burrow.certificates.base import CHALLENGE, server_context
 from burrow.certificates.selfsigned import self_signed
 

@@ -21,7 +21,7 @@ _SUFFIX = ".pem"
 
 class Unwritten:
     """
-    Bounded by what may be ordered meanwhile: see L{burrow.certificates.limits}.
+    Bounded by what may be ordered meanwhile: see L{burrow.certificates.acme.limits}.
 
     @param folder: where they are kept as files, each readable by its owner alone; None for nowhere.
     """

@@ -1,4 +1,4 @@
-"""Tests for L{burrow.certificates.issuer}: bad moments, many names, and a CA that says strange things."""
+"""Tests for L{burrow.certificates.acme.issuer}: bad moments, many names, strange answers of a CA."""
 
 import tempfile
 from pathlib import Path
@@ -7,17 +7,18 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from burrow.certificates import issuer, plans
-from burrow.certificates.acme import ExternalAccount
-from burrow.certificates.issuer import AcmeCertificates
-from burrow.certificates.limits import DAY, HOUR, INFORMED, REFUSED_LIMIT
-from burrow.certificates.orders import ISSUE_TIMEOUT, Authority
+from burrow.certificates.acme import issuer, kept, plans, renewals
+from burrow.certificates.acme.authority import Authority
+from burrow.certificates.acme.client import ExternalAccount
+from burrow.certificates.acme.issuer import AcmeCertificates
+from burrow.certificates.acme.limits import DAY, HOUR, INFORMED, REFUSED_LIMIT
+from burrow.certificates.acme.orders import ISSUE_TIMEOUT
+from burrow.certificates.acme.tidy import KEEP_ENDED
 from burrow.certificates.sealed import Sealer
-from burrow.certificates.tidy import KEEP_ENDED
 from burrow.errors import CertificateFailed, StoreError, Unavailable
 from burrow.store.memory import MemoryStore
 from burrow.store.spaces import ACCOUNTS, CERTIFICATES, LIMITS
-from tests.certificates.fake_ca import FakeCA
+from tests.certificates.acme.fake_ca import FakeCA
 
 DOMAIN = "tunnel.example"
 BEGIN = 1_790_000_000.0
@@ -155,7 +156,7 @@ class Refusals(WithFakeCA):
             self.clock.advance(3)
             self.ready("new")
             self.store._notes.clear()
-            self.certificates._known.clear()
+            self.certificates.kept._known.clear()
         self.refusing("slow down", 0)
         self.refused("new")
         self.ca.refuse = lambda name: None
@@ -197,7 +198,7 @@ class Informed(WithFakeCA):
     def test_windows_that_make_no_sense(self):
         """RFC 9773 section 4.2: as if nothing was said: at two thirds of the lifetime."""
         self.use("old")
-        plan = self.certificates._plans.get(f"old.{DOMAIN}")
+        plan = self.certificates.renewals._plans.get(f"old.{DOMAIN}")
         for start, end in [
             ("2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z"),
             ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"),
@@ -210,37 +211,37 @@ class Informed(WithFakeCA):
         ]:
             plan.renew_at = 0.0
             self.window(start, end)
-            self.successResultOf(Deferred.fromCoroutine(self.certificates._ask_when(f"old.{DOMAIN}")))
+            self.successResultOf(Deferred.fromCoroutine(self.certificates.renewals.ask_when(f"old.{DOMAIN}")))
             self.assertEqual(plan.renew_at, plan.usually, start)
         for odd in ({}, {"suggestedWindow": 3}, [], "x"):
             self.ca.window = odd, None
-            self.successResultOf(Deferred.fromCoroutine(self.certificates._ask_when(f"old.{DOMAIN}")))
+            self.successResultOf(Deferred.fromCoroutine(self.certificates.renewals.ask_when(f"old.{DOMAIN}")))
             self.assertEqual(plan.renew_at, plan.usually)
 
     def test_window_that_ends_after_the_certificate(self):
         self.use("old")
-        plan = self.certificates._plans.get(f"old.{DOMAIN}")
+        plan = self.certificates.renewals._plans.get(f"old.{DOMAIN}")
         self.window("2026-10-01T00:00:00Z", "9999-12-31T00:00:00Z")
         for _ in range(20):
-            self.successResultOf(Deferred.fromCoroutine(self.certificates._ask_when(f"old.{DOMAIN}")))
+            self.successResultOf(Deferred.fromCoroutine(self.certificates.renewals.ask_when(f"old.{DOMAIN}")))
             self.assertTrue(plan.renew_at < plan.expires - 4 * DAY)
 
     def test_when_to_ask_again(self):
         """RFC 9773 section 4.3.2: not before a minute, not after a day."""
         self.use("old")
-        plan = self.certificates._plans.get(f"old.{DOMAIN}")
+        plan = self.certificates.renewals._plans.get(f"old.{DOMAIN}")
         for said, seconds in [
             *((0, 60.0), (59, 60.0), (61, 61.0), (86_401, 86_400.0), (10**30, 86_400.0)),
             *((None, 6 * HOUR), ("\u00b2", 6 * HOUR), ("-5", 6 * HOUR)),
             ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400.0),
         ]:
             self.window("2026-10-01T00:00:00Z", "2026-10-02T00:00:00Z", said)
-            self.successResultOf(Deferred.fromCoroutine(self.certificates._ask_when(f"old.{DOMAIN}")))
+            self.successResultOf(Deferred.fromCoroutine(self.certificates.renewals.ask_when(f"old.{DOMAIN}")))
             self.assertEqual(plan.ask_at - self.clock.seconds(), seconds, said)
 
     def test_more_names_than_contexts(self):
         """Each is asked about as often as the CA says, so many at once, and nothing is loaded again."""
-        self.patch(issuer, "MAX_CONTEXTS", 20)
+        self.patch(kept, "MAX_CONTEXTS", 20)
         self.window("2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z", 6 * 3600)
         self.use(*(f"n{number}" for number in range(44)))
         self.certificates.start()
@@ -254,7 +255,7 @@ class Informed(WithFakeCA):
         self.round(20)
         self.assertEqual(loads, [])
         self.assertEqual(self.ca.asked["renewal"], 45)
-        self.assertEqual(len(self.certificates._known), 20)
+        self.assertEqual(len(self.certificates.kept), 20)
 
 
 class AtOnce(WithFakeCA):
@@ -269,13 +270,13 @@ class AtOnce(WithFakeCA):
         self.ca.held["newOrder"] = waiting = []
         self.clock.advance(85 * DAY)
         self.round()
-        self.assertEqual(len(waiting), issuer.RENEW_AT_ONCE)
-        self.assertIn(f"urgent.{DOMAIN}", self.certificates._renewing)
+        self.assertEqual(len(waiting), renewals.RENEW_AT_ONCE)
+        self.assertIn(f"urgent.{DOMAIN}", self.certificates.renewals._renewing)
         for _ in range(30):
             while waiting:
                 waiting.pop().callback(None)
             self.round()
-            self.assertTrue(len(waiting) <= issuer.RENEW_AT_ONCE)
+            self.assertTrue(len(waiting) <= renewals.RENEW_AT_ONCE)
         self.assertEqual(set(self.ca.issued.values()), {2})
 
     def test_tunnels_that_open_together_order_a_few_at_a_time(self):
@@ -393,7 +394,7 @@ class Outcomes(WithFakeCA):
         (file,) = self.folder.glob("*")
         self.assertEqual(file.stat().st_mode & 0o777, 0o600)
         self.certificates.start()
-        self.clock.advance(issuer.LOOK_EVERY + 1)
+        self.clock.advance(issuer.RELOAD_EVERY + 1)
         self.assertIsNotNone(self.successResultOf(self.certificates.context(name)))
         mend()
         self.round()
@@ -405,12 +406,12 @@ class Outcomes(WithFakeCA):
         name = f"kept.{DOMAIN}"
         mend = self.break_store()
         self.ready("kept")
-        leaf = self.certificates.known_leaf(name)
+        leaf = self.certificates.kept.leaf(name)
         self.successResultOf(self.certificates.stop())
         self.certificates = self.make()
         self.start()
         self.ready("kept")
-        self.assertEqual(self.certificates.known_leaf(name), leaf)
+        self.assertEqual(self.certificates.kept.leaf(name), leaf)
         self.assertEqual(self.ca.issued[name], 1)
         mend()
         self.round()
@@ -428,9 +429,9 @@ class Outcomes(WithFakeCA):
         self.successResultOf(other.ready(name))
         self.certificates.start()
         self.round()
-        self.successResultOf(Deferred.fromCoroutine(self.certificates._load(name)))
-        self.assertEqual(self.certificates._known[name].text, other._known[name].text)
-        self.assertEqual(self.note(CERTIFICATES, name), other._known[name].text)
+        self.successResultOf(Deferred.fromCoroutine(self.certificates.kept.load(name)))
+        self.assertEqual(self.certificates.kept.get(name).text, other.kept.get(name).text)
+        self.assertEqual(self.note(CERTIFICATES, name), other.kept.get(name).text)
         self.assertEqual(list(self.folder.glob("*")), [])
 
     def test_file_that_is_none(self):
@@ -553,14 +554,14 @@ class Shown(WithFakeCA):
         """The others are renewed."""
         self.use("bad", "good")
         self.certificates.start()
-        begin = self.certificates._orders[0].limits.begin
+        begin = self.certificates._authorities[0].limits.begin
 
         def broken(name, **options):
             if name.startswith("bad"):
                 raise KeyError(name)
             return begin(name, **options)
 
-        self.certificates._orders[0].limits.begin = broken
+        self.certificates._authorities[0].limits.begin = broken
         self.clock.advance(61 * DAY)
         self.round(2)
         self.assertEqual(self.ca.issued[f"good.{DOMAIN}"], 2)
@@ -575,7 +576,7 @@ class Kept(WithFakeCA):
         self.use("used", "closed")
         self.names.discard(f"closed.{DOMAIN}")
         self.start()
-        closed = self.certificates.known_leaf(f"closed.{DOMAIN}").not_valid_after_utc.timestamp()
+        closed = self.certificates.kept.leaf(f"closed.{DOMAIN}").not_valid_after_utc.timestamp()
         self.store.put_note(CERTIFICATES, "strange", "no certificate at all")
         self.clock.advance(closed + KEEP_ENDED - 10 - self.clock.seconds())
         self.round(1)
@@ -598,10 +599,10 @@ class Kept(WithFakeCA):
         self.ca.refuse = lambda name: ({"detail": "slow down"}, 60)
         self.names = {f"n{number}.{DOMAIN}" for number in range(8)}
         self.start()
-        self.assertEqual(len(self.certificates._retry), 9)
+        self.assertEqual(len(self.certificates.renewals._retry), 9)
         self.names.clear()
         self.round()
-        self.assertEqual(set(self.certificates._retry), {DOMAIN})
+        self.assertEqual(set(self.certificates.renewals._retry), {DOMAIN})
 
     def test_keys_are_encrypted(self):
         one, two = Sealer([b"first" * 8]), Sealer([b"second" * 8, b"first" * 8])
@@ -632,7 +633,7 @@ class Kept(WithFakeCA):
     def test_keys_that_are_there_are_encrypted_and_encrypted_anew(self):
         self.use("blog")
         self.start()
-        leaf = self.certificates.known_leaf(f"blog.{DOMAIN}")
+        leaf = self.certificates.kept.leaf(f"blog.{DOMAIN}")
         self.assertNotIn("ENCRYPTED", self.note(CERTIFICATES, f"blog.{DOMAIN}"))
         secrets = [b"first" * 8, b"second" * 8]
         for known in (secrets[:1], secrets[::-1], secrets[1:]):
@@ -642,5 +643,5 @@ class Kept(WithFakeCA):
                 Sealer(known[:1]).key(self.note(space, key))
                 self.assertIn("ENCRYPTED", self.note(space, key))
             self.ready("blog")
-            self.assertEqual(self.certificates.known_leaf(f"blog.{DOMAIN}"), leaf)
+            self.assertEqual(self.certificates.kept.leaf(f"blog.{DOMAIN}"), leaf)
         self.assertEqual(self.ca.issued[f"blog.{DOMAIN}"], 1)

@@ -1,0 +1,232 @@
+"""
+Certificates from a CA by ACME: one a name, before its tunnel is announced.
+
+L{AcmeCertificates} puts the parts together: what is kept (L{burrow.certificates.acme.kept}), what is ordered
+(L{burrow.certificates.acme.orders}) and what is renewed (L{burrow.certificates.acme.renewals}).
+
+A first certificate is ordered by L{AcmeCertificates.ready}, which is called when a tunnel opens on a reserved
+name, and for the base domain. No handshake causes an order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred, DeferredSemaphore, TimeoutError, ensureDeferred, succeed
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from burrow.certificates.acme.authority import Authority, CertificateAuthority
+from burrow.certificates.acme.kept import Kept
+from burrow.certificates.acme.locks import Locks
+from burrow.certificates.acme.once import Once
+from burrow.certificates.acme.orders import ISSUE_TIMEOUT, Orders
+from burrow.certificates.acme.plans import Plans
+from burrow.certificates.acme.renewals import Renewals
+from burrow.certificates.acme.responder import TLSALPNResponder
+from burrow.certificates.acme.tidy import Tidy
+from burrow.certificates.acme.unwritten import Unwritten
+from burrow.certificates.base import ICertificates, Whose
+from burrow.certificates.sealed import Sealer
+from burrow.errors import CertificateFailed, Unavailable
+from burrow.wording import at
+
+CHECK_EVERY = 10.0
+"""Seconds between two checks of what is to be renewed."""
+
+RELOAD_EVERY = 10.0
+"""Seconds after which a certificate in use is read from the store again: another node may have renewed it."""
+
+ORDERS_AT_ONCE = 20
+"""Certificates that are ordered at the same time for tunnels that open; further ones wait."""
+
+_LOCK_POLL = 0.2
+
+
+@implementer(ICertificates)
+class AcmeCertificates:
+    """
+    @param domain: the base domain, which has a certificate, too.
+    @param authorities: the CAs, in the order in which they are asked.
+    @param in_use: returns the names of the tunnels that are open here. @param whose: see L{Whose}.
+    @param now: seconds since the epoch. @param sealer: encrypts the private keys in the store.
+    @param folder: where certificates are kept while the store cannot be written; None for memory alone.
+    @param tell: called with a word for programs and a sentence, when a certificate was issued or was not.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        store: Any,
+        domain: str,
+        authorities: list[Authority],
+        in_use: Callable[[], Iterable[str]],
+        whose: Whose,
+        now: Callable[[], float] = time.time,
+        sealer: Sealer | None = None,
+        folder: Path | None = None,
+        tell: Callable[[str, str], None] = lambda kind, text: None,
+    ) -> None:
+        self._reactor = reactor
+        self._domain = domain
+        self._in_use = in_use
+        self._whose = whose
+        self._now = now
+        self._tell = tell
+        sealer = sealer or Sealer()
+        plans = Plans(now)
+        self._obtaining = Once()
+        self._room = DeferredSemaphore(ORDERS_AT_ONCE)
+        self._responder = TLSALPNResponder(store)
+        self._locks = Locks(reactor, store)
+        self._unwritten = Unwritten(store, folder)
+        self._tidy = Tidy(reactor, store, sealer, now)
+        self.kept = Kept(store, sealer, self._unwritten, plans, now)
+        self._authorities = [
+            CertificateAuthority(
+                reactor,
+                store,
+                authority,
+                sealer,
+                self._responder,
+                now,
+                leaf=self.kept.leaf,
+                issued=self._issued,
+                check=self._check,
+                check_every=CHECK_EVERY,
+            )
+            for authority in authorities
+        ]
+        self._orders = Orders(reactor, self._authorities, self._locks, self._responder)
+        self.renewals = Renewals(
+            store,
+            self.kept,
+            plans,
+            self._locks,
+            self._orders,
+            self._authorities[0],
+            self._obtaining.__contains__,
+            tell,
+            now,
+        )
+
+    def start(self) -> None:
+        """See L{ICertificates}: begin the checks, of which the first orders the base domain's certificate."""
+        self.kept.start()
+        self._authorities[0].service.startService()
+
+    def stop(self) -> Deferred[None]:
+        """See L{ICertificates}."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for authority in self._authorities:
+            await authority.stop()
+        self._orders.stop()
+        self._tidy.stop()
+        await self._unwritten.write()
+        self._locks.stop()
+
+    async def _check(self) -> None:
+        """Called every L{CHECK_EVERY} seconds; the next call waits until this one is done."""
+        names = {self._domain, *self._in_use()}
+        await self._unwritten.write()
+        self._tidy.start(names)
+        await self.renewals.check(names)
+
+    async def _issued(self, name: str, text: str) -> None:
+        """A CA has issued: key and chain in PEM form."""
+        plan = await self.kept.save(name, text)
+        self.renewals.issued(name, plan)
+        text = f"{name} has a certificate until {at(plan.expires)}"
+        self.log.info("{text}", text=text)
+        self._tell("certificate-issued", text)
+
+    # -- handshakes -----------------------------------------------------------------------------------------
+
+    def challenge(self, name: str | None) -> Deferred[SSL.Context | None]:
+        """See L{ICertificates}."""
+        if name is None or not self._serves(name):
+            return succeed(None)
+        return Deferred.fromCoroutine(self._responder.context(name))
+
+    def _serves(self, name: str) -> bool:
+        """Whether it is the base domain or a label under it: nothing else has a certificate of its own."""
+        return name == self._domain or name.partition(".")[2] == self._domain
+
+    def context(self, name: str | None) -> Deferred[SSL.Context | None]:
+        """See L{ICertificates}. Names outside the base domain get the base domain's."""
+        if name is None or not name.endswith("." + self._domain):
+            name = self._domain
+        elif not self._serves(name):
+            return succeed(None)
+        known = self.kept.get(name)
+        if known is None:
+            return Deferred.fromCoroutine(self._context(name))
+        if self._now() - known.loaded > RELOAD_EVERY or known.loaded > self._now():
+            known.loaded = self._now()  # one handshake reloads it; others go on with what there is
+            ensureDeferred(self.kept.load(name)).addErrback(self._not_loaded, name)
+        return succeed(known.context)
+
+    async def _context(self, name: str) -> SSL.Context | None:
+        try:
+            if name != self._domain and not await self._whose(name):
+                return None
+            known = await self.kept.load(name)
+        except CertificateFailed as error:
+            self.log.debug("a handshake for {name} gets no certificate: {error}", name=name, error=error)
+            return None
+        return None if known is None else known.context
+
+    def _not_loaded(self, reason: Failure, name: str) -> None:
+        self.log.warn(
+            "the certificate of {name} cannot be read from the store; the one from before is used: {error}",
+            name=name,
+            error=reason.value,
+        )
+
+    # -- tunnels that open ----------------------------------------------------------------------------------
+
+    def ready(self, name: str) -> Deferred[None]:
+        """See L{ICertificates}."""
+        return Deferred.fromCoroutine(self._ready(name))
+
+    async def _ready(self, name: str) -> None:
+        known = self.kept.get(name) or await self.kept.load(name)
+        if not self.kept.valid(known):
+            await self._obtaining.do(name, self._in_turn)
+
+    async def _in_turn(self, name: str) -> None:
+        """Obtain one when fewer than L{ORDERS_AT_ONCE} others are ordered. @raise Unavailable: too late."""
+        try:
+            await self._room.acquire().addTimeout(ISSUE_TIMEOUT, self._reactor)
+        except TimeoutError as error:
+            raise Unavailable("the server orders many certificates; the agent tries again") from error
+        try:
+            await self._obtain(name)
+        finally:
+            self._room.release()
+
+    async def _obtain(self, name: str) -> None:
+        """Order a certificate, or wait for the node that does. @raise CertificateFailed: there is none."""
+        ends = self._reactor.seconds() + ISSUE_TIMEOUT
+        while not await self._locks.take(name):
+            if self.kept.valid(await self.kept.load(name)):
+                return
+            if self._reactor.seconds() > ends:
+                raise CertificateFailed(f"another node still orders the certificate of {name}")
+            await deferLater(self._reactor, _LOCK_POLL)
+        try:
+            known = await self.kept.load(name)
+            if not self.kept.valid(known):
+                await self._orders.order(name, renewal=known is not None)
+        finally:
+            await self._orders.release(name)
