@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
+from twisted.internet.protocol import Factory, Protocol
 
 from burrow.errors import BadOption, Unavailable
 from burrow.server.listening import Guard, TcpSockets, stop_listening
@@ -73,6 +73,43 @@ class _Switch(Factory):
         return protocol
 
 
+class _PortFront(Protocol):
+    """A visitor of a tunnel's TCP port, until it is known who serves it: at once."""
+
+    transport: Any
+
+    def __init__(self, factory: PortFrontFactory, addr: IAddress) -> None:
+        self._factory = factory
+        self._addr = addr
+
+    def connectionMade(self) -> None:
+        """Hand it over, or serve it."""
+        if self._factory.hand_over(self.transport):
+            return
+        protocol: Any = self._factory.inner.buildProtocol(self._addr)
+        self.transport.protocol = protocol
+        protocol.makeConnection(self.transport)
+
+
+class PortFrontFactory(Factory):
+    """
+    Takes the connections of the TCP port of a tunnel that another node holds.
+
+    @param inner: serves those that stay.
+    @param hand_over: says of a transport whether another process has it from now on.
+    """
+
+    noisy = False
+
+    def __init__(self, inner: IProtocolFactory, hand_over: Callable[[Any], bool]) -> None:
+        self.inner = inner
+        self.hand_over = hand_over
+
+    def buildProtocol(self, addr: Any) -> _PortFront:
+        """One connection."""
+        return _PortFront(self, addr)
+
+
 class Ports:
     """
     @param interface: the address that public ports listen on; empty for all. @param allowed: which may be.
@@ -123,6 +160,15 @@ class Ports:
         except CannotListenError as error:
             raise Unavailable(f"the server cannot open its port {port}: {_reason(error)}") from error
         self._open[port] = listening, switch
+
+    def served(self, port: int) -> IProtocolFactory | None:
+        """What serves a port that is open, for a connection that was handed over, and is not again."""
+        _, switch = self._open.get(port, (None, None))
+        if switch is None:
+            return None
+        inner = switch.inner
+        unhanded = inner.inner if isinstance(inner, PortFrontFactory) else inner
+        return self._guard(_Switch(unhanded, self.visitors))
 
     async def close(self, port: int, factory: IProtocolFactory) -> None:
         """Stop to serve C{port}, unless another factory has it by now. Connections go on."""

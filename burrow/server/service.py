@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from secrets import token_hex, token_urlsafe
 from typing import Any
 
@@ -30,6 +31,7 @@ from burrow.server.counting import AddressLimit, release
 from burrow.server.edge import pages
 from burrow.server.edge.context import Edge
 from burrow.server.edge.forwarded import Forwarding
+from burrow.server.edge.front import PlainFrontFactory
 from burrow.server.edge.head import RequestHead
 from burrow.server.edge.http1 import VisitorFactory
 from burrow.server.edge.pace import Rate
@@ -44,6 +46,7 @@ from burrow.server.nodes.boxes import MAX_HOPS
 from burrow.server.nodes.cluster import Cluster
 from burrow.server.nodes.link import make_certificate, node_context
 from burrow.server.nodes.links import Links, Remote
+from burrow.server.nodes.neighbours import Neighbours
 from burrow.server.nodes.ports import RemotePorts
 from burrow.server.nodes.records import Lease, Node
 from burrow.server.ports import Ports, outgoing_warning
@@ -153,7 +156,12 @@ class BurrowServer(MultiService):
         self._links = Links(reactor, self._node)
         self._links.on_up.append(lambda: self.tunnels.look())
         self._kinds = kinds()
-        self._elsewhere = RemotePorts(reactor, self._kinds, self._ports, self.cluster, self._found)
+        self._neighbours = Neighbours(
+            reactor, self.cluster, group, config.domain, self._ports.served, limit.guard
+        )
+        self._elsewhere = RemotePorts(
+            reactor, self._kinds, self._ports, self.cluster, self._found, self._neighbours.hand_port
+        )
         self.tunnels = Tunnels(
             clock=reactor,
             store=self.store,
@@ -235,13 +243,22 @@ class BurrowServer(MultiService):
         await self.store.open()
         self._edge.forwarding.pseudonym = await self._pseudonym()
         visitors = VisitorFactory(self._edge, "https")
-        plain = VisitorFactory(self._edge, "http")
+        plain: Any = VisitorFactory(self._edge, "http")
         https_port = http_port = 0
         try:
             if self.certificates is not None:
-                front = TLSFrontFactory(self.certificates, visitors, self._sweep, self.config.idle_timeout)
-                https_port = self._listeners.listen("https", self.config.https_listen, front)
+                front = partial(
+                    TLSFrontFactory, self.certificates, visitors, self._sweep, self.config.idle_timeout
+                )
+                self._neighbours.serve("https", front())
+                https_port = self._listeners.listen(
+                    "https", self.config.https_listen, front(self._neighbours.hand_https)
+                )
                 plain = VisitorFactory(self._edge, "http", self.site.redirect)
+            elif self._neighbours.door:
+                self._neighbours.serve("http", plain)
+                hand_over = self._neighbours.hand_http
+                plain = PlainFrontFactory(plain, self._sweep, self.config.idle_timeout, hand_over)
             if self.config.http_listen:
                 http_port = self._listeners.listen("http", self.config.http_listen, plain)
             self.site.listens(https_port, http_port)
@@ -299,6 +316,7 @@ class BurrowServer(MultiService):
             version=__version__,
             started=time.time(),
             group=self._group,
+            door=self._neighbours.door,
         )
 
     async def drain(self, within: float) -> None:
@@ -320,6 +338,7 @@ class BurrowServer(MultiService):
     async def _close_doors(self) -> None:
         """Take no more visitors and agents; connections end after the answer that is under way."""
         self._edge.draining = True
+        self._neighbours.close()
         await self._listeners.close()
 
     async def _send_away(self) -> None:
@@ -375,6 +394,7 @@ class BurrowServer(MultiService):
         self._finishing.stop()
         if self._closing_unused is not None and self._closing_unused.active():
             self._closing_unused.cancel()
+        self._neighbours.close()
         await self._listeners.close()
         if self.certificates is not None:
             await self.certificates.stop()
@@ -490,6 +510,7 @@ class BurrowServer(MultiService):
     def _nodes_changed(self) -> None:
         self._finishing.look_at_closed()
         self._links.update(self.cluster.others, set(self.cluster.theirs))
+        self._neighbours.update()
         if not self._edge.draining:
             self._elsewhere.update()
         self.tunnels.look()

@@ -31,6 +31,7 @@ from zope.interface import implementer
 from burrow.certificates.base import CHALLENGE, PROTOCOLS, ICertificates, names_of
 from burrow.errors import StoreError
 from burrow.mux.tls import HalfClosingConnection, HalfClosingTLS
+from burrow.server.edge.front import HandOver, stay
 from burrow.server.edge.hello import ClientHello, HelloReader, NoName, NotTLS
 from burrow.server.edge.sweep import Sweep
 
@@ -142,6 +143,8 @@ class TLSFront(Protocol):
         elif hello.protocols and not set(hello.protocols).intersection(PROTOCOLS):
             self._refuse(_ALERT_NO_PROTOCOL)
             return
+        elif self.factory.hand_over(hello.name or "", self.transport, bytes(self._hello.received)):
+            return  # another process of this server has it now, and here it is lost
         else:
             asking = maybeDeferred(certificates.context, hello.name)
         asking.addCallbacks(self._begin, self._failed, callbackArgs=(hello.name, nothing))
@@ -192,13 +195,20 @@ class TLSFrontFactory(Factory):
     @param wrapped: builds the protocol inside TLS, whose transport tells by C{shown}, a L{Shown}, what its
         peer was shown.
     @param idle_timeout: seconds for a hello, if they are fewer than L{HANDSHAKE_TIMEOUT}.
+    @param hand_over: see L{HandOver}.
     """
 
     noisy = False
 
     def __init__(
-        self, certificates: ICertificates, wrapped: IProtocolFactory, sweep: Sweep, idle_timeout: float
+        self,
+        certificates: ICertificates,
+        wrapped: IProtocolFactory,
+        sweep: Sweep,
+        idle_timeout: float,
+        hand_over: HandOver = stay,
     ) -> None:
+        self.hand_over = hand_over
         self.certificates: Any = certificates
         self.timeout = min(idle_timeout, HANDSHAKE_TIMEOUT)
         self.sweep = sweep

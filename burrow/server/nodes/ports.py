@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import ensureDeferred
@@ -13,7 +14,7 @@ from burrow.errors import StreamGone, Unavailable
 from burrow.protocols.base import Kind, Reach
 from burrow.server.nodes.cluster import Cluster
 from burrow.server.nodes.records import Lease
-from burrow.server.ports import Ports
+from burrow.server.ports import PortFrontFactory, Ports
 
 TRY_AGAIN = 5.0
 """Seconds until a port that was busy is tried again."""
@@ -39,6 +40,7 @@ class RemotePorts:
     Keeps the ports open; bounded by the server's TCP ports. One that is busy is tried again until it is open.
 
     @param find: the tunnel of a name, here or elsewhere, once its agent is connected; or None.
+    @param hand: hands the visitor of a name's port to the process that holds it: see L{Neighbours.hand}.
     """
 
     log = Logger()
@@ -50,7 +52,9 @@ class RemotePorts:
         ports: Ports,
         cluster: Cluster,
         find: Callable[[str], Awaitable[Any]],
+        hand: Callable[[str, int, Any], bool],
     ) -> None:
+        self._hand = hand
         self._clock = clock
         self._again: IDelayedCall | None = None
         self._kinds = kinds
@@ -78,7 +82,9 @@ class RemotePorts:
         port = lease.port
         if port is None or kind is None or kind.reach is not Reach.TCP_PORT:
             return
-        factory = kind.visitor_factory(_Elsewhere(lease.name, self._find))
+        factory = PortFrontFactory(
+            kind.visitor_factory(_Elsewhere(lease.name, self._find)), partial(self._hand, lease.name, port)
+        )
         try:
             self._ports.listen(port, factory, shared=True)
         except Unavailable as error:

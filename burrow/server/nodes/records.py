@@ -30,6 +30,8 @@ class Node:
     @ivar group: what is replaced and stopped together: the processes of one C{burrow server}.
     @ivar draining: it takes no new agents: nobody is sent there who has a choice.
     @ivar sessions: how many sessions each token has there, by the token's id, as of its last renewal.
+    @ivar door: where processes of its group hand connections in; empty if they cannot: see
+        L{burrow.server.nodes.handover}.
     @ivar beat: how often it renewed its note; None in those of older releases.
     """
 
@@ -44,6 +46,7 @@ class Node:
     draining: bool = False
     sessions: dict[str, int] = attr.field(factory=dict)
     beat: int | None = None
+    door: str = ""
 
 
 @attr.frozen

@@ -23,7 +23,9 @@ class Elsewhere(SynchronousTestCase):
         self.leases = [Lease("db", "node2", "tcp", 20_000, 1.0)]
         ports = Ports(self, "127.0.0.1", range(20_000, 20_003))
         cluster = SimpleNamespace(theirs=self.leases)
-        self.elsewhere = RemotePorts(self.clock, {"tcp": TcpProtocol()}, ports, cluster, None)
+        self.elsewhere = RemotePorts(
+            self.clock, {"tcp": TcpProtocol()}, ports, cluster, None, lambda *visit: False
+        )
 
     # The sockets of the ports.
 

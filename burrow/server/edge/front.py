@@ -1,0 +1,101 @@
+"""
+Before a visitor is served in clear: which host it asks for decides which process of this server serves it.
+
+The TLS port knows that from the ClientHello (L{burrow.server.edge.tls}); here the first head is read for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IAddress, IProtocolFactory
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from burrow.server.edge.head import BadMessage, RequestReader
+from burrow.server.edge.sweep import Sweep
+
+HandOver = Callable[[str, Any, bytes], bool]
+"""
+Called with the host that a visitor asks for, its transport, and the bytes that were read from it. Returns
+whether another process has the connection from now on: then it is lost here.
+"""
+
+
+def stay(host: str, transport: Any, data: bytes) -> bool:
+    """A L{HandOver} for a server of one process."""
+    return False
+
+
+class PlainFront(Protocol):
+    """
+    One connection until its first head is read.
+
+    @ivar deadline: see L{burrow.server.edge.sweep.Deadlined}.
+    """
+
+    transport: Any
+
+    def __init__(self, factory: PlainFrontFactory, addr: IAddress) -> None:
+        self.factory: PlainFrontFactory = factory
+        self.deadline: float | None = None
+        self._addr = addr
+        self._reader = RequestReader()
+        self._received = b""  # bounded by what a head may have
+
+    def connectionMade(self) -> None:
+        """Give the stranger some time."""
+        self.factory.sweep.add(self, self.factory.idle_timeout)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """It left, or another process has it."""
+        self.factory.sweep.discard(self)
+
+    def timed_out(self) -> None:
+        """The sweep's word: the head did not come in time. The visitor's protocol says what is to be said."""
+        self._serve()
+
+    def dataReceived(self, data: bytes) -> None:
+        """More of the head."""
+        self._received += data
+        try:
+            found = self._reader.feed(data)
+        except BadMessage:
+            self._serve()
+            return
+        if found is None:
+            return
+        if not self.factory.hand_over(found[0].host, self.transport, self._received):
+            self._serve()
+
+    def _serve(self) -> None:
+        """Serve it here."""
+        self.factory.sweep.discard(self)
+        protocol: Any = self.factory.inner.buildProtocol(self._addr)
+        self.transport.protocol = protocol
+        protocol.makeConnection(self.transport)
+        if self._received:
+            protocol.dataReceived(self._received)
+
+
+class PlainFrontFactory(Factory):
+    """
+    Takes the connections of the plain port.
+
+    @param inner: builds what serves a visitor. @param idle_timeout: seconds for the first head.
+    """
+
+    noisy = False
+
+    def __init__(
+        self, inner: IProtocolFactory, sweep: Sweep, idle_timeout: float, hand_over: HandOver
+    ) -> None:
+        self.inner = inner
+        self.sweep = sweep
+        self.idle_timeout = idle_timeout
+        self.hand_over = hand_over
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """One connection."""
+        return PlainFront(self, addr)

@@ -1,0 +1,99 @@
+"""This server's other processes on this machine: the one that holds a tunnel gets its visitors' sockets."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IProtocolFactory
+
+from burrow.server.listening import Guard
+from burrow.server.nodes.cluster import Cluster
+from burrow.server.nodes.handover import Door, Handover, possible
+
+
+class Neighbours:
+    """
+    @param group: what this process and its neighbours are replaced and stopped as; empty if it has none.
+    @param domain: the base domain.
+    @param port_served: what serves a tunnel's TCP port, for a connection that is handed over; or None.
+    @param guard: stands before each factory that is served to strangers.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        cluster: Cluster,
+        group: str,
+        domain: str,
+        port_served: Callable[[int], IProtocolFactory | None],
+        guard: Guard,
+    ) -> None:
+        self._reactor = reactor
+        self._cluster = cluster
+        self._group = group
+        self._domain = domain
+        self._port_served = port_served
+        self._guard = guard
+        self._served: dict[str, IProtocolFactory] = {}
+        self._handover = Handover()
+        self._door = Door(reactor, self._take) if group and possible() else None
+
+    @property
+    def door(self) -> str:
+        """What neighbours find this process's door by; empty if it has none."""
+        return "" if self._door is None else self._door.name
+
+    def serve(self, at: str, factory: IProtocolFactory) -> None:
+        """
+        Serve by C{factory} what a neighbour hands over that came in there: "https" or "http". What it builds
+        must not hand over again.
+        """
+        self._served[at] = self._guard(factory)
+
+    def hand_https(self, host: str, transport: Any, data: bytes) -> bool:
+        """See L{HandOver<burrow.server.edge.front.HandOver>}."""
+        return self._hand_host(host, "https", transport, data)
+
+    def hand_http(self, host: str, transport: Any, data: bytes) -> bool:
+        """See L{HandOver<burrow.server.edge.front.HandOver>}."""
+        return self._hand_host(host, "http", transport, data)
+
+    def _hand_host(self, host: str, at: str, transport: Any, data: bytes) -> bool:
+        name, _, domain = host.partition(".")
+        return domain == self._domain and self._hand(name, at, None, transport, data)
+
+    def hand_port(self, name: str, port: int, transport: Any) -> bool:
+        """The same for a visitor of a tunnel's TCP port, by the tunnel's name."""
+        return self._hand(name, "tcp", port, transport, b"")
+
+    def _hand(self, name: str, at: str, port: int | None, transport: Any, data: bytes) -> bool:
+        """Hand the visitor of a tunnel to the neighbour that holds it. See L{Handover.hand}."""
+        if self._door is None:
+            return False
+        lease = self._cluster.elsewhere(name)
+        node = None if lease is None else self._cluster.others.get(lease.node)
+        if node is None or not node.door or node.draining or node.group != self._group:
+            return False
+        return self._handover.hand(node.door, at, port, transport, data)
+
+    def _take(self, at: str, port: int | None, handle: socket.socket, data: bytes) -> None:
+        """A neighbour hands a connection over."""
+        factory = self._served.get(at) if port is None else self._port_served(port)
+        if factory is None:
+            return  # its tunnel was closed meanwhile: so is it
+        transport = self._reactor.adoptStreamConnection(handle.fileno(), handle.family, factory)
+        if data and transport is not None and transport.connected:
+            transport.protocol.dataReceived(data)
+
+    def update(self) -> None:
+        """Nodes came or went."""
+        self._handover.forget({node.door for node in self._cluster.others.values()})
+
+    def close(self) -> None:
+        """Take no more; hand no more over."""
+        door, self._door = self._door, None
+        if door is not None:
+            door.close()
+        self._handover.forget()

@@ -1,0 +1,219 @@
+"""Tests for L{burrow.server.nodes.handover}: sockets that change over to another process, here all in one."""
+
+import errno
+import os
+import socket
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from burrow.server.nodes import handover
+from burrow.server.nodes.handover import MAX_READ, Door, Handover
+
+
+class Echo(Protocol):
+    """The other process's: says what it was told, behind its own name."""
+
+    def dataReceived(self, data):
+        self.transport.write(b"other:" + data)
+
+
+class First(Protocol):
+    """Where the visitor came in: hands over at its first bytes, or answers where that is not possible."""
+
+    def __init__(self, test):
+        self.test = test
+        self.lost = Deferred()
+
+    def dataReceived(self, data):
+        self.transport.pauseProducing()
+        if self.test.ways.hand(self.test.door.name, "tcp", 4000, self.transport, data):
+            self.test.handed.append(self)
+        else:
+            self.transport.resumeProducing()
+            self.transport.write(b"first:" + data)
+
+    def connectionLost(self, reason):
+        self.lost.callback(None)
+
+
+class Visitor(Protocol):
+    def __init__(self):
+        self.data = b""
+        self.wanted = None
+        self.lost = False
+
+    def says(self, length):
+        """Fires with the first C{length} bytes of what it is told."""
+        fires = Deferred()
+        self.wanted = length, fires
+        self.dataReceived(b"")
+        return fires
+
+    def dataReceived(self, data):
+        self.data += data
+        if self.wanted is not None and len(self.data) >= self.wanted[0]:
+            (length, fires), self.wanted = self.wanted, None
+            said, self.data = self.data[:length], self.data[length:]
+            fires.callback(said)
+
+    def connectionLost(self, reason):
+        self.lost = True
+
+
+class Changing(TestCase):
+    timeout = 20
+
+    def setUp(self):
+        self.taken, self.handed = [], []
+        self.door = Door(reactor, self.take)
+        self.ways = Handover()
+        factory = Factory()
+        factory.buildProtocol = lambda address: First(self)
+        self.listening = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(lambda: deferLater(reactor, 0.05))  # sockets say good-bye
+        self.addCleanup(self.listening.stopListening)
+        self.addCleanup(self.ways.forget)
+        self.addCleanup(self.door.close)
+
+    def take(self, at, port, handle, data):
+        factory = Factory.forProtocol(Echo)
+        transport = reactor.adoptStreamConnection(handle.fileno(), handle.family, factory)
+        self.addCleanup(transport.abortConnection)
+        self.taken.append((at, port, transport.getPeer().port, len(data)))
+        transport.protocol.dataReceived(data)
+
+    async def visit(self):
+        factory = Factory.forProtocol(Visitor)
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.listening.getHost().port)
+        visitor = await endpoint.connect(factory)
+        self.addCleanup(visitor.transport.abortConnection)
+        return visitor
+
+    async def test_a_connection_goes_on_in_the_other_process(self):
+        visitors = [await self.visit() for _ in range(50)]
+        for visitor in visitors:
+            visitor.transport.write(b"hello")
+        for visitor in visitors:
+            self.assertEqual(await visitor.says(11), b"other:hello")
+            visitor.transport.write(b"again")
+            self.assertEqual(await visitor.says(11), b"other:again")
+        for first in self.handed:
+            await first.lost  # here nothing is left of it
+        ports = {visitor.transport.getHost().port for visitor in visitors}
+        self.assertEqual(sorted(self.taken), [("tcp", 4000, port, 5) for port in sorted(ports)])
+
+    async def test_many_bytes_that_were_read(self):
+        receive = First.dataReceived
+        for size, name in ((MAX_READ, b"other:"), (MAX_READ + 1, b"first:")):
+            visitor = await self.visit()
+            data = os.urandom(size)
+            self.patch(First, "dataReceived", self.gather(receive, size))
+            visitor.transport.write(data)
+            self.assertEqual(await visitor.says(6 + size), name + data)
+
+    @staticmethod
+    def gather(receive, size):
+        """Has a visitor's bytes come as one, as an edge does that reads a whole head first."""
+        kept = []
+
+        def received(self, data):
+            kept.append(data)
+            if sum(map(len, kept)) == size:
+                receive(self, b"".join(kept))
+
+        return received
+
+    async def test_a_door_that_is_closed(self):
+        self.door.close()
+        visitor = await self.visit()
+        visitor.transport.write(b"hello")
+        self.assertEqual(await visitor.says(11), b"first:hello")
+
+    async def test_a_door_that_closes_later(self):
+        visitor = await self.visit()
+        visitor.transport.write(b"hello")
+        await visitor.says(11)
+        self.door.close()
+        other = await self.visit()
+        other.transport.write(b"hello")
+        self.assertEqual(await other.says(11), b"first:hello")
+        visitor.transport.write(b"again")
+        self.assertEqual(await visitor.says(11), b"other:again")
+
+    async def test_what_was_handed_over_before_the_door_closed_is_taken(self):
+        reactor.removeReader(self.door)  # it is busy
+        visitor = await self.visit()
+        visitor.transport.write(b"hello")
+        while not self.handed:
+            await deferLater(reactor, 0)
+        reactor.addReader(self.door)
+        self.door.close()
+        self.assertEqual(await visitor.says(11), b"other:hello")
+
+    async def test_a_queue_that_is_full(self):
+        reactor.removeReader(self.door)
+        visitors = []
+        while len(visitors) - len(self.handed) < 3:
+            visitors.append(await self.visit())
+            visitors[-1].transport.write(b"x" * 60_000)
+            while len(self.handed) < len(visitors) and not visitors[-1].data:
+                await deferLater(reactor, 0)
+        stayed = [visitor for visitor in visitors if visitor.data]
+        for visitor in stayed:
+            self.assertTrue((await visitor.says(7)).startswith(b"first:x"))
+        reactor.addReader(self.door)
+        for visitor in visitors:
+            if visitor not in stayed:
+                self.assertTrue((await visitor.says(7)).startswith(b"other:x"))
+
+    async def test_another_user_is_turned_away(self):
+        self.patch(handover.os, "getuid", lambda: 12345)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as way:
+            way.connect("\0" + self.door.name)
+            way.setblocking(False)
+            while True:
+                try:
+                    self.assertEqual(way.recv(100), b"")
+                    break
+                except BlockingIOError:
+                    await deferLater(reactor, 0.01)
+
+    async def test_messages_that_are_none(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as way:
+            way.connect("\0" + self.door.name)
+            way.send(b"no descriptor")
+            for message in (b"no JSON\n", b'{"at": "tcp"}\n', b"[]\n"):
+                with socket.socket() as sent:
+                    socket.send_fds(way, [message], [sent.fileno()])
+            while len(self.flushed) < 3:
+                self.flushed += self.flushLoggedErrors()
+                await deferLater(reactor, 0.01)
+        await self.test_a_connection_goes_on_in_the_other_process()
+
+    flushed: list = []
+
+    async def test_no_descriptor_is_left(self):
+        """The door waits, and is not asked in a loop; then it takes who came."""
+        accept, calls = self.door._handle.accept, []
+
+        class Handle:
+            fileno = self.door._handle.fileno
+            close = self.door._handle.close
+
+            def accept(_):
+                calls.append(None)
+                if len(calls) == 1:
+                    raise OSError(errno.EMFILE, "Too many open files")
+                return accept()
+
+        self.door._handle = Handle()
+        self.patch(handover, "ACCEPT_AGAIN", 0.05)
+        visitor = await self.visit()
+        visitor.transport.write(b"hello")
+        self.assertEqual(await visitor.says(11), b"other:hello")
+        self.assertEqual(len(calls), 2)

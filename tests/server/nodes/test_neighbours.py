@@ -1,0 +1,151 @@
+"""Tests for L{burrow.server.nodes.neighbours}: who is handed over to whom, and what serves who comes so."""
+
+from types import SimpleNamespace
+
+import attr
+from twisted.internet.interfaces import IReactorFDSet
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from burrow.server.nodes import neighbours
+from burrow.server.nodes.neighbours import Neighbours
+from burrow.server.nodes.records import Lease, Node
+from burrow.server.ports import PortFrontFactory, Ports
+
+NODE = Node("two", "127.0.0.1", 1, "secret", "", "0", 0.0, group="server", door="door-of-two")
+LEASE = Lease("blog", "two", "http", None, 1.0)
+
+
+@implementer(IReactorFDSet)
+class Reactor:
+    """Adopts connections as Twisted's does."""
+
+    def __init__(self):
+        self.adopted = []
+
+    def addReader(self, reader):
+        pass
+
+    def removeReader(self, reader):
+        pass
+
+    def adoptStreamConnection(self, fileno, family, factory):
+        transport = StringTransport()
+        transport.protocol = factory.buildProtocol(None)
+        transport.protocol.makeConnection(transport)
+        transport.connected = True
+        self.adopted.append(transport)
+        return transport
+
+
+class Keep(Protocol):
+    def __init__(self):
+        self.data = b""
+
+    def dataReceived(self, data):
+        self.data += data
+
+
+class Among(SynchronousTestCase):
+    def setUp(self):
+        self.reactor = Reactor()
+        self.leases = {"blog": LEASE}
+        self.cluster = SimpleNamespace(elsewhere=self.leases.get, others={"two": NODE})
+        self.handed = []
+        self.patch(neighbours.Handover, "hand", lambda _, *handed: self.handed.append(handed) or True)
+        self.guarded = []
+        self.ours = self.neighbours("server")
+
+    def neighbours(self, group):
+        def guard(factory):
+            self.guarded.append(factory)
+            return factory
+
+        made = Neighbours(self.reactor, self.cluster, group, "example.com", {4000: self.kept()}.get, guard)
+        self.addCleanup(made.close)
+        return made
+
+    def kept(self):
+        return Factory.forProtocol(Keep)
+
+    def hands(self, ours=None, host="blog.example.com"):
+        """Whether a visitor of a host is handed over; the same of the tunnel's port."""
+        ours = ours or self.ours
+        answers = {ours.hand_https(host, "t", b"hello"), ours.hand_http(host, "t", b"head")}
+        (answer,) = answers | {ours.hand_port(host.partition(".")[0], 4000, "t")}
+        return answer
+
+    def test_who_is_handed_over(self):
+        self.assertTrue(self.hands())
+        self.assertEqual(
+            self.handed,
+            [
+                ("door-of-two", "https", None, "t", b"hello"),
+                ("door-of-two", "http", None, "t", b"head"),
+                ("door-of-two", "tcp", 4000, "t", b""),
+            ],
+        )
+
+    def test_who_stays(self):
+        self.assertFalse(self.hands(host="other.example.com"))  # held here, or by nobody
+        self.assertFalse(self.ours.hand_https("blog.example.org", "t", b""))
+        self.assertFalse(self.ours.hand_https("", "t", b""))
+        for changes in ({"door": ""}, {"group": "of another machine"}, {"draining": True}):
+            self.cluster.others["two"] = attr.evolve(NODE, **changes)
+            self.assertFalse(self.hands())
+        del self.cluster.others["two"]
+        self.assertFalse(self.hands())
+        self.assertEqual(self.handed, [])
+
+    def test_a_server_of_one_process_has_no_door(self):
+        alone = self.neighbours("")
+        self.assertEqual(alone.door, "")
+        self.cluster.others["two"] = attr.evolve(NODE, group="")
+        self.assertFalse(self.hands(alone))
+
+    def test_a_closed_door(self):
+        self.assertNotEqual(self.ours.door, "")
+        self.ours.close()
+        self.assertEqual(self.ours.door, "")
+        self.assertFalse(self.hands())
+
+    def test_who_was_handed_over_is_served(self):
+        handle = SimpleNamespace(fileno=lambda: 7, family=2)
+        front = self.kept()
+        self.ours.serve("https", front)
+        self.assertEqual(self.guarded, [front])
+        self.ours._take("https", None, handle, b"hello")
+        self.ours._take("tcp", 4000, handle, b"")
+        self.assertEqual([taken.protocol.data for taken in self.reactor.adopted], [b"hello", b""])
+        self.ours._take("tcp", 4001, handle, b"")  # closed meanwhile
+        self.ours._take("http", None, handle, b"head")
+        self.assertEqual(len(self.reactor.adopted), 2)
+
+
+class OfPorts(SynchronousTestCase):
+    def test_a_connection_that_was_handed_over_is_not_again(self):
+        """Though this process, too, may think that another holds the tunnel."""
+        sockets = SimpleNamespace(listen=lambda *given, **more: None)
+        ports = Ports(sockets, "", range(4000, 4010))
+        inner = Factory.forProtocol(Keep)
+        ports.listen(4000, PortFrontFactory(inner, lambda transport: self.fail("handed over again")))
+        self.assertIsInstance(ports.served(4000).buildProtocol(None), Keep)
+        self.assertEqual(len(ports.visitors), 1)
+        self.assertIsNone(ports.served(4001))
+        ports.listen(4001, inner)
+        self.assertIsInstance(ports.served(4001).buildProtocol(None), Keep)
+
+    def test_a_port_of_another_process(self):
+        answers = [True, False]
+        asked = []
+        front = PortFrontFactory(
+            Factory.forProtocol(Keep), lambda transport: asked.append(transport) or answers[len(asked) - 1]
+        )
+        for handed in answers:
+            transport = StringTransport()
+            transport.protocol = front.buildProtocol(None)
+            transport.protocol.makeConnection(transport)
+            self.assertIs(asked[-1], transport)
+            self.assertEqual(isinstance(transport.protocol, Keep), not handed)
