@@ -47,7 +47,7 @@ from burrow.wire.events import (
     StreamReset,
 )
 from burrow.wire.frames import GoAwayCode
-from burrow.wire.yamux import Session as Wire
+from burrow.wire.yamux import Yamux
 
 MIN_PULL = 8 * 1024
 MAX_PULL = 256 * 1024
@@ -107,7 +107,7 @@ class Session:
         self._closing = False
         self._deaf = False
         self._left_at: float | None = None
-        self._wire = Wire(client=client, max_streams=max_streams)
+        self._wire = Yamux(client=client, max_streams=max_streams)
         self._carrier: ICarrier | None = None
         self._streams: dict[int, Stream] = {}
         self._lingering: dict[int, float] = {}
@@ -279,7 +279,7 @@ class Session:
         return self._wire.queued(stream_id)
 
     def granted(self, stream_id: int) -> int:
-        """See L{burrow.wire.yamux.Session.granted}."""
+        """See L{burrow.wire.yamux.Yamux.granted}."""
         return self._wire.granted(stream_id)
 
     def write_ended(self, stream_id: int) -> bool:

@@ -21,7 +21,7 @@ class StreamAccepted:
 
 @dataclass(slots=True)
 class DataReceived:
-    """Bytes came in. Give them back with L{Session.consumed} once they are used."""
+    """Bytes came in. Give them back with L{Yamux.consumed} once they are used."""
 
     stream_id: int
     data: bytes
@@ -43,7 +43,7 @@ class StreamReset:
 
 @dataclass(slots=True)
 class PongReceived:
-    """The peer answered L{Session.ping}."""
+    """The peer answered L{Yamux.ping}."""
 
     opaque: int
 

@@ -12,7 +12,7 @@ with odd ids, the server with even ids. The life of a stream, from our side::
 
 Bytes to send wait in their stream's queue until they are pulled: control frames come first, then
 the streams take turns, a frame of at most 16 KiB each. What bounds the buffers: a stream's queue
-by its user, who asks L{Session.queued} and is told by L{Session.take_drained}; the control queue by
+by its user, who asks L{Yamux.queued} and is told by L{Session.take_drained}; the control queue by
 L{MAX_ANSWERS}, by C{max_streams}, which counts a stream of the peer's until our RST of it was pulled, and by
 what the user does with streams of its own; the windows to give back by one entry a stream, and what waits
 there the peer may not send yet; the number of streams by C{max_streams}. Received bytes are never kept here.
@@ -56,7 +56,7 @@ MAX_FRAME = 16 * 1024
 """Bytes of payload in one Data frame of ours, so that the next stream's turn comes soon."""
 
 LOW_WATER = 32 * 1024
-"""A queue that falls to this many bytes is reported by L{Session.take_drained}."""
+"""A queue that falls to this many bytes is reported by L{Yamux.take_drained}."""
 
 MAX_ANSWERS = 4096
 """Control frames that wait to be pulled because of what the peer sent. A peer that asks for more
@@ -104,7 +104,7 @@ class _Stream:
         self.breaking = False
 
 
-class Session:
+class Yamux:
     """
     One yamux session, either side.
 

@@ -11,7 +11,7 @@ import time
 import websocket
 
 from burrow.wire.events import DataReceived, StreamOpened
-from burrow.wire.yamux import Session
+from burrow.wire.yamux import Yamux
 from tests.e2e.harness import burrow, wait_for
 
 
@@ -53,7 +53,7 @@ class OtherAgent:
             timeout=30,
         )
         assert self.socket.getsubprotocol() == "burrow.yamux.v1"
-        self.session = Session(client=True)
+        self.session = Yamux(client=True)
         self.data, self.answer, self.closed = {}, None, None
         control = self.session.open_stream()
         ask = box(_ask="1", _command="OpenTunnel", kind="http", upstream=upstream, name=name, later="ignored")

@@ -20,7 +20,7 @@ from burrow.wire.events import (
 )
 from burrow.wire.frames import HEADER_SIZE
 from burrow.wire.windows import INITIAL_WINDOW
-from burrow.wire.yamux import Session
+from burrow.wire.yamux import Yamux
 from tests.programs import build_go
 
 
@@ -46,7 +46,7 @@ class Link:
         self.socket, _ = listener.accept()
         self.socket.settimeout(20)
         listener.close()
-        self.session = Session(client=ours == "client")
+        self.session = Yamux(client=ours == "client")
         self.got, self.ended, self.reset, self.others = {}, set(), set(), []
         self.echo = False
         self.reading = True

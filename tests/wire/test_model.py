@@ -32,7 +32,7 @@ from burrow.wire.frames import (
     encode,
 )
 from burrow.wire.windows import INITIAL_WINDOW
-from burrow.wire.yamux import Session
+from burrow.wire.yamux import Yamux
 
 MAX_STREAMS = 3
 
@@ -192,7 +192,7 @@ calls = st.tuples(
 @settings(max_examples=400, deadline=None)
 @given(client=st.booleans(), steps=st.lists(st.one_of(frames, calls), max_size=40), data=st.data())
 def test_any_frames_and_any_calls(client, steps, data):
-    session, model = Session(client=client, max_streams=MAX_STREAMS), Model(client)
+    session, model = Yamux(client=client, max_streams=MAX_STREAMS), Model(client)
     began = set()
     unread = {}
     for step in steps:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from burrow.errors import WireError
 from burrow.wire.resume import ACK_EVERY, PACKET_OVERHEAD, Replay
-from burrow.wire.yamux import Session
+from burrow.wire.yamux import Yamux
 
 
 def test_bytes_are_kept_until_they_are_acknowledged():
@@ -92,7 +92,7 @@ class End:
     """A yamux session in a resumable envelope, and what it got."""
 
     def __init__(self, client):
-        self.session = Session(client=client)
+        self.session = Yamux(client=client)
         self.replay = Replay()
         self.got = b""
 

@@ -19,17 +19,17 @@ from burrow.wire.events import (
 from burrow.wire.frames import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE, GoAwayCode, encode
 from burrow.wire.resume import ACK_EVERY, REPLAY_LIMIT
 from burrow.wire.windows import INITIAL_WINDOW, MAX_WINDOW, SESSION_BUDGET
-from burrow.wire.yamux import MAX_ANSWERS, MAX_FRAME, Session
+from burrow.wire.yamux import MAX_ANSWERS, MAX_FRAME, Yamux
 
 
 @pytest.fixture
 def agent():
-    return Session(client=True)
+    return Yamux(client=True)
 
 
 @pytest.fixture
 def server():
-    return Session(client=False)
+    return Yamux(client=False)
 
 
 def opened(one, other):
@@ -194,7 +194,7 @@ def test_data_for_a_stream_never_opened_gets_a_reset(server):
 
 
 def test_streams_beyond_the_limit_are_refused_and_the_rest_goes_on():
-    server = Session(client=False, max_streams=1)
+    server = Yamux(client=False, max_streams=1)
     assert server.receive_data(encode(WINDOW_UPDATE, SYN, 1, 0) + encode(WINDOW_UPDATE, SYN, 3, 0)) == [
         StreamOpened(1)
     ]
@@ -225,9 +225,9 @@ def opened_in(events):
 
 
 def test_an_ack_says_that_all_before_it_were_taken():
-    agent = Session(client=True)
+    agent = Yamux(client=True)
     ids = [agent.open_stream() for _ in range(MAX_UNACKED + 300)]
-    server = Session(client=False)
+    server = Yamux(client=False)
     assert opened_in(server.receive_data(agent.pull(1 << 20))) == ids[:MAX_UNACKED]
     assert agent.backlogged
     # The first 99 are slow, and their peer acknowledges with its first byte.
@@ -254,7 +254,7 @@ def test_streams_presumed_to_be_taken_are_those_whose_syn_is_out(agent):
     agent.presume_taken()
     assert agent.pull(12 * 200).count(b"\0\1\0\1") == 200
     agent.presume_taken()
-    assert opened_in(Session(client=False).receive_data(agent.pull(1 << 20))) == ids[200 : 200 + MAX_UNACKED]
+    assert opened_in(Yamux(client=False).receive_data(agent.pull(1 << 20))) == ids[200 : 200 + MAX_UNACKED]
     assert agent.backlogged
 
 
@@ -336,7 +336,7 @@ def test_breach_is_told_before_the_answers_that_wait(server):
 
 
 def test_streams_that_we_reset_count_until_the_peer_can_know():
-    server = Session(client=False, max_streams=10)
+    server = Yamux(client=False, max_streams=10)
     for number in range(10):
         stream_id = 2 * number + 1
         assert server.receive_data(encode(WINDOW_UPDATE, SYN, stream_id, 0)) == [StreamOpened(stream_id)]
@@ -348,7 +348,7 @@ def test_streams_that_we_reset_count_until_the_peer_can_know():
 
 
 def test_refused_streams_make_room_once_their_resets_are_out():
-    server = Session(client=False, max_streams=1)
+    server = Yamux(client=False, max_streams=1)
     for number in range(3 * MAX_ANSWERS):
         stream_id = 2 * number + 1
         assert server.receive_data(encode(WINDOW_UPDATE, SYN, stream_id, 0)) == [StreamOpened(stream_id)]
@@ -366,7 +366,7 @@ def test_as_many_answers_as_the_bound_are_given_again_and_again(server):
 
 
 def test_peer_may_open_and_end_streams_without_end():
-    server = Session(client=False, max_streams=2)
+    server = Yamux(client=False, max_streams=2)
     for number in range(100):
         ended, reset = 4 * number + 1, 4 * number + 3
         server.receive_data(encode(WINDOW_UPDATE, SYN | FIN, ended, 0) + encode(WINDOW_UPDATE, SYN, reset, 0))
@@ -470,7 +470,7 @@ def test_bounds_are_those_of_the_documents():
     assert (ACK_EVERY, REPLAY_LIMIT) == (65_536, 16_777_216)
     assert (INITIAL_WINDOW, MAX_WINDOW, SESSION_BUDGET) == (262_144, 16_777_216, 67_108_864)
     assert yamux.LAST_ID == 4_294_967_295
-    server = Session(client=False)
+    server = Yamux(client=False)
     for number in range(65_536):
         server.receive_data(encode(WINDOW_UPDATE, SYN, 2 * number + 1, 0))
     assert server.stream_count == 65_536
@@ -507,7 +507,7 @@ def test_pull_stops_at_its_limit(agent, server):
 
 
 def test_new_session_counts_from_nothing():
-    server = Session(client=False, max_streams=1)
+    server = Yamux(client=False, max_streams=1)
     assert server.pull(1 << 20) == b""
     assert server.receive_data(encode(DATA, 0, 1, 1) + b"x") == []
     assert server.pull(1 << 20) == encode(WINDOW_UPDATE, RST, 1, 0)
@@ -568,7 +568,7 @@ class Peer:
     """One side of a random run: what it sent on each stream and what it got."""
 
     def __init__(self, client):
-        self.session = Session(client=client)
+        self.session = Yamux(client=client)
         self.sent = {}
         self.got = {}
         self.ended = set()
@@ -663,7 +663,7 @@ def test_two_sessions_agree_whatever_happens(data):
 
 @given(st.binary(max_size=200))
 def test_random_bytes_never_do_worse_than_a_wire_error(noise):
-    session = Session(client=False)
+    session = Yamux(client=False)
     try:
         session.receive_data(noise)
     except WireError:
