@@ -265,48 +265,6 @@ class Session:
 
     # -- for the streams --------------------------------------------------------------------
 
-    def write(self, stream_id: int, data: bytes) -> int:
-        """Queue bytes of a stream; return how many wait there."""
-        try:
-            queued = self._wire.send_data(stream_id, data)
-        except StreamGone:
-            return 0
-        self.schedule()
-        return queued
-
-    def queued(self, stream_id: int) -> int:
-        """Bytes that wait on a stream."""
-        return self._wire.queued(stream_id)
-
-    def granted(self, stream_id: int) -> int:
-        """See L{burrow.wire.yamux.Yamux.granted}."""
-        return self._wire.granted(stream_id)
-
-    def write_ended(self, stream_id: int) -> bool:
-        """Whether nothing of a stream's is to be sent: our FIN went out, or it or the session is gone."""
-        return self.lost or self._wire.write_ended(stream_id)
-
-    def consumed(self, stream_id: int, amount: int) -> None:
-        """A protocol has taken C{amount} bytes."""
-        self._wire.consumed(stream_id, amount, self.clock.seconds())
-        self.schedule()
-
-    def end(self, stream_id: int) -> None:
-        """Send FIN after what is queued."""
-        self._wire.end_stream(stream_id)
-        self.schedule()
-
-    def reset(self, stream_id: int) -> None:
-        """Send RST, and forget the stream."""
-        self._wire.reset_stream(stream_id)
-        self._streams.pop(stream_id, None)
-        self.schedule()
-
-    def break_off(self, stream_id: int) -> None:
-        """Send RST after what is queued."""
-        self._wire.break_stream(stream_id)
-        self.schedule()
-
     def forget(self, stream_id: int) -> None:
         """The stream's protocol and the stream itself are gone."""
         self._streams.pop(stream_id, None)
@@ -316,7 +274,7 @@ class Session:
         The stream's protocol is gone though the peer may still be sending: it has a minute to
         end, and is reset at once if it sends data that nobody will read.
         """
-        if self._streams.pop(stream_id, None) is not None and self._wire.knows(stream_id):
+        if self._streams.pop(stream_id, None) is not None and stream_id in self._wire.streams:
             self._lingering[stream_id] = self.clock.seconds() + _LINGER
 
     def sweep(self) -> None:
@@ -327,7 +285,8 @@ class Session:
         now = self.clock.seconds()
         for stream_id in [i for i, deadline in self._lingering.items() if deadline <= now]:
             del self._lingering[stream_id]
-            self.reset(stream_id)
+            self._reset(stream_id)
+        self.schedule()
         self._watch_backlog()
         self._close_if_idle()
 
@@ -355,11 +314,11 @@ class Session:
                     break
                 self._sent_at = self.clock.seconds()
                 self._carrier.send(data)
-                for stream_id in self._wire.take_drained():
+                for stream_id in self._wire.take_drained() if self._wire.drained else ():
                     stream = self._streams.get(stream_id)
                     if stream is not None:
                         stream.drained()
-                    elif not self._wire.knows(stream_id):
+                    elif stream_id not in self._wire.streams:
                         self._lingering.pop(stream_id, None)
         finally:
             self._flushing = False
@@ -411,7 +370,7 @@ class Session:
                 stream.data_received(event.data)
             else:
                 self._lingering.pop(event.stream_id, None)
-                self._wire.reset_stream(event.stream_id)
+                self._reset(event.stream_id)
         elif isinstance(event, StreamOpened):
             self._accept(event.stream_id)
         elif isinstance(event, StreamEnded):
@@ -429,6 +388,12 @@ class Session:
         elif isinstance(event, GoAwayReceived):
             self._peer_leaves(event.code)
 
+    def _reset(self, stream_id: int) -> None:
+        """Reset a stream without a protocol, if it is still open."""
+        stream = self._wire.streams.get(stream_id)
+        if stream is not None:
+            stream.reset()
+
     def _accept(self, stream_id: int) -> None:
         protocol = None
         if self.factory is not None and not self._closing:
@@ -437,9 +402,9 @@ class Session:
             except Exception:
                 self.log.failure("{factory} failed in buildProtocol", factory=self.factory)
         if protocol is None:
-            self._wire.reset_stream(stream_id)
+            self._reset(stream_id)
             return
-        stream = self._streams[stream_id] = Stream(self, stream_id, protocol)
+        stream = self._streams[stream_id] = Stream(self, self._wire.streams[stream_id], protocol)
         stream.connect()
 
     def _peer_leaves(self, code: int) -> None:

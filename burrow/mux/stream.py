@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import attr
 from twisted.internet.error import ConnectionAborted, ConnectionDone
@@ -41,17 +41,17 @@ from twisted.internet.interfaces import (
     IConsumer,
     IDelayedCall,
     IHalfCloseableProtocol,
+    IProtocol,
     IPushProducer,
+    IReactorTime,
     ITCPTransport,
 )
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-if TYPE_CHECKING:
-    from twisted.internet.interfaces import IProtocol
-
-    from burrow.mux.session import Session
+from burrow.errors import StreamGone
+from burrow.wire.stream import YamuxStream
 
 HIGH_WATER = 64 * 1024
 """Bytes queued on one stream above which its producer is paused."""
@@ -66,19 +66,41 @@ class StreamAddress:
     stream_id: int
 
 
+class IOwner(Protocol):
+    """
+    What a stream needs of its session; bytes and their windows are between the stream and its yamux state.
+
+    @ivar lost: whether the session is lost: nothing more is sent.
+    """
+
+    clock: IReactorTime
+    peer: IAddress
+    lost: bool
+
+    def schedule(self) -> None:
+        """Something is to be sent: flush at the end of this reactor turn."""
+
+    def forget(self, stream_id: int) -> None:
+        """The stream and its protocol are gone."""
+
+    def release(self, stream_id: int) -> None:
+        """The protocol is gone, and the peer may still be sending."""
+
+
 @implementer(ITCPTransport, IConsumer, IPushProducer)
 class Stream:
     """
     A yamux stream under one protocol.
 
+    @ivar state: the yamux state of the stream, its queue and its windows.
     @ivar connected: whether connectionLost is still to come.
     """
 
     log = Logger()
     disconnecting = False
 
-    def __init__(self, session: Session, stream_id: int, protocol: IProtocol) -> None:
-        self.stream_id = stream_id
+    def __init__(self, session: IOwner, state: YamuxStream, protocol: IProtocol) -> None:
+        self.state = state
         self.protocol = protocol
         self.connected = True
         self._session = session
@@ -100,6 +122,11 @@ class Stream:
         return f"<Stream {self.stream_id} of {self._session.peer}>"
 
     @property
+    def stream_id(self) -> int:
+        """The stream's number in its session."""
+        return self.state.stream_id
+
+    @property
     def may_be_gone(self) -> bool:
         """Whether the peer's FIN has come, told to the protocol or not."""
         return self._read_ended
@@ -110,7 +137,11 @@ class Stream:
         """Queue bytes; a streaming producer is paused when too many wait."""
         if not self.connected or self._write_ended or self._aborted:
             return
-        queued = self._session.write(self.stream_id, data)
+        try:
+            queued = self.state.write(data)
+        except StreamGone:
+            return
+        self._session.schedule()
         if queued > HIGH_WATER and self._producer is not None and not self._producer_paused:
             self._producer_paused = True
             if self._streaming:
@@ -136,7 +167,9 @@ class Stream:
         if self.connected and not self._aborted:
             self.disconnecting = self._aborted = True
             self._held.clear()
-            self._session.reset(self.stream_id)
+            self.state.reset()
+            self._session.forget(self.stream_id)
+            self._session.schedule()
             self._session.clock.callLater(0, self.lost, Failure(ConnectionAborted()))
 
     def breakConnection(self) -> None:
@@ -147,8 +180,9 @@ class Stream:
         if self.connected and not self._aborted and not self._breaking:
             self.disconnecting = self._breaking = self._write_ended = True
             self._held.clear()
-            self._session.break_off(self.stream_id)
-            if self._session.write_ended(self.stream_id):
+            self.state.break_off()
+            self._session.schedule()
+            if self._session.lost or self.state.write_ended:
                 self._session.clock.callLater(0, self.drained)
 
     def loseWriteConnection(self) -> None:
@@ -159,7 +193,7 @@ class Stream:
     @property
     def granted(self) -> int:
         """A number that grows when the peer has used more of what it was sent, and falls with each write."""
-        return self._session.granted(self.stream_id)
+        return self.state.granted
 
     def getPeer(self) -> StreamAddress:  # type: ignore[override]
         """The stream, as seen from here."""
@@ -264,7 +298,7 @@ class Stream:
     def drained(self) -> None:
         """Our queue ran low, or our FIN went out."""
         if self._breaking:
-            if self._session.write_ended(self.stream_id):
+            if self._session.lost or self.state.write_ended:
                 self._session.forget(self.stream_id)
                 self.lost(Failure(ConnectionAborted()))
         elif self._write_ended:
@@ -272,7 +306,7 @@ class Stream:
         elif self._producer is None:
             return
         elif not self._streaming:
-            if self._session.queued(self.stream_id) == 0:
+            if self.state.queued == 0:
                 self._resume_producer()
         elif self._producer_paused:
             self._resume_producer()
@@ -339,7 +373,8 @@ class Stream:
             return
         if self.connected:
             used, self._kept = len(data) - self._kept, 0
-            self._session.consumed(self.stream_id, used)
+            if self.state.consumed(used, self._session.clock.seconds()):
+                self._session.schedule()
 
     def _deliver_held(self) -> None:
         self._delivery = None
@@ -369,14 +404,15 @@ class Stream:
         """FIN after what is queued."""
         if not self._write_ended:
             self._write_ended = True
-            self._session.end(self.stream_id)
-        elif self._session.write_ended(self.stream_id):
+            self.state.end()
+            self._session.schedule()
+        elif self._session.lost or self.state.write_ended:
             self._session.clock.callLater(0, self._check_done)
 
     def _check_done(self) -> None:
         ended = self._write_ended and (self._read_told or self.disconnecting)
         ended = ended and not self._aborted and not self._breaking  # these have an end of their own
-        if self.connected and ended and self._session.write_ended(self.stream_id):
+        if self.connected and ended and (self._session.lost or self.state.write_ended):
             self._finish()
 
     def _finish(self) -> None:

@@ -21,7 +21,7 @@ class StreamAccepted:
 
 @dataclass(slots=True)
 class DataReceived:
-    """Bytes came in. Give them back with L{Yamux.consumed} once they are used."""
+    """Bytes came in. Give them back with L{YamuxStream.consumed} once they are used."""
 
     stream_id: int
     data: bytes

@@ -11,8 +11,8 @@ import time
 import websocket
 
 from burrow.wire.events import DataReceived, StreamOpened
-from burrow.wire.yamux import Yamux
 from tests.e2e.harness import burrow, wait_for
+from tests.wire.by_id import Yamux
 
 
 def box(**fields):

@@ -20,8 +20,8 @@ from burrow.wire.events import (
 )
 from burrow.wire.frames import HEADER_SIZE
 from burrow.wire.windows import INITIAL_WINDOW
-from burrow.wire.yamux import Yamux
 from tests.programs import build_go
+from tests.wire.by_id import Yamux
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,7 @@ class Bounded(SynchronousTestCase):
             answers.append(here.callRemote(Ask, text="x" * 50))
             self.pair.pump()
         one = 51_000
-        waiting = self.pair.server.queued(there.transport.stream_id)
+        waiting = there.transport.state.queued
         self.assertLess(waiting, HIGH_WATER + 200 * one)
         self.assertLess(there.asked * one, INITIAL_WINDOW + HIGH_WATER + 200 * one)
         self.assertTrue(there.congested)

@@ -181,7 +181,7 @@ class Lifelines(SynchronousTestCase):
         self.assertEqual(
             world.lifelines[0]._replay.sent, sent
         )  # it waits in the stream, which tells its producer
-        self.assertEqual(world.agent.queued(stream.stream_id), 100_000)
+        self.assertEqual(stream.state.queued, 100_000)
         world.connect()
         world.pump()
         self.assertEqual(len(world.accepted.built[0].received), 100_000)

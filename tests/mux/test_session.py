@@ -440,9 +440,9 @@ class Streams(SynchronousTestCase):
             self.pair.pump()
             there.transport.resumeProducing()
             self.pair.pump()
-            self.assertEqual(self.pair.agent.queued(here.transport.stream_id), 0, step)
+            self.assertEqual(here.transport.state.queued, 0, step)
         self.assertEqual(len(third.received), total - 1 - 10)
-        window = self.pair.server._wire._streams[here.transport.stream_id].window
+        window = self.pair.server._wire.streams[here.transport.stream_id].window
         self.assertEqual(window.available + window._consumed, window.size)
 
     def test_every_byte_is_given_back(self):
@@ -450,7 +450,7 @@ class Streams(SynchronousTestCase):
         for _ in range(20):
             here.transport.write(bytes(10_000))
             self.pair.pump()
-        window = self.pair.server._wire._streams[here.transport.stream_id].window
+        window = self.pair.server._wire.streams[here.transport.stream_id].window
         self.assertEqual(window.available + window._consumed, window.size)
 
     def test_protocol_that_takes_over_may_leave_at_once(self):
@@ -990,7 +990,7 @@ class Sessions(SynchronousTestCase):
             pair.clock.advance(seconds)
             pair.agent._paused = False
             pair.agent.carrier_paused()
-            pair.agent._wire._turns.discard(stream.stream_id)
+            pair.agent._wire.turns.discard(stream.stream_id)
             pair.agent.carrier_drained()
         frame = 16 * 1024 + HEADER_SIZE
         self.assertTrue(all(MIN_PULL <= size < MAX_PULL + frame for size in sizes), sizes)

@@ -8,7 +8,7 @@ def test_turns_come_in_order_and_once():
     for stream_id in (3, 1, 3, 5):
         turns.add(stream_id)
     assert [turns.pop(), turns.pop(), turns.pop()] == [3, 1, 5]
-    assert not turns
+    assert not turns.order
 
 
 def test_discarded_stream_has_no_turn():
@@ -18,4 +18,4 @@ def test_discarded_stream_has_no_turn():
     turns.discard(1)
     turns.discard(9)
     assert turns.pop() == 3
-    assert not turns
+    assert not turns.order

@@ -32,7 +32,7 @@ from burrow.wire.frames import (
     encode,
 )
 from burrow.wire.windows import INITIAL_WINDOW
-from burrow.wire.yamux import Yamux
+from tests.wire.by_id import Yamux
 
 MAX_STREAMS = 3
 

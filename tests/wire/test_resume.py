@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from burrow.errors import WireError
 from burrow.wire.resume import ACK_EVERY, PACKET_OVERHEAD, Replay
-from burrow.wire.yamux import Yamux
+from tests.wire.by_id import Yamux
 
 
 def test_bytes_are_kept_until_they_are_acknowledged():

@@ -18,8 +18,10 @@ from burrow.wire.events import (
 )
 from burrow.wire.frames import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE, GoAwayCode, encode
 from burrow.wire.resume import ACK_EVERY, REPLAY_LIMIT
+from burrow.wire.stream import LOW_WATER, MAX_FRAME
 from burrow.wire.windows import INITIAL_WINDOW, MAX_WINDOW, SESSION_BUDGET
-from burrow.wire.yamux import MAX_ANSWERS, MAX_FRAME, Yamux
+from burrow.wire.yamux import MAX_ANSWERS
+from tests.wire.by_id import Yamux
 
 
 @pytest.fixture
@@ -466,7 +468,7 @@ def test_broken_before_it_was_announced(agent, server):
 
 
 def test_bounds_are_those_of_the_documents():
-    assert (MAX_UNACKED, MAX_ANSWERS, MAX_FRAME, yamux.LOW_WATER) == (256, 4096, 16_384, 32_768)
+    assert (MAX_UNACKED, MAX_ANSWERS, MAX_FRAME, LOW_WATER) == (256, 4096, 16_384, 32_768)
     assert (ACK_EVERY, REPLAY_LIMIT) == (65_536, 16_777_216)
     assert (INITIAL_WINDOW, MAX_WINDOW, SESSION_BUDGET) == (262_144, 16_777_216, 67_108_864)
     assert yamux.LAST_ID == 4_294_967_295

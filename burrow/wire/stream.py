@@ -1,0 +1,240 @@
+"""
+One yamux stream without I/O: its state, its queue of bytes to send, and its two windows.
+
+Source: the yamux specification, "Stream Management" and "Flow Control". What each end of the stream may do::
+
+    state          our FIN sent   peer's FIN received   may send   may receive
+    OPEN           no             no                    yes        yes
+    LOCAL_CLOSE    yes            no                    no         yes
+    REMOTE_CLOSE   no             yes                   yes        no
+    CLOSED         both FINs, or a RST in either direction; the session has forgotten the stream
+
+A stream announces itself to its session (L{IOwner}) when it has something to send, and the session pulls it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from enum import Enum, auto
+from typing import Protocol
+
+from burrow.errors import StreamGone
+from burrow.wire.fair import RoundRobin
+from burrow.wire.frames import ACK, DATA, FIN, HEADER_SIZE, RST, WINDOW_UPDATE, encode
+from burrow.wire.windows import INITIAL_WINDOW, GrowthBudget, ReceiveWindow
+
+MAX_FRAME = 16 * 1024
+"""Bytes of payload in one Data frame of ours, so that the next stream's turn comes soon."""
+
+LOW_WATER = 32 * 1024
+"""A queue that falls to this many bytes is reported by L{Yamux.take_drained}."""
+
+
+class State(Enum):
+    """Which halves of a stream are open: the table above."""
+
+    OPEN = auto()
+    LOCAL_CLOSE = auto()
+    REMOTE_CLOSE = auto()
+    CLOSED = auto()
+
+
+# Names of the module: an attribute of an Enum class costs a look-up in its metaclass.
+OPEN, LOCAL_CLOSE, REMOTE_CLOSE, CLOSED = State
+
+
+class IOwner(Protocol):
+    """
+    What a stream needs of its session.
+
+    @ivar turns: the streams that have something to send. @ivar grants: bytes to give back to the peer's
+    window, by stream. @ivar drained: streams whose queue ran low. @ivar rtt: the round trip in seconds.
+    """
+
+    turns: RoundRobin
+    grants: OrderedDict[int, int]
+    drained: list[int]
+    rtt: float
+
+    def reset(self, stream: YamuxStream) -> None:
+        """Queue a RST for this stream, and forget it."""
+
+    def forget(self, stream: YamuxStream) -> None:
+        """The stream is CLOSED: count it no more."""
+
+
+class YamuxStream:
+    """
+    One stream of a L{burrow.wire.yamux.Yamux}. No method does anything on a stream that is CLOSED, but
+    L{write}, which raises.
+
+    @ivar opening: SYN or ACK while it is still to be sent, else 0.
+    @ivar closing: FIN or RST once our half is to end behind what is queued, else 0.
+    @ivar delayed: its SYN waits until the peer has taken others.
+    @ivar taken: the peer opened it, or sent something on it since we did.
+    @ivar send: bytes that the peer's window takes. @ivar queued: bytes in C{chunks}, which wait to be sent.
+    @ivar window: what the peer may send.
+    """
+
+    __slots__ = (
+        "_owner",
+        "chunks",
+        "closing",
+        "delayed",
+        "opening",
+        "queued",
+        "send",
+        "state",
+        "stream_id",
+        "taken",
+        "window",
+    )
+
+    def __init__(self, owner: IOwner, stream_id: int, opening: int, budget: GrowthBudget) -> None:
+        self._owner = owner
+        self.stream_id = stream_id
+        self.state = OPEN
+        self.opening = opening
+        self.closing = 0
+        self.delayed = False
+        self.taken = opening == ACK
+        self.send = INITIAL_WINDOW
+        self.window = ReceiveWindow(budget)
+        self.chunks: deque[bytes | memoryview] = deque()
+        self.queued = 0
+
+    @property
+    def write_ended(self) -> bool:
+        """Whether our FIN went out after all that was queued, or the stream is CLOSED."""
+        return self.state is LOCAL_CLOSE or self.state is CLOSED
+
+    @property
+    def read_ended(self) -> bool:
+        """Whether the peer sends no more: its FIN came, or the stream is CLOSED."""
+        return self.state is REMOTE_CLOSE or self.state is CLOSED
+
+    @property
+    def granted(self) -> int:
+        """
+        A number that grows with what the peer has used of this stream, and falls with what is given to
+        L{write}: the window less the bytes that wait. 0 for a stream that is CLOSED.
+        """
+        return 0 if self.state is CLOSED else self.send - self.queued
+
+    def write(self, data: bytes) -> int:
+        """
+        Queue bytes; return how many wait now.
+
+        @raise StreamGone: the stream is CLOSED, or our half was ended.
+        """
+        if self.closing or self.state is CLOSED:
+            raise StreamGone(f"stream {self.stream_id} takes no more data")
+        if data:
+            self.chunks.append(data)
+            self.queued += len(data)
+            if self.send > 0 and not self.delayed:
+                self._owner.turns.add(self.stream_id)
+        return self.queued
+
+    def end(self) -> None:
+        """Send FIN after what is queued."""
+        if not self.closing and self.state is not CLOSED:
+            self.closing = FIN
+            self.offer()
+
+    def break_off(self) -> None:
+        """
+        Send RST after what is queued; at once if our FIN is out already. L{write_ended} tells whether
+        there is anything to wait for.
+        """
+        if self.state is CLOSED or self.closing == RST:
+            return
+        if self.state is LOCAL_CLOSE:
+            self._owner.reset(self)
+        else:
+            self.closing = RST
+            self.offer()
+
+    def reset(self) -> None:
+        """Drop what is queued and send RST."""
+        if self.state is not CLOSED:
+            self._owner.reset(self)
+
+    def consumed(self, amount: int, now: float) -> bool:
+        """
+        Give C{amount} received bytes back to the peer's window.
+
+        @param now: seconds of any monotonic clock; the window's growth is measured with it.
+        @return: whether a Window Update is to be sent.
+        """
+        if self.state is REMOTE_CLOSE or self.state is CLOSED:
+            return False
+        delta = self.window.consumed(amount, now, self._owner.rtt)
+        if delta:
+            grants = self._owner.grants
+            grants[self.stream_id] = grants.get(self.stream_id, 0) + delta
+        return delta > 0
+
+    # -- for the session ---------------------------------------------------------------------
+
+    def offer(self) -> None:
+        """Take a turn, unless the SYN waits: then the session gives one once the peer's backlog has room."""
+        if not self.delayed:
+            self._owner.turns.add(self.stream_id)
+
+    def ended(self) -> None:
+        """The peer's FIN: a stream whose FIN is out, too, is CLOSED and forgotten."""
+        if self.state is LOCAL_CLOSE:
+            self._owner.forget(self)
+        else:
+            self.state = REMOTE_CLOSE
+
+    def pull(self, parts: list[bytes | memoryview]) -> int:
+        """
+        Append one frame of what is queued to C{parts}, and FIN or RST if nothing is left. FIN and RST have a
+        frame of their own: the reference implementation tells its reader of a frame's flags before it has
+        the frame's data, and so may lose them.
+
+        @return: how many bytes were appended.
+        """
+        was, stream_id = self.queued, self.stream_id
+        amount = size = min(was, self.send, MAX_FRAME)
+        if amount or self.opening:
+            parts.append(encode(DATA if amount else WINDOW_UPDATE, self.opening, stream_id, amount))
+            self.opening = 0
+            size += HEADER_SIZE
+        if amount:
+            if amount == was:
+                parts.extend(self.chunks)
+                self.chunks.clear()
+            else:
+                self._take(amount, parts)
+            self.queued = left = was - amount
+            self.send -= amount
+            if not left or left <= LOW_WATER < was:
+                self._owner.drained.append(stream_id)
+        if self.queued:
+            if self.send > 0:
+                self._owner.turns.add(stream_id)
+        elif self.closing:
+            parts.append(encode(WINDOW_UPDATE, self.closing, stream_id, 0))
+            size += HEADER_SIZE
+            self._owner.drained.append(stream_id)
+            if self.closing == RST or self.state is REMOTE_CLOSE:
+                self._owner.forget(self)
+            else:
+                self.state = LOCAL_CLOSE
+        return size
+
+    def _take(self, amount: int, parts: list[bytes | memoryview]) -> None:
+        chunks = self.chunks
+        while amount:
+            chunk = chunks[0]
+            if len(chunk) <= amount:
+                parts.append(chunks.popleft())
+                amount -= len(chunk)
+            else:
+                view = memoryview(chunk)
+                parts.append(view[:amount])
+                chunks[0] = view[amount:]
+                return
