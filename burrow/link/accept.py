@@ -162,9 +162,8 @@ class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[
             self.user = None
             self.abort()
             return
-        self._heartbeat = Heartbeat(self.factory.clock, session, self.abort)
-        if self._lifeline is not None:
-            self._heartbeat.on_look = self._lifeline.acknowledge
+        listeners = {} if self._lifeline is None else {"on_look": self._lifeline.acknowledge}
+        self._heartbeat = Heartbeat(self.factory.clock, session, self.abort, **listeners)
         self._heartbeat.start()
 
     def _begin(self) -> Session:

@@ -59,7 +59,7 @@ class ServerAddress:
 
     @property
     def private(self) -> bool:
-        """Whether nobody on the way can read what is sent: it goes over TLS, or stays on this machine."""
+        """Whether what is sent cannot be read on the way: it goes over TLS, or stays on this machine."""
         host = self.host.rstrip(".")
         if self.secure or host == "localhost" or host.endswith(".localhost"):
             return True

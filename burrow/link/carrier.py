@@ -65,7 +65,7 @@ class _LibraryLog:
     _log = Logger(namespace="autobahn")
 
     def debug(self, *args: object, **kwargs: object) -> None:
-        """Not ours to show."""
+        """Drop the line."""
 
     info = trace = warn = debug
 
@@ -104,7 +104,7 @@ class CarrierProtocol:
             self._dataReceived(data)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """Bytes for the socket; likewise. We never ask for chopped writes."""
+        """Bytes for the socket, without Autobahn's debug line. Chopped writes are never asked for."""
         self.transport.write(data)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
@@ -159,7 +159,7 @@ class CarrierProtocol:
             user.attach(self)
 
     def _release_socket(self) -> None:
-        """A transport that closes waits for its producer, for ever: be none."""
+        """Unregister as the producer: a transport that closes waits until its producer is unregistered."""
         if self._socket is not None:
             self._socket.unregisterProducer()
             self._socket = None

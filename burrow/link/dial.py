@@ -112,7 +112,6 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
             self.user = None
             self.abort()
             return
-        heartbeat = self._heartbeat = Heartbeat(self.factory.reactor, linked.session, self.abort)
         self._network = _local_address(self.transport.getPeer())
 
         def look() -> None:
@@ -123,9 +122,14 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
                 self._network = address
                 linked.on_trouble()
 
-        heartbeat.on_look = look
-        heartbeat.on_suspect = lambda: linked.on_trouble()
-        heartbeat.start()
+        self._heartbeat = Heartbeat(
+            self.factory.reactor,
+            linked.session,
+            self.abort,
+            on_suspect=lambda: linked.on_trouble(),
+            on_look=look,
+        )
+        self._heartbeat.start()
         waiting, self.factory.waiting = self.factory.waiting, None
         if waiting is not None:
             waiting.callback(linked)
@@ -291,7 +295,7 @@ class Dialer:
         try:
             return await waiting
         except CancelledError:
-            protocol.transport.abortConnection()  # or the session that begins would be nobody's
+            protocol.transport.abortConnection()  # else a session would begin that no agent uses
             raise
         finally:
             if timeout.active():

@@ -38,17 +38,25 @@ class Heartbeat:
     """
     Watches one connection of a session: pings it, and sweeps the session's lingering streams.
 
-    @ivar on_dead: called once when the connection is to be given up; the heartbeat has stopped.
-    @ivar on_suspect: called when silence becomes suspicious, and when the clock jumped: the machine slept.
-    @ivar on_look: called at each look.
+    @param on_dead: called once when the connection is to be given up; the heartbeat has stopped.
+    @param on_suspect: called when silence becomes suspicious, and when the clock jumped: the machine slept.
+    @param on_look: called at each look.
     """
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, session: Session, on_dead: Callable[[], None]) -> None:
-        self.on_dead = on_dead
-        self.on_suspect: Callable[[], None] = _nothing
-        self.on_look: Callable[[], None] = _nothing
+    def __init__(
+        self,
+        clock: IReactorTime,
+        session: Session,
+        on_dead: Callable[[], None],
+        *,
+        on_suspect: Callable[[], None] = _nothing,
+        on_look: Callable[[], None] = _nothing,
+    ) -> None:
+        self._on_dead = on_dead
+        self._on_suspect = on_suspect
+        self._on_look = on_look
         self._clock = clock
         self._session = session
         self._pinged = float("-inf")
@@ -68,7 +76,7 @@ class Heartbeat:
             self._loop.stop()
 
     def _look_and_go_on(self) -> None:
-        """A look that fails in a callback must not be the last: nobody else sees a dead peer."""
+        """Keep looking when a callback raises: only the heartbeat notices a peer that stopped answering."""
         try:
             self._look()
         except Exception:
@@ -79,10 +87,10 @@ class Heartbeat:
         slept, self._looked = now - self._looked > _JUMP, now
         silent = now - self._session.last_received
         if slept:
-            # Nobody could be heard meanwhile: ask anew before anything is given up.
+            # This machine slept and received nothing meanwhile: ping before the connection is given up.
             self._session.last_received = now
             self._pinged = float("-inf")
-            self.on_suspect()
+            self._on_suspect()
         elif silent >= DEAD_AFTER:
             self.log.warn(
                 "{peer} has been silent for {silent:.0f} s; giving the connection up",
@@ -90,15 +98,15 @@ class Heartbeat:
                 silent=silent,
             )
             self.stop()
-            self.on_dead()
+            self._on_dead()
             return
         elif silent < SUSPECT_AFTER:
             self._suspected = False
         elif not self._suspected:
             self._suspected = True
-            self.on_suspect()
+            self._on_suspect()
         self._session.sweep()
         if now - self._pinged >= PING_EVERY:
             self._pinged = now
             self._session.ping().addErrback(lambda reason: None)  # lost with the session, which tells
-        self.on_look()
+        self._on_look()

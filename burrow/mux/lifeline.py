@@ -154,7 +154,7 @@ class Lifeline:
         self._go_on()
 
     def carrier_lost(self, reason: Failure) -> None:
-        """The carrier is gone: wait for the next one, unless it said good-bye."""
+        """The carrier is lost: wait for the next one; after a closing handshake, end the session."""
         self._carrier = None
         self._busy = False
         self._again.clear()

@@ -3,7 +3,8 @@ Two transports joined: what comes from one goes to the other, as fast as it is t
 
 Each end feeds the other's transport as a push producer, so nothing waits here. Half a close on one is
 half a close on the other; a clean end closes the other once everything is written, any other end breaks
-it off, so that nobody takes a broken transfer for a whole one. What a peer sent before it broke is passed on.
+it off, so that the receiver does not take a broken transfer for a whole one. What a peer sent before it
+broke is passed on.
 """
 
 from __future__ import annotations

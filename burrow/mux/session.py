@@ -247,7 +247,7 @@ class Session:
             self._flush()
 
     def carrier_lost(self, reason: Failure) -> None:
-        """The carrier is gone: so are the session and its streams."""
+        """The carrier is lost: end the session, all its streams and the pings that wait."""
         if self.lost:
             return
         self.lost = self._closing = self._deaf = True
@@ -272,7 +272,7 @@ class Session:
     def release(self, stream_id: int) -> None:
         """
         The stream's protocol is gone though the peer may still be sending: it has a minute to
-        end, and is reset at once if it sends data that nobody will read.
+        end, and is reset at once if it sends data, which no protocol would read.
         """
         if self._streams.pop(stream_id, None) is not None and stream_id in self._wire.streams:
             self._lingering[stream_id] = self.clock.seconds() + _LINGER
@@ -333,8 +333,8 @@ class Session:
 
     def _close_if_idle(self) -> None:
         """
-        After the peer's go away, nothing is left to do on a session without streams. The peer has a second to
-        close it itself: mostly it says go away just before it does.
+        Close a session without streams L{_GOING} seconds after the peer's go away: a peer that says go away
+        mostly closes the session itself just after.
         """
         idle = not self._streams and not self._wire.stream_count
         if self._left_at is not None and idle and self.clock.seconds() - self._left_at >= _GOING:

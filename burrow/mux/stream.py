@@ -283,7 +283,7 @@ class Stream:
     def data_received(self, data: bytes) -> None:
         """Bytes of the peer's."""
         if self.disconnecting:
-            return  # nobody reads on; the window is not given back, so the peer stops
+            return  # the protocol reads no more; the window is not given back, so the peer stops
         if self._reading and not self._held:
             self._deliver(data)
         else:
@@ -354,7 +354,7 @@ class Stream:
     # -- inside -----------------------------------------------------------------------------------
 
     def _failed(self, where: str, culprit: Any) -> None:
-        # As on a socket: a protocol that fails loses its connection, and nobody else theirs.
+        # As on a socket: a protocol that raises loses its own connection; other streams go on.
         self.log.failure("{culprit} failed in {where}", culprit=culprit, where=where)
         self.abortConnection()
 

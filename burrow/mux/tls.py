@@ -78,7 +78,7 @@ class HalfClosingConnection(SSL.Connection):
         self._tickets_wait = False
 
     def do_handshake(self) -> None:
-        """As ever. In TLS 1.3 nothing but tickets is to be sent once it is done."""
+        """Shake hands. In TLS 1.3 only session tickets remain to be sent once that is done."""
         super().do_handshake()
         self._tickets_wait = self.get_protocol_version_name() == "TLSv1.3"
 
@@ -89,12 +89,15 @@ class HalfClosingConnection(SSL.Connection):
         return super().bio_read(bufsiz)
 
     def send(self, buf: Any, flags: int = 0) -> int:
-        """As ever."""
+        """Encrypt and queue bytes; the tickets may go out ahead of them."""
         self._tickets_wait = False
         return super().send(buf, flags)
 
     def recv(self, bufsiz: int, flags: int | None = None) -> bytes:
-        """As ever, but a close_notify that the protocol outlives looks as if more might come."""
+        """
+        Decrypted bytes. A close_notify that the protocol outlives raises C{WantReadError}, as if more might
+        come.
+        """
         try:
             return super().recv(bufsiz, flags)
         except SSL.WantReadError:

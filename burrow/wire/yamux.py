@@ -235,7 +235,7 @@ class Yamux:
             return
         self.remote_go_away = True
         events.append(GoAwayReceived(code))
-        # What the peer has not taken it never will: nobody shall wait for it.
+        # The peer takes no more streams: those not taken yet end here, so that no user waits.
         for stream_id in [i for i, stream in self.streams.items() if not stream.taken]:
             self.reset(self.streams[stream_id])
             events.append(StreamReset(stream_id))

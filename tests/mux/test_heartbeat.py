@@ -13,8 +13,14 @@ class Heartbeats(SynchronousTestCase):
         self.lost = []
         self.pair.agent.on_lost = self.lost.append
         self.suspected = []
-        self.heartbeat = Heartbeat(self.pair.clock, self.pair.agent, self.pair.agent.abort)
-        self.heartbeat.on_suspect = lambda: self.suspected.append(self.pair.clock.seconds())
+        self.looks = []
+        self.heartbeat = Heartbeat(
+            self.pair.clock,
+            self.pair.agent,
+            self.pair.agent.abort,
+            on_suspect=lambda: self.suspected.append(self.pair.clock.seconds()),
+            on_look=lambda: self.looks.append(self.pair.clock.seconds()),
+        )
         self.heartbeat.start()
 
     def test_live_peer_is_kept(self):
@@ -68,17 +74,16 @@ class Heartbeats(SynchronousTestCase):
         pings = []
         ping = self.pair.agent.ping
         self.pair.agent.ping = lambda: pings.append(self.pair.clock.seconds()) or ping()
-        looks = []
-        self.heartbeat.on_look = lambda: looks.append(self.pair.clock.seconds())
+        self.looks.clear()
         for _ in range(12):
             self.pair.clock.advance(1)
             self.pair.pump()
         # The first was at 0; looks are a second apart, so the next comes at the third.
         self.assertEqual(pings, [3.0, 6.0, 9.0, 12.0])
-        self.assertEqual(looks, [float(number) for number in range(1, 13)])
+        self.assertEqual(self.looks, [float(number) for number in range(1, 13)])
         self.heartbeat.stop()
         self.pair.clock.advance(100)
-        self.assertEqual(len(looks), 12)
+        self.assertEqual(len(self.looks), 12)
 
     def test_peer_that_is_heard_again_may_be_suspected_again(self):
         for _ in range(2):
@@ -94,10 +99,18 @@ class Heartbeats(SynchronousTestCase):
         self.heartbeat.stop()
 
     def test_failing_callback_does_not_end_it(self):
-        def fail():
-            raise ZeroDivisionError
+        failing = []
 
-        self.heartbeat.on_look = self.heartbeat.on_suspect = fail
+        def fail():
+            if failing:
+                raise ZeroDivisionError
+
+        self.heartbeat.stop()
+        self.heartbeat = Heartbeat(
+            self.pair.clock, self.pair.agent, self.pair.agent.abort, on_suspect=fail, on_look=fail
+        )
+        self.heartbeat.start()
+        failing.append(True)
         self.pair.agent_carrier.blocked = True
         while not self.lost and self.pair.clock.seconds() < 100:
             self.pair.clock.advance(1)
