@@ -230,6 +230,14 @@ class IStore(Interface):
     def reservations():  # type: ignore[no-untyped-def]
         """Fires with all L{Reservation}s, by name."""
 
+    def free_ports(ports):  # type: ignore[no-untyped-def]
+        """
+        Fires with those of some ports that no L{Reservation} has: a list, in the order given. The work grows
+        with the ports asked for and not with what is reserved, where the store is shared: one question for
+        each 500 of them. Another may reserve a
+        port right after; L{reserve} then fails with L{Taken}.
+        """
+
     def release(name):  # type: ignore[no-untyped-def]
         """Give a name, and its port, back. Fires with whether there was one."""
 

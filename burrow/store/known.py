@@ -612,6 +612,11 @@ class KnownStore:
         """See L{IStore}."""
         return Deferred.fromCoroutine(self._asked(self._inner.reservations))
 
+    def free_ports(self, ports: Iterable[int]) -> Deferred[list[int]]:
+        """See L{IStore}."""
+        wanted = list(ports)
+        return Deferred.fromCoroutine(self._asked(lambda: self._inner.free_ports(wanted)))
+
     def release(self, name: str) -> Deferred[bool]:
         """See L{IStore}."""
         return Deferred.fromCoroutine(self._release(name))

@@ -125,6 +125,11 @@ class MemoryStore:
         """See L{IStore}."""
         return succeed(sorted(self._reservations.values(), key=lambda known: known.name))
 
+    def free_ports(self, ports: Iterable[int]) -> Deferred[list[int]]:
+        """See L{IStore}."""
+        taken = {known.port for known in self._reservations.values()}
+        return succeed([port for port in ports if port not in taken])
+
     def release(self, name: str) -> Deferred[bool]:
         """See L{IStore}."""
         return succeed(self._reservations.pop(name, None) is not None)

@@ -699,6 +699,14 @@ class RedisStore:
         found = self._read_all(Reservation, await self._look(_ALL, _RESERVATIONS[:1]))
         return sorted(found.values(), key=lambda known: known.name)
 
+    def free_ports(self, ports: Iterable[int]) -> Deferred[list[int]]:
+        """See L{IStore}."""
+        return Deferred.fromCoroutine(self._free_ports(list(ports)))
+
+    async def _free_ports(self, ports: list[int]) -> list[int]:
+        owners = await self._several(_RESERVATIONS[1], [str(port) for port in ports])
+        return [port for port in ports if not owners[str(port)]]
+
     def release(self, name: str) -> Deferred[bool]:
         """See L{IStore}."""
         return Deferred.fromCoroutine(self._flag(_RELEASE, _RESERVATIONS, name))

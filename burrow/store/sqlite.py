@@ -459,6 +459,20 @@ class SQLiteStore:
             lambda cursor: [found for row in cursor.execute(query) if (found := _reservation(row))]
         )
 
+    def free_ports(self, ports: Iterable[int]) -> Deferred[list[int]]:
+        """See L{IStore}."""
+        wanted = list(ports)
+
+        def find(cursor: Any) -> list[int]:
+            taken: set[int] = set()
+            for start in range(0, len(wanted), _AT_ONCE):
+                some = wanted[start : start + _AT_ONCE]
+                query = f"SELECT port FROM reservations WHERE port IN ({_marks(len(some))})"
+                taken.update(row[0] for row in cursor.execute(query, some))
+            return [port for port in wanted if port not in taken]
+
+        return self._read(find)
+
     def release(self, name: str) -> Deferred[bool]:
         """See L{IStore}."""
         return self._write(

@@ -116,6 +116,17 @@ class StoreSuite:
         await self.store.reserve(attr.evolve(NAME, token="id2", name="other", port=20_000))
         self.assertEqual([known.name for known in await self.store.reservations()], ["other"])
 
+    async def test_free_ports_are_those_that_no_name_has(self):
+        await self.store.reserve(attr.evolve(NAME, port=20_001))
+        await self.store.reserve(attr.evolve(NAME, name="shop", port=20_601))
+        await self.store.reserve(attr.evolve(NAME, name="page"))
+        asked = list(range(20_700, 20_000, -1))
+        expected = [port for port in asked if port not in (20_001, 20_601)]
+        self.assertEqual(await self.store.free_ports(asked), expected)
+        await self.store.release("shop")
+        self.assertEqual(await self.store.free_ports([20_601, 20_001]), [20_601])
+        self.assertEqual(await self.store.free_ports([]), [])
+
     async def test_many_at_once_and_one_wins(self):
         asked = [self.store.reserve(attr.evolve(NAME, token=f"id{number}")) for number in range(20)]
         results = await gatherResults([one.addErrback(lambda reason: reason.trap(Taken)) for one in asked])
