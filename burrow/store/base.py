@@ -23,6 +23,9 @@ ROLES = ("agent", "viewer", "admin")
 USED_STEP = 3600.0
 """Seconds between two times of use that are told apart, so that who opens a tunnel again writes nothing."""
 
+TOKEN_USED_STEP = 60.0
+"""Likewise for tokens: see L{IStore.token_used}."""
+
 _T = TypeVar("_T")
 
 
@@ -190,7 +193,10 @@ class IStore(Interface):
         """Forget a token for ever; its reservations stay its own. Fires with whether there was one."""
 
     def token_used(token_id, when):  # type: ignore[no-untyped-def]
-        """Remember when a token was last used. Fires with None."""
+        """
+        Remember when a token was last used. Fires with None. Less than L{TOKEN_USED_STEP} seconds after the
+        time that is known nothing is written.
+        """
 
     def find_tokens(ids):  # type: ignore[no-untyped-def]
         """
@@ -209,7 +215,8 @@ class IStore(Interface):
         Make or renew a L{Reservation}, in one step that no other can split.
 
         A name of the same token's takes the new kind, agent and upstream, and a port if one is given, or
-        keeps the port it has; it stays assigned if it was, and asked for if it ever was.
+        keeps the port it has; it stays assigned if it was, and asked for if it ever was. If nothing changes,
+        nothing is written.
         Fires with the L{Reservation} as it is now. Fails with L{Taken} if another token owns the name, or
         another name has the port; with L{OverQuota} if the token had more names or ports than its L{Limits}
         then: what it owns already may always be renewed.

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from burrow.limits import UNLIMITED, Limits
-from burrow.store.base import IStore, OverQuota, Reservation, Taken, Token, freed, renewed
+from burrow.store.base import TOKEN_USED_STEP, IStore, OverQuota, Reservation, Taken, Token, freed, renewed
 
 _TIDY_EVERY = 10.0
 
@@ -66,8 +66,11 @@ class MemoryStore:
 
     def token_used(self, token_id: str, when: float) -> Deferred[None]:
         """See L{IStore}."""
-        if token_id in self._tokens:
-            self._tokens[token_id] = attr.evolve(self._tokens[token_id], last_used=when)
+        known = self._tokens.get(token_id)
+        if known is None:
+            return succeed(None)
+        if known.last_used is None or not known.last_used <= when < known.last_used + TOKEN_USED_STEP:
+            self._tokens[token_id] = attr.evolve(known, last_used=when)
         return succeed(None)
 
     def find_tokens(self, ids: Iterable[str]) -> Deferred[dict[str, Token]]:

@@ -27,7 +27,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from burrow.limits import UNLIMITED, Limits
-from burrow.store.base import USED_STEP, IStore, OverQuota, Reservation, Taken, Token, record
+from burrow.store.base import TOKEN_USED_STEP, USED_STEP, IStore, OverQuota, Reservation, Taken, Token, record
 from burrow.store.connection import RedisAddress, RedisConnection
 from burrow.store.guard import PREFIX, Guard
 
@@ -52,7 +52,12 @@ local token = redis.call('HGET', KEYS[1], ARGV[1])
 if token then
     local record = decoded(token, ARGV[1])
     if not record then return end
-    record['last_used'] = tonumber(ARGV[2])
+    local known, used = tonumber(record['last_used']), tonumber(ARGV[2])
+    if known and known <= used and used < known + ARGV[3] then
+        writes = '0'  -- nothing changes: the guard has no generation to advance, either
+        return
+    end
+    record['last_used'] = used
     redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(record))
 end
 """
@@ -97,7 +102,8 @@ _RESERVE = (
     _RESERVATION
     + """
 local wanted = cjson.decode(ARGV[1])
-local known = redis.call('HGET', KEYS[1], wanted['name'])
+local text = redis.call('HGET', KEYS[1], wanted['name'])
+local known = text
 if known then
     known = decoded(known, wanted['name'])  -- what cannot be read is nobody's, and not free
     if not known or known['token'] ~= wanted['token'] then return 'name' end
@@ -140,7 +146,16 @@ if more_names or more_ports then
     if more_names and names >= tonumber(ARGV[2]) then return 'names' end
     if more_ports and ports >= tonumber(ARGV[3]) then return 'ports' end
 end
-if known then forget(known) end
+if known then
+    local same = not given(known['port']) or redis.call('HGET', KEYS[2], known['port']) == known['name']
+    if known['assigned'] then same = same and redis.call('HGET', KEYS[3], key_of(known)) == known['name'] end
+    for field, value in pairs(wanted) do same = same and known[field] == value end
+    if same then
+        writes = '0'  -- nothing changes: the guard has no generation to advance, either
+        return text
+    end
+    forget(known)
+end
 return keep(wanted)
 """
 )
@@ -620,7 +635,7 @@ class RedisStore:
         return Deferred.fromCoroutine(self._token_used(token_id, when))
 
     async def _token_used(self, token_id: str, when: float) -> None:
-        await self._run(_USED, _TOKENS, token_id, repr(when))
+        await self._run(_USED, _TOKENS, token_id, repr(when), repr(TOKEN_USED_STEP))
 
     def find_tokens(self, ids: Iterable[str]) -> Deferred[dict[str, Token]]:
         """See L{IStore}."""

@@ -29,7 +29,7 @@ from zope.interface import implementer
 
 from burrow.errors import ConfigError, StoreError
 from burrow.limits import UNLIMITED, Limits
-from burrow.store.base import IStore, OverQuota, Reservation, Taken, Token, freed, renewed
+from burrow.store.base import TOKEN_USED_STEP, IStore, OverQuota, Reservation, Taken, Token, freed, renewed
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process's transaction."""
@@ -355,7 +355,11 @@ class SQLiteStore:
         """See L{IStore}."""
 
         def use(cursor: Any) -> None:
-            cursor.execute("UPDATE tokens SET last_used = ? WHERE id = ?", (when, token_id))
+            query = (
+                "UPDATE tokens SET last_used = ? WHERE id = ? "
+                "AND (last_used IS NULL OR last_used > ? OR last_used <= ?)"
+            )
+            cursor.execute(query, (when, token_id, when, when - TOKEN_USED_STEP))
 
         return self._write(use, sync=False)
 

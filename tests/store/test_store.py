@@ -72,6 +72,12 @@ class StoreSuite:
         await self.store.token_used("nobody", 1.0)
         self.assertEqual((await self.store.token("id1")).last_used, 123.5)
 
+    async def test_use_is_written_once_a_minute(self):
+        await self.store.add_token(TOKEN)
+        for when, kept in ((100.0, 100.0), (159.0, 100.0), (160.0, 160.0), (90.0, 90.0)):
+            await self.store.token_used("id1", when)
+            self.assertEqual((await self.store.token("id1")).last_used, kept)
+
     async def test_reserved_name_is_its_owners(self):
         self.assertEqual(await self.store.reserve(NAME), NAME)
         with self.assertRaises(Taken):
@@ -371,6 +377,20 @@ class WithRedis:
 
 
 class InRedis(WithRedis, StoreSuite, TestCase):
+    async def test_what_changes_nothing_writes_nothing(self):
+        def generations():
+            return self.redis.ask("HVALS", "burrow:generations", database=self.database)
+
+        await self.store.add_token(TOKEN)
+        await self.store.token_used("id1", 100.0)
+        kept = await self.store.reserve(attr.evolve(NAME, port=20_000, assigned=True, used=100.0))
+        before = generations()
+        self.assertEqual(await self.store.reserve(attr.evolve(NAME, used=101.0)), kept)
+        await self.store.token_used("id1", 101.0)
+        self.assertEqual(generations(), before)
+        await self.store.reserve(attr.evolve(NAME, upstream="localhost:1"))
+        self.assertNotEqual(generations(), before)
+
     async def test_notes_whose_time_is_over_take_no_room(self):
         """Nobody has to ask for them."""
         for number in range(30):
