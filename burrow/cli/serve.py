@@ -33,7 +33,8 @@ from burrow.config import STDIN, ServerConfig, add_arguments, parse_path
 from burrow.errors import ConfigError, ServerUnreachable
 from burrow.server.checking import check_server
 from burrow.server.listening import TcpSockets
-from burrow.server.service import DATABASE, BurrowServer, open_store
+from burrow.server.service import BurrowServer
+from burrow.server.stores import DATABASE, open_store
 from burrow.server.tap import server_config
 from burrow.shown import escaped
 from burrow.store.base import Taken

@@ -1,267 +1,32 @@
-"""The agents that are connected: who they are, and what they ask on their control channel."""
+"""The agents that are connected: who is let in, and who is here."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import re
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
-from twisted.internet.protocol import Factory
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from burrow.errors import BadOption, NoSuchTunnel, StoreError, Unavailable
+from burrow.errors import StoreError
 from burrow.limits import UNLIMITED, Limits
 from burrow.link.accept import Handshake, HandshakeRefused
-from burrow.link.carrier import CLOSE_RESTART, CLOSE_REVOKED
-from burrow.mux.control import Drain, Notice, shown
 from burrow.mux.lifeline import Lifeline
-from burrow.mux.session import PROTOCOL_ERROR, Session
-from burrow.server.channel import ControlChannel
+from burrow.mux.session import Session
+from burrow.server.agent import Agent
 from burrow.server.events import Events
+from burrow.server.nodes.cluster import Cluster
+from burrow.server.opening import Opening
 from burrow.server.revoking import TokenWatch
+from burrow.server.routes import Routes
 from burrow.server.sessions import Sessions, TooManySessions
-from burrow.server.tunnels import Owner, Tunnel, Tunnels
+from burrow.server.tunnels import Tunnels
 from burrow.store.base import Token
 from burrow.store.tokens import check_token
 
 _AGENT_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
-
-
-_LOOK_AT_LEAVING = 1.0
-
-
-async def _whatever(agent: Agent) -> Limits:
-    return UNLIMITED
-
-
-class Agent:
-    """
-    One connected agent.
-
-    @param allowed: asks again whether the agent's token is good, and what it may have.
-    @ivar tunnels: its open tunnels by name.
-    """
-
-    log = Logger()
-
-    def __init__(
-        self,
-        session: Session,
-        lifeline: Lifeline | None,
-        token: Token,
-        handshake: Handshake,
-        tunnels: Tunnels,
-        allowed: Callable[[Agent], Awaitable[Limits]] = _whatever,
-    ) -> None:
-        self._allowed = allowed
-        self._ended = False
-        self.session = session
-        self.lifeline = lifeline
-        self.token = token
-        self.handshake = handshake
-        self.tunnels: dict[str, Tunnel] = {}
-        self._opening: dict[str, list[list[Deferred[None]]]] = {}
-        self._all = tunnels
-        self._owner = Owner(token.id, handshake.agent, session, self._displaced, lifeline, self._released)
-        self._channel: ControlChannel | None = None
-        self._told_to_leave = False
-        self._closed_idle = False
-        self._leaving: LoopingCall | None = None
-        session.factory = _FirstStream(self)
-        session.on_go_away = self._goes_away
-        if lifeline is not None:
-            lifeline.on_attached = self._attached
-            lifeline.on_detached = self._detached
-
-    def control_channel(self) -> ControlChannel | None:
-        """The protocol for the agent's next stream: only the first has one."""
-        if self._channel is not None:
-            return None
-        self._channel = ControlChannel(self)
-        return self._channel
-
-    @property
-    def agent_id(self) -> str:
-        """What it calls itself."""
-        return self.handshake.agent
-
-    @property
-    def attached(self) -> bool:
-        """Whether it has a connection now."""
-        return not self.session.lost and (self.lifeline is None or self.lifeline.attached)
-
-    async def open(self, kind: str, upstream: str, name: str | None, options: str | None) -> dict[str, str]:
-        """Answer L{OpenTunnel}."""
-        waiting: list[Deferred[None]] = []
-        if name is not None:
-            self._opening.setdefault(name, []).append(waiting)
-        try:
-            return await self._open(kind, upstream, name, options)
-        finally:
-            if name is not None:
-                under_way = [other for other in self._opening.pop(name) if other is not waiting]
-                if under_way:
-                    self._opening[name] = under_way
-            for one in waiting:
-                self.session.clock.callLater(0, one.callback, None)  # once this is answered
-
-    async def _open(self, kind: str, upstream: str, name: str | None, options: str | None) -> dict[str, str]:
-        limits = await self._allowed(self)
-        try:
-            parsed = json.loads(options or "{}")
-        except (ValueError, RecursionError):  # the latter: lists in lists, thousands deep
-            parsed = None
-        if not isinstance(parsed, dict):
-            raise BadOption("the tunnel's options are no JSON object")
-        if self.session.going:
-            raise Unavailable("this session takes no visitors since its agent said go away: use a new one")
-        tunnel = await self._all.open(self._owner, kind, upstream, name, parsed, limits)
-        self.tunnels[tunnel.name] = tunnel
-        return {"tunnel": tunnel.name, "name": tunnel.name, "url": tunnel.url}
-
-    async def close(self, name: str) -> dict[str, str]:
-        """Answer L{CloseTunnel}, once those openings of the name have ended that were asked for before."""
-        before: list[Deferred[None]] = [Deferred() for _ in self._opening.get(name, ())]
-        for waiting, one in zip(self._opening.get(name, ()), before, strict=True):
-            waiting.append(one)
-        for one in before:
-            await one
-        with contextlib.suppress(StoreError):  # nothing that closing a tunnel needs
-            await self._allowed(self)
-        tunnel = self.tunnels.pop(name, None)
-        if tunnel is None:
-            raise NoSuchTunnel(f"this agent has no tunnel {name[:63]!r} open")
-        await self._all.close(tunnel)
-        return {}
-
-    def end(self, why: str) -> None:
-        """
-        The token is not good any more: say why, and end the session. Called again, as after the next check,
-        it waits for no answer of the agent's.
-        """
-        if self._ended:
-            self.session.abort()
-        elif not self.session.lost:
-            self._ended = True
-            self.tell(Notice, code="revoked", text=why)
-            self.session.close(why, CLOSE_REVOKED)
-
-    def give_way(self) -> None:
-        """End the session at once: its agent, which has no connection, begins another one."""
-        self.session.abort()
-
-    def leave(self) -> None:
-        """
-        Ask the agent to go to another node; then, when nothing runs here any more, say good-bye.
-
-        Not by a yamux go away: there are implementations that end the whole session on one.
-        """
-        if not self._told_to_leave:
-            self._told_to_leave = True
-            self.tell(Drain)
-        if not self.tunnels:
-            self._close_if_idle("the server restarts", CLOSE_RESTART)
-
-    def _close_if_idle(self, reason: str, code: int = 1000) -> None:
-        """Say good-bye if nothing runs but the control channel."""
-        if self.session.stream_count <= (1 if self._channel is not None else 0):
-            self._closed_idle = True
-            self.session.close(reason, code)
-
-    def _goes_away(self, code: int) -> None:
-        """
-        The agent said go away: what runs may end. Visitors who come wait for its next session, for a while,
-        as if it had gone without a word.
-        """
-        if self._leaving is not None or self.session.lost:
-            return
-        self.log.info("agent {name!r} goes away (code {code})", name=self.token.name, code=code)
-        for name in self.tunnels:
-            self._all.expect(name)
-        self._leaving = LoopingCall(self._close_if_idle, "the agent said go away")
-        self._leaving.clock = self.session.clock
-        self._leaving.start(_LOOK_AT_LEAVING, now=False)
-
-    def channel_lost(self, broken: str) -> None:
-        """The control channel ended, C{broken} if the agent broke the protocol on it."""
-        if not self.session.lost:
-            if broken:
-                self.log.warn("{peer} broke the protocol: {why}", peer=shown(self.session.peer), why=broken)
-                self.session.close(broken, PROTOCOL_ERROR)
-            else:
-                self.session.close("the control channel ended")
-
-    def tell(self, command: type[amp.Command], **arguments: Any) -> None:
-        """Send the agent a command whose answer does not matter, unless it reads or answers none."""
-        channel = self._channel
-        if channel is not None and channel.transport is not None and not channel.congested:
-            sending = channel.callRemote(command, **arguments)
-            if sending is not None:
-                sending.addErrback(lambda reason: None)  # the agent is old, or gone: it was told
-
-    def _displaced(self, tunnel: Tunnel) -> None:
-        """Another session of the same token's opened the tunnel: it is ours no more."""
-        if self.tunnels.get(tunnel.name) is tunnel:
-            del self.tunnels[tunnel.name]
-        if not self._told_to_leave and not self.session.going:
-            # Which of the two, nobody can tell: an agent's id is its machine's.
-            text = (
-                f"another agent with the same token, or another session of this one, opened {tunnel.url} "
-                "and has the tunnel now"
-            )
-            self.tell(Notice, code="taken-over", text=text, tunnel=tunnel.name)
-        if not self.tunnels and self.lifeline is not None and not self.lifeline.attached:
-            self.session.abort()  # its successor is here: nobody comes back to this one
-
-    def _released(self, tunnel: Tunnel, why: str) -> None:
-        """The name is not our token's any more: the tunnel is being closed."""
-        if self.tunnels.get(tunnel.name) is tunnel:
-            del self.tunnels[tunnel.name]
-        self.tell(Notice, code="released", text=why, tunnel=tunnel.name)
-
-    def _attached(self) -> None:
-        for tunnel in self.tunnels.values():
-            self._all.arrived(tunnel)
-
-    def _detached(self, reason: Failure) -> None:
-        self.log.info(
-            "agent {name!r} lost its connection, and is expected back: {reason}",
-            name=self.token.name,
-            reason=reason.getErrorMessage(),
-        )
-
-    async def gone(self, reason: Failure) -> None:
-        """The session is lost: so are its tunnels."""
-        if self._leaving is not None and self._leaving.running:
-            self._leaving.stop()
-        tunnels, self.tunnels = self.tunnels, {}
-        said_good_bye = reason.check(ConnectionDone)
-        for tunnel in tunnels.values():
-            if not said_good_bye and self.lifeline is None:
-                self._all.expect(tunnel.name)  # one that could be resumed was waited for already
-            elif said_good_bye and not self._closed_idle:
-                self._all.expect_no_more(tunnel.name)
-            await self._all.close(tunnel)
-
-
-class _FirstStream(Factory):
-    """Puts the control channel on the agent's first stream; its other streams are reset."""
-
-    noisy = False
-
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
-
-    def buildProtocol(self, addr: Any) -> ControlChannel | None:
-        return self._agent.control_channel()
 
 
 class Agents:
@@ -269,9 +34,9 @@ class Agents:
     All agents that are connected to this server.
 
     @param limits: what a token may have that has no settings of its own.
-    @param elsewhere: how many sessions a token, by its id, has on other nodes.
-    @ivar connected: every authenticated agent, one per session. @ivar sessions: counts them.
-    @ivar watch: asks again and again whether their tokens are good.
+    @param cluster: is told of each session, and knows how many each token has on other nodes.
+    @ivar connected: every authenticated agent, one per session.
+    @ivar watch: checks regularly whether their tokens are good.
     """
 
     log = Logger()
@@ -280,19 +45,24 @@ class Agents:
         self,
         clock: Any,
         store: Any,
+        opening: Opening,
         tunnels: Tunnels,
+        routes: Routes,
+        cluster: Cluster,
         events: Events,
         limits: Limits = UNLIMITED,
-        elsewhere: Callable[[str], int] = lambda token_id: 0,
     ) -> None:
         self._limits = limits
         self._events = events
         self._clock = clock
         self._store = store
+        self._opening = opening
         self._tunnels = tunnels
+        self._routes = routes
+        self._cluster = cluster
         self.connected: set[Agent] = set()
         self.watch = TokenWatch(clock, store, self.connected)
-        self.sessions = Sessions(clock, self.connected, elsewhere)
+        self._sessions = Sessions(clock, self.connected, cluster.sessions_elsewhere)
 
     async def authenticate(self, handshake: Handshake) -> Token:
         """See L{burrow.link.accept.Authenticate}."""
@@ -311,14 +81,14 @@ class Agents:
             raise HandshakeRefused(400, "the agent's id must be 8 to 64 letters, digits, - and _")
         try:
             await self._store.token_used(token.id, time.time())
-        except StoreError as error:  # a full disk, for one: no reason to refuse whom it knows
+        except StoreError as error:  # as on a full disk: the token is good all the same
             self.log.error("cannot note that a token was used: {error}", error=error)
         return token
 
     def admit(self, token: Token, handshake: Handshake) -> None:
         """See L{burrow.link.accept.Admit}."""
         try:
-            self.sessions.let_in(token.id, handshake.agent, token.limits(self._limits).sessions)
+            self._sessions.let_in(token.id, handshake.agent, token.limits(self._limits).sessions)
         except TooManySessions as error:
             raise HandshakeRefused(503, str(error)) from error
 
@@ -337,15 +107,26 @@ class Agents:
 
     def begin(self, session: Session, lifeline: Lifeline | None, token: Token, handshake: Handshake) -> None:
         """See L{burrow.link.accept.Begin}."""
-        agent = Agent(session, lifeline, token, handshake, self._tunnels, self._allowed)
+        agent = Agent(
+            session,
+            lifeline,
+            token,
+            handshake,
+            self._allowed,
+            self._opening,
+            self._tunnels,
+            self._routes,
+        )
         self.connected.add(agent)
-        self.sessions.begun(token.id)
+        self._sessions.begun(token.id)
+        self._cluster.session_began(token.id)
         self.log.info("agent {name!r} is connected from {peer}", name=token.name, peer=handshake.peer)
         self._events.add("agent-connected", f"agent {token.name!r} is connected from {handshake.peer}")
         session.on_lost = lambda reason: self._lost(agent, reason)
 
     def _lost(self, agent: Agent, reason: Failure) -> None:
         self.connected.discard(agent)
+        self._cluster.session_ended(agent.token.id)
         self.log.info(
             "agent {name!r} is gone: {reason}", name=agent.token.name, reason=reason.getErrorMessage()
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
@@ -15,13 +15,23 @@ from twisted.python.failure import Failure
 from burrow.errors import BurrowError, StoreError
 from burrow.mux.channel import BoundedAMP
 from burrow.mux.control import CloseTunnel, OpenTunnel
-from burrow.server.tunnels import STORE_AWAY
-
-if TYPE_CHECKING:
-    from burrow.server.agents import Agent
+from burrow.server.opening import STORE_AWAY
 
 MAX_BOX = 256 * 1024
 """Bytes of a box on the control channel, at most: its keys and values are kept until it is whole."""
+
+
+class Commands(Protocol):
+    """Who answers what comes on a control channel: the agent that it is the channel of."""
+
+    async def open(self, kind: str, upstream: str, name: str | None, options: str | None) -> dict[str, str]:
+        """Answer L{OpenTunnel}."""
+
+    async def close(self, name: str) -> dict[str, str]:
+        """Answer L{CloseTunnel}."""
+
+    def channel_lost(self, broken: str) -> None:
+        """The channel ended; C{broken} says how the agent broke the protocol on it, if it did."""
 
 
 def _nonsense(error: Exception) -> str:
@@ -44,7 +54,7 @@ class ControlChannel(BoundedAMP):
 
     log = Logger()
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Commands) -> None:
         super().__init__()
         self._agent = agent
         self._broken = ""

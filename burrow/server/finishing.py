@@ -1,8 +1,8 @@
 """
-What still runs, when something goes away, and the end of what does not.
+What still runs when a server stops or a tunnel is closed; what is idle is ended.
 
-Two things go away: a server that stops, with all its visitors' connections; and a tunnel that nobody holds
-any more, since its agent closed it, with the streams on it. What counts as running, and may finish::
+A server that stops ends all its visitors' connections; a tunnel that no node holds any more, since its agent
+closed it, ends the streams on it. What counts as running, and may finish::
 
     an HTTP exchange                    from the first byte of the request until the answer is written
     a WebSocket, an event stream,       while it is not idle: see L{burrow.sockets.idle}
@@ -28,16 +28,17 @@ from burrow.sockets import idle
 FRESH = 1.0
 """Seconds from the stop of a server on that a connection has to send its first request."""
 
-LOOK_EVERY = 0.1
-"""Seconds between two looks at what still runs on a server that stops."""
+POLL_EVERY = 0.1
+"""Seconds between two checks of what still runs on a server that stops."""
 
-_LOOK_AT_CLOSED = 0.5
+_POLL_CLOSED = 0.5
+"""Seconds between two checks of what still runs on tunnels that are closed."""
 
 
 class Finishing:
     """
     @param edge: the HTTP visitors' connections. @param ports: those to TCP ports, as of now.
-    @param held: whether anybody holds a tunnel's name, here or on another node.
+    @param held: whether the name of a route is open, here or on another node.
     @param elsewhere: whether something runs here for another node.
     """
 
@@ -57,7 +58,7 @@ class Finishing:
         self._held = held
         self._elsewhere = elsewhere
         self._began: float | None = None
-        self._closed = LoopingCall(self._look_at_closed)
+        self._closed = LoopingCall(self._end_idle)
         self._closed.clock = clock
 
     # -- a server that stops ------------------------------------------------------------------------------
@@ -66,7 +67,7 @@ class Finishing:
         """End what is idle, and return when nothing runs any more, or after C{within} seconds."""
         ends = self._clock.seconds() + within
         while self.running() and self._clock.seconds() < ends:
-            await deferLater(self._clock, LOOK_EVERY)
+            await deferLater(self._clock, POLL_EVERY)
 
     def running(self) -> bool:
         """End what is idle. @return: whether something runs still."""
@@ -89,18 +90,18 @@ class Finishing:
 
     # -- tunnels that are closed --------------------------------------------------------------------------
 
-    def look_at_closed(self) -> None:
+    def end_idle(self) -> None:
         """A tunnel was closed, here or on another node: end what is idle on it, now and as it becomes so."""
         if not self._closed.running:
-            self._closed.start(_LOOK_AT_CLOSED, now=False)
-            self._clock.callLater(0, self._look_at_closed)
+            self._closed.start(_POLL_CLOSED, now=False)
+            self._clock.callLater(0, self._end_idle)
 
     def stop(self) -> None:
-        """Look no more."""
+        """End nothing more."""
         if self._closed.running:
             self._closed.stop()
 
-    def _look_at_closed(self) -> None:
+    def _end_idle(self) -> None:
         left = False
         for visitor in list(self._edge.visitors):
             tunnel = visitor.tunnel

@@ -2,102 +2,58 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from secrets import token_hex, token_urlsafe
 from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
-from twisted.internet.task import deferLater
+from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.logger import Logger
 
 from burrow import __version__
-from burrow.certificates.files import FileCertificates
-from burrow.certificates.local import LocalCertificates
 from burrow.config import ServerConfig, split_listen
-from burrow.errors import ConfigError, StoreError
-from burrow.link import SESSION_HEADER
-from burrow.link.accept import AcceptFactory, node_of
+from burrow.link.accept import AcceptFactory
 from burrow.link.carrier import CLOSE_RESTART
-from burrow.protocols.base import Reach
 from burrow.protocols.registry import kinds
 from burrow.server.agents import Agents
+from burrow.server.certificates import make_certificates
 from burrow.server.counting import AddressLimit, release
-from burrow.server.edge import pages
+from burrow.server.door import AgentDoor
 from burrow.server.edge.context import Edge
 from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.front import PlainFrontFactory
-from burrow.server.edge.head import RequestHead
 from burrow.server.edge.http1 import VisitorFactory
 from burrow.server.edge.pace import Rate
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFrontFactory
 from burrow.server.events import Events
-from burrow.server.finishing import LOOK_EVERY, Finishing
-from burrow.server.listening import Listeners, TcpSockets, stop_listening, wait_when_exhausted
+from burrow.server.expected import EXPECT_FOR
+from burrow.server.finishing import Finishing
+from burrow.server.leaving import Leaving
+from burrow.server.listening import Listeners, TcpSockets, stop_listening
 from burrow.server.nodes.announce import Announcer
 from burrow.server.nodes.arrivals import Arrivals
-from burrow.server.nodes.boxes import MAX_HOPS
 from burrow.server.nodes.cluster import Cluster
-from burrow.server.nodes.link import make_certificate, node_context
-from burrow.server.nodes.links import Links, Remote
+from burrow.server.nodes.links import Links
+from burrow.server.nodes.listen import listen_for_nodes
 from burrow.server.nodes.neighbours import Neighbours
 from burrow.server.nodes.ports import RemotePorts
-from burrow.server.nodes.records import Lease, Node
+from burrow.server.nodes.records import Node
+from burrow.server.opening import Opening
 from burrow.server.ports import Ports, outgoing_warning
+from burrow.server.pseudonym import pseudonym
+from burrow.server.quotas import Quotas
 from burrow.server.released import NameWatch
+from burrow.server.routes import Routes
 from burrow.server.site import Site
-from burrow.server.tunnels import EXPECT_FOR, Tunnel, Tunnels
+from burrow.server.stores import open_store
+from burrow.server.tunnels import Tunnels
 from burrow.server.upkeep import Upkeep
-from burrow.server.waiting import Asking
-from burrow.store.memory import MemoryStore
 from burrow.store.spaces import DAY
-from burrow.store.sqlite import SQLiteStore
 from burrow.wording import count_of
-
-_PSEUDONYM = ("server", "via")
-"""The note of L{Forwarding}'s pseudonym."""
-
-DATABASE, REDIS_MARK = "burrow.db", "redis-epoch"
-LEAVE_WITHIN = 10.0
-"""Seconds that agents have to go to other nodes when this one stops."""
-
-
-def open_store(
-    reactor: Any,
-    config: ServerConfig,
-    alone: Callable[[], bool] | None = None,
-    lost: Callable[[str], None] = lambda name: None,
-) -> Any:
-    """
-    The store that a configuration names; not opened yet.
-
-    @param alone: for a server, which goes on while its store is away: whether it knows of no other.
-    @param lost: see L{KnownStore<burrow.store.known.KnownStore>}.
-    """
-    if config.store == "memory":
-        return MemoryStore()
-    if config.store:
-        # Imported when it is needed: txredisapi takes a while, and most servers have no Redis.
-        from burrow.store.connection import RedisAddress
-        from burrow.store.known import KnownStore
-        from burrow.store.redis import RedisStore
-
-        address = RedisAddress.parse(config.store)
-        if alone and address.in_clear:
-            Logger().warn(
-                "Redis at {host} is reached without TLS: whoever sees the network reads passwords, secrets "
-                "of nodes and, without --store-key, private keys; use rediss://, or a network of your own",
-                host=address.in_clear,
-            )
-        redis = RedisStore(reactor, address)
-        return KnownStore(reactor, redis, config.state_dir / REDIS_MARK, alone, lost) if alone else redis
-    return SQLiteStore(reactor, config.state_dir / DATABASE)
 
 
 class BurrowServer(MultiService):
@@ -142,59 +98,72 @@ class BurrowServer(MultiService):
         self._listeners = Listeners(reactor, inherited or {}, limit.guard)
         self._node_port: IListeningPort | None = None
         self._closing_unused: IDelayedCall | None = None
-        self.site = Site(config, self._whose_agent)
         self._sweep = Sweep(reactor)
-        listen = config.https_listen or config.http_listen
         self._tcp_sockets = tcp_sockets or TcpSockets(reactor)
-        self._ports = Ports(self._tcp_sockets, split_listen(listen)[0], config.port_range, limit.guard)
         self._node = token_hex(6)
         self._group = group or self._node
         self._node_secret = token_urlsafe(32)
-        self.cluster = Cluster(reactor, self.store, self._node)
+        known_kinds = kinds()
+
+        # The other nodes.
+        self._links = Links(reactor, self._node, known_kinds)
+        self.cluster = Cluster(reactor, self.store, self._node, self._links.linked)
         self.events = Events(reactor, self.store, self._node)
-        self.certificates = self._make_certificates()
-        self._links = Links(reactor, self._node)
-        self._links.on_up.append(lambda: self.tunnels.look())
-        self._kinds = kinds()
+
+        # Who serves a name, and the tunnels.
+        self._routes = Routes(reactor, self.store, self.cluster, self._links, config.domain, config.hold)
+        listen = config.https_listen or config.http_listen
+        self._ports = Ports(self._tcp_sockets, split_listen(listen)[0], config.port_range, limit.guard)
         self._neighbours = Neighbours(
             reactor, self.cluster, group, config.domain, self._ports.served, limit.guard
         )
-        self._elsewhere = RemotePorts(
-            reactor, self._kinds, self._ports, self.cluster, self._found, self._neighbours.hand_port
+        self._remote_ports = RemotePorts(
+            reactor,
+            known_kinds,
+            self._ports,
+            self.cluster,
+            self._routes.of_port,
+            self._neighbours.hand_port,
         )
-        self.tunnels = Tunnels(
-            clock=reactor,
+        quotas = Quotas(self.cluster, config.max_tunnels)
+        self.tunnels = Tunnels(self._routes, self._ports, self.cluster, quotas, self.events)
+        self.certificates = make_certificates(
+            reactor,
+            self.store,
+            config,
+            lambda: self.tunnels.hosts,
+            self._routes.serves,
+            self.events.add,
+        )
+        self.site = Site(config, lambda head: self._door.taker(head))
+        opening = Opening(
             store=self.store,
-            kinds=self._kinds,
+            tunnels=self.tunnels,
+            routes=self._routes,
+            quotas=quotas,
+            kinds=known_kinds,
             ports=self._ports,
+            cluster=self.cluster,
+            events=self.events,
             domain=config.domain,
             url=self.site.url,
             ready=self._certificate_ready,
-            max_tunnels=config.max_tunnels,
-            cluster=self.cluster,
-            events=self.events,
-            relayed=self._relayed,
             announce=Announcer(reactor, lambda: self._links.sessions).announce,
             reserved=frozenset(config.reserve),
         )
-        self.tunnels.on_closed = lambda: self._finishing.look_at_closed()
-        self.cluster.hurried = lambda: self.tunnels.awaited
-        self.cluster.on_changed = self._nodes_changed
-        self.cluster.linked = self._links.linked
-        self.cluster.on_taken = self._taken
-        self.cluster.on_lost = self._lost
+
+        # The agents, and what other nodes pass on.
         self.agents = Agents(
             reactor,
             self.store,
+            opening,
             self.tunnels,
+            self._routes,
+            self.cluster,
             self.events,
             config.token_limits,
-            elsewhere=self.cluster.sessions_elsewhere,
         )
-        self.cluster.sessions = self.agents.sessions.counts
-        self._names = NameWatch(reactor, self.store, self.tunnels)
-        self._upkeep = Upkeep(reactor, self.store, self.tunnels, self.events, config.free_after * DAY)
-        self._accept = AcceptFactory(
+        accept = AcceptFactory(
             reactor,
             self.agents.authenticate,
             self.agents.begin,
@@ -204,16 +173,16 @@ class BurrowServer(MultiService):
             admit=self.agents.admit,
             let_in=release,
         )
+        self._door = AgentDoor(accept, self._links)
         self._arrivals = Arrivals(
-            reactor,
-            self._node,
-            self._node_secret,
-            self._find_for_node,
-            self.cluster.look,
-            self._accept,
+            reactor, self._node, self._node_secret, self._routes.of_node, self.cluster.look, accept
         )
+        self._names = NameWatch(reactor, self.store, self.tunnels)
+        self._upkeep = Upkeep(reactor, self.store, self.tunnels, self.events, config.free_after * DAY)
+
+        # Visitors, and how all of it ends.
         self._edge = Edge(
-            find=self._find,
+            find=self._routes.of_host,
             own=self.site.answer,
             sweep=self._sweep,
             forwarding=Forwarding(config.trusted_proxy, config.trusted_header),
@@ -227,9 +196,27 @@ class BurrowServer(MultiService):
             self._edge,
             self._sweep,
             ports=lambda: self._ports.visitors,
-            held=self._held,
+            held=lambda route: self._routes.held(route.name),
             elsewhere=lambda: self._arrivals.serves or self._links.passes_on,
         )
+        self._leaving = Leaving(
+            reactor,
+            listeners=self._listeners,
+            edge=self._edge,
+            neighbours=self._neighbours,
+            ports=self._ports,
+            remote_ports=self._remote_ports,
+            cluster=self.cluster,
+            links=self._links,
+            arrivals=self._arrivals,
+            tunnels=self.tunnels,
+            agents=self.agents,
+            finishing=self._finishing,
+        )
+        self.tunnels.on_closed.append(self._finishing.end_idle)
+        self.cluster.on_nodes.append(self._nodes_changed)
+        self.cluster.on_leases.append(self._leases_changed)
+        self.cluster.on_dead.append(self._node_died)
 
     # -- its life -----------------------------------------------------------------------------------------
 
@@ -241,7 +228,7 @@ class BurrowServer(MultiService):
 
     async def _start(self) -> None:
         await self.store.open()
-        self._edge.forwarding.pseudonym = await self._pseudonym()
+        self._edge.forwarding.pseudonym = await pseudonym(self.store)
         visitors = VisitorFactory(self._edge, "https")
         plain: Any = VisitorFactory(self._edge, "http")
         https_port = http_port = 0
@@ -280,37 +267,15 @@ class BurrowServer(MultiService):
             self.log.warn("{text}", text=warning)
         self.log.info("Burrow {version} serves {url}", version=__version__, url=self.site.own_url)
 
-    async def _pseudonym(self) -> str:
-        """What this server calls itself in Via: the same on all nodes of its store."""
-        own = f"burrow-{token_hex(6)}"
-        try:
-            await self.store.swap_note(*_PSEUDONYM, None, own)
-            return await self.store.note(*_PSEUDONYM) or own
-        except StoreError:
-            return own  # a loop over several nodes takes a round more until one meets itself
-
     def _listen_for_nodes(self) -> Node:
-        """Listen for the links of other nodes: over TLS, unless they are on this machine."""
+        """Listen for the links of other nodes. @return: what they find us by."""
         host, port = self.config.node_address
-        certificate = ""
-        options: dict[str, Any] = {"backlog": 64, "interface": host}
-        factory = self._arrivals.factory
-        try:
-            if ipaddress.ip_address(host).is_loopback:
-                listening = self._reactor.listenTCP(port, factory, **options)
-            else:
-                identity, certificate = make_certificate(host)
-                listening = self._reactor.listenSSL(port, factory, node_context(*identity), **options)
-        except (CannotListenError, ValueError) as error:
-            raise ConfigError(
-                f"cannot listen on {self.config.node}: {error}; choose another with --node HOST:PORT, "
-                "where HOST is an IP address of this machine's"
-            ) from error
-        self._node_port = wait_when_exhausted(self._reactor, listening)
+        self._node_port, certificate = listen_for_nodes(self._reactor, host, port, self._arrivals.factory)
+        address: Any = self._node_port.getHost()
         return Node(
             id=self._node,
             host=host,
-            port=listening.getHost().port,
+            port=address.port,
             secret=self._node_secret,
             certificate=certificate,
             version=__version__,
@@ -320,34 +285,8 @@ class BurrowServer(MultiService):
         )
 
     async def drain(self, within: float) -> None:
-        """
-        Go away without a word that is lost: listen no more, send the agents elsewhere, let what runs end.
-
-        @param within: seconds after which what still runs is left to L{stopService}.
-        """
-        await self._close_doors()
-        await self.cluster.drain()
-        self.log.info("this server goes away: its agents are sent elsewhere, what runs may end")
-        ends = self._reactor.seconds() + within
-        while self._reactor.seconds() < ends and (
-            self._edge.visitors or self._ports.visitors or self.agents.connected or self._arrivals.busy
-        ):
-            await self._send_away()
-            await deferLater(self._reactor, LOOK_EVERY)
-
-    async def _close_doors(self) -> None:
-        """Take no more visitors and agents; connections end after the answer that is under way."""
-        self._edge.draining = True
-        self._neighbours.close()
-        await self._listeners.close()
-
-    async def _send_away(self) -> None:
-        """Have the agents go to other nodes, which have their ports open by then."""
-        for agent in list(self.agents.connected):
-            agent.leave()
-        if not self.tunnels.any_open:
-            self._elsewhere.stop()
-            await self._ports.close_all()
+        """See L{Leaving.drain}."""
+        await self._leaving.drain(within)
 
     def stopService(self) -> Deferred[Any]:
         """
@@ -358,34 +297,11 @@ class BurrowServer(MultiService):
         """
         return ensureDeferred(self._stop())
 
-    async def _finish(self) -> None:
-        """Let what runs end, and with other nodes there, the agents go to them."""
-        within = self.config.stop_grace
-        if self.cluster.node is None:
-            return  # it never served
-        await self._close_doors()
-        now = self._reactor.seconds()
-        if within and await self.cluster.strangers():
-            await self.cluster.drain()
-            self._links.drop_passed()
-            self.log.info("this server goes away: its agents are sent elsewhere, what runs may end")
-            ends, agents_until = now + within, now + min(within, LEAVE_WITHIN)
-            while True:
-                await self._send_away()
-                now = self._reactor.seconds()
-                running = self._finishing.running() or (self.agents.connected and now < agents_until)
-                if not running or now >= ends:
-                    break
-                await deferLater(self._reactor, LOOK_EVERY)
-            return
-        self._elsewhere.stop()
-        await self._ports.close_all()
-        await self._finishing.finish(within)
-
     async def _stop(self) -> None:
         await MultiService.stopService(self)
         try:
-            await self._finish()
+            if self.cluster.node is not None:  # else it never served
+                await self._leaving.finish(self.config.stop_grace)
         except CancelledError:
             self.log.info("asked to end now: what still runs is cut")
         self._sweep.stop()
@@ -398,7 +314,7 @@ class BurrowServer(MultiService):
         await self._listeners.close()
         if self.certificates is not None:
             await self.certificates.stop()
-        self._elsewhere.stop()
+        self._remote_ports.stop()
         await self._ports.close_all()
         for agent in list(self.agents.connected):
             agent.session.close("the server stops", CLOSE_RESTART)
@@ -411,116 +327,22 @@ class BurrowServer(MultiService):
             await stop_listening(self._node_port)
         await self.store.close()
 
-    # -- what visitors meet ----------------------------------------------------------------------------------
-
-    def _make_certificates(self) -> Any:
-        config = self.config
-        if config.tls == "local":
-            return LocalCertificates(config.state_dir, config.domain, self._whose)
-        if config.tls == "files":
-            assert config.cert_file is not None
-            assert config.key_file is not None
-            return FileCertificates(self._reactor, config.cert_file, config.key_file)
-        if config.tls == "acme":
-            # Imported when it is needed: txacme takes a while.
-            from burrow.certificates.acme.setup import acme_certificates
-
-            return acme_certificates(
-                self._reactor,
-                self.store,
-                config,
-                lambda: self.tunnels.hosts,
-                self._whose,
-                self.events.add,
-            )
-        return None
-
     def _certificate_ready(self, host: str) -> Deferred[None]:
         if self.certificates is None:
             return succeed(None)
         ready: Deferred[None] = self.certificates.ready(host)
         return ready
 
-    def _whose(self, host: str) -> Deferred[bool]:
-        """See L{burrow.certificates.base.Whose}."""
-        name, _, domain = host.partition(".")
-        if domain != self.config.domain:
-            return succeed(False)
-        if self.tunnels.find(name) is not None:
-            return succeed(True)
-        return Deferred.fromCoroutine(self.tunnels.owned(name))
-
-    def _find(self, host: str, asking: Asking) -> Tunnel | Remote | Deferred[Any]:
-        name, _, domain = host.partition(".")
-        if domain != self.config.domain:
-            return succeed(pages.no_such_tunnel(host))
-        found = self.tunnels.find(name)
-        if found is not None and self._by_host(found):
-            return found
-        return Deferred.fromCoroutine(self._wait_for(host, name, asking))
-
-    async def _wait_for(self, host: str, name: str, asking: Asking) -> Tunnel | Remote | pages.Page:
-        """The tunnel once its agent is back, if it is expected; else the page that says why there is none."""
-        found = await self._found(name, asking)
-        if found is None:
-            if not await self.tunnels.owned(name):
-                return pages.no_such_tunnel(host)
-            return pages.agent_away(host) if self.tunnels.expected(name) else pages.agent_left(host)
-        return found if self._by_host(found) else pages.no_such_tunnel(host)
-
-    def _by_host(self, tunnel: Tunnel | Remote) -> bool:
-        """Whether visitors reach it by host."""
-        kind = tunnel.kind if isinstance(tunnel, Tunnel) else self._kinds.get(tunnel.lease.kind)
-        return kind is not None and kind.reach is Reach.HOST
-
-    # -- among other nodes -----------------------------------------------------------------------------------
-
-    def _relayed(self, name: str) -> Remote | None:
-        """The tunnel of a name that another node holds and that can be reached there."""
-        lease = self.cluster.elsewhere(name)
-        return self._links.route(lease) if lease is not None else None
-
-    async def _found(self, name: str, asking: Asking | None = None) -> Tunnel | Remote | None:
-        """The tunnel of a name, once its agent is connected, wherever."""
-        return await self.tunnels.attached(name, self.config.hold, asking)
-
-    async def _find_for_node(self, name: str, hops: int, asking: Asking) -> Tunnel | Remote | None:
-        """See L{burrow.server.nodes.arrivals.Find}."""
-        found = await self._found(name, asking)
-        if isinstance(found, Remote):
-            return self._links.route(found.lease, hops + 1) if hops < MAX_HOPS else None
-        return found
-
-    def _whose_agent(self, head: RequestHead) -> IProtocolFactory | pages.Page:
-        """Who takes an agent: this node, or the one that has the session that it wants to go on with."""
-        asked = head.value(SESSION_HEADER.lower().encode()).decode("latin-1")
-        node = node_of(asked)
-        elsewhere = self._links.agent_factory(node) if asked else None
-        if elsewhere is None and self._links.may_reach(node):
-            # A new session now would end the one that lives there, and all that runs on it.
-            text = "The node that has this agent's session is not linked yet. Try again."
-            return pages.Page(503, "node-away", "The server is not ready", text, ((b"Retry-After", b"1"),))
-        return self._accept if elsewhere is None else elsewhere
-
-    def _held(self, tunnel: Any) -> bool:
-        """Whether a tunnel's name is open here or on another node."""
-        name = tunnel.lease.name if isinstance(tunnel, Remote) else tunnel.name
-        return self.tunnels.by_name(name) is not None or self.cluster.elsewhere(name) is not None
+    # -- what changes on other nodes -------------------------------------------------------------------------
 
     def _nodes_changed(self) -> None:
-        self._finishing.look_at_closed()
-        self._links.update(self.cluster.others, set(self.cluster.theirs))
+        self._links.update(self.cluster.others)
         self._neighbours.update()
-        if not self._edge.draining:
-            self._elsewhere.update()
-        self.tunnels.look()
+        self._finishing.end_idle()
 
-    def _taken(self, lease: Lease) -> None:
-        self._elsewhere.serve(lease)  # first, so that the port is served all the time
-        closing = ensureDeferred(self.tunnels.taken(lease))
-        closing.addErrback(lambda reason: self.log.failure("a tunnel was not closed", reason))
+    def _leases_changed(self, names: Collection[str]) -> None:
+        self._links.forget(names)
+        self._finishing.end_idle()
 
-    def _lost(self, names: list[str]) -> None:
+    def _node_died(self, names: list[str]) -> None:
         self.events.add("node-lost", f"a node that held {count_of(len(names), 'tunnel')} is gone")
-        for name in names:
-            self.tunnels.expect(name)

@@ -19,7 +19,8 @@ from burrow.mux.control import CloseTunnel, Drain, Notice, OpenTunnel, VisitorHe
 from burrow.mux.heartbeat import DEAD_AFTER, INTERVAL, PING_EVERY
 from burrow.mux.session import PROTOCOL_ERROR
 from burrow.server.channel import MAX_BOX
-from burrow.server.tunnels import EXPECT_FOR, MAX_UPSTREAM
+from burrow.server.expected import EXPECT_FOR
+from burrow.server.opening import MAX_UPSTREAM
 from burrow.testing import HalfCloseRecorder
 from burrow.wire.backlog import MAX_UNACKED
 from burrow.wire.windows import INITIAL_WINDOW, MAX_WINDOW

@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from burrow.errors import StoreError
 from burrow.link.accept import Handshake, HandshakeRefused
 from burrow.server.agents import Agents
+from burrow.server.nodes.cluster import Cluster
 from burrow.store.memory import MemoryStore
 from burrow.store.tokens import make_token
 
@@ -14,7 +15,8 @@ from burrow.store.tokens import make_token
 class Authenticating(SynchronousTestCase):
     def setUp(self):
         self.store = MemoryStore()
-        self.agents = Agents(Clock(), self.store, None, None)
+        clock = Clock()
+        self.agents = Agents(clock, self.store, None, None, None, Cluster(clock, self.store, "one"), None)
         self.text, self.token = make_token("laptop", "agent", 1.0)
         self.store.add_token(self.token)
 

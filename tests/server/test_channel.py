@@ -17,15 +17,15 @@ from burrow.mux.control import CloseTunnel, Drain, Notice, OpenTunnel, shown
 from burrow.mux.session import PROTOCOL_ERROR
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.tcp import TcpProtocol
-from burrow.server.agents import Agent, Agents
+from burrow.server.agent import Agent
+from burrow.server.agents import Agents
 from burrow.server.channel import MAX_BOX
-from burrow.server.events import Events
-from burrow.server.nodes.cluster import Cluster
+from burrow.server.expected import EXPECT_FOR
 from burrow.server.ports import Ports
-from burrow.server.tunnels import EXPECT_FOR, Tunnels
 from burrow.store.base import Token
 from burrow.store.memory import MemoryStore
 from burrow.testing import HalfCloseRecorder, Recorder, Recorders, SessionPair
+from tests.server.parts import Parts
 
 TOKEN = Token("token1", "laptop", "agent", b"", 0.0)
 
@@ -58,23 +58,20 @@ class Connected(SynchronousTestCase):
     def setUp(self):
         self.clock = MemoryReactorClock()
         self.store = MemoryStore(self.clock.seconds)
-        events = Events(self.clock, self.store, "node1")
-        self.tunnels = Tunnels(
-            clock=self.clock,
-            store=self.store,
-            kinds={"http": HttpProtocol()},
-            ports=Ports(None, "127.0.0.1", range(20_000, 20_003)),
-            domain="example.com",
-            url=lambda host: f"https://{host}",
-            ready=lambda host: self.ready(host),
-            max_tunnels=3,
-            cluster=Cluster(self.clock, self.store, "node1"),
-            events=events,
-            relayed=lambda host: None,
-            announce=lambda: succeed(None),
-        )
+        self.kinds = {"http": HttpProtocol()}
+        ports = Ports(None, "127.0.0.1", range(20_000, 20_003))
+        parts = Parts(self.clock, self.store, self.kinds, ports, ready=lambda host: self.ready(host))
+        self.routes, self.tunnels = parts.routes, parts.tunnels
         self.ready = lambda host: succeed(None)
-        self.agents = Agents(self.clock, self.store, self.tunnels, events)
+        self.agents = Agents(
+            self.clock,
+            self.store,
+            parts.opening,
+            parts.tunnels,
+            parts.routes,
+            parts.cluster,
+            parts.events,
+        )
         self.store.add_token(TOKEN)
 
     def connect(self, agent="agent-1234"):
@@ -122,7 +119,7 @@ class Connected(SynchronousTestCase):
         return visitor
 
     def attached(self, name="blog"):
-        return Deferred.fromCoroutine(self.tunnels.attached(name, 10))
+        return Deferred.fromCoroutine(self.routes.wait_for(name))
 
 
 class Leaving(Connected):
@@ -367,7 +364,7 @@ class Channel(Connected):
         self.assertEqual(len(self.flushLoggedErrors(amp.TooLong)), 1)
 
     def test_options_that_are_none(self):
-        self.tunnels._kinds["tcp"] = TcpProtocol()
+        self.kinds["tcp"] = TcpProtocol()
         pair = self.connect()
         control = self.control(pair)
         for options in (
@@ -446,7 +443,7 @@ class Channel(Connected):
                 self.assertTrue(answers[0].check(CertificateFailed))
                 self.assertTrue(answers[1].check(NoSuchTunnel))
             self.assertIsNone(self.tunnels.by_name("blog"))
-            self.assertEqual(agent._opening, {})
+            self.assertEqual(agent._under_way, {})
 
     def test_second_stream_of_an_agent_is_reset(self):
         pair = self.connect()
@@ -467,4 +464,4 @@ class Channel(Connected):
             end(pair)
             pair.pump()
             self.assertEqual(not self.attached().called, waits)
-            self.assertEqual(self.tunnels.expected("blog"), waits)
+            self.assertEqual(self.routes.expected("blog"), waits)

@@ -120,7 +120,7 @@ class Stopping(SynchronousTestCase):
         tcp = SimpleNamespace(transport=TcpTransport(), tunnel="gone")
         self.edge.visitors = {here, busy, none, kept}
         self.ports = [tcp]
-        self.finishing.look_at_closed()
+        self.finishing.end_idle()
         self.clock.advance(0)
         self.assertEqual([each.finished for each in (here, busy, none, kept)], [[], [], [], [False]])
         self.assertTrue(tcp.transport.disconnecting)

@@ -1,4 +1,4 @@
-"""Tests for L{burrow.server.tunnels} and L{burrow.server.ports}: how a tunnel comes to be, and how not."""
+"""Tests for L{burrow.server.opening}, tunnels and routes: how a tunnel comes to be, and how not."""
 
 import errno
 from dataclasses import replace
@@ -21,13 +21,14 @@ from burrow.errors import (
 from burrow.limits import UNLIMITED, Limits
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.tcp import TcpProtocol
-from burrow.server.events import Events
+from burrow.server.expected import EXPECT_FOR
 from burrow.server.nodes.cluster import Cluster
 from burrow.server.nodes.records import Lease
 from burrow.server.ports import Ports
-from burrow.server.tunnels import EXPECT_FOR, Owner, Tunnels
+from burrow.server.tunnel import Owner
 from burrow.store.memory import MemoryStore
 from burrow.testing import SessionPair
+from tests.server.parts import Parts
 
 
 class Opening(SynchronousTestCase):
@@ -36,22 +37,18 @@ class Opening(SynchronousTestCase):
         self.store = MemoryStore(self.reactor.seconds)
         self.ready = lambda host: succeed(None)
         self.ports = Ports(self, "127.0.0.1", range(20_000, 20_003))
-        self.tunnels = Tunnels(
-            clock=self.reactor,
-            store=self.store,
-            kinds={"http": HttpProtocol(), "tcp": TcpProtocol()},
-            ports=self.ports,
-            domain="example.com",
-            url=lambda host: f"https://{host}",
+        parts = Parts(
+            self.reactor,
+            self.store,
+            {"http": HttpProtocol(), "tcp": TcpProtocol()},
+            self.ports,
             ready=lambda host: self.ready(host),
-            max_tunnels=3,
-            cluster=Cluster(self.reactor, self.store, "node1"),
-            events=Events(self.reactor, self.store, "node1"),
-            relayed=lambda host: None,
             announce=self.announce,
             reserved={"ours"},
             now=lambda: 1000.0 + self.reactor.seconds(),
         )
+        self.opener, self.routes, self.tunnels = parts.opening, parts.routes, parts.tunnels
+        self.quotas = parts.quotas
         self.displaced = []
         self.announced = 0
 
@@ -73,7 +70,7 @@ class Opening(SynchronousTestCase):
     def opening(
         self, owner, kind="http", upstream="http://localhost:3000", name=None, limits=UNLIMITED, **options
     ):
-        return Deferred.fromCoroutine(self.tunnels.open(owner, kind, upstream, name, options, limits))
+        return Deferred.fromCoroutine(self.opener.open(owner, kind, upstream, name, options, limits))
 
     def open(self, *arguments, **options):
         return self.successResultOf(self.opening(*arguments, **options))
@@ -85,17 +82,17 @@ class Opening(SynchronousTestCase):
         self.open(self.owner(), name="blog")
         first = self.tunnels.by_name("blog")
         first.owner.session.abort()
-        waiting = [Deferred.fromCoroutine(self.tunnels.attached("blog", 10)) for _ in range(5)]
+        waiting = [Deferred.fromCoroutine(self.routes.wait_for("blog")) for _ in range(5)]
         for one in waiting:
             self.assertNoResult(one)
         second = self.open(self.owner(), name="blog")
         self.assertEqual([self.successResultOf(one) for one in waiting], [second] * 5)
 
     def test_visitor_waits_while_nobody_knows_what_was_in_the_store(self):
-        attached = Deferred.fromCoroutine(self.tunnels.attached("blog", 10))
+        attached = Deferred.fromCoroutine(self.routes.wait_for("blog"))
         self.assertIsNone(self.successResultOf(attached))
         self.store.whole = False
-        waiting = Deferred.fromCoroutine(self.tunnels.attached("blog", 10))
+        waiting = Deferred.fromCoroutine(self.routes.wait_for("blog"))
         self.assertNoResult(waiting)
         tunnel = self.open(self.owner(), name="blog")
         self.assertIs(self.successResultOf(waiting), tunnel)
@@ -105,13 +102,13 @@ class Opening(SynchronousTestCase):
         certificate = Deferred()
         self.ready = lambda host: certificate
         opening = self.opening(self.owner(), name="blog")
-        waiting = Deferred.fromCoroutine(self.tunnels.attached("blog", 10))
+        waiting = Deferred.fromCoroutine(self.routes.wait_for("blog"))
         self.assertNoResult(waiting)
         certificate.callback(None)
         self.assertIs(self.successResultOf(waiting), self.successResultOf(opening))
         self.ready = lambda host: fail(CertificateFailed("no"))
         self.refused(CertificateFailed, self.owner(), name="shop")
-        attached = Deferred.fromCoroutine(self.tunnels.attached("shop", 10))
+        attached = Deferred.fromCoroutine(self.routes.wait_for("shop"))
         self.assertIsNone(self.successResultOf(attached))
 
     def test_open_and_close(self):
@@ -120,7 +117,7 @@ class Opening(SynchronousTestCase):
         self.assertIs(self.tunnels.by_name("blog"), tunnel)
         self.successResultOf(Deferred.fromCoroutine(self.tunnels.close(tunnel)))
         self.assertIsNone(self.tunnels.by_name("blog"))
-        owned = Deferred.fromCoroutine(self.tunnels.owned("blog"))
+        owned = Deferred.fromCoroutine(self.routes.owned("blog"))
         self.assertTrue(self.successResultOf(owned))
 
     def test_assigned_name_is_remembered_by_token_agent_kind_and_upstream(self):
@@ -239,7 +236,7 @@ class Opening(SynchronousTestCase):
         waiting.callback(None)
         for tunnel in (self.successResultOf(opening), two):
             self.successResultOf(Deferred.fromCoroutine(self.tunnels.close(tunnel)))
-        self.assertEqual(list(self.tunnels._names_of), ["token2"])
+        self.assertEqual(list(self.quotas._of_token), ["token2"])
 
     def test_tunnels_on_other_nodes_count(self):
         limits = Limits(tunnels=2)
@@ -270,7 +267,7 @@ class Opening(SynchronousTestCase):
         find, note = self.store.find_reservations, self.store.note
         self.store.find_reservations = lambda names: asked.append("names") or find(names)
         self.store.note = lambda space, key: asked.append(space) or note(space, key)
-        waiting = [Deferred.fromCoroutine(self.tunnels.attached(f"name{n}", 10)) for n in range(100)]
+        waiting = [Deferred.fromCoroutine(self.routes.wait_for(f"name{n}")) for n in range(100)]
         self.reactor.advance(1)
         self.assertEqual([self.successResultOf(one) for one in waiting], [None] * 100)
         self.assertEqual(asked, ["names", "names"])

@@ -5,7 +5,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from burrow.config import ServerConfig
-from burrow.server.service import open_store
+from burrow.server.stores import open_store
 from burrow.store.connection import RedisAddress
 
 

@@ -8,32 +8,14 @@ from typing import Protocol as Shape
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.internet.protocol import Protocol
 
 from burrow.server.edge import pages
 from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.head import RequestHead
 from burrow.server.edge.pace import NO_RATE, Rate
 from burrow.server.edge.sweep import Sweep
+from burrow.server.route import IRoute
 from burrow.server.waiting import Asking
-
-
-class Tunnel(Shape):
-    """What the edge needs of a tunnel."""
-
-    @property
-    def alive(self) -> bool:
-        """Whether its agent is connected; of a tunnel on another node: whether that node is."""
-        ...
-
-    @property
-    def relayed(self) -> bool:
-        """Whether another node holds it."""
-        ...
-
-    def connect(self, protocol: Protocol, visitor: str, scheme: str) -> None:
-        """Open a stream under C{protocol}. @raise StreamGone: the agent is not there."""
-        ...
 
 
 class Visitor(Shape):
@@ -46,7 +28,7 @@ class Visitor(Shape):
     asked: bool
 
     @property
-    def tunnel(self) -> Tunnel | None:
+    def tunnel(self) -> IRoute | None:
         """The tunnel that this connection has a stream of."""
         ...
 
@@ -60,11 +42,8 @@ class Visitor(Shape):
         ...
 
 
-Find = Callable[[str, Asking], "Tunnel | Deferred[Tunnel | pages.Page]"]
-"""
-Who answers for a host and a visitor: a tunnel, or later a tunnel or a page that says why there is none.
-Cancelled when the visitor leaves.
-"""
+Find = Callable[[str, Asking], "IRoute | Deferred[IRoute]"]
+"""See L{Routes.of_host<burrow.server.routes.Routes.of_host>}."""
 
 Own = Callable[[RequestHead], "pages.Page | IProtocolFactory | None"]
 """What the server itself says to a request: None if the host is not its own."""
@@ -93,3 +72,7 @@ class Edge:
     rate: Rate = NO_RATE
     visitors: set[Visitor] = field(default_factory=set)
     draining: bool = False
+
+    def drain(self) -> None:
+        """This server goes away: see C{draining}."""
+        self.draining = True

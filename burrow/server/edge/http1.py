@@ -37,7 +37,7 @@ from burrow.mux.pipe import PipeEnd, break_off, end_writing
 from burrow.server.edge import pages
 from burrow.server.edge.answers import write_answer, write_interim, write_switch
 from burrow.server.edge.body import Body, ChunkedBody, LengthBody, chunk, last_chunk
-from burrow.server.edge.context import Edge, Tunnel
+from burrow.server.edge.context import Edge
 from burrow.server.edge.fields import Headers, named_by_connection, write_head
 from burrow.server.edge.flow import Answering, Reading
 from burrow.server.edge.head import BadMessage, RequestHead, RequestReader, ResponseHead
@@ -46,6 +46,7 @@ from burrow.server.edge.pace import Pace
 from burrow.server.edge.responses import IAnswered, Responses
 from burrow.server.edge.tls import Shown
 from burrow.server.edge.upgraded import Upgraded
+from burrow.server.route import IRoute, NoRoute
 from burrow.sockets import idle, lowest_transport, taken
 
 LINGER = 3.0
@@ -101,7 +102,7 @@ class Visitor(Protocol):
         self._close_after = False
         self._failure: tuple[str, bytearray] | None = None
         self._responses: Responses | None = None
-        self._tunnel: Tunnel | None = None
+        self._tunnel: IRoute | None = None
         self._address = ("", "")
         self._shown: Shown | None = None
         self._answer: ResponseHead | None = None
@@ -122,7 +123,7 @@ class Visitor(Protocol):
         return self.ended
 
     @property
-    def tunnel(self) -> Tunnel | None:
+    def tunnel(self) -> IRoute | None:
         """The tunnel that this connection has a stream of."""
         return None if self._responses is None else self._tunnel
 
@@ -348,7 +349,7 @@ class Visitor(Protocol):
         self._routing = found
         found.addCallbacks(self._routed, self._not_routed)
 
-    def _routed(self, found: Tunnel | pages.Page) -> None:
+    def _routed(self, found: IRoute | pages.Page) -> None:
         self._routing = None
         if self._request is not None and not self._closing:
             if isinstance(found, pages.Page):
@@ -361,6 +362,9 @@ class Visitor(Protocol):
     def _not_routed(self, reason: Failure) -> None:
         if self._closing:
             return  # the visitor left
+        if isinstance(reason.value, NoRoute) and self._request is not None:
+            self._routed(pages.no_route(self._request.host, reason.value.why))
+            return
         if not reason.check(StoreError):
             self.log.failure("a request could not be routed", reason)
         text = "The server cannot tell now which tunnel this is. Try again in a few seconds."
@@ -368,7 +372,7 @@ class Visitor(Protocol):
             pages.Page(503, "store-away", "The server is not ready", text, ((b"Retry-After", b"5"),))
         )
 
-    def _send(self, tunnel: Tunnel) -> None:
+    def _send(self, tunnel: IRoute) -> None:
         """Send the request's head, on the stream that this connection has or on a new one."""
         assert self._request is not None
         responses = self._responses
@@ -515,11 +519,11 @@ class Visitor(Protocol):
             self._unanswered(request, tunnel, responses, error)
 
     def _unanswered(
-        self, request: RequestHead, tunnel: Tunnel, responses: Responses | None, error: str
+        self, request: RequestHead, tunnel: IRoute, responses: Responses | None, error: str
     ) -> None:
         """The stream ended, and nothing of the answer had come: ask again, where asking is all it was."""
         only_asks = request.method in _IDEMPOTENT and not request.has_body
-        if only_asks and not self._rerouted and (tunnel.relayed or not tunnel.alive):
+        if only_asks and not self._rerouted and (tunnel.may_have_moved):
             # The agent went with the request, or may have, on another node: let its successor answer.
             self._rerouted = True
             self._route(request)

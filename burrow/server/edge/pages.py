@@ -10,6 +10,7 @@ from importlib.resources import files
 from string import Template
 
 from burrow.server.edge.fields import Headers, write_head
+from burrow.server.route import Why
 
 PHRASES = {
     200: b"OK",
@@ -76,6 +77,13 @@ def agent_away(host: str) -> Page:
     """The name has an owner whose agent is not connected."""
     text = f"The agent of {host} is not connected now. If it was only cut off, it reconnects by itself."
     return Page(503, AGENT_AWAY, "The agent is away", text, ((b"Retry-After", b"5"),))
+
+
+def no_route(host: str, why: Why) -> Page:
+    """Nobody serves the host now."""
+    if why is Why.UNKNOWN:
+        return no_such_tunnel(host)
+    return agent_away(host) if why is Why.AWAY else agent_left(host)
 
 
 def agent_left(host: str) -> Page:

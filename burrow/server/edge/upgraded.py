@@ -10,8 +10,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.mux.pipe import PipeEnd
-from burrow.server.edge.context import Edge, Tunnel
+from burrow.server.edge.context import Edge
 from burrow.server.edge.pace import Pace
+from burrow.server.route import IRoute
 from burrow.sockets import idle, lowest_transport, taken
 
 
@@ -48,7 +49,7 @@ class Upgraded(PipeEnd):
 
     asked = True
 
-    def __init__(self, edge: Edge, tunnel: Tunnel | None, *, ended: bool) -> None:
+    def __init__(self, edge: Edge, tunnel: IRoute | None, *, ended: bool) -> None:
         self.ended = ended
         self.tunnel = tunnel
         self._edge = edge

@@ -25,15 +25,15 @@ from burrow.protocols.http import answer_failure
 from burrow.protocols.upstream import UpstreamFailed
 from burrow.server.edge.pages import AGENT_AWAY
 from burrow.server.nodes.boxes import AgentBox, RefreshBox, VisitorBox, decode
+from burrow.server.route import IRoute
 from burrow.server.waiting import Asking
 
 GRACE = 5.0
 """Seconds that a link's streams wait for its next connection."""
 
-Find = Callable[[str, int, Asking], Awaitable[Any]]
+Find = Callable[[str, int, Asking], Awaitable[IRoute | None]]
 """
-The route of a name for a visitor that was passed on to so many nodes, this one included; None if there is
-none. @raise StoreError: the store cannot tell.
+See L{Routes.of_node<burrow.server.routes.Routes.of_node>}.
 """
 
 

@@ -16,7 +16,8 @@ taken meanwhile.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any
 
 import attr
@@ -49,27 +50,34 @@ class Cluster:
     """
     @param own_id: this node's id. @param now: seconds since the epoch, for what other machines compare.
     @ivar others: the other nodes that are alive, by id.
-    @ivar on_changed: called when another node came or went, or a lease of another's changed.
+    @param linked: says whether a node can be reached, whatever the store says.
+    @ivar on_nodes: called without arguments when another node came or went.
+    @ivar on_leases: called with the names on which the leases of other nodes changed.
     @ivar on_taken: called with the lease of another node's on a name that we held. If it is another token's,
         that token owns the name.
-    @ivar on_lost: called with the names that a node held that died.
-    @ivar hurried: says whether somebody waits for a change.
-    @ivar sessions: tells how many sessions each token has here.
-    @ivar linked: says whether a node can be reached, whatever the store says.
+    @ivar on_dead: called with the names that a node held that died.
     """
 
     log = Logger()
 
-    def __init__(self, clock: Any, store: Any, own_id: str, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        clock: Any,
+        store: Any,
+        own_id: str,
+        linked: Callable[[str], bool] = lambda node_id: False,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self.own_id = own_id
         self.node: Node | None = None
         self.others: dict[str, Node] = {}
-        self.on_changed: Callable[[], None] = lambda: None
-        self.on_taken: Callable[[Lease], None] = lambda lease: None
-        self.on_lost: Callable[[list[str]], None] = lambda names: None
+        self.on_nodes: list[Callable[[], None]] = []
+        self.on_leases: list[Callable[[Collection[str]], None]] = []
+        self.on_taken: list[Callable[[Lease], None]] = []
+        self.on_dead: list[Callable[[list[str]], None]] = []
+        self._linked = linked
         self.hurried: Callable[[], bool] = lambda: False
-        self.sessions: Callable[[], dict[str, int]] = dict
-        self.linked: Callable[[str], bool] = lambda node_id: False
+        self._sessions: Counter[str] = Counter()
         self._now = now
         self._clock = clock
         self._store = store
@@ -116,7 +124,8 @@ class Cluster:
     async def hold(self, name: str, kind: str, port: int | None, token: str = "") -> None:
         """Take a name, whoever held it. If the store is away that is done when it is back."""
         before = await self.ask(name)
-        self._theirs.pop(name, None)
+        if self._theirs.pop(name, None) is not None:
+            _tell(self.on_leases, [name])
         # Later than the lease that it replaces, also where another machine's clock is ahead.
         since = max(self._now(), 0.0 if before is None else before.since + 0.001)
         lease = self._held[name] = Lease(name, self.own_id, kind, port, since, token)
@@ -165,8 +174,19 @@ class Cluster:
             return False  # nothing changes hands now
         ours = self.node.group if self.node is not None else ""
         return any(
-            not node.draining and node.group != ours and self.linked(node.id) for node in self.others.values()
+            not node.draining and node.group != ours and self._linked(node.id)
+            for node in self.others.values()
         )
+
+    def session_began(self, token_id: str) -> None:
+        """A session of a token's, by its id, began here: the others are told with the next renewal."""
+        self._sessions[token_id] += 1
+
+    def session_ended(self, token_id: str) -> None:
+        """One of them ended."""
+        self._sessions[token_id] -= 1
+        if not self._sessions[token_id]:
+            del self._sessions[token_id]
 
     def sessions_elsewhere(self, token_id: str) -> int:
         """How many sessions a token, by its id, has on other nodes that are alive, as of the last look."""
@@ -188,8 +208,7 @@ class Cluster:
 
     async def _beat(self) -> None:
         now = self._clock.seconds()
-        hurried = bool(self.others) and self.hurried()
-        if now - self._beaten < BEAT and not hurried:
+        if now - self._beaten < BEAT and not (self.others and self.hurried()):
             return
         try:
             await self._look()
@@ -225,9 +244,13 @@ class Cluster:
             self.log.info("node {node} is there", node=node)
         lost = [name for name, lease in before.items() if lease.node in gone and name not in self._theirs]
         if lost:
-            self.on_lost(lost)
-        if gone or came or before != self._theirs:
-            self.on_changed()
+            _tell(self.on_dead, lost)
+        if gone or came:
+            for listener in self.on_nodes:
+                listener()
+        changed = [name for name in {*before, *self._theirs} if before.get(name) != self._theirs.get(name)]
+        if changed:
+            _tell(self.on_leases, changed)
         for lease in contested:
             await self._settle(lease)
         if shared:
@@ -236,7 +259,7 @@ class Cluster:
 
     async def _renew_node(self) -> None:
         assert self.node is not None
-        self.node = attr.evolve(self.node, beat=(self.node.beat or 0) + 1, sessions=self.sessions())
+        self.node = attr.evolve(self.node, beat=(self.node.beat or 0) + 1, sessions=dict(self._sessions))
         self._written = to_text(self.node)
         await self._store.put_note(NODES, self.own_id, self._written, NODE_TTL)
 
@@ -259,7 +282,7 @@ class Cluster:
         self._unnoted = {
             key
             for key, node in self.others.items()
-            if key not in alive and (patient or (self.linked(key) and not node.draining))
+            if key not in alive and (patient or (self._linked(key) and not node.draining))
         }
         return {**{key: self.others[key] for key in self._unnoted}, **alive}
 
@@ -285,7 +308,7 @@ class Cluster:
             del self._held[lease.name]
         self._theirs = {name: lease for name, lease in theirs.items() if name not in self._held}
         for lease in taken:
-            self.on_taken(lease)
+            _tell(self.on_taken, lease)
         return contested
 
     async def _settle(self, lease: Lease) -> None:
@@ -302,8 +325,8 @@ class Cluster:
         if owner is not None and owner.token == lease.token:
             del self._held[lease.name]
             self._theirs[lease.name] = lease
-            self.on_taken(lease)
-            self.on_changed()
+            _tell(self.on_taken, lease)
+            _tell(self.on_leases, [lease.name])
             return
         self.log.warn(
             "node {node} took {name} for a token that does not own it: it is taken again",
@@ -336,6 +359,11 @@ class Cluster:
             dead = lease.node not in alive
             if dead and name not in self._held:
                 await self._store.swap_note(LEASES, name, notes[name], None)
+
+
+def _tell(listeners: list[Callable[[Any], None]], what: Any) -> None:
+    for listener in listeners:
+        listener(what)
 
 
 async def live_leases(store: Any) -> dict[str, Lease]:

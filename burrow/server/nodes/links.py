@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from burrow.errors import StreamGone
 from burrow.mux.pipe import PipeEnd
 from burrow.mux.session import Session
-from burrow.server.nodes.boxes import AgentBox, VisitorBox
+from burrow.protocols.base import Kind
+from burrow.server.nodes.boxes import MAX_HOPS, AgentBox, VisitorBox
 from burrow.server.nodes.link import Link
 from burrow.server.nodes.records import Lease, Node
+from burrow.server.route import IRoute
 
 
+@implementer(IRoute)
 class Remote:
-    """A tunnel that another node holds."""
+    """
+    A tunnel that another node holds.
 
-    relayed = True
+    @ivar lease: that node's. @ivar session: the one that the link to the node has while the route is alive.
+    """
 
-    def __init__(self, lease: Lease, link: Link, session: Session, hops: int) -> None:
+    may_have_moved = True
+
+    def __init__(self, lease: Lease, kind: Kind | None, link: Link, session: Session, hops: int) -> None:
+        self.name = lease.name
+        self.kind = kind
         self.lease = lease
         self.session = session
         self._link = link
@@ -30,11 +40,11 @@ class Remote:
 
     @property
     def alive(self) -> bool:
-        """Whether the other node can be reached as before."""
+        """See L{IRoute}."""
         return self._link.session is self.session
 
     def connect(self, protocol: IProtocol, visitor: str, scheme: str) -> None:
-        """Open a stream to the other node for one visitor. @raise StreamGone: it cannot be reached."""
+        """See L{IRoute}."""
         if not self.alive:
             raise StreamGone("the node that holds the tunnel cannot be reached")
         self.session.open_stream(protocol, VisitorBox(self.lease.name, visitor, scheme, self._hops).encode())
@@ -42,21 +52,23 @@ class Remote:
 
 class Links:
     """
+    @param kinds: the kinds of tunnels that this node knows, by name.
     @ivar on_up: called, each without arguments, whenever a link has a connection again.
     """
 
-    def __init__(self, reactor: Any, own_id: str) -> None:
+    def __init__(self, reactor: Any, own_id: str, kinds: Mapping[str, Kind]) -> None:
         self.on_up: list[Callable[[], None]] = []
         self._reactor = reactor
         self._own_id = own_id
+        self._kinds = kinds
         self._links: dict[str, Link] = {}
         self._routes: dict[tuple[str, int], Remote] = {}
         self._passed: set[_Passed] = set()
 
-    def update(self, nodes: dict[str, Node], leases: Container[Lease] = ()) -> None:
+    def update(self, nodes: dict[str, Node]) -> None:
         """
-        Have a link to each of these nodes; forget the routes to tunnels that nobody has a lease on. A link to
-        another node ends, unless it still works: a node that only failed to renew its note keeps what runs.
+        Have a link to each of these nodes. A link to another node ends, unless it still works: a node that
+        only failed to renew its note keeps what runs.
         """
         for node_id, link in list(self._links.items()):
             if node_id not in nodes and not link.retire():
@@ -64,9 +76,12 @@ class Links:
         for node_id, node in nodes.items():
             if node_id not in self._links or self._links[node_id].retired:
                 self._links[node_id] = Link(self._reactor, self._own_id, node, self._up)
-        self._routes = {
-            key: route for key, route in self._routes.items() if route.alive and route.lease in leases
-        }
+
+    def forget(self, names: Iterable[str]) -> None:
+        """The leases on these names changed: the routes to them are made anew when they are asked for."""
+        for name in names:
+            for hops in range(1, MAX_HOPS + 1):
+                self._routes.pop((name, hops), None)
 
     def stop(self) -> None:
         """End all links."""
@@ -75,7 +90,11 @@ class Links:
             link.stop()
 
     def route(self, lease: Lease, hops: int = 1) -> Remote | None:
-        """The tunnel that another node holds, if that node can be reached now. The same one while it is."""
+        """
+        The route to the tunnel of a lease, if its node is linked now; the same object as long as it is.
+
+        @param hops: how many nodes the visitor is passed on to, that one included.
+        """
         link = self._links.get(lease.node)
         session = link.session if link is not None else None
         if link is None or session is None:
@@ -83,7 +102,7 @@ class Links:
         key = lease.name, hops
         known = self._routes.get(key)
         if known is None or known.lease != lease or known.session is not session:
-            known = self._routes[key] = Remote(lease, link, session, hops)
+            known = self._routes[key] = Remote(lease, self._kinds.get(lease.kind), link, session, hops)
         return known
 
     def agent_factory(self, node_id: str) -> IProtocolFactory | None:

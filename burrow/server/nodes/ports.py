@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
 from twisted.logger import Logger
 
-from burrow.errors import StreamGone, Unavailable
+from burrow.errors import Unavailable
 from burrow.protocols.base import Kind, Reach
 from burrow.server.nodes.cluster import Cluster
 from burrow.server.nodes.records import Lease
 from burrow.server.ports import PortFrontFactory, Ports
+from burrow.server.route import IRoute
 
 TRY_AGAIN = 5.0
 """Seconds until a port that was busy is tried again."""
 
 
-class _Elsewhere:
-    """A tunnel, wherever it is held when a visitor comes."""
+class _ByName:
+    """
+    What L{ITunnelProtocol.visitor_factory<burrow.protocols.base.ITunnelProtocol>} gets: the tunnel of a name,
+    wherever it is held when a visitor comes.
+    """
 
-    def __init__(self, name: str, find: Callable[[str], Awaitable[Any]]) -> None:
+    def __init__(self, name: str, find: Callable[[str], Awaitable[IRoute]]) -> None:
         self._name = name
         self._find = find
 
-    async def found(self) -> Any:
-        """The tunnel where it is now. @raise StreamGone: nowhere."""
-        tunnel = await self._find(self._name)
-        if tunnel is None:
-            raise StreamGone("no agent has this tunnel open")
-        return tunnel
+    async def found(self) -> IRoute:
+        """The tunnel where it is now. @raise StreamGone: no agent has it open."""
+        return await self._find(self._name)
 
 
 class RemotePorts:
     """
     Keeps the ports open; bounded by the server's TCP ports. One that is busy is tried again until it is open.
 
-    @param find: the tunnel of a name, here or elsewhere, once its agent is connected; or None.
-    @param hand: hands the visitor of a name's port to the process that holds it: see L{Neighbours.hand}.
+    @param find: see L{Routes.of_port<burrow.server.routes.Routes.of_port>}.
+    @param hand: hands the visitor of a name's port to the process that holds it: see
+        L{Neighbours.hand_port<burrow.server.nodes.neighbours.Neighbours.hand_port>}.
     """
 
     log = Logger()
@@ -51,7 +53,7 @@ class RemotePorts:
         kinds: dict[str, Kind],
         ports: Ports,
         cluster: Cluster,
-        find: Callable[[str], Awaitable[Any]],
+        find: Callable[[str], Awaitable[IRoute]],
         hand: Callable[[str, int, Any], bool],
     ) -> None:
         self._hand = hand
@@ -61,41 +63,71 @@ class RemotePorts:
         self._ports = ports
         self._cluster = cluster
         self._find = find
-        self._served: dict[int, tuple[str, IProtocolFactory]] = {}
+        self._served: dict[str, tuple[int, IProtocolFactory]] = {}
+        self._busy: set[str] = set()
+        self._draining = self._stopped = False
+        cluster.on_leases.append(self.update)
+        cluster.on_taken.append(self.serve)
 
-    def update(self) -> None:
-        """The other nodes' leases changed, or one of the ports was busy."""
-        self.stop()
-        wanted = {lease.port: lease.name for lease in self._cluster.theirs if lease.port is not None}
-        for port, (name, factory) in list(self._served.items()):
-            if wanted.get(port) != name:
-                del self._served[port]
-                closing = ensureDeferred(self._ports.close(port, factory))
+    def update(self, names: Collection[str]) -> None:
+        """The leases of other nodes on these names changed."""
+        if self._draining:
+            return
+        leases = [self._cluster.elsewhere(name) for name in names]
+        for name, lease in zip(names, leases, strict=True):
+            if name in self._served and (lease is None or lease.port != self._served[name][0]):
+                port, factory = self._served.pop(name)
+                closing = Deferred.fromCoroutine(self._ports.close(port, factory))
                 closing.addErrback(lambda reason: self.log.failure("a port was not closed", reason))
-        for lease in list(self._cluster.theirs):
-            if lease.port not in self._served:
+            if lease is None:
+                self._busy.discard(name)
+        for lease in leases:
+            if lease is not None and lease.name not in self._served:
                 self.serve(lease)
+        if not self._busy:
+            self._try_no_more()
 
     def serve(self, lease: Lease) -> None:
         """Serve the port of a tunnel that another node holds, if it has one and we may."""
         kind = self._kinds.get(lease.kind)
         port = lease.port
-        if port is None or kind is None or kind.reach is not Reach.TCP_PORT:
+        if port is None or kind is None or kind.reach is not Reach.TCP_PORT or self._stopped:
             return
         factory = PortFrontFactory(
-            kind.visitor_factory(_Elsewhere(lease.name, self._find)), partial(self._hand, lease.name, port)
+            kind.visitor_factory(_ByName(lease.name, self._find)), partial(self._hand, lease.name, port)
         )
         try:
             self._ports.listen(port, factory, shared=True)
         except Unavailable as error:
-            self.log.debug("{name} cannot be served here too: {error}", name=lease.name, error=error)
+            self.log.debug(
+                "port {port} of {name} is busy here and tried again in {seconds} s: {error}",
+                port=port,
+                name=lease.name,
+                seconds=TRY_AGAIN,
+                error=error,
+            )
+            self._busy.add(lease.name)
             if self._again is None:
-                self._again = self._clock.callLater(TRY_AGAIN, self.update)
+                self._again = self._clock.callLater(TRY_AGAIN, self._try_again)
             return
-        self._served[port] = lease.name, factory
+        self._busy.discard(lease.name)
+        self._served[lease.name] = port, factory
+
+    def drain(self) -> None:
+        """This node goes away: serve no port that other nodes open. L{serve} those that they take from it."""
+        self._draining = True
 
     def stop(self) -> None:
-        """Try no busy port again, until L{update} or L{serve} finds another."""
+        """Serve no more ports, and try no busy one again; those that are open stay."""
+        self._draining = self._stopped = True
+        self._try_no_more()
+
+    def _try_again(self) -> None:
+        self._again = None
+        busy, self._busy = self._busy, set()
+        self.update(busy)
+
+    def _try_no_more(self) -> None:
         again, self._again = self._again, None
-        if again is not None and again.active():
+        if again is not None:
             again.cancel()

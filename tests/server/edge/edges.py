@@ -77,7 +77,7 @@ class Exchange:
     """
 
     alive = True
-    relayed = False
+    may_have_moved = False
 
     def __init__(self, *, peer=PEER, scheme="https", domain="example.com", own=None, **forwarding):
         self.streams = []

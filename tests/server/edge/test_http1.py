@@ -16,6 +16,7 @@ from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.http1 import LEAVE_WITHIN, LINGER, VisitorFactory
 from burrow.server.edge.pace import NO_RATE, Rate
 from burrow.server.edge.sweep import Sweep
+from burrow.server.route import NoRoute, Why
 from burrow.testing import HalfCloseRecorder, Recorders, SessionPair
 
 RATE = Rate(100, 10)
@@ -83,12 +84,15 @@ class Tunnel:
     @ivar gone: whether no stream can be opened.
     """
 
-    relayed = False
     alive = True
     gone = False
 
     def __init__(self, session):
         self.session = session
+
+    @property
+    def may_have_moved(self):
+        return not self.alive
 
     def connect(self, protocol, visitor, scheme):
         if self.gone:
@@ -878,7 +882,7 @@ def test_who_may_be_gone_is_told_and_who_is_gone_waits_no_more():
 def test_tunnel_that_is_not_found():
     visit = Routed()
     visit.ask(GET)
-    visit.found.callback(pages.no_such_tunnel("t.example.com"))
+    visit.found.errback(NoRoute(Why.UNKNOWN))
     assert visit.statuses == [404]
     visit = Routed()
     visit.ask(GET)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections import defaultdict
 
 import attr
 import pytest
@@ -36,13 +37,14 @@ class Nodes(SynchronousTestCase):
         self.clock = Clock()
         self.store = MemoryStore(self.clock.seconds)
         self.lost, self.taken = [], []
+        self.linked = defaultdict(set)
         self.one, self.two = self.make("one"), self.make("two")
 
     def make(self, name, clock=None):
         clock = clock or self.clock
-        made = Cluster(clock, self.store, name, clock.seconds)
-        made.on_lost = self.lost.extend
-        made.on_taken = lambda lease: self.taken.append((name, lease.name, lease.node))
+        made = Cluster(clock, self.store, name, lambda node_id: node_id in self.linked[name], clock.seconds)
+        made.on_dead.append(self.lost.extend)
+        made.on_taken.append(lambda lease: self.taken.append((name, lease.name, lease.node)))
         node = Node(name, "127.0.0.1", 7000, "secret", "", "0", self.clock.seconds(), group=name)
         self.do(made.join(node))
         return made
@@ -220,8 +222,7 @@ class Nodes(SynchronousTestCase):
         """It is alive as long as it can be reached, and what it holds is where it was."""
         self.hold(self.one)
         self.pass_time(BEAT)
-        linked = {"one"}
-        self.two.linked = linked.__contains__
+        self.linked["two"] = {"one"}
         self.one._store = Away()
         self.patch(cluster, "LEASE_TTL", 1.0)
         for _ in range(3):
@@ -229,13 +230,13 @@ class Nodes(SynchronousTestCase):
             self.assertEqual((list(self.two.others), self.two.elsewhere("blog").node), (["one"], "one"))
             self.store._notes.pop(("leases", "blog"), None)  # as if its time were over
         self.assertEqual(self.lost, [])
-        linked.clear()
+        self.linked["two"].clear()
         self.pass_time(2 * BEAT)
         self.assertEqual((self.lost, self.two.others), (["blog"], {}))
 
     def test_node_that_goes_away_is_not_kept_by_its_link(self):
         self.pass_time(BEAT)
-        self.two.linked = lambda node_id: True
+        self.linked["two"] = {"one"}
         self.do(self.one.drain())
         self.pass_time(BEAT)
         self.do(self.one.leave())
@@ -327,7 +328,8 @@ class Nodes(SynchronousTestCase):
     def test_changes_are_told_once_each(self):
         self.pass_time(2 * BEAT)
         changes = []
-        self.two.on_changed = lambda: changes.append(sorted(self.two.others))
+        self.two.on_nodes.append(lambda: changes.append(sorted(self.two.others)))
+        self.two.on_leases.append(lambda names: changes.append(sorted(self.two.others)))
         self.pass_time(2 * BEAT)
         self.assertEqual(changes, [])
         self.hold(self.one)
@@ -354,7 +356,7 @@ class Nodes(SynchronousTestCase):
     def test_strangers_are_those_of_another_group_that_stay_and_are_linked(self):
         self.pass_time(2 * BEAT)
         self.assertFalse(self.do(self.two.strangers()))
-        self.one.linked = self.two.linked = lambda node_id: True
+        self.linked.update(one={"two"}, two={"one"})
         self.assertTrue(self.do(self.two.strangers()))
         self.one.node = attr.evolve(self.one.node, group="two")
         self.pass_time(2 * BEAT)
@@ -414,11 +416,11 @@ class Nodes(SynchronousTestCase):
         store = MemoryStore(clock.seconds)
         pause = itertools.cycle(delays)
         nodes = [
-            Cluster(clock, SlowStore(clock, store, lambda: next(pause)), name, lambda: 1000.0)
+            Cluster(clock, SlowStore(clock, store, lambda: next(pause)), name, now=lambda: 1000.0)
             for name in ("one", "two", "three")
         ]
         for node in nodes:
-            node.on_taken = lambda lease, node=node: taken.append(node.own_id)
+            node.on_taken.append(lambda lease, node=node: taken.append(node.own_id))
             Deferred.fromCoroutine(node.join(Node(node.own_id, "", 1, "", "", "0", 0.0)))
         clock.pump([0.1] * 60)
         for node in nodes:
@@ -441,7 +443,8 @@ class Nodes(SynchronousTestCase):
         self.patch(cluster, "BEAT", 10.0)
         changes = []
         for node in nodes:
-            node.on_changed = lambda: changes.append(self.clock.seconds())
+            node.on_nodes.append(lambda: changes.append(self.clock.seconds()))
+            node.on_leases.append(lambda names: changes.append(self.clock.seconds()))
         names = {f"of-{node.own_id}": node.own_id for node in nodes}
         for _ in range(round(seconds / 10)):
             self.clock.advance(10)
@@ -476,7 +479,7 @@ class Nodes(SynchronousTestCase):
         self.hold(self.one)
         self.pass_time(BEAT)
         self.assertFalse(self.do(self.two.strangers()))  # without a link it may be dead
-        self.two.linked = lambda node: node == "one"
+        self.linked["two"] = {"one"}
         self.assertTrue(self.do(self.two.strangers()))
         self.do(self.one.drain())
         self.assertFalse(self.do(self.two.strangers()))

@@ -50,7 +50,7 @@ class OverTLS(TestCase):
         self.asked = []
         self.up = Deferred()
         self.find = self.found
-        self.one = Links(reactor, "one")
+        self.one = Links(reactor, "one", {})
         self.one.on_up.append(lambda: None if self.up.called else self.up.callback(None))
         self.two = Arrivals(
             reactor,
@@ -126,7 +126,7 @@ class OverTLS(TestCase):
         for lease in leases:
             self.one.route(lease)
         kept = self.one.route(leases[7])
-        self.one.update({"two": self.node}, leases[5:10])
+        self.one.forget([lease.name for lease in (*leases[:5], *leases[10:])])
         self.assertEqual(len(self.one._routes), 5)
         self.assertIs(self.one.route(leases[7]), kept)
         self.assertTrue(self.one.linked("two"))

@@ -22,10 +22,13 @@ class Elsewhere(SynchronousTestCase):
         self.busy = True
         self.leases = [Lease("db", "node2", "tcp", 20_000, 1.0)]
         ports = Ports(self, "127.0.0.1", range(20_000, 20_003))
-        cluster = SimpleNamespace(theirs=self.leases)
+        cluster = SimpleNamespace(elsewhere=self.lease, on_leases=[], on_taken=[])
         self.elsewhere = RemotePorts(
             self.clock, {"tcp": TcpProtocol()}, ports, cluster, None, lambda *visit: False
         )
+
+    def lease(self, name):
+        return next((lease for lease in self.leases if lease.name == name), None)
 
     # The sockets of the ports.
 
@@ -38,7 +41,7 @@ class Elsewhere(SynchronousTestCase):
         pass
 
     def test_busy_port_is_tried_until_it_is_open(self):
-        self.elsewhere.update()
+        self.elsewhere.update(["db"])
         for _ in range(3):
             self.clock.advance(TRY_AGAIN)
         self.assertEqual(self.reactor.tcpServers, [])
@@ -50,7 +53,7 @@ class Elsewhere(SynchronousTestCase):
     def test_nobody_tries_when_the_tunnel_is_gone_or_the_node_stops(self):
         self.elsewhere.serve(self.leases[0])
         self.leases.clear()
-        self.elsewhere.update()
+        self.elsewhere.update(["db"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.elsewhere.serve(Lease("db", "node2", "tcp", 20_000, 1.0))
         self.elsewhere.stop()

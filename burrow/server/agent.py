@@ -1,0 +1,259 @@
+"""One connected agent: what it asks on its control channel, and what becomes of its tunnels when it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from burrow.errors import BadOption, NoSuchTunnel, StoreError, Unavailable
+from burrow.limits import Limits
+from burrow.link.accept import Handshake
+from burrow.link.carrier import CLOSE_RESTART, CLOSE_REVOKED
+from burrow.mux.control import Drain, Notice, shown
+from burrow.mux.lifeline import Lifeline
+from burrow.mux.session import PROTOCOL_ERROR, Session
+from burrow.server.channel import ControlChannel
+from burrow.server.opening import Opening
+from burrow.server.routes import Routes
+from burrow.server.tunnel import Owner, Tunnel
+from burrow.server.tunnels import Tunnels
+from burrow.store.base import Token
+
+_POLL_LEAVING = 1.0
+"""Seconds between two checks whether a session that its agent leaves is idle."""
+
+
+class Agent:
+    """
+    One connected agent.
+
+    @param allowed: asks again whether the agent's token is good, and what it may have.
+    @ivar token: its record as of the last check. @ivar tunnels: its open tunnels by name.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        session: Session,
+        lifeline: Lifeline | None,
+        token: Token,
+        handshake: Handshake,
+        allowed: Callable[[Agent], Awaitable[Limits]],
+        opening: Opening,
+        tunnels: Tunnels,
+        routes: Routes,
+    ) -> None:
+        self._allowed = allowed
+        self._opening = opening
+        self._all = tunnels
+        self._routes = routes
+        self._ended = False
+        self.session = session
+        self.lifeline = lifeline
+        self.token = token
+        self.handshake = handshake
+        self.tunnels: dict[str, Tunnel] = {}
+        self._under_way: dict[str, list[list[Deferred[None]]]] = {}
+        self._owner = Owner(token.id, handshake.agent, session, self._displaced, lifeline, self._released)
+        self._channel: ControlChannel | None = None
+        self._told_to_leave = False
+        self._closed_idle = False
+        self._leaving: LoopingCall | None = None
+        session.factory = _FirstStream(self)
+        session.on_go_away = self._goes_away
+        if lifeline is not None:
+            lifeline.on_attached = self._attached
+            lifeline.on_detached = self._detached
+
+    def control_channel(self) -> ControlChannel | None:
+        """The protocol for the agent's next stream: only the first has one."""
+        if self._channel is not None:
+            return None
+        self._channel = ControlChannel(self)
+        return self._channel
+
+    @property
+    def agent_id(self) -> str:
+        """What it calls itself."""
+        return self.handshake.agent
+
+    @property
+    def attached(self) -> bool:
+        """Whether it has a connection now."""
+        return not self.session.lost and (self.lifeline is None or self.lifeline.attached)
+
+    async def open(self, kind: str, upstream: str, name: str | None, options: str | None) -> dict[str, str]:
+        """Answer L{OpenTunnel}."""
+        waiting: list[Deferred[None]] = []
+        if name is not None:
+            self._under_way.setdefault(name, []).append(waiting)
+        try:
+            return await self._open(kind, upstream, name, options)
+        finally:
+            if name is not None:
+                others = [other for other in self._under_way.pop(name) if other is not waiting]
+                if others:
+                    self._under_way[name] = others
+            for one in waiting:
+                self.session.clock.callLater(0, one.callback, None)  # once this is answered
+
+    async def _open(self, kind: str, upstream: str, name: str | None, options: str | None) -> dict[str, str]:
+        limits = await self._allowed(self)
+        try:
+            parsed = json.loads(options or "{}")
+        except (ValueError, RecursionError):  # the latter: lists in lists, thousands deep
+            parsed = None
+        if not isinstance(parsed, dict):
+            raise BadOption("the tunnel's options are no JSON object")
+        if self.session.going:
+            raise Unavailable("this session takes no visitors since its agent said go away: use a new one")
+        tunnel = await self._opening.open(self._owner, kind, upstream, name, parsed, limits)
+        self.tunnels[tunnel.name] = tunnel
+        return {"tunnel": tunnel.name, "name": tunnel.name, "url": tunnel.url}
+
+    async def close(self, name: str) -> dict[str, str]:
+        """Answer L{CloseTunnel}, once those openings of the name have ended that were asked for before."""
+        before: list[Deferred[None]] = [Deferred() for _ in self._under_way.get(name, ())]
+        for waiting, one in zip(self._under_way.get(name, ()), before, strict=True):
+            waiting.append(one)
+        for one in before:
+            await one
+        with contextlib.suppress(StoreError):  # a tunnel may be closed while the store is away
+            await self._allowed(self)
+        tunnel = self.tunnels.pop(name, None)
+        if tunnel is None:
+            raise NoSuchTunnel(f"this agent has no tunnel {name[:63]!r} open")
+        await self._all.close(tunnel)
+        return {}
+
+    def end(self, why: str) -> None:
+        """
+        The token is not good any more: say why, and end the session. Called again, as after the next check,
+        it waits for no answer of the agent's.
+        """
+        if self._ended:
+            self.session.abort()
+        elif not self.session.lost:
+            self._ended = True
+            self.tell(Notice, code="revoked", text=why)
+            self.session.close(why, CLOSE_REVOKED)
+
+    def give_way(self) -> None:
+        """End the session at once: its agent, which has no connection, begins another one."""
+        self.session.abort()
+
+    def leave(self) -> None:
+        """
+        Ask the agent to go to another node; then, when nothing runs here any more, say good-bye.
+
+        Not by a yamux go away: there are implementations that end the whole session on one.
+        """
+        if not self._told_to_leave:
+            self._told_to_leave = True
+            self.tell(Drain)
+        if not self.tunnels:
+            self._close_if_idle("the server restarts", CLOSE_RESTART)
+
+    def _close_if_idle(self, reason: str, code: int = 1000) -> None:
+        """Say good-bye if nothing runs but the control channel."""
+        if self.session.stream_count <= (1 if self._channel is not None else 0):
+            self._closed_idle = True
+            self.session.close(reason, code)
+
+    def _goes_away(self, code: int) -> None:
+        """
+        The agent said go away: what runs may end. Visitors who come wait for its next session, for a while,
+        as if it had gone without a word.
+        """
+        if self._leaving is not None or self.session.lost:
+            return
+        self.log.info("agent {name!r} goes away (code {code})", name=self.token.name, code=code)
+        for name in self.tunnels:
+            self._routes.expect(name)
+        self._leaving = LoopingCall(self._close_if_idle, "the agent said go away")
+        self._leaving.clock = self.session.clock
+        self._leaving.start(_POLL_LEAVING, now=False)
+
+    def channel_lost(self, broken: str) -> None:
+        """The control channel ended, C{broken} if the agent broke the protocol on it."""
+        if not self.session.lost:
+            if broken:
+                self.log.warn("{peer} broke the protocol: {why}", peer=shown(self.session.peer), why=broken)
+                self.session.close(broken, PROTOCOL_ERROR)
+            else:
+                self.session.close("the control channel ended")
+
+    def tell(self, command: type[amp.Command], **arguments: Any) -> None:
+        """Send the agent a command whose answer does not matter, unless it reads or answers none."""
+        channel = self._channel
+        if channel is not None and channel.transport is not None and not channel.congested:
+            sending = channel.callRemote(command, **arguments)
+            if sending is not None:
+                sending.addErrback(lambda reason: None)  # an old agent does not know the command
+
+    def _displaced(self, tunnel: Tunnel) -> None:
+        """Another session of the same token's opened the tunnel: it is that one's now."""
+        if self.tunnels.get(tunnel.name) is tunnel:
+            del self.tunnels[tunnel.name]
+        if not self._told_to_leave and not self.session.going:
+            # Which of the two cannot be told: all agents on a machine have one id.
+            text = (
+                f"another agent with the same token, or another session of this one, opened {tunnel.url} "
+                "and has the tunnel now"
+            )
+            self.tell(Notice, code="taken-over", text=text, tunnel=tunnel.name)
+        if not self.tunnels and self.lifeline is not None and not self.lifeline.attached:
+            self.session.abort()  # its agent has another session, and does not come back to this one
+
+    def _released(self, tunnel: Tunnel, why: str) -> None:
+        """The name is not this agent's token's any more: the tunnel is being closed."""
+        if self.tunnels.get(tunnel.name) is tunnel:
+            del self.tunnels[tunnel.name]
+        self.tell(Notice, code="released", text=why, tunnel=tunnel.name)
+
+    def _attached(self) -> None:
+        for tunnel in self.tunnels.values():
+            self._routes.attached(tunnel.name)
+
+    def _detached(self, reason: Failure) -> None:
+        self.log.info(
+            "agent {name!r} lost its connection, and is expected back: {reason}",
+            name=self.token.name,
+            reason=reason.getErrorMessage(),
+        )
+
+    async def gone(self, reason: Failure) -> None:
+        """The session is lost: close its tunnels."""
+        if self._leaving is not None and self._leaving.running:
+            self._leaving.stop()
+        tunnels, self.tunnels = self.tunnels, {}
+        said_good_bye = reason.check(ConnectionDone)
+        for tunnel in tunnels.values():
+            if not said_good_bye and self.lifeline is None:
+                self._routes.expect(tunnel.name)  # one that could be resumed was waited for already
+            elif said_good_bye and not self._closed_idle:
+                self._routes.expect_no_more(tunnel.name)
+            await self._all.close(tunnel)
+
+
+class _FirstStream(Factory):
+    """Puts the control channel on the agent's first stream; its other streams are reset."""
+
+    noisy = False
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    def buildProtocol(self, addr: Any) -> ControlChannel | None:
+        return self._agent.control_channel()

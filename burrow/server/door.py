@@ -1,0 +1,36 @@
+"""Where agents' WebSockets go: this node, or the one that has the session that is to be gone on with."""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IProtocolFactory
+
+from burrow.link import SESSION_HEADER
+from burrow.link.accept import AcceptFactory, node_of
+from burrow.server.edge import pages
+from burrow.server.edge.head import RequestHead
+from burrow.server.nodes.links import Links
+
+_SESSION_FIELD = SESSION_HEADER.lower().encode()
+
+
+class AgentDoor:
+    """@param here: takes agents on this node. @param links: the ways to the other nodes."""
+
+    def __init__(self, here: AcceptFactory, links: Links) -> None:
+        self._here = here
+        self._links = links
+
+    def taker(self, head: RequestHead) -> IProtocolFactory | pages.Page:
+        """Who takes the connection of an agent that asks by this head, or the page that says to try again."""
+        asked = head.value(_SESSION_FIELD).decode("latin-1")
+        if not asked:
+            return self._here
+        node = node_of(asked)
+        there = self._links.agent_factory(node)
+        if there is not None:
+            return there
+        if self._links.may_reach(node):
+            # A new session here would end the one that lives there, and all that runs on it.
+            text = "The node that has this agent's session is not linked yet. Try again."
+            return pages.Page(503, "node-away", "The server is not ready", text, ((b"Retry-After", b"1"),))
+        return self._here

@@ -1,0 +1,124 @@
+"""How a server goes away: it takes nobody new, sends its agents to other nodes, and lets what runs end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from burrow.server.agents import Agents
+from burrow.server.edge.context import Edge
+from burrow.server.finishing import POLL_EVERY, Finishing
+from burrow.server.listening import Listeners
+from burrow.server.nodes.arrivals import Arrivals
+from burrow.server.nodes.cluster import Cluster
+from burrow.server.nodes.links import Links
+from burrow.server.nodes.neighbours import Neighbours
+from burrow.server.nodes.ports import RemotePorts
+from burrow.server.ports import Ports
+from burrow.server.tunnels import Tunnels
+
+LEAVE_WITHIN = 10.0
+"""Seconds that agents have to go to other nodes when this one stops."""
+
+
+class Leaving:
+    """
+    @param listeners: the main ports. @param edge: the HTTP visitors' connections.
+    @param ports: the public TCP ports; @param remote_ports: those of other nodes' tunnels.
+    @param finishing: says what still runs.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: Any,
+        *,
+        listeners: Listeners,
+        edge: Edge,
+        neighbours: Neighbours,
+        ports: Ports,
+        remote_ports: RemotePorts,
+        cluster: Cluster,
+        links: Links,
+        arrivals: Arrivals,
+        tunnels: Tunnels,
+        agents: Agents,
+        finishing: Finishing,
+    ) -> None:
+        self._clock = clock
+        self._listeners = listeners
+        self._edge = edge
+        self._neighbours = neighbours
+        self._ports = ports
+        self._remote_ports = remote_ports
+        self._cluster = cluster
+        self._links = links
+        self._arrivals = arrivals
+        self._tunnels = tunnels
+        self._agents = agents
+        self._finishing = finishing
+
+    async def drain(self, within: float) -> None:
+        """
+        A successor is there: listen no more, send the agents to it, and return when nothing runs any more.
+
+        @param within: seconds after which it returns anyway.
+        """
+        await self._close_doors()
+        await self._cluster.drain()
+        self.log.info(
+            "draining: agents move to other nodes; what runs has {seconds:g} s to end", seconds=within
+        )
+        ends = self._clock.seconds() + within
+        while self._clock.seconds() < ends and (
+            self._edge.visitors or self._ports.visitors or self._agents.connected or self._arrivals.busy
+        ):
+            await self._send_away()
+            await deferLater(self._clock, POLL_EVERY)
+
+    async def finish(self, within: float) -> None:
+        """
+        The server stops: listen no more, let what runs end (L{burrow.server.finishing}) for C{within} seconds
+        at most. Where other nodes go on, the agents are sent there meanwhile.
+        """
+        await self._close_doors()
+        if within and await self._cluster.strangers():
+            await self._finish_elsewhere(within)
+        else:
+            self._remote_ports.stop()
+            await self._ports.close_all()
+            await self._finishing.finish(within)
+
+    async def _finish_elsewhere(self, within: float) -> None:
+        now = self._clock.seconds()
+        ends, agents_until = now + within, now + min(within, LEAVE_WITHIN)
+        await self._cluster.drain()
+        self._links.drop_passed()
+        self.log.info(
+            "stopping: agents move to other nodes; what runs has {seconds:g} s to end", seconds=within
+        )
+        while True:
+            await self._send_away()
+            now = self._clock.seconds()
+            running = self._finishing.running() or (self._agents.connected and now < agents_until)
+            if not running or now >= ends:
+                break
+            await deferLater(self._clock, POLL_EVERY)
+
+    async def _close_doors(self) -> None:
+        """Take no more visitors and agents; connections end after the answer that is under way."""
+        self._edge.drain()
+        self._neighbours.close()
+        self._remote_ports.drain()
+        await self._listeners.close()
+
+    async def _send_away(self) -> None:
+        """Have the agents go to other nodes; close the ports once no tunnel is open: the others have them."""
+        for agent in list(self._agents.connected):
+            agent.leave()
+        if not self._tunnels.any_open:
+            self._remote_ports.stop()
+            await self._ports.close_all()

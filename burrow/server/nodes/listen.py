@@ -1,0 +1,42 @@
+"""The port that other nodes link to."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+
+from burrow.errors import ConfigError
+from burrow.server.listening import wait_when_exhausted
+from burrow.server.nodes.link import make_certificate, node_context
+
+BACKLOG = 64
+"""Nodes' connections that wait in the kernel to be accepted."""
+
+
+def listen_for_nodes(
+    reactor: Any, host: str, port: int, factory: IProtocolFactory
+) -> tuple[IListeningPort, str]:
+    """
+    Listen for the links of other nodes: in clear on the loopback, elsewhere over TLS.
+
+    @return: the port, and the certificate that it shows, in PEM form; empty in clear.
+    @raise ConfigError: the address is none of this machine's, or is in use.
+    """
+    certificate = ""
+    options: dict[str, Any] = {"backlog": BACKLOG, "interface": host}
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            listening = reactor.listenTCP(port, factory, **options)
+        else:
+            identity, certificate = make_certificate(host)
+            listening = reactor.listenSSL(port, factory, node_context(*identity), **options)
+    except (CannotListenError, ValueError) as error:
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise ConfigError(
+            f"cannot listen on {shown}: {error}; choose another with --node HOST:PORT, "
+            "where HOST is an IP address of this machine's"
+        ) from error
+    return wait_when_exhausted(reactor, listening), certificate

@@ -1,0 +1,20 @@
+"""What a server calls itself in Via (RFC 9110 section 7.6.3)."""
+
+from __future__ import annotations
+
+from secrets import token_hex
+from typing import Any
+
+from burrow.errors import StoreError
+
+_NOTE = ("server", "via")
+
+
+async def pseudonym(store: Any) -> str:
+    """The same on all nodes of a store, and no other server's."""
+    own = f"burrow-{token_hex(6)}"
+    try:
+        await store.swap_note(*_NOTE, None, own)
+        return await store.note(*_NOTE) or own
+    except StoreError:
+        return own  # a loop over several nodes takes a round more until it meets the same one

@@ -1,0 +1,57 @@
+"""What serves a name: a route, which a tunnel of this node and a tunnel on another node both provide."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from zope.interface import Attribute, Interface
+
+from burrow.errors import BurrowError
+
+
+class Why(Enum):
+    """Why a name has no route."""
+
+    UNKNOWN = "unknown"
+    """Nobody owns the name, or its visitors come to a TCP port."""
+
+    AWAY = "away"
+    """Its agent lost its connection a moment ago, or the server was just started: it may be back soon."""
+
+    LEFT = "left"
+    """Its agent is not connected, and is not expected."""
+
+
+class NoRoute(BurrowError):
+    """Nobody serves a name now. @ivar why: a L{Why}."""
+
+    def __init__(self, why: Why) -> None:
+        super().__init__(f"no route: {why.value}")
+        self.why = why
+
+
+class IRoute(Interface):
+    """A tunnel, wherever its agent is connected."""
+
+    name = Attribute("The label that visitors and nodes know it by.")
+    kind = Attribute(
+        "Its L{ITunnelProtocol<burrow.protocols.base.ITunnelProtocol>}; None for an unknown one."
+    )
+    alive = Attribute(
+        "Whether streams can be opened: the agent's session lives, or the node that holds it is linked."
+    )
+    may_have_moved = Attribute(
+        """
+        Whether, once a stream on this route was lost, another route may serve the name: the session is lost;
+        or another node holds the tunnel, which alone can tell.
+        """
+    )
+
+    def connect(protocol, visitor, scheme):  # type: ignore[no-untyped-def]
+        """
+        Open a stream for one visitor.
+
+        @param protocol: the L{IProtocol<twisted.internet.interfaces.IProtocol>} that is put on it.
+        @param visitor: the visitor's address, C{host:port}. @param scheme: "http", "https", "tcp"...
+        @raise StreamGone: the route is not alive.
+        """

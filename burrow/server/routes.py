@@ -1,0 +1,223 @@
+"""
+Who serves a name.
+
+The answer is one of four::
+
+    now         a tunnel of this node whose agent is connected, or one on another node that is linked
+    later       its agent is expected: the visitor waits for --hold seconds
+    elsewhere   the store says that another node holds it: this one reads that node's lease, one key
+    nobody      L{NoRoute}, which says why
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+
+from burrow.errors import StoreError, StreamGone
+from burrow.protocols.base import Reach
+from burrow.server.expected import Expected
+from burrow.server.lookups import Lookups
+from burrow.server.nodes.boxes import MAX_HOPS
+from burrow.server.nodes.cluster import Cluster
+from burrow.server.nodes.links import Links
+from burrow.server.route import IRoute, NoRoute, Why
+from burrow.server.tunnel import Tunnel
+from burrow.server.waiting import Asking, Waiting
+
+
+class Routes:
+    """
+    @param domain: the base domain. @param hold: seconds that a visitor waits for an agent that is expected.
+    @param cluster: knows which node holds a name. @param links: the ways to the other nodes.
+    """
+
+    def __init__(
+        self, clock: Any, store: Any, cluster: Cluster, links: Links, domain: str, hold: float
+    ) -> None:
+        self._store = store
+        self._cluster = cluster
+        self._links = links
+        self._domain = domain
+        self._hold = hold
+        self._here: dict[str, Tunnel] = {}
+        self._opening: Counter[str] = Counter()
+        self._expected = Expected(clock)
+        self._waiting = Waiting(clock)
+        self._lookups = Lookups(clock, store, lambda: not cluster.others)
+        cluster.hurried = lambda: bool(self._waiting)
+        links.on_up.append(self.wake)
+        cluster.on_leases.append(lambda names: self.wake())
+        cluster.on_dead.append(self._node_died)
+
+    # -- who serves a name ----------------------------------------------------------------------------------
+
+    def find(self, name: str, hops: int = 0) -> IRoute | None:
+        """
+        The route of a name, if there is one now.
+
+        @param hops: how many nodes passed the visitor on already.
+        """
+        tunnel = self._here.get(name)
+        if tunnel is not None and tunnel.attached:
+            return tunnel
+        lease = self._cluster.elsewhere(name)
+        return None if lease is None or hops >= MAX_HOPS else self._links.route(lease, hops + 1)
+
+    def of_host(self, host: str, asking: Asking) -> IRoute | Deferred[IRoute]:
+        """
+        The route of a host for a visitor: at once, or a Deferred if it has to be waited or asked for, which
+        is to be cancelled when the visitor leaves. Fails with L{NoRoute}, or L{StoreError}: the store cannot
+        tell.
+        """
+        name, _, domain = host.partition(".")
+        if domain == self._domain:
+            found = self.find(name)
+            if found is not None and found.kind is not None and found.kind.reach is Reach.HOST:
+                return found
+        return Deferred.fromCoroutine(self._of_host(name, domain, asking))
+
+    async def _of_host(self, name: str, domain: str, asking: Asking) -> IRoute:
+        if domain != self._domain:
+            raise NoRoute(Why.UNKNOWN)
+        found = await self.wait_for(name, asking)
+        if found is None:
+            if not await self.owned(name):
+                raise NoRoute(Why.UNKNOWN)
+            raise NoRoute(Why.AWAY if self.expected(name) else Why.LEFT)
+        if found.kind is None or found.kind.reach is not Reach.HOST:
+            raise NoRoute(Why.UNKNOWN)
+        return found
+
+    async def of_port(self, name: str) -> IRoute:
+        """
+        The route of a tunnel for a visitor that came to its TCP port.
+
+        @raise StreamGone: there is none. @raise StoreError: the store cannot tell.
+        """
+        found = await self.wait_for(name)
+        if found is None:
+            raise StreamGone("no agent has this tunnel open")
+        return found
+
+    async def of_node(self, name: str, hops: int, asking: Asking) -> IRoute | None:
+        """
+        The route of a name for a visitor that another node passed on; None if there is none.
+
+        @param hops: how many nodes passed it on. @raise StoreError: the store cannot tell.
+        """
+        await self.wait_for(name, asking)
+        return self.find(name, hops)
+
+    async def wait_for(self, name: str, asking: Asking | None = None) -> IRoute | None:
+        """
+        The route of a name, now or within the time that visitors wait; None if there is none by then, or
+        none is expected.
+
+        @param asking: who waits; None for somebody who is there for certain.
+        @raise StoreError: the store cannot tell whether somebody owns the name.
+        """
+        found = self.find(name)
+        if found is not None:
+            return found
+        tunnel = self._here.get(name)
+        if tunnel is None or not tunnel.alive:
+            if not await self._may_come(name):
+                return None
+            found = self.find(name)
+            if found is not None:
+                return found
+        return self.find(name) if await self._waiting.wait(name, self._hold, asking) else None
+
+    async def _may_come(self, name: str) -> bool:
+        """Whether an agent may open it soon, here or elsewhere. @raise StoreError: the store cannot tell."""
+        if name in self._opening:
+            return True
+        failed: StoreError | None = None
+        try:
+            if not await self.owned(name) and self._store.whole:
+                return False
+        except StoreError as error:
+            failed = error
+        # Only now: a name that nobody owns has no lease, so names that strangers make up cost no key more.
+        lease = await self._cluster.ask(name)
+        if lease is not None or name in self._opening:
+            return True
+        if failed is not None and self._store.whole and not self._expected.told(name):
+            raise failed
+        return self.expected(name)
+
+    def serves(self, host: str) -> Deferred[bool]:
+        """Whether a host is a tunnel's, open or not: see L{burrow.certificates.base.Whose}."""
+        name, _, domain = host.partition(".")
+        if domain != self._domain:
+            return succeed(False)
+        if self.find(name) is not None:
+            return succeed(True)
+        return Deferred.fromCoroutine(self.owned(name))
+
+    async def owned(self, name: str) -> bool:
+        """Whether somebody owns the name. @raise StoreError: the store cannot tell."""
+        return await self._lookups.owned(name)
+
+    def held(self, name: str) -> bool:
+        """Whether a tunnel of the name is open, here or on another node."""
+        return name in self._here or self._cluster.elsewhere(name) is not None
+
+    # -- what changes that ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def opening(self, name: str) -> Iterator[None]:
+        """While a tunnel of the name is being opened here: visitors wait for it."""
+        self._opening[name] += 1
+        self._lookups.reserved(name)
+        try:
+            yield
+        finally:
+            self._opening[name] -= 1
+            if not self._opening[name]:
+                del self._opening[name]
+
+    def add(self, tunnel: Tunnel) -> None:
+        """A tunnel is open here: it serves its name from now on."""
+        self._here[tunnel.name] = tunnel
+        self.attached(tunnel.name)
+
+    def remove(self, tunnel: Tunnel) -> None:
+        """A tunnel is closed here. Its agent is not expected, unless L{expect} was called."""
+        del self._here[tunnel.name]
+        if not self._expected.told(tunnel.name):
+            self._expected.discard(tunnel.name)
+
+    def attached(self, name: str) -> None:
+        """The agent of a tunnel of this node is connected: visitors who waited go on."""
+        self._expected.forget(name)
+        self._waiting.wake(name)
+
+    def expect(self, name: str) -> None:
+        """The name's agent went without a good-bye: visitors wait for it, for a while."""
+        self._expected.add(name)
+
+    def expect_no_more(self, name: str) -> None:
+        """The name's agent said good-bye: visitors do not wait for it."""
+        self._expected.discard(name)
+
+    def expected(self, name: str) -> bool:
+        """Whether the agent of a name may be connected soon, as far as this node knows."""
+        tunnel = self._here.get(name)
+        return name in self._opening or (tunnel is not None and tunnel.alive) or name in self._expected
+
+    def wake(self) -> None:
+        """Something changed on other nodes: visitors go on who wait for a tunnel that is there now."""
+        for name in self._waiting:
+            lease = self._cluster.elsewhere(name)
+            if lease is not None and self._links.route(lease) is not None:
+                self._waiting.wake(name)
+
+    def _node_died(self, names: list[str]) -> None:
+        for name in names:
+            self._expected.add(name)

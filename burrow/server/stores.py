@@ -1,0 +1,46 @@
+"""The store that a server's configuration names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.logger import Logger
+
+from burrow.config import ServerConfig
+from burrow.store.memory import MemoryStore
+from burrow.store.sqlite import SQLiteStore
+
+DATABASE, REDIS_MARK = "burrow.db", "redis-epoch"
+
+
+def open_store(
+    reactor: Any,
+    config: ServerConfig,
+    alone: Callable[[], bool] | None = None,
+    lost: Callable[[str], None] = lambda name: None,
+) -> Any:
+    """
+    The store that a configuration names; not opened yet.
+
+    @param alone: for a server, which goes on while its store is away: whether it knows of no other.
+    @param lost: see L{KnownStore<burrow.store.known.KnownStore>}.
+    """
+    if config.store == "memory":
+        return MemoryStore()
+    if config.store:
+        # Imported when it is needed: txredisapi takes a while, and most servers have no Redis.
+        from burrow.store.connection import RedisAddress
+        from burrow.store.known import KnownStore
+        from burrow.store.redis import RedisStore
+
+        address = RedisAddress.parse(config.store)
+        if alone and address.in_clear:
+            Logger().warn(
+                "Redis at {host} is reached without TLS: whoever sees the network reads passwords, secrets "
+                "of nodes and, without --store-key, private keys; use rediss://, or a network of your own",
+                host=address.in_clear,
+            )
+        redis = RedisStore(reactor, address)
+        return KnownStore(reactor, redis, config.state_dir / REDIS_MARK, alone, lost) if alone else redis
+    return SQLiteStore(reactor, config.state_dir / DATABASE)

@@ -1,0 +1,83 @@
+"""A tunnel of this node: a public name, or port, bound to an upstream of one agent's session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from zope.interface import implementer
+
+from burrow.mux.control import VisitorHead
+from burrow.mux.lifeline import Lifeline
+from burrow.mux.session import Session
+from burrow.protocols.base import Kind
+from burrow.server.route import IRoute
+from burrow.store.base import Reservation
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """
+    Who opens tunnels: one agent's session.
+
+    @ivar token: the token's id. @ivar agent: the agent's id.
+    @ivar displaced: called with a tunnel of its own that another session opened.
+    @ivar released: called with a tunnel of its own whose name is not its token's any more, and a sentence.
+    """
+
+    token: str
+    agent: str
+    session: Session
+    displaced: Callable[[Tunnel], None] = field(compare=False)
+    lifeline: Lifeline | None = None
+    released: Callable[[Tunnel, str], None] = field(compare=False, default=lambda tunnel, why: None)
+
+
+@implementer(IRoute)
+@dataclass(eq=False, slots=True)
+class Tunnel:
+    """
+    An open tunnel.
+
+    @ivar host: its name under the base domain. @ivar url: where visitors reach it.
+    @ivar factory: what its TCP port serves, for kinds that have one.
+    """
+
+    reservation: Reservation
+    kind: Kind
+    owner: Owner
+    host: str
+    url: str
+    factory: IProtocolFactory | None = None
+
+    @property
+    def name(self) -> str:
+        """See L{IRoute}. Agent and server speak of the tunnel by it."""
+        return self.reservation.name
+
+    @property
+    def alive(self) -> bool:
+        """See L{IRoute}: also while the agent has no connection, as long as its session lives."""
+        session = self.owner.session
+        return not (session.lost or session.going)
+
+    @property
+    def may_have_moved(self) -> bool:
+        """See L{IRoute}."""
+        return not self.alive
+
+    @property
+    def attached(self) -> bool:
+        """Whether its agent is connected now."""
+        lifeline = self.owner.lifeline
+        return self.alive and (lifeline is None or lifeline.attached)
+
+    async def found(self) -> Tunnel:
+        """See L{ITunnelProtocol.visitor_factory<burrow.protocols.base.ITunnelProtocol>}: it is here."""
+        return self
+
+    def connect(self, protocol: IProtocol, visitor: str, scheme: str) -> None:
+        """See L{IRoute}."""
+        head = VisitorHead(self.reservation.name, visitor, scheme).encode()
+        self.owner.session.open_stream(protocol, head)
