@@ -40,6 +40,8 @@ from burrow.store.base import OverQuota, Reservation, Taken
 
 _KIND = re.compile(r"[a-z][a-z0-9]{0,30}")
 _TRIES = 20
+_ASKED = 100
+"""Ports of which the store is asked at once whether somebody has them."""
 
 STORE_AWAY = "the server's store cannot answer now; the agent tries again"
 """What agents are told then."""
@@ -222,6 +224,15 @@ class Opening:
             raise NameTaken(str(error)) from error
         return kept
 
+    async def _free_ports(self) -> list[int]:
+        """Some ports that nobody has, in random order; all that are left, if those are fewer."""
+        candidates = self._ports.candidates()
+        free: list[int] = []
+        while candidates and len(free) < _TRIES:
+            some, candidates = candidates[:_ASKED], candidates[_ASKED:]
+            free += await self._store.free_ports(some)
+        return free[:_TRIES]
+
     async def _listen(self, tunnel: Tunnel, limits: Limits) -> Reservation:
         """Open the tunnel's port: its own, or a free one that becomes its own."""
         reservation = tunnel.reservation
@@ -230,9 +241,8 @@ class Opening:
             self._ports.check(reservation.port)
             self._ports.listen(reservation.port, tunnel.factory, shared=bool(self._cluster.others))
             return reservation
-        taken = [known.port for known in await self._store.reservations() if known.port is not None]
         busy: Unavailable | None = None
-        for port in self._ports.candidates(taken)[:_TRIES]:
+        for port in await self._free_ports():
             try:
                 self._ports.listen(port, tunnel.factory, shared=bool(self._cluster.others))
             except Unavailable as error:

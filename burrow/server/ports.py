@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
 
 from burrow.errors import BadOption, Unavailable
@@ -49,16 +49,31 @@ def outgoing_warning(allowed: range, settings: Path = Path("/proc/sys/net/ipv4")
     )
 
 
+HandOver = Callable[[Any], bool]
+"""Says of a transport, before anything is read or written, whether another process has it from now on."""
+
+
 class _Switch(Factory):
-    """Listens for a tunnel that may be replaced by its successor while the socket stays."""
+    """
+    Listens for a tunnel that may be replaced by its successor while the socket stays.
+
+    @ivar hand_over: what is asked of each connection before it is served here; None to ask nothing.
+    """
 
     noisy = False
 
-    def __init__(self, inner: IProtocolFactory, visitors: set[Any]) -> None:
+    def __init__(self, inner: IProtocolFactory, hand_over: HandOver | None, visitors: set[Any]) -> None:
         self.inner = inner
+        self.hand_over = hand_over
         self._visitors = visitors
 
     def buildProtocol(self, addr: Any) -> Any:
+        if self.hand_over is not None:
+            return _Front(self, self.hand_over, addr)
+        return self.serve(addr)
+
+    def serve(self, addr: Any) -> Any:
+        """What serves one connection here."""
         protocol: Any = self.inner.buildProtocol(addr)
         if protocol is not None:
             self._visitors.add(protocol)
@@ -73,41 +88,26 @@ class _Switch(Factory):
         return protocol
 
 
-class _PortFront(Protocol):
-    """A visitor of a tunnel's TCP port, until it is known who serves it: at once."""
+class _Front(Protocol):
+    """A connection until it is known who serves it: at once."""
 
     transport: Any
 
-    def __init__(self, factory: PortFrontFactory, addr: IAddress) -> None:
-        self._factory = factory
+    def __init__(self, switch: _Switch, hand_over: HandOver, addr: Any) -> None:
+        self._switch = switch
+        self._hand_over = hand_over
         self._addr = addr
 
     def connectionMade(self) -> None:
         """Hand it over, or serve it."""
-        if self._factory.hand_over(self.transport):
+        if self._hand_over(self.transport):
             return
-        protocol: Any = self._factory.inner.buildProtocol(self._addr)
+        protocol = self._switch.serve(self._addr)
+        if protocol is None:
+            self.transport.abortConnection()
+            return
         self.transport.protocol = protocol
         protocol.makeConnection(self.transport)
-
-
-class PortFrontFactory(Factory):
-    """
-    Takes the connections of the TCP port of a tunnel that another node holds.
-
-    @param inner: serves those that stay.
-    @param hand_over: says of a transport whether another process has it from now on.
-    """
-
-    noisy = False
-
-    def __init__(self, inner: IProtocolFactory, hand_over: Callable[[Any], bool]) -> None:
-        self.inner = inner
-        self.hand_over = hand_over
-
-    def buildProtocol(self, addr: Any) -> _PortFront:
-        """One connection."""
-        return _PortFront(self, addr)
 
 
 class Ports:
@@ -137,24 +137,32 @@ class Ports:
             first, last = self._allowed.start, self._allowed.stop - 1
             raise BadOption(f"port {port} is not possible here: the server's TCP ports are {first} to {last}")
 
-    def candidates(self, taken: Iterable[int]) -> list[int]:
-        """The ports that are neither reserved nor open, in random order, so that none is guessed."""
-        busy = {*taken, *self._open}
-        free = [port for port in self._allowed if port not in busy]
+    def candidates(self) -> list[int]:
+        """The ports that are not open here, in random order, so that none is guessed."""
+        free = [port for port in self._allowed if port not in self._open]
         random.shuffle(free)
         return free
 
-    def listen(self, port: int, factory: IProtocolFactory, *, shared: bool = False) -> None:
+    def listen(
+        self,
+        port: int,
+        factory: IProtocolFactory,
+        *,
+        shared: bool = False,
+        hand_over: HandOver | None = None,
+    ) -> None:
         """
         Serve C{port} by C{factory} from now on, whoever served it before.
 
         @param shared: whether another node may have the port open, perhaps on this machine.
+        @param hand_over: hands visitors to the process that holds the tunnel.
         @raise Unavailable: it cannot be opened now: another program has it, or had it a moment ago.
         """
         if port in self._open:
-            self._open[port][1].inner = factory
+            switch = self._open[port][1]
+            switch.inner, switch.hand_over = factory, hand_over
             return
-        switch = _Switch(factory, self.visitors)
+        switch = _Switch(factory, hand_over, self.visitors)
         try:
             listening = self._sockets.listen(port, self._guard(switch), self._interface, shared=shared)
         except CannotListenError as error:
@@ -164,11 +172,7 @@ class Ports:
     def served(self, port: int) -> IProtocolFactory | None:
         """What serves a port that is open, for a connection that was handed over, and is not again."""
         _, switch = self._open.get(port, (None, None))
-        if switch is None:
-            return None
-        inner = switch.inner
-        unhanded = inner.inner if isinstance(inner, PortFrontFactory) else inner
-        return self._guard(_Switch(unhanded, self.visitors))
+        return None if switch is None else self._guard(_Switch(switch.inner, None, self.visitors))
 
     async def close(self, port: int, factory: IProtocolFactory) -> None:
         """Stop to serve C{port}, unless another factory has it by now. Connections go on."""

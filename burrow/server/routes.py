@@ -158,7 +158,16 @@ class Routes:
             return succeed(False)
         if self.find(name) is not None:
             return succeed(True)
-        return Deferred.fromCoroutine(self.owned(name))
+        return Deferred.fromCoroutine(self._serves(name))
+
+    async def _serves(self, name: str) -> bool:
+        try:
+            return await self.owned(name)
+        except StoreError:
+            # After a loss the store cannot say whose a name is; a lease says that its tunnel is open.
+            if await self._cluster.ask(name) is None:
+                raise
+            return True
 
     async def owned(self, name: str) -> bool:
         """Whether somebody owns the name. @raise StoreError: the store cannot tell."""

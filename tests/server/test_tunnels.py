@@ -272,6 +272,36 @@ class Opening(SynchronousTestCase):
         self.assertEqual([self.successResultOf(one) for one in waiting], [None] * 100)
         self.assertEqual(asked, ["names", "names"])
 
+    def test_a_name_whose_owner_the_store_cannot_tell_is_somebodys_if_its_tunnel_is_open(self):
+        """After a loss, on a node that has not seen yet that the tunnel opened on another."""
+        self.store.find_reservations = lambda names: fail(StoreError("not sure"))
+        leases = {"blog": Lease("blog", "node2", "http", None, 1.0, "token1")}
+
+        async def ask(cluster, name):
+            return leases.get(name)
+
+        self.patch(Cluster, "ask", ask)
+        serves = self.routes.serves("blog.example.com")
+        self.assertTrue(self.successResultOf(serves))
+        self.reactor.advance(1)
+        serves = self.routes.serves("other.example.com")
+        self.failureResultOf(serves, StoreError)
+        self.assertFalse(self.successResultOf(self.routes.serves("blog.example.org")))
+
+    def test_a_new_port_reads_no_reservations(self):
+        """Only those that come into question are asked for, a bounded number at once."""
+        self.ports._allowed = range(10_000, 30_000)
+        asked, free = [], self.store.free_ports
+        self.store.reservations = lambda: self.fail("all reservations are read")
+        self.store.free_ports = lambda ports: asked.append(len(ports)) or free(ports)
+        first = self.open(self.owner(), kind="tcp", name="one")
+        self.assertEqual(asked, [100])
+        self.ports._allowed = range(first.reservation.port, first.reservation.port + 2)
+        self.store.free_ports = free
+        second = self.open(self.owner(), kind="tcp", name="two")
+        self.assertEqual(second.reservation.port, first.reservation.port + 1)
+        self.refused(TooManyTunnels, self.owner(), kind="tcp", name="three")
+
     def test_reopening_a_tunnel_counts_once(self):
         owner = self.owner()
         for _ in range(10):

@@ -14,7 +14,7 @@ from burrow.errors import Unavailable
 from burrow.protocols.base import Kind, Reach
 from burrow.server.nodes.cluster import Cluster
 from burrow.server.nodes.records import Lease
-from burrow.server.ports import PortFrontFactory, Ports
+from burrow.server.ports import Ports
 from burrow.server.route import IRoute
 
 TRY_AGAIN = 5.0
@@ -93,11 +93,9 @@ class RemotePorts:
         port = lease.port
         if port is None or kind is None or kind.reach is not Reach.TCP_PORT or self._stopped:
             return
-        factory = PortFrontFactory(
-            kind.visitor_factory(_ByName(lease.name, self._find)), partial(self._hand, lease.name, port)
-        )
+        factory = kind.visitor_factory(_ByName(lease.name, self._find))
         try:
-            self._ports.listen(port, factory, shared=True)
+            self._ports.listen(port, factory, shared=True, hand_over=partial(self._hand, lease.name, port))
         except Unavailable as error:
             self.log.debug(
                 "port {port} of {name} is busy here and tried again in {seconds} s: {error}",

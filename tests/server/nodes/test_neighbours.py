@@ -12,7 +12,7 @@ from zope.interface import implementer
 from burrow.server.nodes import neighbours
 from burrow.server.nodes.neighbours import Neighbours
 from burrow.server.nodes.records import Lease, Node
-from burrow.server.ports import PortFrontFactory, Ports
+from burrow.server.ports import Ports
 
 NODE = Node("two", "127.0.0.1", 1, "secret", "", "0", 0.0, group="server", door="door-of-two")
 LEASE = Lease("blog", "two", "http", None, 1.0)
@@ -125,27 +125,52 @@ class Among(SynchronousTestCase):
 
 
 class OfPorts(SynchronousTestCase):
+    def setUp(self):
+        self.listening = []
+        sockets = SimpleNamespace(listen=lambda port, factory, *given, **more: self.listening.append(factory))
+        self.ports = Ports(sockets, "", range(4000, 4010))
+        self.factory = Factory.forProtocol(Keep)
+
+    def connect(self, factory):
+        """@return: what has the connection, once it is made."""
+        transport = StringTransport()
+        transport.protocol = factory.buildProtocol(None)
+        transport.protocol.makeConnection(transport)
+        return transport.protocol
+
     def test_a_connection_that_was_handed_over_is_not_again(self):
         """Though this process, too, may think that another holds the tunnel."""
-        sockets = SimpleNamespace(listen=lambda *given, **more: None)
-        ports = Ports(sockets, "", range(4000, 4010))
-        inner = Factory.forProtocol(Keep)
-        ports.listen(4000, PortFrontFactory(inner, lambda transport: self.fail("handed over again")))
-        self.assertIsInstance(ports.served(4000).buildProtocol(None), Keep)
-        self.assertEqual(len(ports.visitors), 1)
-        self.assertIsNone(ports.served(4001))
-        ports.listen(4001, inner)
-        self.assertIsInstance(ports.served(4001).buildProtocol(None), Keep)
+        self.ports.listen(4000, self.factory, hand_over=lambda transport: self.fail("handed over again"))
+        self.assertIsInstance(self.connect(self.ports.served(4000)), Keep)
+        self.assertEqual(len(self.ports.visitors), 1)
+        self.assertIsNone(self.ports.served(4001))
+        self.ports.listen(4001, self.factory)
+        self.assertIsInstance(self.connect(self.ports.served(4001)), Keep)
 
-    def test_a_port_of_another_process(self):
-        answers = [True, False]
-        asked = []
-        front = PortFrontFactory(
-            Factory.forProtocol(Keep), lambda transport: asked.append(transport) or answers[len(asked) - 1]
+    def test_who_is_served_counts_as_a_visitor_until_it_leaves(self):
+        """And who is handed over does not."""
+        answers, asked = [True, False], []
+        self.ports.listen(
+            4000,
+            self.factory,
+            hand_over=lambda transport: asked.append(transport) or answers[len(asked) - 1],
         )
-        for handed in answers:
-            transport = StringTransport()
-            transport.protocol = front.buildProtocol(None)
-            transport.protocol.makeConnection(transport)
-            self.assertIs(asked[-1], transport)
-            self.assertEqual(isinstance(transport.protocol, Keep), not handed)
+        self.assertNotIsInstance(self.connect(self.listening[0]), Keep)
+        self.assertEqual(len(self.ports.visitors), 0)
+        served = self.connect(self.listening[0])
+        self.assertIsInstance(served, Keep)
+        self.assertEqual(self.ports.visitors, {served})
+        self.assertIs(asked[1], served.transport)
+        served.connectionLost(None)
+        self.assertEqual(self.ports.visitors, set())
+
+    def test_a_tunnel_that_opens_here_is_asked_for_no_other_process(self):
+        self.ports.listen(4000, self.factory, hand_over=lambda transport: True)
+        self.ports.listen(4000, self.factory)
+        self.assertIsInstance(self.connect(self.listening[0]), Keep)
+        self.assertEqual(len(self.listening), 1)
+
+    def test_a_factory_that_takes_nobody(self):
+        self.factory.buildProtocol = lambda addr: None
+        self.ports.listen(4000, self.factory, hand_over=lambda transport: False)
+        self.assertTrue(self.connect(self.listening[0]).transport.disconnected)
