@@ -291,13 +291,12 @@ def trace() -> dict[str, Trace]:
         with os.fdopen(reading) as lines, tracer.upstream:
             thread = threading.Thread(target=tracer.run, args=(lines,), daemon=True)
             try:
-                sys.stdout = os.fdopen(writing, "w", buffering=1)
-                thread.start()
-                code = main([*tracer.arguments(), "--log-level", "warn"])
-                sys.stdout.close()
+                with os.fdopen(writing, "w", buffering=1) as sys.stdout:
+                    thread.start()
+                    code = main([*tracer.arguments(), "--log-level", "warn"])
             finally:
                 sys.stdout = out
-            thread.join(PATIENCE)
+                thread.join(PATIENCE)  # before what it reads is closed, which would wait for it
     if tracer.error or code:
         raise SystemExit(f"{tracer.error}the trace failed, with exit code {code} of burrow up")
     return {kind: usual(traces) for kind, traces in tracer.traces.items()}
