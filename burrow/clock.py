@@ -1,6 +1,6 @@
 """
-The time by which durations are measured: it never goes back, whoever sets the machine's clock, and goes on
-while the machine sleeps.
+The clock by which durations are measured. It never goes back, even when the machine's time of day is set, and
+it continues while the machine sleeps.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ else:
 
 def measure_by_ticks(reactor: Any) -> None:
     """
-    Have a reactor measure by L{ticks}. Twisted's own C{reactor.seconds} is C{time.time}: set back by an hour,
-    it would fire no timer for an hour. To be called before the reactor's first timer; who wants the time of
-    day asks C{time.time}.
+    Let a reactor measure by L{ticks}. Twisted's own C{reactor.seconds} is C{time.time}: if that is set back
+    by an hour, no timer fires for an hour. Call this before the reactor's first timer. For the time of day
+    use C{time.time}.
     """
     reactor.seconds = ticks

@@ -1,6 +1,6 @@
 """
-File descriptors, of which each connection and each file takes one: how many a process may have, and the word
-that none is left.
+File descriptors: how many this process may have, and the warning when none is left. Each connection and each
+file takes one.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from twisted.logger import Logger
 resource: ModuleType | None
 try:
     import resource
-except ImportError:  # Windows, which has no such limit
+except ImportError:  # Windows has no such limit
     resource = None
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""Errors of the system that say that it can open nothing more now. That may pass."""
+"""Errors of the system that mean that it cannot open anything now, but may later."""
 
 TELL_EVERY = 60.0
-"""Seconds until it is told again that none is left."""
+"""Seconds between two warnings that none is left."""
 
 LOW = 1024
-"""Below so many, whoever starts a server or an agent is warned."""
+"""With a lower limit, a server or an agent warns when it starts."""
 
 _TRIED = (10_240, 4096)
-"""What is asked for where the highest limit cannot be had (macOS says infinite, and means 10240)."""
+"""Limits to try where the hard limit cannot be set (macOS reports infinity, and allows 10240)."""
 
 _MORE = "raise the limit, by LimitNOFILE=65536 in a unit of systemd or `ulimit -n 65536` in a shell"
 
 
 def limit() -> int | None:
-    """How many this process may have; None where that is not limited, or nobody can tell."""
+    """How many this process may have; None if there is no limit, or the system does not tell it."""
     if resource is None:
         return None
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -43,7 +43,7 @@ def limit() -> int | None:
 
 
 def raise_limit() -> None:
-    """Allow this process as many as the system lets us, where it knows such a limit."""
+    """Raise the limit of this process as far as the system allows."""
     if resource is None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -56,7 +56,9 @@ def raise_limit() -> None:
 
 
 def low_warning() -> str:
-    """What to tell whoever starts a server or an agent that may have few; empty if it may have enough."""
+    """
+    The warning about a low limit, for the person who starts a server or an agent; empty if it is high enough.
+    """
     most = limit()
     if most is None or most >= LOW:
         return ""
@@ -64,7 +66,7 @@ def low_warning() -> str:
 
 
 def exhausted() -> bool:
-    """Whether nothing can be opened now. For where a library hides why it failed."""
+    """Whether no file can be opened now. For failures of a library that hides their cause."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
@@ -73,7 +75,7 @@ def exhausted() -> bool:
 
 
 class Shortage:
-    """Tells in the log that no descriptor is left; once in L{TELL_EVERY} seconds, whoever meets it."""
+    """Logs that no descriptor is left: once in L{TELL_EVERY} seconds for the whole process."""
 
     log = Logger()
     _known: WeakKeyDictionary[object, Shortage] = WeakKeyDictionary()
@@ -84,11 +86,11 @@ class Shortage:
 
     @classmethod
     def of(cls, reactor: object) -> Shortage:
-        """That of a reactor, and so of its process."""
+        """The one of a reactor, and so of its process."""
         return cls._known.setdefault(reactor, cls(reactor))
 
     def met(self, number: int) -> None:
-        """@param number: the system's error, one of L{EXHAUSTED}."""
+        """Log, unless it was logged lately. @param number: the error of the system, one of L{EXHAUSTED}."""
         now = self._clock.seconds()
         if self._told is not None and now - self._told < TELL_EVERY:
             return
@@ -100,5 +102,5 @@ class Shortage:
             text = f"the system can open nothing more ({os.strerror(number)})"
             advice = "look at its memory and at sysctl fs.file-max"
         self.log.warn(
-            "{text}: what is new waits, or fails, until others are closed; {advice}", text=text, advice=advice
+            "{text}: new connections wait or fail until others are closed; {advice}", text=text, advice=advice
         )

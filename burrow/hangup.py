@@ -1,4 +1,4 @@
-"""SIGHUP: a terminal sends it when it is closed, a person to have a program read its file again."""
+"""SIGHUP: a terminal sends it when it is closed; people send it so that a program reads its file again."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 def on_hangup(reactor: Any, act: Callable[[], None], *, also_ignored: bool = False) -> None:
     """
-    Call C{act} in the reactor at each SIGHUP, on systems that have it.
+    Call C{act} in the reactor's thread at each SIGHUP, on systems that have it.
 
-    @param also_ignored: whether to do so where whoever started us had it ignored, as nohup(1) does; by
-        default it stays so.
+    @param also_ignored: whether to do so even if the process was started with SIGHUP ignored, as by nohup(1);
+        by default it stays ignored.
     """
     number = getattr(signal, "SIGHUP", None)
     if number is not None and (also_ignored or signal.getsignal(number) is not signal.SIG_IGN):
@@ -20,5 +20,5 @@ def on_hangup(reactor: Any, act: Callable[[], None], *, also_ignored: bool = Fal
 
 
 def stop_on_hangup(reactor: Any) -> None:
-    """Take SIGHUP as SIGTERM: end with a good-bye."""
+    """Handle SIGHUP as SIGTERM: end in order."""
     on_hangup(reactor, lambda: signal.raise_signal(signal.SIGTERM))

@@ -1,4 +1,4 @@
-"""What one token may have at most."""
+"""The limits of one token."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import attr
 @attr.frozen
 class Limits:
     """
-    How much one token may have at most; None: without a limit.
+    How much one token may have at most; None means no limit.
 
-    @ivar names: names that it owns. @ivar ports: public ports that it owns.
-    @ivar tunnels: tunnels that it has open. @ivar sessions: sessions of agents that use it.
+    @ivar names: reserved names. @ivar ports: reserved public ports.
+    @ivar tunnels: open tunnels. @ivar sessions: sessions of its agents.
     """
 
     names: int | None = None

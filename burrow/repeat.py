@@ -1,4 +1,4 @@
-"""Work that is done again and again, and does not end because it failed once."""
+"""Regular work that goes on after it has failed once."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 TELL_EVERY = 60.0
-"""Seconds for which the same failure is not told again."""
+"""Seconds for which the same failure is not logged again."""
 
 
 def repeating(clock: Any, work: Callable[[], Any], what: str) -> LoopingCall:
     """
-    A L{LoopingCall} of C{work}, not started yet, that logs an exception and goes on: a plain one ends at the
-    first, and nobody hears of it.
+    A L{LoopingCall} of C{work}, not started, that logs an exception and goes on. A plain LoopingCall ends at
+    the first exception, silently.
 
-    @param work: may return a Deferred or a coroutine: the next turn waits for it. @param what: for the log.
+    @param work: may return a Deferred or a coroutine; the next turn waits for it. @param what: a name of the
+        work, for the log.
     """
     log = Logger("burrow.repeat")
     told: dict[str, float] = {}
@@ -29,7 +30,7 @@ def repeating(clock: Any, work: Callable[[], Any], what: str) -> LoopingCall:
         if clock.seconds() - told.get(text, float("-inf")) >= TELL_EVERY:
             told.clear()
             told[text] = clock.seconds()
-            log.failure("{what} failed, and is tried again", reason, what=what)
+            log.failure("{what} failed; the next turn tries it again", reason, what=what)
 
     def turn() -> Deferred[Any]:
         return maybeDeferred(work).addErrback(failed)

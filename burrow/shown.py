@@ -1,6 +1,7 @@
 """
-How texts of others - agents, visitors, servers, upstreams - are shown to people: in logs, tables and on the
-screen. Nothing in them moves a terminal's cursor, begins a line of its own, or changes how the rest reads.
+Escapes texts that come from others (agents, visitors, servers, upstreams) before they are shown in logs,
+tables and on the screen: they cannot move a terminal's cursor, begin a new line, or change the direction of
+writing.
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 
 def escaped(text: str) -> str:
     """
-    C{text} with everything escaped that is not to be seen: control characters (C0, C1), line and paragraph
-    separators, marks that change the direction, characters that no font has.
+    C{text} with all characters escaped that are not printable: control characters (C0, C1), line and
+    paragraph separators, marks that change the direction of writing, and unassigned ones.
     """
     if text.isprintable():
         return text

@@ -1,6 +1,6 @@
 """
-What SIGTERM, SIGINT (Ctrl-C) and SIGBREAK ask for: the first to stop, once what runs has ended; the next to
-end now.
+SIGTERM, SIGINT (Ctrl-C) and SIGBREAK: the first asks the process to stop when running work has ended, the
+next to end at once.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 NAMES = ("SIGTERM", "SIGINT", "SIGBREAK")
 
 ONE_REQUEST = 0.1
-"""Seconds within which two signals are one request: timeout(1) sends SIGTERM to a process and its group."""
+"""Seconds in which two signals count as one: timeout(1) sends SIGTERM to a process and to its group."""
 
 
 class StopSignals:
     """
-    @param stop: called in the reactor at the first signal. @param now: called at each later one.
-    @param worker: whether this process is one of a server's that another has started. A service manager may
-        send SIGTERM to all of them, so SIGTERM only ever asks to stop there, and SIGINT to end now.
+    @param stop: called in the reactor's thread at the first signal. @param now: called at each later one.
+    @param worker: whether this is a worker process of a server. A service manager may send SIGTERM to all
+        processes of a server, so in a worker SIGTERM only asks to stop, and SIGINT to end at once.
     """
 
     def __init__(
@@ -32,14 +32,14 @@ class StopSignals:
         self._asked: float | None = None
 
     def install(self) -> None:
-        """Take the signals over. To be called once the reactor runs, which takes them when it starts."""
+        """Install the handlers. Call this when the reactor runs, since it installs its own when it starts."""
         for name in NAMES:
             number = getattr(signal, name, None)
             if number is not None:
                 signal.signal(number, lambda number, frame: self._reactor.callFromThread(self.asked, number))
 
     def asked(self, number: int) -> None:
-        """A signal came."""
+        """Called in the reactor's thread for each signal."""
         now = self._reactor.seconds()
         first = self._asked is None
         if self._asked is None:

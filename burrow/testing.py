@@ -1,5 +1,5 @@
 """
-Fakes for tests of whatever runs on a session: plugins' authors may use them too.
+Fakes for tests of code that runs on a session. Authors of plugins may use them, too.
 
 L{SessionPair} is an agent's and a server's session joined in memory, on a clock that the test moves.
 """
@@ -26,18 +26,19 @@ from burrow.mux.session import Session
 @implementer(ICarrier)
 class MemoryCarrier:
     """
-    One end of a connection in memory: keeps what its user sends until L{deliver} gives it to the other end.
+    One end of a connection in memory: keeps the bytes that its user sends until L{deliver} is called.
 
-    It ends as a WebSocket does, one end at a time: after C{close} the other end gets what is kept and the
-    good-bye, sends what it has kept itself, and is lost; the end that closed is lost behind it. After
-    C{abort} this end is lost with the next L{deliver}, the other end with one of its own.
+    It ends as a WebSocket does, one end at a time. After C{close} the other end gets the kept bytes and the
+    close frame, sends the bytes that it has kept itself, and is lost; then the end that closed is lost. After
+    C{abort} this end is lost with its next L{deliver}, the other end with one of its own.
 
-    @ivar user: the session or lifeline that it carries; None for one that was replaced: it is called no more.
-    @ivar blocked: while True nothing is delivered, as if the socket were full.
+    @ivar user: the session or lifeline that it carries; None after another carrier has replaced this one:
+        then nothing is called.
+    @ivar blocked: while True, L{deliver} delivers nothing, as if the socket were full.
     @ivar chunk: how many bytes the other side gets at a time; None for whole messages.
     @ivar closed: whether this end was lost.
-    @ivar close_code: the code that this end said good-bye with; None before. @ivar close_reason: likewise.
-    @ivar peer_code: the code that the other end said good-bye with, once that was delivered.
+    @ivar close_code: the code of C{close} at this end; None before. @ivar close_reason: its reason.
+    @ivar peer_code: the code of C{close} at the other end, when it was delivered.
     """
 
     def __init__(self, user: Session | Lifeline) -> None:
@@ -50,7 +51,7 @@ class MemoryCarrier:
         self.close_code: int | None = None
         self.close_reason = ""
         self.peer_code: int | None = None
-        self._saying = False
+        self._closing = False
         self._ending: Failure | None = None
 
     @classmethod
@@ -62,30 +63,30 @@ class MemoryCarrier:
 
     def send(self, data: bytes) -> None:
         """Keep the bytes; the session may send no more until they are delivered."""
-        if self.closed or self._saying or self._ending is not None or self.close_code is not None:
+        if self.closed or self._closing or self._ending is not None or self.close_code is not None:
             return  # as on a WebSocket that is closing
         self.sent.append(data)
         if self.user is not None:
             self.user.carrier_paused()
 
     def close(self, reason: str, code: int) -> None:
-        """Say good-bye behind what is kept; the other end is lost, then this one."""
-        if self.close_code is None and not self._saying:
+        """Close after the kept bytes: the other end is lost first, then this one."""
+        if self.close_code is None and not self._closing:
             self.close_code, self.close_reason = code, reason
-            self._saying = True
+            self._closing = True
 
     def abort(self) -> None:
-        """Drop what is kept and end: this side with the next delivery, then the other."""
+        """Drop the kept bytes: this end is lost with its next delivery, then the other."""
         self.sent.clear()
-        self._saying = False
+        self._closing = False
         self._ending = Failure(ConnectionLost("aborted"))
 
     def lose(self) -> None:
-        """This end alone is lost, now; the other end hears nothing of it, as when a cable is cut."""
+        """Lose this end now, without a word to the other end, as when a cable is cut."""
         self._end(Failure(ConnectionLost("cut")))
 
     def deliver(self) -> bool:
-        """Give the other end the next of what is kept, or end; False if there was nothing to do."""
+        """Deliver the next message, or end. @return: whether there was anything to do."""
         if self.closed:
             return False
         if self._ending is not None and not self.sent:
@@ -100,8 +101,8 @@ class MemoryCarrier:
         if self.sent:
             self._deliver(self.sent.popleft())
             return True
-        if self._saying:
-            self._saying = False
+        if self._closing:
+            self._closing = False
             self.other._hear(self)
             return True
         return False
@@ -115,7 +116,7 @@ class MemoryCarrier:
             self.user.carrier_drained()
 
     def _hear(self, closer: MemoryCarrier) -> None:
-        """The other end's good-bye: answer it, behind what is kept, and end."""
+        """The other end has closed: answer after the kept bytes, and end."""
         self.peer_code = closer.close_code
         if self._ending is None:
             self._ending = Failure(ConnectionDone(closer.close_reason))
@@ -131,7 +132,7 @@ class SessionPair:
     """
     Two sessions joined in memory.
 
-    @param clock: what both use, a new one by default; L{pump} moves it by nothing, the test by what it likes.
+    @param clock: of both sessions; a new one by default. L{pump} runs what is due; only the test advances it.
     @ivar agent: the client's session. @ivar server: the server's.
     """
 
@@ -151,7 +152,7 @@ class SessionPair:
         self.server.attach(self.server_carrier)
 
     def pump(self, turns: int = 100_000) -> None:
-        """Run until neither side has anything to do now. At most C{turns} times."""
+        """Deliver until neither side has anything to do. @raise AssertionError: not within C{turns} turns."""
         for _ in range(turns):
             self.clock.advance(0)
             moved = [self.agent_carrier.deliver(), self.server_carrier.deliver()]
@@ -166,7 +167,7 @@ class SessionPair:
 
 class Recorder(Protocol):
     """
-    Remembers what happens to it.
+    A protocol that records its events.
 
     @ivar received: all bytes so far. @ivar lost: the reason of connectionLost, or None.
     """
@@ -225,9 +226,9 @@ class Recorders(Factory):
 
 class SlowStore:
     """
-    A store whose operations interleave: each is begun, done and answered at times of its own.
+    A store whose operations interleave: each is begun, done and answered after a delay of its own.
 
-    @param inner: does them, each in one step. @param delay: seconds until the next is done, or answered.
+    @param inner: the store that does them, each in one step. @param delay: returns the seconds of each delay.
     """
 
     def __init__(self, clock: Clock, inner: Any, delay: Callable[[], float]) -> None:

@@ -1,4 +1,4 @@
-"""Words that errors of all layers share: what somebody wrote, and what they may have meant."""
+"""Phrases that messages of all layers share: suggestions, counts, quoted values, times."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ _LONGEST = 80
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A question behind an error, if something that is known looks like C{word}; else nothing."""
+    """
+    The question "did you mean ...?" for the end of an error, if C{known} has a similar word; else nothing.
+    """
     close = difflib.get_close_matches(word[:100], list(known), 1, 0.6)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def count_of(number: int, thing: str) -> str:
-    """How many of a thing, as in C{1 tunnel} and C{2 tunnels}; its plural has an s."""
+    """A number and a noun whose plural has an s: C{1 tunnel}, C{2 tunnels}."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def shown(value: object) -> str:
-    """What somebody wrote, as TOML would have it, on one line, and not endless."""
+    """A value that a person wrote, as TOML writes it: on one line, and shortened if it is long."""
     text = json.dumps(value) if isinstance(value, (str, bool)) else repr(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 20]}... ({len(text)} characters)"
 

@@ -1,4 +1,4 @@
-"""The border between the TLS port and whatever has certificates."""
+"""The interface between the TLS port and a source of certificates."""
 
 from __future__ import annotations
 
@@ -23,36 +23,37 @@ class ICertificates(Interface):
     """A source of certificates for the names that a server serves."""
 
     def start():  # type: ignore[no-untyped-def]
-        """The server listens: begin what is to be done without being asked."""
+        """Called when the server listens: begin the regular work, such as renewals."""
 
     def stop():  # type: ignore[no-untyped-def]
-        """End it. Fires with None."""
+        """End the regular work. Fires with None when it has ended."""
 
     def ready(name):  # type: ignore[no-untyped-def]
         """
-        See to it that C{name} has a certificate, before its tunnel is announced. Fires with None; fails with
+        Obtain a certificate for C{name} before its tunnel is announced. Fires with None; fails with
         L{CertificateFailed<burrow.errors.CertificateFailed>}, whose text says why.
         """
 
     def context(name):  # type: ignore[no-untyped-def]
         """
-        What a handshake for C{name} (None: for none) is answered with: fires with an L{SSL.Context}, or with
-        None if there is no certificate for it. May fire later: the handshake waits, and nobody else does.
+        The context for a handshake with the server name C{name}, or None for one without: fires with an
+        L{SSL.Context}, or with None if there is no certificate. It may fire later; this handshake alone
+        waits.
 
-        A stranger chooses the name, so one that is nobody's must cost no key, no signature and no room.
+        Strangers choose the name. A name without an owner must not cost a key, a signature or memory.
         """
 
     def challenge(name):  # type: ignore[no-untyped-def]
         """
-        What the handshake of a CA that validates C{name} is answered with: fires with an L{SSL.Context}, or
-        with None if no challenge is open for it.
+        The context for the handshake of a CA that validates C{name} (L{CHALLENGE}): fires with an
+        L{SSL.Context}, or with None if no challenge is open for the name.
         """
 
 
 Whose = Callable[[str], Deferred[bool]]
 """
-Whether a host under the base domain is somebody's: fires with whether a tunnel is open there, or the name is
-owned. Fails with L{StoreError<burrow.errors.StoreError>} if nobody can tell now.
+Called with a host. Fires with whether a tunnel is open there, or its name has an owner; False for hosts
+outside the base domain. Fails with L{StoreError<burrow.errors.StoreError>} if the store is needed and away.
 """
 
 
@@ -71,7 +72,7 @@ def names_of(certificate: x509.Certificate) -> frozenset[str]:
 def server_context(
     key: PrivateKeyTypes, chain: list[x509.Certificate], protocols: list[bytes] = PROTOCOLS
 ) -> SSL.Context:
-    """A context that shows C{chain}, the leaf first. TLS 1.2 and 1.3, Twisted's choice of ciphers."""
+    """A context with C{chain}, the leaf first: TLS 1.2 and 1.3, with Twisted's choice of ciphers."""
     leaf, *others = [crypto.X509.from_cryptography(certificate) for certificate in chain]
     options: Any = CertificateOptions(
         privateKey=crypto.PKey.from_cryptography_key(key),  # type: ignore[arg-type]
@@ -79,7 +80,7 @@ def server_context(
         extraCertChain=others,
         raiseMinimumTo=TLSVersion.TLSv1_2,
         acceptableProtocols=protocols,
-        # Visitors that come back resume: a signature less. By tickets, which cost us no memory.
+        # Visitors that come back resume their TLS session, without a signature. Tickets need no memory here.
         enableSessions=False,
         enableSessionTickets=True,
     )

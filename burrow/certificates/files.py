@@ -1,4 +1,4 @@
-"""A certificate from files: a wildcard's, or one with all names. Read again when the files change."""
+"""A certificate from files: for a wildcard, or for all names. The files are read again when they change."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from zope.interface import implementer
 from burrow.certificates.base import ICertificates, names_of, server_context
 from burrow.errors import CertificateFailed, ConfigError
 
-LOOK_EVERY = 10.0
-"""Seconds between two looks at the files, at most; a handshake's look costs two stat calls."""
+STAT_EVERY = 10.0
+"""Seconds after which a handshake looks whether the files changed: two stat calls."""
 
 
 def covers(certificate: x509.Certificate, name: str) -> bool:
@@ -51,7 +51,7 @@ def read_files(cert_file: Path, key_file: Path) -> tuple[list[x509.Certificate],
     except (ValueError, TypeError, SSL.Error) as error:
         raise ConfigError(
             f"the private key in {key_file} is not that of the first certificate in {cert_file}, or is of a "
-            "kind that TLS has not"
+            "kind that TLS does not have"
         ) from error
     return chain, context
 
@@ -60,7 +60,7 @@ def read_files(cert_file: Path, key_file: Path) -> tuple[list[x509.Certificate],
 class FileCertificates:
     """
     @param cert_file: the chain in PEM form, the leaf first. @param key_file: its key.
-    @raise ConfigError: the files cannot be used now.
+    @raise ConfigError: see L{read_files}.
     """
 
     log = Logger()
@@ -69,11 +69,11 @@ class FileCertificates:
         self._clock = clock
         self._cert_file = cert_file
         self._key_file = key_file
-        self._stamp = self._look()
-        self._looked = clock.seconds()
+        self._stamp = self._stat()
+        self._stat_at = clock.seconds()
         self._chain, self._context = read_files(cert_file, key_file)
 
-    def _look(self) -> tuple[float, ...]:
+    def _stat(self) -> tuple[float, ...]:
         try:
             return tuple(file.stat().st_mtime for file in (self._cert_file, self._key_file))
         except OSError as error:
@@ -81,17 +81,21 @@ class FileCertificates:
 
     def _refresh(self) -> None:
         now = self._clock.seconds()
-        if now - self._looked < LOOK_EVERY:
+        if now - self._stat_at < STAT_EVERY:
             return
-        self._looked = now
+        self._stat_at = now
         try:
-            stamp = self._look()
+            stamp = self._stat()
             if stamp != self._stamp:
                 self._chain, self._context = read_files(self._cert_file, self._key_file)
                 self._stamp = stamp
-                self.log.info("read {file} again: it changed", file=str(self._cert_file))
+                self.log.info(
+                    "the certificate file {file} changed and was read again", file=str(self._cert_file)
+                )
         except ConfigError as error:
-            self.log.error("{error}; going on with the certificate from before", error=error)
+            self.log.error(
+                "{error}; the certificate read before is used until the files are right", error=error
+            )
 
     def start(self) -> None:
         """See L{ICertificates}: nothing to do."""
@@ -108,10 +112,10 @@ class FileCertificates:
         return fail(CertificateFailed(f"the server's certificate file has no certificate for {name}"))
 
     def context(self, name: str | None) -> Deferred[SSL.Context | None]:
-        """See L{ICertificates}: the one there is, whatever the name."""
+        """See L{ICertificates}: the same one for all names."""
         self._refresh()
         return succeed(self._context)
 
     def challenge(self, name: str | None) -> Deferred[SSL.Context | None]:
-        """See L{ICertificates}: no CA is asked."""
+        """See L{ICertificates}: none, since no CA validates."""
         return succeed(None)

@@ -1,4 +1,4 @@
-"""A certificate as it is kept in the store, shown in handshakes, and renewed in time."""
+"""A certificate that a CA issued: its text in the store, its TLS context, and when it is renewed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from OpenSSL import SSL
 @attr.define
 class Issued:
     """
-    A certificate, ready to be shown.
+    A certificate, ready for handshakes.
 
     @ivar text: key and chain in PEM form, as in the store. @ivar loaded: when it was last read from the
     store, in seconds since the epoch.
@@ -31,12 +31,15 @@ class Issued:
 
 
 def renewal_time(leaf: x509.Certificate, uniform: Callable[[float, float], float] = random.uniform) -> float:
-    """At two thirds of the lifetime, up to a twentieth of it earlier, so that many do not come at once."""
+    """
+    When to renew, in seconds since the epoch: at two thirds of the lifetime, or up to a twentieth of it
+    earlier, so that certificates that were issued together are not renewed together.
+    """
     begins, ends = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
     lifetime = ends - begins
     return begins + lifetime * (2 / 3 - uniform(0.0, 0.05))
 
 
 def read_chain(text: str) -> list[x509.Certificate]:
-    """The chain of what is in the store, the leaf first. @raise ValueError: it is none."""
+    """The chain in a text from the store, the leaf first. @raise ValueError: it holds no certificates."""
     return x509.load_pem_x509_certificates(text.encode())

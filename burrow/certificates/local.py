@@ -1,9 +1,9 @@
 """
-A certificate authority of the server's own: certificates on the spot, for names under the base domain.
+The server's own certificate authority: it signs a certificate for a name under the base domain at once.
 
-Its key and certificate are files in the state folder. Whoever wants no browser warning imports
-C{ca.pem}. A name constraint (RFC 5280 section 4.2.1.10) keeps it from vouching for any other domain, so
-importing it is safe even if its key is stolen.
+Its key and certificate are files in the state folder. A browser that imports C{ca.pem} shows no warning. A
+name constraint (RFC 5280 section 4.2.1.10) limits the authority to the base domain, so importing it is safe
+even if its key is stolen.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from burrow.errors import ConfigError, StoreError
 
 CA_FILE, CA_KEY_FILE = "ca.pem", "ca-key.pem"
 MAX_CONTEXTS = 2048
-"""Names whose context is kept; the one used longest ago goes first. A new one costs a millisecond."""
+"""Names whose context is kept; the one used longest ago is dropped first. Making one takes 1 ms."""
 
 _CA_DAYS, _LEAF_DAYS = 3650, 90
 _DEFAULT = ""
@@ -101,8 +101,8 @@ def _permits(ca: x509.Certificate, domain: str) -> bool:
 class LocalCertificates:
     """
     @param folder: where the authority is, or will be made. @param domain: the base domain.
-    @param whose: see L{Whose}: only such names get a certificate each.
-    @ivar ca_file: the authority's certificate, for those who want to trust it.
+    @param whose: see L{Whose}; only names that somebody owns get a certificate of their own.
+    @ivar ca_file: the authority's certificate, to be imported by clients.
     @raise ConfigError: the authority's files cannot be made or read.
     """
 
@@ -112,7 +112,7 @@ class LocalCertificates:
         self._whose = whose
         self.ca_file = folder / CA_FILE
         self._domain = domain
-        # One key for all names: it never leaves the process, and a new one a name would cost time.
+        # One key for all names: it never leaves the process, and making one for each name would take time.
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
         self._contexts: OrderedDict[str, tuple[datetime.datetime, SSL.Context]] = OrderedDict()
         try:
@@ -125,12 +125,12 @@ class LocalCertificates:
             raise ConfigError(text) from error
 
     def _authority(self, pair: Pair) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-        """The one there is, or a new one."""
+        """Read the authority's files, or make a new authority."""
         before = pair.read()
         if before is None:
             if pair.key_file.exists() or pair.cert_file.exists():
                 self.log.warn(
-                    "{key} and {cert} do not belong together: there is a new local CA, to be trusted anew",
+                    "{key} and {cert} do not belong together: clients must import the new local CA",
                     key=str(pair.key_file),
                     cert=str(pair.cert_file),
                 )
@@ -138,7 +138,7 @@ class LocalCertificates:
             key, certificate = before
             if not isinstance(key, ec.EllipticCurvePrivateKey):
                 raise ConfigError(
-                    f"{pair.key_file} is not a key of the local CA's: remove it and {pair.cert_file.name}"
+                    f"{pair.key_file} is not the key of a local CA: remove it and {pair.cert_file.name}"
                 )
             ends = _now() + datetime.timedelta(days=_LEAF_DAYS)
             if certificate.not_valid_after_utc >= ends and _permits(certificate, self._domain):
@@ -155,17 +155,17 @@ class LocalCertificates:
         return succeed(None)
 
     def ready(self, name: str) -> Deferred[None]:
-        """See L{ICertificates}: there is always one."""
+        """See L{ICertificates}: a certificate is made at the first handshake."""
         return succeed(None)
 
     def challenge(self, name: str | None) -> Deferred[SSL.Context | None]:
-        """See L{ICertificates}: no other CA is asked."""
+        """See L{ICertificates}: none, since no other CA validates."""
         return succeed(None)
 
     def context(self, name: str | None) -> Deferred[SSL.Context | None]:
         """
-        See L{ICertificates}: names outside the base domain get the base domain's; names under it that are
-        nobody's, the default one, a wildcard's.
+        See L{ICertificates}. Names outside the base domain get the base domain's certificate; names under it
+        that nobody owns get one for the base domain and a wildcard.
         """
         if name is None or not name.endswith("." + self._domain):
             return succeed(self._context(self._domain))
@@ -175,10 +175,10 @@ class LocalCertificates:
 
     async def _find(self, name: str) -> SSL.Context:
         try:
-            somebodys = await self._whose(name)
+            owned = await self._whose(name)
         except StoreError:
-            somebodys = False  # nobody can tell: what is open is known without the store
-        return self._context(name if somebodys else _DEFAULT)
+            owned = False  # open tunnels are known without the store
+        return self._context(name if owned else _DEFAULT)
 
     def _context(self, name: str) -> SSL.Context:
         now = _now()

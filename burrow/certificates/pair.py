@@ -1,8 +1,8 @@
 """
 A key and its certificate in two files, made and replaced together.
 
-No file system replaces two files at once. So both are written whole beside the old ones first, then take the
-places of those, the key before the certificate; whoever finds that this was not finished finishes it.
+No file system replaces two files in one step. So both are first written completely beside the old ones, and
+then renamed, the key before the certificate. L{Pair.read} finishes a replacement that was interrupted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Pair:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """While no other process makes or replaces it. The folder must be there."""
+        """A context manager: no other process makes or replaces the pair meanwhile. The folder must exist."""
         if fcntl is None:
             yield
             return
@@ -47,7 +47,7 @@ class Pair:
             os.close(folder)
 
     def write(self, key: Any, certificate: x509.Certificate) -> None:
-        """Replace both. @raise OSError: they cannot be written; L{read} finds the old ones then."""
+        """Replace both. @raise OSError: they cannot be written; the old ones stay."""
         secret = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -57,7 +57,7 @@ class Pair:
 
     def read(self) -> tuple[Any, x509.Certificate] | None:
         """
-        The two that belong together; None if there are none.
+        A key and the certificate for it; None if there are no two files that belong together.
 
         @raise ConfigError: a file cannot be read, or is no key or certificate.
         """
@@ -83,7 +83,7 @@ def _new(file: Path) -> Path:
 
 
 def _write(file: Path, data: bytes, mode: int) -> None:
-    """Write a file whole, never readable by more than C{mode} says."""
+    """Make a new file with the permissions C{mode} and sync it to the disk."""
     file.unlink(missing_ok=True)
     with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as opened:
         opened.write(data)
@@ -106,8 +106,10 @@ def _read_key(file: Path) -> Any:
         return None if data is None else serialization.load_pem_private_key(data, None)
     except (TypeError, ValueError) as error:
         if file.name.endswith(_NEW):
-            return None  # it was not finished
-        raise ConfigError(f"{file} is no private key in PEM form: {error}; remove it for another") from error
+            return None  # writing it was interrupted
+        raise ConfigError(
+            f"{file} is no private key in PEM form: {error}; remove it, and a new one is made"
+        ) from error
 
 
 def _read_certificate(file: Path) -> x509.Certificate | None:
@@ -117,4 +119,6 @@ def _read_certificate(file: Path) -> x509.Certificate | None:
     except ValueError as error:
         if file.name.endswith(_NEW):
             return None
-        raise ConfigError(f"{file} is no certificate in PEM form: {error}; remove it for another") from error
+        raise ConfigError(
+            f"{file} is no certificate in PEM form: {error}; remove it, and a new one is made"
+        ) from error

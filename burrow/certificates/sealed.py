@@ -1,9 +1,10 @@
 """
-Private keys in the store, encrypted with secrets from a file (C{--store-key}), for a store that others can
+Encrypts private keys in the store with secrets from a file (C{--store-key}), for a store that others can
 read.
 
 A key is kept as an C{ENCRYPTED PRIVATE KEY} (PKCS #8, RFC 5958; PBES2 with AES-256), which other programs can
-read, too; its chain stays in clear. Neither the store nor C{burrow store migrate} knows of it.
+read, too. The certificates beside it are not encrypted. For the store, and for C{burrow store migrate}, it is
+a text as any other.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from cryptography.hazmat.primitives import serialization
 from burrow.errors import BurrowError, ConfigError
 
 SHORTEST = 32
-"""Characters of a secret, at least: it is used as it is, and nobody must find it by trying."""
+"""Characters of a secret, at least: it is the password of the keys, and must not be found by trying."""
 
 _KEY = re.compile(r"-----BEGIN ([A-Z ]*)PRIVATE KEY-----\n.*?-----END \1PRIVATE KEY-----\n", re.DOTALL)
 
 
 class SealedKey(BurrowError):
-    """A key in the store is encrypted, and none of the secrets that there are opens it."""
+    """A key in the store is encrypted, and none of the known secrets decrypts it."""
 
 
 class Sealer:
-    """@param secrets: the first encrypts, all decrypt; without any, keys are kept in clear."""
+    """@param secrets: the first encrypts, all decrypt; without one, keys are stored unencrypted."""
 
     def __init__(self, secrets: Sequence[bytes] = ()) -> None:
         self._secrets = list(secrets)
@@ -39,14 +40,16 @@ class Sealer:
         return bool(self._secrets)
 
     def seal(self, text: str) -> str:
-        """C{text} with the private key in it, in PEM form, encrypted. @raise ValueError: there is none."""
+        """
+        Encrypt the private key in C{text}, which is in PEM form. @raise ValueError: there is no key in it.
+        """
         return self._written(self.key(text), text) if self.seals else text
 
     def sealed_anew(self, text: str) -> str | None:
         """
-        C{text} with its key encrypted with the first secret; None if it is already.
+        C{text} with its key encrypted by the first secret; None if the key is so already.
 
-        @raise ValueError: there is no key in it. @raise SealedKey: no secret opens it.
+        @raise ValueError: there is no key in it. @raise SealedKey: no secret decrypts it.
         """
         if not self.seals:
             return None
@@ -62,9 +65,9 @@ class Sealer:
 
     def key(self, text: str) -> Any:
         """
-        The private key in C{text}, encrypted or in clear.
+        The private key in C{text}, which may be encrypted.
 
-        @raise ValueError: there is none. @raise SealedKey: no secret opens it.
+        @raise ValueError: there is none. @raise SealedKey: no secret decrypts it.
         """
         block = _block(text)
         if "ENCRYPTED" not in block:
@@ -95,7 +98,7 @@ def _block(text: str) -> str:
 
 def read_sealer(file: Path | None) -> Sealer:
     """
-    The secrets of a file: a line each, the first one encrypts.
+    A sealer with the secrets in a file, one a line: the first encrypts, all decrypt.
 
     @raise ConfigError: it cannot be read, or a secret is too short.
     """

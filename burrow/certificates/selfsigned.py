@@ -1,4 +1,4 @@
-"""Certificates that vouch for themselves: for those who know beforehand which one to believe."""
+"""Self-signed certificates, for peers that know beforehand which certificate to expect."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """
-Our own limits on what we ask of a CA: below its, and kept in the store, so that no restart and no crash loop
-uses up what the CA allows.
+Our own limits on orders: lower than the CA's, and kept in the store for all nodes, so that a server that
+starts again and again does not use up what the CA allows.
 
 Let's Encrypt allows 50 certificates for new names per registered domain and 7 days, 5 for the same name in 7
 days, and 5 failed validations per name and hour (https://letsencrypt.org/docs/rate-limits/). Renewals do not
 count as new names, and an order that says what it replaces (RFC 9773 section 5) counts nowhere.
 
-What the CA itself refuses holds for what it is about: one name, new names, or everything; and for a few hours
-at most, since a CA that is asked again says so again.
+When the CA itself refuses by a limit, it is not asked again for what the refusal is about (one name, new
+names, or everything), for L{REFUSED_LIMIT} seconds at most: it would repeat a refusal that still holds.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ SAME_NAME, FAILED = 4, 4
 """Certificates for one name a week; failed validations of one name an hour."""
 
 INFORMED = 2
-"""Renewals of one name a day whose order says what it replaces: the CA may want one at any time."""
+"""Renewals of one name a day whose order says what it replaces: the CA may request one at any time."""
 
 REFUSED_LIMIT = 3 * HOUR
-"""Seconds for which the CA is not asked again after it refused, at most, whatever it says."""
+"""Seconds for which the CA is not asked again after a refusal, at most, even if it says more."""
 
 _SWAPS = 100
 _QUOTED = re.compile(r'"([^"]{1,253})"')
@@ -40,8 +40,7 @@ def scope_of(problem: AcmeProblem, name: str) -> str:
     """
     What a "rateLimited" to an order for C{name} is about: C{"name"}, C{"new"} (all new names), or C{"all"}.
 
-    By the identifiers that the problem has (RFC 8555 section 6.7.1), else by its words, which are Let's
-    Encrypt's.
+    It is read from the problem's identifiers (RFC 8555 section 6.7.1), else from the words of Let's Encrypt.
     """
     if problem.names:
         return "name" if problem.names == {name} else "all"
@@ -78,9 +77,10 @@ class Limits:
         self, what: str, window: float, when: float, most: int, *, remove: bool = False
     ) -> float:
         """
-        Add a time, if there are fewer than C{most}, or remove it.
+        Add a time to a count if it has fewer than C{most} (0: without a limit), or remove it.
 
-        @return: 0, or when there is room. @raise StoreError: the note never stays as it was read.
+        @return: 0, or when there is room again. @raise StoreError: other servers change the note all the
+            time.
         """
         for _ in range(_SWAPS):
             text, times = await self._times(what, window)
@@ -92,16 +92,16 @@ class Limits:
                 times.append(when)
             if await self._store.swap_note(LIMITS, self._key(what), text, json.dumps(times), window):
                 return 0.0
-        raise StoreError("too many servers count their certificates at once; try again")
+        raise StoreError("other servers write the count of certificates all the time; try again")
 
     async def begin(self, name: str, *, renewal: bool, informed: bool = False) -> list[tuple[str, float]]:
         """
         Count an order before it is made.
 
         @param renewal: whether the name has a certificate. @param informed: whether the order tells the CA
-            which: no limit of the CA's holds then.
-        @return: what to give to L{undo} if nothing is issued.
-        @raise CertificateFailed: it may not be made now.
+            which certificate it replaces: the CA's own limits do not apply then.
+        @return: the argument for L{undo} if nothing is issued.
+        @raise CertificateFailed: a limit is reached; the text says which, and until when.
         """
         now = self._now()
         if not informed:
@@ -120,7 +120,7 @@ class Limits:
         return counted
 
     def _rules(self, name: str, *, renewal: bool, informed: bool) -> list[tuple[str, int, float, str]]:
-        """What is counted, up to how many, in how many seconds, in words."""
+        """Per count: its key, its limit, the seconds in which it holds, and the limit in words."""
         if informed:
             return [(f"informed {name}", INFORMED, DAY, f"{INFORMED} renewals of {name} a day")]
         if not self._weekly:
@@ -136,22 +136,22 @@ class Limits:
             scopes.append("refused new")
         for scope in scopes:
             text: str | None = await self._store.note(LIMITS, self._key(scope))
-            # More is from before the clock was set back, or from a release that did not cap it.
+            # A later time is from before the clock was set back, or from a release without the cap.
             if text is not None and 0 < float(text) - self._now() <= REFUSED_LIMIT:
                 raise CertificateFailed(f"the CA's rate limit is reached until {at(float(text))}")
 
     async def undo(self, counted: list[tuple[str, float]]) -> None:
-        """Nothing was issued: it does not count."""
+        """Take back what L{begin} counted, since nothing was issued."""
         for what, when in counted:
             window = DAY if what.startswith("informed ") else WEEK
             await self._change(what, window, when, 0, remove=True)
 
     async def failed(self, name: str) -> None:
-        """A validation failed."""
+        """Count a failed validation."""
         await self._change(f"failed {name}", HOUR, self._now(), 0)
 
     async def refused(self, name: str, problem: AcmeProblem) -> None:
-        """The CA itself says, to an order for C{name}, that a limit is reached."""
+        """Remember that the CA refused an order for C{name} by a limit of its own."""
         scope = scope_of(problem, name)
         key = {"name": f"refused {name}", "new": "refused new", "all": "refused"}[scope]
         wait = HOUR if problem.until is None else min(problem.until - self._now(), REFUSED_LIMIT)

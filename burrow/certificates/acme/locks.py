@@ -1,7 +1,7 @@
 """
-Locks in the store, so that of several nodes one orders a certificate.
+Locks in the store, so that only one of several nodes orders a certificate.
 
-A lock is a note that its holder renews; one whose holder died is free L{TTL} seconds later.
+A lock is a note that its holder renews. The lock of a node that died expires after L{TTL} seconds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Locks:
         self._loop = repeating(clock, self._renew, "renewing locks")
 
     async def take(self, name: str) -> bool:
-        """@return: whether it was free, and is ours now. @raise StoreError: nobody knows."""
+        """Try to take a lock. @return: whether it is ours now. @raise StoreError: the store is away."""
         if not await self._store.swap_note(_LOCKS, name, None, self._id, TTL):
             return False
         self._held.add(name)
@@ -42,7 +42,7 @@ class Locks:
         return True
 
     async def release(self, name: str) -> None:
-        """Let others have it."""
+        """Release a lock. If the store is away, the lock expires by itself."""
         self._held.discard(name)
         if not self._held and self._loop.running:
             self._loop.stop()
@@ -50,7 +50,7 @@ class Locks:
             await self._store.swap_note(_LOCKS, name, self._id, None)
         except StoreError as error:
             self.log.warn(
-                "the lock on {name} cannot be released, and ends by itself within {ttl:.0f} s: {error}",
+                "cannot release the lock on {name}; it expires within {ttl:.0f} s: {error}",
                 name=name,
                 ttl=TTL,
                 error=error,
@@ -69,12 +69,15 @@ class Locks:
                     or name not in self._held
                 ):
                     continue
-                # It ended meanwhile, or the store lost it: ours again, unless another node has it.
+                # It expired meanwhile, or the store lost it: take it again, unless another node has.
                 if not await self._store.swap_note(_LOCKS, name, None, self._id, TTL):
-                    self.log.warn("another node has the lock on {name} now", name=name)
+                    self.log.warn(
+                        "cannot renew the lock on {name}: it expired, and another node has taken it",
+                        name=name,
+                    )
                 elif name not in self._held:
-                    await self.release(name)  # meanwhile it was done
+                    await self.release(name)  # the holder released it meanwhile
             except StoreError as error:
-                self.log.warn("the lock on {name} cannot be renewed: {error}", name=name, error=error)
+                self.log.warn("cannot renew the lock on {name}: {error}", name=name, error=error)
             except Exception:
-                self.log.failure("the lock on {name} cannot be renewed", name=name)
+                self.log.failure("cannot renew the lock on {name}", name=name)

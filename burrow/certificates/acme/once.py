@@ -1,4 +1,6 @@
-"""One piece of work at a time for a key: who asks for it meanwhile gets the same outcome."""
+"""
+Work that runs once at a time for each key: callers that come meanwhile get the outcome of the one that runs.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from twisted.python.failure import Failure
 
 
 class Once:
-    """What runs, by key; bounded by who asks."""
+    """The keys whose work runs, with the callers that wait. Bounded by its callers."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[Deferred[None]]] = {}
@@ -18,7 +20,7 @@ class Once:
         return key in self._waiting
 
     async def do(self, key: str, work: Callable[[str], Awaitable[object]]) -> None:
-        """Run C{work(key)}, or wait for the one that runs. Fails as it fails."""
+        """Run C{work(key)}, or wait for the one that runs. Raises what it raises."""
         if key in self._waiting:
             waiting: Deferred[None] = Deferred()
             self._waiting[key].append(waiting)

@@ -2,8 +2,8 @@
 When the certificates of the names in use are renewed: at two thirds of their lifetime, or when the CA wants
 it (RFC 9773). No I/O.
 
-A plan outlives the certificate's context, of which only so many are kept: with more names than contexts,
-nothing is asked for or loaded more often.
+A plan is kept as long as the name is in use, also when its certificate's TLS context is not in memory: so
+with more names than contexts, no certificate is loaded, and no CA asked, more often.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from cryptography import x509
 from burrow.certificates.issued import renewal_time
 
 ASK_AT_ONCE = 20
-"""Questions to the CA when to renew, in one look at what is due."""
+"""Requests to the CA for renewal information, in one check of what is due."""
 
 ASK_AGAIN = 6 * 3600.0
-"""Seconds until the CA is asked again that did not say when, or answered nothing."""
+"""Seconds until the CA is asked again, if it has no renewal information or did not answer."""
 
 _LAST_PART = 1 / 20
 
@@ -28,7 +28,7 @@ _LAST_PART = 1 / 20
 @attr.define
 class Plan:
     """
-    One name's.
+    The plan of one name.
 
     @ivar leaf: the certificate it is about. @ivar usually: when to renew if the CA does not say; seconds
     since the epoch, as all here. @ivar renew_at: when to renew. @ivar ask_at: when to ask the CA again.
@@ -41,7 +41,7 @@ class Plan:
 
     @property
     def expires(self) -> float:
-        """When the certificate ends."""
+        """When the certificate expires."""
         return self.leaf.not_valid_after_utc.timestamp()
 
     @property
@@ -62,7 +62,7 @@ class Plans:
         return self._plans.get(name)
 
     def take(self, name: str, leaf: x509.Certificate) -> Plan:
-        """A name has this certificate now. If it is the one from before, its plan stays."""
+        """A name has this certificate now: make a plan, unless there is one for this certificate."""
         known = self._plans.get(name)
         if known is None or known.leaf != leaf:
             usually = renewal_time(leaf)
@@ -70,17 +70,21 @@ class Plans:
         return known
 
     def keep(self, names: set[str]) -> None:
-        """Forget those of all other names."""
+        """Drop the plans of all names that are not in C{names}."""
         self._plans = {name: plan for name, plan in self._plans.items() if name in names}
 
     def to_ask(self) -> list[str]:
-        """The names to ask the CA about now, those that have waited longest first."""
+        """The names about which to ask the CA now, those that have waited longest first."""
         now = self._now()
         waiting = [name for name, plan in self._plans.items() if plan.ask_at <= now]
         return sorted(waiting, key=lambda name: self._plans[name].ask_at)[:ASK_AT_ONCE]
 
     def told(self, name: str, window: tuple[float, float, float] | None) -> None:
-        """What the CA said: the two ends of a time, and seconds until to ask again; None for nothing."""
+        """
+        Change a plan by the CA's renewal information.
+
+        @param window: begin and end of the time, and in how many seconds to ask again; None if it has none.
+        """
         plan = self._plans.get(name)
         if plan is None:
             return
@@ -93,13 +97,13 @@ class Plans:
         plan.ask_at = self._now() + again
 
     def not_now(self, name: str) -> None:
-        """The CA has wanted the name to be renewed too often: do it when it usually is."""
+        """Renew at the usual time instead of the CA's, which has wanted renewals too often."""
         plan = self._plans[name]
         plan.renew_at = plan.usually
         plan.ask_at = self._now() + ASK_AGAIN
 
     def due(self, names: Iterable[str]) -> list[str]:
-        """Those of C{names} that are to be renewed now, or have nothing; the most urgent first."""
+        """Those of C{names} that are to be renewed now, or have no certificate; the most urgent first."""
         now, plans = self._now(), self._plans
         due = [name for name in names if name not in plans or plans[name].renew_at <= now]
         return sorted(due, key=lambda name: plans[name].expires if name in plans else 0.0)

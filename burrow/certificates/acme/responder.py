@@ -1,8 +1,8 @@
 """
-Answers TLS-ALPN-01 (RFC 8737) on the serving port: any node of the store can.
+Answers TLS-ALPN-01 challenges (RFC 8737) on the TLS port of any node of the store.
 
-The challenge is kept in the store as long as it is open; the handshake that offers C{acme-tls/1} is answered
-with a certificate of its own for it.
+The challenge is kept in the store as long as it is open. A handshake that offers C{acme-tls/1} gets a
+certificate that was made for the challenge.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CHALLENGE_TTL = 600.0
 """Seconds a challenge is open, at most."""
 
 MAX_CONTEXTS = 64
-"""Challenges whose certificate is kept: a stranger may ask for it as often as the CA does."""
+"""Challenges whose certificate is kept in memory, since strangers may request it as often as the CA."""
 
 _SPACE = "acme-challenges"
 _ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
@@ -41,7 +41,7 @@ class TLSALPNResponder:
         self._contexts: OrderedDict[str, tuple[str, SSL.Context]] = OrderedDict()
 
     def start_responding(self, server_name: str, challenge: Challenge, response: str) -> Any:
-        """See txacme's IResponder: fires once every node can answer."""
+        """See txacme's IResponder. Fires when every node can answer."""
         return self._store.put_note(_SPACE, server_name, response, CHALLENGE_TTL)
 
     def stop_responding(self, server_name: str, challenge: Challenge, response: str) -> Any:
@@ -49,13 +49,13 @@ class TLSALPNResponder:
         return self._store.swap_note(_SPACE, server_name, response, None)
 
     async def forget(self, name: str) -> None:
-        """Answer no more for a name whose order failed: txacme stops only what it began to validate."""
+        """Remove the challenge of a name whose order failed: txacme does so only after a validation."""
         response = await self._store.note(_SPACE, name)
         if response is not None:
             await self._store.swap_note(_SPACE, name, response, None)
 
     async def context(self, name: str) -> SSL.Context | None:
-        """What a validation's handshake is answered with; None if no challenge is open for the name."""
+        """The context for a validation's handshake; None if no challenge is open for the name."""
         response: str | None = await self._store.note(_SPACE, name)
         if response is None:
             self._contexts.pop(name, None)
@@ -72,7 +72,7 @@ class TLSALPNResponder:
 def challenge_context(name: str, key_authorization: str) -> SSL.Context:
     """A self-signed certificate with the acmeIdentifier extension (RFC 8737 section 3), and ALPN for it."""
     digest = hashlib.sha256(key_authorization.encode()).digest()
-    # An OCTET STRING of 32 bytes, in DER.
+    # The digest as an OCTET STRING of 32 bytes, in DER.
     identifier = x509.UnrecognizedExtension(_ACME_IDENTIFIER, b"\x04\x20" + digest)
     key, certificate = self_signed("acme-tls/1", x509.DNSName(name), 1, identifier)
     return server_context(key, [certificate], [CHALLENGE])

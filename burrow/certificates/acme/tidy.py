@@ -1,7 +1,6 @@
 """
-Certificates in the store that nobody renews any more, since their names were given back or their agents are
-gone for good, are removed a while after they ended. Keys that lie there in clear are encrypted, once there
-is a secret for it.
+Cleans the store every few hours: removes certificates that expired and whose names are not in use, and
+encrypts private keys that were stored without a secret, or with an earlier one.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from burrow.store.spaces import ACCOUNTS, CERTIFICATES
 TIDY_EVERY = 6 * 3600.0
 """Seconds between the beginnings of two runs."""
 
-KEEP_ENDED = 14 * 86_400.0
-"""Seconds that a certificate is kept after it ended, for `burrow certs` to show."""
+KEEP_EXPIRED = 14 * 86_400.0
+"""Seconds that a certificate is kept after it expired, for `burrow certs` to show."""
 
 _AT_ONCE = 20
 
@@ -52,7 +51,7 @@ class Tidy:
             self._running.addErrback(self._failed)
 
     def stop(self) -> None:
-        """Do no more."""
+        """Cancel the run."""
         if self._running is not None:
             self._running.cancel()
 
@@ -61,19 +60,32 @@ class Tidy:
         if reason.check(CancelledError):
             return  # the server stops
         if reason.check(StoreError):
-            self.log.warn("the certificates in the store are not tidied up: {error}", error=reason.value)
+            self.log.warn(
+                "cannot clean up the certificates in the store; this is tried again in some hours: {error}",
+                error=reason.value,
+            )
         else:
-            self.log.failure("the certificates in the store are not tidied up", reason)
+            self.log.failure(
+                "cannot clean up the certificates in the store; this is tried again in some hours", reason
+            )
 
     async def _tidy(self, in_use: set[str]) -> None:
-        ended = await self._each(CERTIFICATES, lambda name, text: self._certificate(name, text, in_use))
+        expired = await self._each(CERTIFICATES, lambda name, text: self._certificate(name, text, in_use))
         await self._each(ACCOUNTS, self._account)
-        if ended:
-            self.log.info("removed {count} certificates that ended long ago from the store", count=ended)
+        if expired:
+            self.log.info(
+                "removed {count} certificates from the store, which expired two weeks ago and are not in use",
+                count=expired,
+            )
         self._running = None
 
     async def _each(self, space: str, change: Callable[[str, str], tuple[bool, str | None]]) -> int:
-        """Change each note as C{change} says; @return: how many were removed."""
+        """
+        Change each note of a space.
+
+        @param change: called with key and text; returns whether to change the note, and its new text, or None
+            to remove it. @return: how many were removed.
+        """
         removed = 0
         notes: dict[str, str] = await self._store.notes(space)
         for number, (key, text) in enumerate(notes.items()):
@@ -88,8 +100,8 @@ class Tidy:
         try:
             ends = read_chain(text)[0].not_valid_after_utc.timestamp()
         except ValueError:
-            return False, None  # whatever it is, it is not ours to remove
-        if name not in in_use and ends + KEEP_ENDED <= self._now():
+            return False, None  # no certificate: not made by Burrow, so not removed
+        if name not in in_use and ends + KEEP_EXPIRED <= self._now():
             return True, None
         return self._account(name, text)
 
@@ -97,6 +109,6 @@ class Tidy:
         try:
             sealed = self._sealer.sealed_anew(text)
         except (SealedKey, ValueError) as error:
-            self.log.warn("the key of {name} in the store: {error}", name=name, error=error)
+            self.log.warn("cannot encrypt the key of {name} in the store: {error}", name=name, error=error)
             return False, None
         return sealed is not None, sealed

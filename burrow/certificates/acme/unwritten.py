@@ -1,6 +1,6 @@
 """
-Certificates that a CA issued while the store could not be written: kept here, and in files of the state
-folder across a restart, until they are in the store. What a CA issued counts there, whatever became of it.
+Certificates that a CA issued while the store could not be written: kept in memory, and in files of the state
+folder for the next start, until they are in the store. The CA counts them, so they must not be lost.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _SUFFIX = ".pem"
 
 class Unwritten:
     """
-    Bounded by what may be ordered meanwhile: see L{burrow.certificates.acme.limits}.
+    Bounded by the limits of orders: see L{burrow.certificates.acme.limits}.
 
-    @param folder: where they are kept as files, each readable by its owner alone; None for nowhere.
+    @param folder: for the files, which their owner alone can read; None for memory alone.
     """
 
     log = Logger()
@@ -34,11 +34,11 @@ class Unwritten:
         self._texts: dict[str, str] = {}
 
     def get(self, name: str) -> str | None:
-        """What waits for the store: the text of a name's note."""
+        """The text that is to be written to the store for a name, if any."""
         return self._texts.get(name)
 
     def read(self) -> list[str]:
-        """Read what was kept before a restart. @return: the names."""
+        """Read the files of an earlier process. @return: the names."""
         try:
             files = [] if self._folder is None else sorted(self._folder.glob("*" + _SUFFIX))
         except OSError:
@@ -48,7 +48,11 @@ class Unwritten:
                 text = file.read_text(encoding="ascii")
                 read_chain(text)
             except (OSError, ValueError) as error:
-                self.log.warn("{file} cannot be used: {error}", file=str(file), error=error)
+                self.log.warn(
+                    "cannot use the certificate in {file}, which was to be written to the store: {error}",
+                    file=str(file),
+                    error=error,
+                )
                 continue
             self._texts.setdefault(file.name.removesuffix(_SUFFIX), text)
         return list(self._texts)
@@ -66,21 +70,27 @@ class Unwritten:
                 file.write(text)
             new.replace(self._file(name))
         except OSError as error:
-            self.log.error("{name}'s certificate is in memory alone: {error}", name=name, error=error)
+            self.log.error(
+                "cannot write the certificate of {name} to a file; it is kept in memory: {error}",
+                name=name,
+                error=error,
+            )
 
     async def write(self) -> None:
-        """Put all into the store, where it has nothing newer."""
+        """
+        Write all certificates to the store that are newer than the ones there. If it is away, keep them.
+        """
         for name, text in list(self._texts.items()):
             try:
                 there: str | None = await self._store.note(CERTIFICATES, name)
                 older = there != text and (there is None or _begins(there) <= _begins(text))
                 if older and not await self._store.swap_note(CERTIFICATES, name, there, text):
-                    continue  # another node wrote just now: looked at again
+                    continue  # another node wrote it meanwhile: compared again at the next call
             except StoreError:
                 return
             if self._texts.get(name) == text:
                 del self._texts[name]
-                self.log.info("{name}'s certificate is in the store now", name=name)
+                self.log.info("the certificate of {name} is in the store now", name=name)
                 self._remove(name)
 
     def _file(self, name: str) -> Path:
@@ -92,11 +102,15 @@ class Unwritten:
             if self._folder is not None:
                 self._file(name).unlink(missing_ok=True)
         except OSError as error:
-            self.log.warn("{file} cannot be removed: {error}", file=str(self._file(name)), error=error)
+            self.log.warn(
+                "cannot remove {file}, whose certificate is in the store: {error}",
+                file=str(self._file(name)),
+                error=error,
+            )
 
 
 def _begins(text: str) -> float:
-    """From when on a note's certificate is valid; as early as can be, if it is none."""
+    """When the certificate in a note becomes valid; minus infinity if the note holds none."""
     try:
         leaf: x509.Certificate = read_chain(text)[0]
     except ValueError:

@@ -13,7 +13,7 @@ from burrow.certificates.acme.client import ExternalAccount
 from burrow.certificates.acme.issuer import AcmeCertificates
 from burrow.certificates.acme.limits import DAY, HOUR, INFORMED, REFUSED_LIMIT
 from burrow.certificates.acme.orders import ISSUE_TIMEOUT
-from burrow.certificates.acme.tidy import KEEP_ENDED
+from burrow.certificates.acme.tidy import KEEP_EXPIRED
 from burrow.certificates.sealed import Sealer
 from burrow.errors import CertificateFailed, StoreError, Unavailable
 from burrow.store.memory import MemoryStore
@@ -578,7 +578,7 @@ class Kept(WithFakeCA):
         self.start()
         closed = self.certificates.kept.leaf(f"closed.{DOMAIN}").not_valid_after_utc.timestamp()
         self.store.put_note(CERTIFICATES, "strange", "no certificate at all")
-        self.clock.advance(closed + KEEP_ENDED - 10 - self.clock.seconds())
+        self.clock.advance(closed + KEEP_EXPIRED - 10 - self.clock.seconds())
         self.round(1)
         everything = {DOMAIN, f"used.{DOMAIN}", f"closed.{DOMAIN}", "strange"}
         self.assertEqual(set(self.successResultOf(self.store.notes(CERTIFICATES))), everything)
