@@ -12,7 +12,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from burrow.mux.pipe import PipeEnd
-from burrow.protocols.upstream import Connector, SecureEnd, Upstream, UpstreamFailed
+from burrow.protocols.connecting import Connector, SecureEnd
+from burrow.protocols.upstream import Upstream, UpstreamFailed
 
 
 class Connectors:
@@ -28,7 +29,7 @@ class Connectors:
         """The connector of an upstream."""
         known = cls._known.setdefault(reactor, {})
         if upstream not in known:
-            known[upstream] = upstream.connector(reactor)
+            known[upstream] = Connector(reactor, upstream)
         return known[upstream]
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The local service behind an agent: how a person names it, and how it is connected to."""
+"""The local service behind an agent: how a person names it, and what a failure to connect to it means."""
 
 from __future__ import annotations
 
@@ -8,42 +8,18 @@ import os
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from OpenSSL import SSL
 from service_identity import VerificationError
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferTimeoutError
-from twisted.internet.endpoints import (
-    HostnameEndpoint,
-    TCP4ClientEndpoint,
-    TCP6ClientEndpoint,
-    UNIXClientEndpoint,
-    wrapClientTLS,
-)
 from twisted.internet.error import (
-    ConnectError,
-    ConnectionClosed,
     ConnectionRefusedError,
     DNSLookupError,
     TimeoutError,
-    UserError,
 )
-from twisted.internet.interfaces import (
-    IHandshakeListener,
-    IOpenSSLClientConnectionCreator,
-    IProtocol,
-    IStreamClientEndpoint,
-)
-from twisted.internet.protocol import Factory, connectionDone
-from twisted.internet.ssl import CertificateOptions, optionsForClientTLS
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
-from burrow.descriptors import EXHAUSTED, Shortage, exhausted
 from burrow.errors import BurrowError, ConfigError
-from burrow.mux.pipe import PipeEnd
 from burrow.trust import trust_root
 
 CONNECT_TIMEOUT = 10.0
@@ -52,7 +28,6 @@ CONNECT_TIMEOUT = 10.0
 MAX_PATH = 107
 """Bytes of a UNIX socket's path, at most (unix(7))."""
 
-_LOOPBACKS = ("127.0.0.1", "::1")
 _PUBLIC = {
     "refused": "Nothing listens there. Is the service started?",
     "timeout": f"It did not answer within {CONNECT_TIMEOUT:.0f} seconds.",
@@ -171,7 +146,8 @@ class Upstream:
         return f"{self.scheme}://{host}:{self.port}"
 
     @property
-    def _loopback(self) -> bool:
+    def loopback(self) -> bool:
+        """Whether it is on the agent's own machine, by its name or address."""
         if self.scheme == "unix":
             return False
         if self.host == "localhost" or self.host.endswith(".localhost"):
@@ -180,35 +156,6 @@ class Upstream:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
-
-    def _endpoints(self, reactor: Any) -> list[IStreamClientEndpoint]:
-        # A development server may listen on one of the two alone; asking a resolver each time is slow.
-        hosts = list(_LOOPBACKS) if self.host == "localhost" else [self.host]
-        return [self._wrap(self._endpoint(reactor, host)) for host in hosts]
-
-    def _endpoint(self, reactor: Any, host: str) -> IStreamClientEndpoint:
-        if self.scheme == "unix":
-            unix: IStreamClientEndpoint = UNIXClientEndpoint(reactor, host, timeout=CONNECT_TIMEOUT)
-            return unix
-        try:
-            version = ipaddress.ip_address(host).version
-        except ValueError:
-            return HostnameEndpoint(reactor, host.encode(), self.port, timeout=CONNECT_TIMEOUT)
-        kind = TCP4ClientEndpoint if version == 4 else TCP6ClientEndpoint
-        endpoint: IStreamClientEndpoint = kind(reactor, host, self.port, timeout=CONNECT_TIMEOUT)
-        return endpoint
-
-    def _wrap(self, endpoint: IStreamClientEndpoint) -> IStreamClientEndpoint:
-        if self.scheme != "https":
-            return endpoint
-        name = self.tls.name or self.host
-        if self.tls.insecure or (self._loopback and self.tls.ca_file is None):
-            return wrapClientTLS(_Unverified(name), endpoint)
-        return wrapClientTLS(optionsForClientTLS(name, trustRoot=trust_root(self.tls.ca_file)), endpoint)
-
-    def connector(self, reactor: Any) -> Connector:
-        """Something that connects to it, as often as needed."""
-        return Connector(reactor, self, self._endpoints(reactor))
 
     def explain(self, error: Exception) -> UpstreamFailed:
         """What a failure to connect means."""
@@ -250,13 +197,7 @@ class Upstream:
 
     def _failed(self, code: str, text: str) -> UpstreamFailed:
         """A failure. Strangers are told of the loopback, which is no secret, and of no other host."""
-        return UpstreamFailed(code, text, text if self._loopback else _PUBLIC.get(code, _PUBLIC["failed"]))
-
-
-def _number(error: Exception) -> int | None:
-    """The system's error, if a connection failed for want of file descriptors."""
-    number = getattr(error, "osError", None) or getattr(error, "errno", None)
-    return number if number in EXHAUSTED else None
+        return UpstreamFailed(code, text, text if self.loopback else _PUBLIC.get(code, _PUBLIC["failed"]))
 
 
 def _socket_path(text: str) -> str:
@@ -276,122 +217,3 @@ def _ssl_reason(error: SSL.Error) -> str:
     """OpenSSL's last word."""
     reasons = error.args[0] if error.args else []
     return str(reasons[-1][-1]) if reasons else "the connection was closed"
-
-
-@implementer(IHandshakeListener)
-class SecureEnd(PipeEnd):
-    """
-    The upstream's end of a pipe over TLS: knows when the handshake is done.
-
-    @ivar secured: fires when it is; fails with why it is not.
-    """
-
-    def __init__(self) -> None:
-        self.secured: Deferred[None] = Deferred()
-        self._early: list[bytes] = []
-
-    def connectionMade(self) -> None:
-        """Read on: the handshake needs it."""
-        super().connectionMade()
-        self.transport.resumeProducing()
-
-    def handshakeCompleted(self) -> None:
-        """From here on the upstream is read when the other end is there."""
-        if self.other is None:
-            self.transport.pauseProducing()
-        if not self.secured.called:
-            self.secured.callback(None)
-
-    def dataReceived(self, data: bytes) -> None:
-        """Pass it on; what came in one piece with the end of the handshake waits."""
-        if self.other is None:
-            self._early.append(data)
-        else:
-            super().dataReceived(data)
-
-    def joined(self) -> None:
-        """The other end is there: pass on what waits."""
-        early, self._early = self._early, []
-        for data in early:
-            super().dataReceived(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone, perhaps before it was one."""
-        if not self.secured.called:
-            self.secured.errback(reason)
-        super().connectionLost(reason)
-
-
-class Connector:
-    """
-    Connects to one upstream; among several addresses, the one that worked last is tried first.
-    """
-
-    def __init__(self, reactor: Any, upstream: Upstream, endpoints: list[IStreamClientEndpoint]) -> None:
-        self._reactor = reactor
-        self._upstream = upstream
-        self._endpoints = endpoints
-
-    async def connect(self) -> PipeEnd:
-        """A connection to the upstream, not joined. @raise UpstreamFailed: no address answers."""
-        secure = self._upstream.scheme == "https"
-        failure: Exception = ConnectError(string="no address")
-        for number, endpoint in enumerate(self._endpoints):
-            end = SecureEnd() if secure else PipeEnd()
-            connecting: Deferred[IProtocol] = endpoint.connect(OneProtocol(end))
-            try:
-                await connecting
-                if isinstance(end, SecureEnd):
-                    await self._secured(end)
-            except (ConnectError, DNSLookupError, UserError, OSError) as error:
-                failure = error if number == 0 or _number(error) is not None else failure
-                continue
-            if number:
-                self._endpoints.insert(0, self._endpoints.pop(number))
-            return end
-        missing = _number(failure)
-        if missing is None and isinstance(failure, DNSLookupError) and exhausted():
-            missing = errno.EMFILE  # a resolver says no more than that it found nothing
-        if missing is not None:
-            Shortage.of(self._reactor).met(missing)
-            raise self._upstream.no_descriptor() from failure
-        raise self._upstream.explain(failure) from failure
-
-    async def _secured(self, end: SecureEnd) -> None:
-        """Wait for a handshake. @raise UpstreamFailed: no other address would make it better."""
-        try:
-            await end.secured.addTimeout(CONNECT_TIMEOUT, self._reactor)
-        except CancelledError:
-            end.transport.abortConnection()
-            raise
-        except (SSL.Error, VerificationError, ConnectionClosed, DeferTimeoutError) as error:
-            end.transport.abortConnection()
-            raise self._upstream.explain(error) from error
-
-
-@implementer(IOpenSSLClientConnectionCreator)
-class _Unverified:
-    """TLS without a look at the certificate. On the loopback, where development servers sign their own."""
-
-    def __init__(self, host: str) -> None:
-        self._host = host
-        self._context: SSL.Context = CertificateOptions(verify=False).getContext()
-
-    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
-        connection = SSL.Connection(self._context, None)
-        if not self._host.replace(".", "").isdigit() and ":" not in self._host:
-            connection.set_tlsext_host_name(self._host.encode())
-        return connection
-
-
-class OneProtocol(Factory):
-    """Builds one protocol that exists already."""
-
-    noisy = False
-
-    def __init__(self, protocol: Any) -> None:
-        self._protocol = protocol
-
-    def buildProtocol(self, addr: Any) -> Any:
-        """The protocol."""
-        return self._protocol

@@ -3,6 +3,7 @@
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from burrow.protocols.connecting import Connector
 from burrow.protocols.forward import Forward
 from burrow.protocols.upstream import Upstream
 
@@ -14,7 +15,9 @@ class Leaving(SynchronousTestCase):
         self.reactor = MemoryReactorClock()
         upstream = Upstream.parse(upstream, ("http", "https"))
         self.refused = []
-        forward = Forward(upstream.connector(self.reactor), upstream, lambda *told: self.refused.append(told))
+        forward = Forward(
+            Connector(self.reactor, upstream), upstream, lambda *told: self.refused.append(told)
+        )
         forward.makeConnection(StringTransport())
         return forward
 

@@ -19,7 +19,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from burrow.client.tunnels import read_tunnels
 from burrow.errors import ConfigError
 from burrow.mux.pipe import PipeEnd
-from burrow.protocols import upstream as upstream_module
+from burrow.protocols import connecting as connecting_module
+from burrow.protocols.connecting import Connector
 from burrow.protocols.forward import Connectors
 from burrow.protocols.http import answer_failure
 from burrow.protocols.upstream import Upstream, UpstreamFailed, UpstreamTLS
@@ -170,7 +171,7 @@ class Secure(TestCase):
 
     def connect(self, tls, host="localhost", port=None):
         upstream = Upstream.parse(f"https://{host}:{port or self.port}", WEB).believing(tls)
-        return upstream.connector(reactor).connect()
+        return Connector(reactor, upstream).connect()
 
     async def end(self, end):
         gone = Deferred()
@@ -231,12 +232,12 @@ class Secure(TestCase):
         with self.assertRaises(UpstreamFailed) as caught:
             await self.connect(UpstreamTLS(), port=closing)
         self.assertEqual(caught.exception.code, "failed")
-        self.patch(upstream_module, "CONNECT_TIMEOUT", 0.1)
+        self.patch(connecting_module, "CONNECT_TIMEOUT", 0.1)
         silent = self.listening(reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1"))
         with self.assertRaises(UpstreamFailed) as caught:
             await self.connect(UpstreamTLS(), port=silent)
         self.assertEqual(caught.exception.code, "timeout")
-        self.patch(upstream_module, "CONNECT_TIMEOUT", 10)
+        self.patch(connecting_module, "CONNECT_TIMEOUT", 10)
         connecting = Deferred.fromCoroutine(self.connect(UpstreamTLS(), port=silent))
         await deferLater(reactor, 0.05)
         connecting.cancel()
@@ -245,7 +246,7 @@ class Secure(TestCase):
 
     async def test_unix_socket(self):
         path = str(Path(mkdtemp()) / "app.sock")
-        connector = Upstream.parse(f"unix:{path}", WEB).connector(reactor)
+        connector = Connector(reactor, Upstream.parse(f"unix:{path}", WEB))
         with self.assertRaises(UpstreamFailed) as caught:
             await connector.connect()
         self.assertEqual(caught.exception.code, "refused")
@@ -258,7 +259,7 @@ class Secure(TestCase):
 class Connecting(SynchronousTestCase):
     def setUp(self):
         self.reactor = MemoryReactorClock()
-        self.connector = Upstream.parse("3000", WEB).connector(self.reactor)
+        self.connector = Connector(self.reactor, Upstream.parse("3000", WEB))
 
     def connect(self):
         return Deferred.fromCoroutine(self.connector.connect())
@@ -304,7 +305,7 @@ class Connecting(SynchronousTestCase):
 
     def test_no_file_descriptor_is_left(self):
         none_left = ConnectBindError(errno.EMFILE, "Too many open files")
-        self.patch(upstream_module, "exhausted", lambda: True)
+        self.patch(connecting_module, "exhausted", lambda: True)
         self.fail_for_want_of_descriptors(none_left, none_left)
         self.fail_for_want_of_descriptors(ConnectionRefusedError(), none_left)
         self.fail_for_want_of_descriptors(*[OSError(errno.ENFILE, "Too many open files in system")] * 2)
