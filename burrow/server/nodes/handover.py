@@ -6,7 +6,7 @@ another may hold the tunnel's session. As long as nothing was answered, and no T
 itself can go there, by SCM_RIGHTS (unix(7)), with the bytes that were read from it. Then no byte is relayed.
 
 Each process has a door: a Unix socket of type SOCK_SEQPACKET in Linux's abstract namespace, whose name other
-processes find in its L{Node<burrow.server.nodes.cluster.Node>}. One message is one connection::
+processes find in its L{Node<burrow.server.nodes.records.Node>}. One message is one connection::
 
     {"at": "https", "http" or "tcp", "port": the tunnel's TCP port or null} newline, the bytes read so far
 
@@ -15,6 +15,7 @@ Where a system has no such sockets, or a door's queue is full, the visitor stays
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -90,11 +91,9 @@ class _Readable:
 
 class Door(_Readable):
     """
-    Where other processes of this server hand connections in.
+    Where other processes of this server hand connections in. Processes of other users are turned away.
 
-    @ivar name: what they find it by; it is secret from other users only as far as they cannot connect: a peer
-        of another user is turned away.
-    @param take: called with each connection.
+    @ivar name: what other processes find it by. @param take: called with each connection.
     """
 
     def __init__(self, reactor: Any, take: Take) -> None:
@@ -109,20 +108,25 @@ class Door(_Readable):
 
     def doRead(self) -> None:
         """Another process begins to hand over."""
+        self._let_in()
+
+    def _let_in(self) -> bool:
+        """Let one process in. @return: whether one came."""
         try:
             peer, _ = self._handle.accept()
         except OSError as error:
             if error.errno in EXHAUSTED:
                 self._wait(error.errno)
-            return
+            return False
         _, uid, _ = _CREDENTIALS.unpack(
             peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         )
-        if uid != os.getuid():
-            self.log.warn("a process of user {uid} came to the door of this server's processes", uid=uid)
+        if uid == os.getuid():
+            self._inner.add(_Passage(self._reactor, peer, self._take, self._inner))
+        else:
+            self.log.warn("refused a process of user {uid} that wanted to hand over a visitor", uid=uid)
             peer.close()
-            return
-        self._inner.add(_Passage(self._reactor, peer, self._take, self._inner))
+        return True
 
     def _wait(self, number: int) -> None:
         """No file descriptor is left: who came waits in the kernel's queue."""
@@ -131,15 +135,17 @@ class Door(_Readable):
         self._again = self._reactor.callLater(ACCEPT_AGAIN, self._reactor.addReader, self)
 
     def close(self) -> None:
-        """Take no more; connections that were handed over already are taken."""
-        if self._handle.fileno() >= 0:
-            self.doRead()
+        """Take what was handed over until now, and no more: the other processes keep what comes later."""
+        if self._handle.fileno() < 0:
+            return
+        self._handle.shutdown(socket.SHUT_RD)
+        while self._let_in():
+            pass
         if self._again is not None and self._again.active():
             self._again.cancel()
         super().close()
         for passage in list(self._inner):
-            passage.doRead()
-            passage.close()
+            passage.finish()
 
 
 class _Passage(_Readable):
@@ -153,17 +159,31 @@ class _Passage(_Readable):
     def doRead(self) -> None:
         """Take the connections that wait, some of them."""
         for _ in range(MAX_AT_ONCE):
-            try:
-                message, numbers, _, _ = socket.recv_fds(self._handle, MAX_READ + 256, 1)
-            except BlockingIOError:
+            if not self._take_one():
                 return
-            except OSError:
-                self.close()
-                return
-            if not message:
-                self.close()  # the other process is gone
-                return
-            self._accept(message, numbers)
+
+    def finish(self) -> None:
+        """Take all connections that wait, then close. The other process cannot send more from here on."""
+        with contextlib.suppress(OSError):  # it is gone
+            self._handle.shutdown(socket.SHUT_RD)
+        while self._take_one():
+            pass
+        self.close()
+
+    def _take_one(self) -> bool:
+        """Take one connection. @return: whether more may wait."""
+        try:
+            message, numbers, _, _ = socket.recv_fds(self._handle, MAX_READ + 256, 1)
+        except BlockingIOError:
+            return False
+        except OSError:
+            self.close()
+            return False
+        if not message:
+            self.close()  # the other process is gone
+            return False
+        self._accept(message, numbers)
+        return True
 
     def _accept(self, message: bytes, numbers: list[int]) -> None:
         if not numbers:
@@ -205,20 +225,35 @@ class Handover:
         if len(data) > MAX_READ:
             return False
         message = json.dumps({"at": at, "port": port}).encode() + b"\n" + data
+        try:
+            # Twisted ends a connection by shutdown(2) or a reset, which would end it for the other process,
+            # too: what it closes here is this unconnected socket, in the descriptor's place.
+            empty = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        except OSError:
+            return False  # no descriptor is left
+        with empty:
+            if not self._send(door, message, transport.fileno()):
+                return False
+            transport.stopReading()
+            transport.stopWriting()
+            os.dup2(empty.fileno(), transport.fileno(), inheritable=False)
+        transport.abortConnection()
+        return True
+
+    def _send(self, door: str, message: bytes, number: int) -> bool:
+        """Send a message with a descriptor. @return: whether it was sent."""
         for _ in range(2):  # the way that is known may lead to a process that is gone
             way = self._ways.get(door) or self._open(door)
             if way is None:
                 return False
             try:
-                socket.send_fds(way, [message], [transport.fileno()])
+                socket.send_fds(way, [message], [number])
+                return True
             except BlockingIOError:
                 return False  # it has as many waiting as fit
             except OSError as error:
                 self.log.debug("the way to another process is closed: {error}", error=error)
                 self._ways.pop(door).close()
-                continue
-            _leave(transport)
-            return True
         return False
 
     def _open(self, door: str) -> socket.socket | None:
@@ -236,15 +271,3 @@ class Handover:
         """Close the ways to all doors but these."""
         for door in self._ways.keys() - set(but):
             self._ways.pop(door).close()
-
-
-def _leave(transport: Any) -> None:
-    """
-    Let go of a connection that another process has now: Twisted would end it for both, by shutdown(2) or a
-    reset, so what it closes is an unconnected socket that takes the descriptor's place.
-    """
-    transport.stopReading()
-    transport.stopWriting()
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as empty:
-        os.dup2(empty.fileno(), transport.fileno(), inheritable=False)
-    transport.abortConnection()

@@ -146,14 +146,39 @@ class Changing(TestCase):
         self.assertEqual(await visitor.says(11), b"other:again")
 
     async def test_what_was_handed_over_before_the_door_closed_is_taken(self):
+        """By two processes, one of which it has not let in yet, and more than it takes in one turn."""
+        count = 2 * handover.MAX_AT_ONCE + 3
+        others, first = Handover(), self.ways
         reactor.removeReader(self.door)  # it is busy
-        visitor = await self.visit()
-        visitor.transport.write(b"hello")
-        while not self.handed:
-            await deferLater(reactor, 0)
+        visitors = []
+        for number in range(2 * count):
+            self.ways = others if number % 2 else first
+            visitors.append(await self.visit())
+            visitors[-1].transport.write(b"hello")
+            while len(self.handed) < len(visitors):
+                await deferLater(reactor, 0)
         reactor.addReader(self.door)
         self.door.close()
-        self.assertEqual(await visitor.says(11), b"other:hello")
+        self.assertEqual(len(self.taken), 2 * count)
+        for visitor in visitors:
+            self.assertEqual(await visitor.says(11), b"other:hello")
+        others.forget()
+
+    async def test_no_descriptor_is_left_where_the_visitor_came_in(self):
+        """It stays, and nobody else has it."""
+        make = socket.socket
+
+        def none(family=-1, *given, **more):
+            if family == socket.AF_INET:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return make(family, *given, **more)
+
+        visitor = await self.visit()
+        self.patch(handover.socket, "socket", none)
+        visitor.transport.write(b"hello")
+        said = visitor.says(11)
+        self.assertEqual(await said, b"first:hello")
+        self.assertEqual(self.taken, [])
 
     async def test_a_queue_that_is_full(self):
         reactor.removeReader(self.door)
@@ -190,12 +215,11 @@ class Changing(TestCase):
             for message in (b"no JSON\n", b'{"at": "tcp"}\n', b"[]\n"):
                 with socket.socket() as sent:
                     socket.send_fds(way, [message], [sent.fileno()])
-            while len(self.flushed) < 3:
-                self.flushed += self.flushLoggedErrors()
+            told = []
+            while len(told) < 3:
+                told += self.flushLoggedErrors()
                 await deferLater(reactor, 0.01)
         await self.test_a_connection_goes_on_in_the_other_process()
-
-    flushed: list = []
 
     async def test_no_descriptor_is_left(self):
         """The door waits, and is not asked in a loop; then it takes who came."""
@@ -204,6 +228,7 @@ class Changing(TestCase):
         class Handle:
             fileno = self.door._handle.fileno
             close = self.door._handle.close
+            shutdown = self.door._handle.shutdown
 
             def accept(_):
                 calls.append(None)
