@@ -1,5 +1,6 @@
 """
-What the kernel knows of a connection, so that nothing is counted while bytes pass: Linux's TCP_INFO (tcp(7)).
+A connection below its protocol: which protocol it has, and what the kernel knows of it (Linux's TCP_INFO,
+tcp(7)), so that nothing is counted while bytes pass.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import socket
 import struct
 import sys
 from typing import Any
+
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 try:  # at import: a server that has no descriptor left could not load them
     import fcntl
@@ -31,6 +34,18 @@ def lowest_transport(transport: Any) -> Any:
     while getattr(transport, "transport", None) is not None:
         transport = transport.transport
     return transport
+
+
+def swap_protocol(transport: Any, protocol: Any) -> None:
+    """
+    Put another protocol on a connection, in or outside TLS: what comes from now on, and the connection's end,
+    go to it alone. The protocol before is told nothing.
+    """
+    if isinstance(transport, TLSMemoryBIOProtocol):
+        transport.wrappedProtocol = protocol
+    else:
+        transport.protocol = protocol
+    protocol.makeConnection(transport)
 
 
 def _handle(transport: Any) -> Any:

@@ -14,6 +14,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from burrow.errors import BadOption, Unavailable
 from burrow.server.listening import Guard, TcpSockets, stop_listening
+from burrow.sockets import swap_protocol
 
 
 def _reason(error: CannotListenError) -> str:
@@ -106,8 +107,7 @@ class _Front(Protocol):
         if protocol is None:
             self.transport.abortConnection()
             return
-        self.transport.protocol = protocol
-        protocol.makeConnection(self.transport)
+        swap_protocol(self.transport, protocol)
 
 
 class Ports:

@@ -15,15 +15,16 @@ from twisted.python.failure import Failure
 
 from burrow.server.edge.head import BadMessage, RequestReader
 from burrow.server.edge.sweep import Sweep
+from burrow.sockets import swap_protocol
 
-HandOver = Callable[[str, Any, bytes], bool]
+HandOver = Callable[[str, Any, bytes | bytearray], bool]
 """
 Called with the host that a visitor asks for, its transport, and the bytes that were read from it. Returns
 whether another process has the connection from now on: then it is lost here.
 """
 
 
-def stay(host: str, transport: Any, data: bytes) -> bool:
+def stay(host: str, transport: Any, data: bytes | bytearray) -> bool:
     """A L{HandOver} for a server of one process."""
     return False
 
@@ -42,7 +43,7 @@ class PlainFront(Protocol):
         self.deadline: float | None = None
         self._addr = addr
         self._reader = RequestReader()
-        self._received = b""  # bounded by what a head may have
+        self._received = bytearray()  # bounded by what a head may have
 
     def connectionMade(self) -> None:
         """Give the stranger some time."""
@@ -73,10 +74,9 @@ class PlainFront(Protocol):
         """Serve it here."""
         self.factory.sweep.discard(self)
         protocol: Any = self.factory.inner.buildProtocol(self._addr)
-        self.transport.protocol = protocol
-        protocol.makeConnection(self.transport)
+        swap_protocol(self.transport, protocol)
         if self._received:
-            protocol.dataReceived(self._received)
+            protocol.dataReceived(bytes(self._received))
 
 
 class PlainFrontFactory(Factory):

@@ -28,7 +28,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -47,7 +46,7 @@ from burrow.server.edge.responses import IAnswered, Responses
 from burrow.server.edge.tls import Shown
 from burrow.server.edge.upgraded import Upgraded
 from burrow.server.route import IRoute, NoRoute
-from burrow.sockets import idle, lowest_transport, taken
+from burrow.sockets import idle, lowest_transport, swap_protocol, taken
 
 LINGER = 3.0
 """Seconds that a visitor may be silent which still sends what is answered already."""
@@ -439,11 +438,7 @@ class Visitor(Protocol):
         self._takes.stop()
         self._closing = True
         self.transport.unregisterProducer()
-        if isinstance(self.transport, TLSMemoryBIOProtocol):
-            self.transport.wrappedProtocol = protocol
-        else:
-            self.transport.protocol = protocol
-        protocol.makeConnection(self.transport)
+        swap_protocol(self.transport, protocol)
 
     # -- the answer -----------------------------------------------------------------------------------------
 

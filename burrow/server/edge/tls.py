@@ -34,6 +34,7 @@ from burrow.mux.tls import HalfClosingConnection, HalfClosingTLS
 from burrow.server.edge.front import HandOver, stay
 from burrow.server.edge.hello import ClientHello, HelloReader, NoName, NotTLS
 from burrow.server.edge.sweep import Sweep
+from burrow.sockets import swap_protocol
 
 HANDSHAKE_TIMEOUT = 15.0
 """Seconds a stranger has for a whole ClientHello, and its certificate to be found, at most."""
@@ -143,7 +144,7 @@ class TLSFront(Protocol):
         elif hello.protocols and not set(hello.protocols).intersection(PROTOCOLS):
             self._refuse(_ALERT_NO_PROTOCOL)
             return
-        elif self.factory.hand_over(hello.name or "", self.transport, bytes(self._hello.received)):
+        elif self.factory.hand_over(hello.name or "", self.transport, self._hello.received):
             return  # another process of this server has it now, and here it is lost
         else:
             asking = maybeDeferred(certificates.context, hello.name)
@@ -163,9 +164,7 @@ class TLSFront(Protocol):
             return
         self.factory.sweep.discard(self)
         protocol = self.factory.tls(self._addr, name, context)
-        # From here on the socket calls TLS directly.
-        self.transport.protocol = protocol
-        protocol.makeConnection(self.transport)
+        swap_protocol(self.transport, protocol)  # from here on the socket calls TLS directly
         self.transport.resumeProducing()
         protocol.dataReceived(bytes(self._hello.received))
 

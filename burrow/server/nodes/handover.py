@@ -213,7 +213,7 @@ class Handover:
     def __init__(self) -> None:
         self._ways: dict[str, socket.socket] = {}
 
-    def hand(self, door: str, at: str, port: int | None, transport: Any, data: bytes) -> bool:
+    def hand(self, door: str, at: str, port: int | None, transport: Any, data: bytes | bytearray) -> bool:
         """
         Hand a connection over.
 

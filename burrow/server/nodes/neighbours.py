@@ -52,15 +52,15 @@ class Neighbours:
         """
         self._served[at] = self._guard(factory)
 
-    def hand_https(self, host: str, transport: Any, data: bytes) -> bool:
+    def hand_https(self, host: str, transport: Any, data: bytes | bytearray) -> bool:
         """See L{HandOver<burrow.server.edge.front.HandOver>}."""
         return self._hand_host(host, "https", transport, data)
 
-    def hand_http(self, host: str, transport: Any, data: bytes) -> bool:
+    def hand_http(self, host: str, transport: Any, data: bytes | bytearray) -> bool:
         """See L{HandOver<burrow.server.edge.front.HandOver>}."""
         return self._hand_host(host, "http", transport, data)
 
-    def _hand_host(self, host: str, at: str, transport: Any, data: bytes) -> bool:
+    def _hand_host(self, host: str, at: str, transport: Any, data: bytes | bytearray) -> bool:
         name, _, domain = host.partition(".")
         return domain == self._domain and self._hand(name, at, None, transport, data)
 
@@ -68,7 +68,7 @@ class Neighbours:
         """The same for a visitor of a tunnel's TCP port, by the tunnel's name."""
         return self._hand(name, "tcp", port, transport, b"")
 
-    def _hand(self, name: str, at: str, port: int | None, transport: Any, data: bytes) -> bool:
+    def _hand(self, name: str, at: str, port: int | None, transport: Any, data: bytes | bytearray) -> bool:
         """Hand the visitor of a tunnel to the neighbour that holds it. See L{Handover.hand}."""
         if self._door is None:
             return False

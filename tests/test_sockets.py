@@ -1,0 +1,38 @@
+"""Tests for L{burrow.sockets}: which protocol a connection has (tests/server/test_finishing.py: if it is idle)."""
+
+from twisted.internet import ssl
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import StringTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from burrow.sockets import swap_protocol
+
+
+class First(Protocol):
+    """Is told nothing when it is replaced."""
+
+    def connectionLost(self, reason):
+        raise AssertionError("it is told that the connection is lost")
+
+
+def test_a_socket_gets_another_protocol():
+    transport = StringTransport()
+    first, second = First(), Protocol()
+    transport.protocol = first
+    first.makeConnection(transport)
+    swap_protocol(transport, second)
+    assert transport.protocol is second
+    assert second.transport is transport
+    assert second.connected
+
+
+def test_tls_keeps_the_socket_and_gets_another_protocol_inside():
+    tls = TLSMemoryBIOFactory(ssl.CertificateOptions(), True, Factory.forProtocol(First)).buildProtocol(None)
+    socket = StringTransport()
+    socket.protocol = tls
+    tls.makeConnection(socket)
+    second = Protocol()
+    swap_protocol(tls, second)
+    assert socket.protocol is tls
+    assert tls.wrappedProtocol is second
+    assert second.transport is tls
