@@ -13,6 +13,10 @@ from burrow.protocols.base import ITunnelProtocol, Reach
 from burrow.protocols.forward import Connectors, Forward
 from burrow.protocols.upstream import Upstream, UpstreamFailed
 
+FAILURE_HEADER = b"Burrow-Error"
+"""An agent that cannot connect to the upstream answers with this field: its value is the code of an
+L{UpstreamFailed}, and the body is its public text. The edge replaces the whole answer by a page."""
+
 
 @implementer(ITunnelProtocol)
 class HttpProtocol:
@@ -38,17 +42,17 @@ class HttpProtocol:
 
 def answer_failure(stream: PipeEnd, error: UpstreamFailed) -> None:
     """
-    Tell the edge why there is no answer: it makes the page, in the form that the visitor asked for.
+    Tell the edge why there is no answer, with L{FAILURE_HEADER}: it writes the page for the visitor, in the
+    form that the visitor asked for.
 
-    See C{FAILURE_HEADER} in L{burrow.server.edge.http1}.
+    @param stream: a visitor's stream, not joined to an upstream.
     """
     body = error.public.encode()
     head = (
-        f"HTTP/1.1 502 Bad Gateway\r\nBurrow-Error: {error.code}\r\n"
-        f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        b"HTTP/1.1 502 Bad Gateway\r\n%b: %b\r\n"
+        b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
     )
-    stream.transport.write(head.encode() + body)
-    # What the visitor sends is read and dropped, so that its end is seen.
-    stream.dataReceived = lambda data: None  # type: ignore[method-assign]
+    stream.transport.write(head % (FAILURE_HEADER, error.code.encode(), len(body)) + body)
+    # An end that is not joined drops what it reads. It has to read, or it would not see the stream's end.
     stream.transport.resumeProducing()
     stream.transport.loseWriteConnection()

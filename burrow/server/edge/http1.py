@@ -33,6 +33,7 @@ from zope.interface import implementer
 
 from burrow.errors import StoreError, StreamGone
 from burrow.mux.pipe import PipeEnd, break_off, end_writing
+from burrow.protocols.http import FAILURE_HEADER
 from burrow.server.edge import pages
 from burrow.server.edge.answers import write_answer, write_interim, write_switch
 from burrow.server.edge.body import Body, ChunkedBody, LengthBody, chunk, last_chunk
@@ -57,9 +58,6 @@ LEAVE_WITHIN = 60.0
 
 _IDEMPOTENT = (b"GET", b"HEAD", b"OPTIONS", b"TRACE")
 _MAX_FAILURE = 4096
-
-FAILURE_HEADER = b"Burrow-Error"
-"""An agent that cannot reach its upstream answers with this field, a page's code, and the text as body."""
 
 
 @implementer(IAnswered, IHalfCloseableProtocol)
