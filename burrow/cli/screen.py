@@ -22,9 +22,9 @@ class Screen:
         self._shown: dict[str, str] = {}
 
     def watch(self, agent: Agent) -> None:
-        """Show what happens to C{agent}."""
-        agent.on_opened = self.opened
-        agent.on_event = self.event
+        """Show what happens to C{agent}, which has not started yet."""
+        agent.on_opened.append(self.opened)
+        agent.on_event.append(self.event)
 
     def opened(self, opened: Opened) -> None:
         """A tunnel serves. After a reconnect its URL is the same, and is not shown again."""

@@ -222,8 +222,8 @@ def demo(arguments: argparse.Namespace) -> int:
             request = tunnel_request("http", str(app.getHost().port), "demo", {})
             agent = await together.agent([request])
             opened: Deferred[str] = Deferred()
-            agent.on_opened = lambda tunnel: None if opened.called else opened.callback(tunnel.url)
-            agent.on_event = lambda event, text: complain(text) if event != "connected" else None
+            agent.on_opened.append(lambda tunnel: None if opened.called else opened.callback(tunnel.url))
+            agent.on_event.append(lambda event, text: complain(text) if event != "connected" else None)
             agent.done.addErrback(lambda reason: reason if opened.called else opened.errback(reason))
             if arguments.check:
                 opened.addTimeout(_PATIENCE, reactor)

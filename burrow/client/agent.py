@@ -82,9 +82,9 @@ class Agent(Service):
     @ivar open_tunnels: the requests by the tunnel that the server opened for each.
     @ivar waiting_streams: streams of tunnels that are not known yet: they come faster than the server's word
     that their tunnel is open.
-    @ivar on_opened: called with an L{Opened} each time a tunnel is open, again after each reconnect.
-    @ivar on_event: called with a word for programs ("connected", "disconnected", "refused", "notice") and a
-    sentence for people.
+    @ivar on_opened: each is called with an L{Opened} when a tunnel is open, again after each reconnect.
+    @ivar on_event: each is called with a word for programs ("connected", "disconnected", "refused", "notice",
+    "stopping") and a sentence for people.
     @ivar done: fires with None when the service was stopped, or fails with the
     L{BurrowError<burrow.errors.BurrowError>} that ended it.
     """
@@ -103,8 +103,8 @@ class Agent(Service):
         self.reactor = reactor
         self.wanted = [Wanted(request) for request in requests]
         self.open_tunnels: dict[str, TunnelRequest] = {}
-        self.on_opened: Callable[[Opened], None] = lambda opened: None
-        self.on_event: Callable[[str, str], None] = lambda event, text: None
+        self.on_opened: list[Callable[[Opened], None]] = []
+        self.on_event: list[Callable[[str, str], None]] = []
         self.done: Deferred[None] = Deferred()
         self._dialer = Dialer(reactor, credentials)
         self.retry = retry
@@ -190,7 +190,7 @@ class Agent(Service):
             if count and self.reactor.seconds() > ends - self._stop_grace + _TELL_AFTER:
                 these = "1 connection" if count == 1 else f"{count} connections"
                 within = f"{these} may finish within {self._stop_grace:g} s"
-                self.on_event("stopping", f"{within}; a second signal, or Ctrl-C, ends it now")
+                self.tell("stopping", f"{within}; a second signal, or Ctrl-C, ends it now")
                 count = 0  # told
             await deferLater(self.reactor, _LOOK_AT_RUNNING)
 
@@ -230,10 +230,10 @@ class Agent(Service):
                     moved = before is not None and before.leaving and not self._told
                     self._replace(before, linked)
                     if not moved:  # a server that replaces itself is nothing that a person need know
-                        self.on_event("connected", f"connected to {self._dialer.credentials.address}")
+                        self.tell("connected", f"connected to {self._dialer.credentials.address}")
                 elif self._told:
                     self._settled()
-                    self.on_event("connected", "connected again")
+                    self.tell("connected", "connected again")
                 await self._trouble(linked)
                 if linked.attached:
                     continue  # only suspected: the next connection takes over while this one still may work
@@ -249,7 +249,7 @@ class Agent(Service):
         """Say why there is no tunnel, once."""
         if str(error) != self._told:
             self._told = str(error)
-            self.on_event("disconnected", f"{error}; trying again")
+            self.tell("disconnected", f"{error}; trying again")
             self.log.info("{error}", error=error)
 
     def _settled(self) -> None:
@@ -343,11 +343,14 @@ class Agent(Service):
         """A tunnel is open, for the first time on this session."""
         self.open_tunnels[wanted.tunnel] = wanted.request
         self.answered()
-        self.on_opened(Opened(wanted.request, answer["name"], answer["url"]))
+        opened = Opened(wanted.request, answer["name"], answer["url"])
+        for listener in self.on_opened:
+            listener(opened)
 
     def tell(self, event: str, text: str) -> None:
         """Something for the person who reads the screen."""
-        self.on_event(event, text)
+        for listener in self.on_event:
+            listener(event, text)
 
     def answered(self) -> None:
         """The streams that wait for a tunnel look again, and end if nothing more is to be answered."""
@@ -379,7 +382,7 @@ class Agent(Service):
         if code == "revoked":
             self._end(text)
             return
-        self.on_event("notice", text)
+        self.tell("notice", text)
         if code in ("taken-over", "released") and tunnel is not None:
             self.open_tunnels.pop(tunnel, None)
             self.wanted = [wanted for wanted in self.wanted if not (wanted.open and wanted.tunnel == tunnel)]

@@ -93,7 +93,7 @@ def read_again(agent: Agent, read: Read, was: ClientConfig) -> None:
         if not requests:
             raise ConfigError("there are no tunnels in it")
     except ConfigError as error:
-        agent.on_event("notice", f"the configuration is wrong, so nothing is changed: {error}")
+        agent.tell("notice", f"the configuration is wrong, so nothing is changed: {error}")
         return
     added, gone = agent.change(requests)
     text = (
@@ -101,7 +101,7 @@ def read_again(agent: Agent, read: Read, was: ClientConfig) -> None:
     )
     if config != was:
         text += "; the server, the token and other settings change when the agent is started anew"
-    agent.on_event("notice", text)
+    agent.tell("notice", text)
 
 
 def credentials_of(config: ClientConfig, environ: Mapping[str, str]) -> Credentials:

@@ -33,10 +33,12 @@ def makeService(options: Any) -> IService:
     except BurrowError as error:
         raise refuse(error) from error
     log = Logger()
-    agent.on_opened = lambda opened: log.info(
-        "{url} leads to {upstream}", url=opened.url, upstream=str(opened.request.upstream)
+    agent.on_opened.append(
+        lambda opened: log.info(
+            "{url} leads to {upstream}", url=opened.url, upstream=str(opened.request.upstream)
+        )
     )
-    agent.on_event = lambda event, text: log.info("{event}: {text}", event=event, text=text)
+    agent.on_event.append(lambda event, text: log.info("{event}: {text}", event=event, text=text))
     agent.done.addErrback(lambda reason: end_by(reactor, reason))
     take_signals(reactor, agent)
 

@@ -141,8 +141,8 @@ class AskingAgain(SynchronousTestCase):
         credentials = Credentials(ServerAddress(True, "127.0.0.1", 443), "token", "agent")
         self.agent = Agent(self.clock, credentials, requests, **options)
         self.agent._dialer.dial = self.dial
-        self.agent.on_opened = lambda opened: self.opened.append(opened.name)
-        self.agent.on_event = lambda kind, text: self.events.append((kind, text))
+        self.agent.on_opened.append(lambda opened: self.opened.append(opened.name))
+        self.agent.on_event.append(lambda kind, text: self.events.append((kind, text)))
         self.agent.startService()
         self.addCleanup(self.agent.stopService)
         self.pair.pump()

@@ -458,7 +458,7 @@ def show(tunnel):
 for number in range(200):
     credentials = Credentials(ServerAddress.parse(url), token, "agent-%08d" % number, Path(ca_file))
     agent = Agent(reactor, credentials, [tunnel_request("http", upstream, "agent-%d" % number, {})])
-    agent.on_opened = show
+    agent.on_opened.append(show)
     agent.startService()
 reactor.run()
 """
