@@ -13,7 +13,7 @@ LAYERS = [
     # Beside the layers: used by all, and use none.
     {
         "clock",
-        "config",
+        "folders",
         "descriptors",
         "errors",
         "hangup",
@@ -25,6 +25,7 @@ LAYERS = [
         "stopping",
         "trust",
         "twistd",
+        "values",
         "wording",
     },
     {"wire"},
@@ -46,7 +47,6 @@ STILL_LONG = {
     "burrow/server/nodes/cluster.py",
     "burrow/cli/supervise.py",
     "burrow/client/agent.py",
-    "burrow/config.py",
     "burrow/mux/session.py",
     "burrow/mux/stream.py",
     "burrow/server/edge/head.py",

@@ -29,9 +29,10 @@ from burrow.cli.supervise import (
     on_hangup,
 )
 from burrow.client.secret import read_secret
-from burrow.config import STDIN, ServerConfig, add_arguments, parse_path
 from burrow.errors import ConfigError, ServerUnreachable
-from burrow.server.checking import check_server
+from burrow.options import add_arguments
+from burrow.server.checking import check_server, without_effect
+from burrow.server.config import ServerConfig
 from burrow.server.listening import TcpSockets
 from burrow.server.service import BurrowServer
 from burrow.server.stores import DATABASE, open_store
@@ -39,6 +40,7 @@ from burrow.server.tap import server_config
 from burrow.shown import escaped
 from burrow.store.base import Taken
 from burrow.store.spaces import ACCOUNTS, CERTIFICATES, LIMITS, WEEK
+from burrow.values import STDIN, parse_path
 from burrow.wording import count_of
 
 
@@ -76,7 +78,7 @@ def serve(arguments: argparse.Namespace) -> int:
     config = _config(arguments)
     if INHERITED not in os.environ and not arguments.action:
         check_server(config)
-        for text in config.without_effect():
+        for text in without_effect(config):
             complain(f"warning: {text}")
     if os.name != "posix":
         if config.workers > 1 or arguments.action:

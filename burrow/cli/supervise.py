@@ -33,8 +33,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from burrow.cli.claim import Claim
-from burrow.config import ServerConfig
 from burrow.errors import BurrowError, ConfigError
+from burrow.server.config import ServerConfig
 from burrow.server.listening import open_sockets
 
 INHERITED = "BURROW_INHERITED"

@@ -12,6 +12,7 @@ from burrow.cli.parsing import typed
 from burrow.cli.run import run, say
 from burrow.cli.screen import Screen
 from burrow.client.agent import Agent
+from burrow.client.config import ClientConfig
 from burrow.client.secret import read_secret
 from burrow.client.service import (
     CREDENTIALS_FILE,
@@ -23,20 +24,14 @@ from burrow.client.service import (
     read_again,
 )
 from burrow.client.tunnels import TunnelRequest, tunnel_request
-from burrow.config import (
-    STDIN,
-    ClientConfig,
-    add_arguments,
-    config_folder,
-    parse_path,
-    parse_port,
-    parse_secret_path,
-)
 from burrow.errors import BurrowError, ConfigError
+from burrow.folders import config_folder
 from burrow.hangup import on_hangup, stop_on_hangup
 from burrow.link.address import ServerAddress
 from burrow.link.dial import Dialer
+from burrow.options import add_arguments
 from burrow.protocols.upstream import UpstreamTLS
+from burrow.values import STDIN, parse_path, parse_port, parse_secret_path
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -27,10 +27,12 @@ from burrow.cli.tunnel import live
 from burrow.client.agent import Agent
 from burrow.client.identity import agent_id
 from burrow.client.tunnels import TunnelRequest, tunnel_request
-from burrow.config import ServerConfig, add_arguments, load, state_folder
 from burrow.errors import BurrowError, ConfigError, ServerUnreachable
+from burrow.folders import state_folder
 from burrow.hangup import stop_on_hangup
 from burrow.link.address import Credentials, ServerAddress
+from burrow.options import add_arguments, load
+from burrow.server.config import ServerConfig
 from burrow.server.service import BurrowServer
 from burrow.store.tokens import check_token, make_token
 from burrow.trust import trust_root

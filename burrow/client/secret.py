@@ -6,8 +6,8 @@ import getpass
 import sys
 from pathlib import Path
 
-from burrow.config import STDIN
 from burrow.errors import ConfigError
+from burrow.values import STDIN
 
 _MOST = 64 * 1024
 _of_stdin: dict[str, str] = {}

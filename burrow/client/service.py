@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from burrow.client.agent import Agent
+from burrow.client.config import ClientConfig
 from burrow.client.identity import agent_id
 from burrow.client.secret import read_secret
 from burrow.client.tunnels import TunnelRequest, read_tunnels
-from burrow.config import ClientConfig, check_keys, config_folder, load, read_toml, state_folder
 from burrow.errors import ConfigError
+from burrow.folders import config_folder, state_folder
 from burrow.link.address import Credentials, ServerAddress
+from burrow.options import check_keys, load, read_toml
 from burrow.wording import count_of, shown
 
 CONFIG_FILE = "config.toml"

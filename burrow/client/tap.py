@@ -9,12 +9,13 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.logger import Logger
 
+from burrow.client.config import ClientConfig
 from burrow.client.service import client_settings, make_agent, read_again
 from burrow.client.tunnels import TunnelRequest
 from burrow.clock import measure_by_ticks
-from burrow.config import ClientConfig, twistd_options
 from burrow.errors import BurrowError
 from burrow.hangup import on_hangup
+from burrow.options import twistd_options
 from burrow.twistd import allow_files, end_by, refuse, take_signals
 
 Options = twistd_options(ClientConfig, "[options]")

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from burrow.config import check_keys, parse_name, parse_path
 from burrow.errors import ConfigError
+from burrow.options import check_keys
 from burrow.protocols.base import Kind, Reach
 from burrow.protocols.registry import kinds
 from burrow.protocols.upstream import Upstream, UpstreamTLS
+from burrow.values import parse_name, parse_path
 from burrow.wording import did_you_mean, shown
 
 

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from burrow.certificates.files import FileCertificates
 from burrow.certificates.local import LocalCertificates
-from burrow.config import ServerConfig
+from burrow.server.config import ServerConfig
 
 
 def make_certificates(

@@ -1,25 +1,30 @@
-"""What of a server's configuration can be told to be wrong before a socket is open or a process started."""
+"""Checks of a server's configuration that need no network: before a socket is open or a process started."""
 
 from __future__ import annotations
 
+import dataclasses
+import ipaddress
+
 from burrow.certificates.files import read_files
 from burrow.certificates.sealed import read_sealer
-from burrow.config import ServerConfig
+from burrow.errors import ConfigError
+from burrow.options import flag
+from burrow.server.config import ServerConfig
 from burrow.server.edge.forwarded import Forwarding
 from burrow.trust import trust_root
 
 
 def check_server(config: ServerConfig) -> None:
     """
-    Look at everything that does not need the network: also the files that are named. Nothing is kept.
+    Check the options, and the files that they name.
 
-    @raise ConfigError: something is not possible; L{BurrowServer<burrow.server.service.BurrowServer>} would
-        raise the same.
+    @raise ConfigError: a value or a file is wrong. L{BurrowServer<burrow.server.service.BurrowServer>} would
+        raise the same error, but later.
     """
-    config.check()
+    check_options(config)
     Forwarding(config.trusted_proxy, config.trusted_header)
     if config.store not in ("", "memory"):
-        # Imported when it is needed: txredisapi takes a while.
+        # Imported only here, since txredisapi takes long to import.
         from burrow.store.connection import RedisAddress
 
         RedisAddress.parse(config.store)
@@ -30,3 +35,61 @@ def check_server(config: ServerConfig) -> None:
     if config.tls == "acme":
         trust_root(config.acme_ca_file)
         read_sealer(config.store_key)
+
+
+def check_options(config: ServerConfig) -> None:
+    """@raise ConfigError: two options contradict each other, or one lacks another that it needs."""
+    if config.workers > 1 and config.store == "memory":
+        raise ConfigError("--store memory is one process's: it has no --workers")
+    if config.workers > 1 and config.node_address[1]:
+        raise ConfigError("--node must end in :0 with --workers: each has a port of its own")
+    if config.node and config.node_address[0] in ("", "0.0.0.0", "::"):
+        raise ConfigError("--node must be an address that the other servers can reach, not all of them")
+    if config.node:
+        try:
+            ipaddress.ip_address(config.node_address[0])
+        except ValueError as error:
+            raise ConfigError(
+                f"--node {config.node} is not possible: write an IP address of this machine's, and a port"
+            ) from error
+    _ = config.public_base
+    if config.tls == "files" and not (config.cert_file and config.key_file):
+        raise ConfigError("--tls files needs --cert-file and --key-file")
+    if config.tls == "acme":
+        _check_acme(config)
+    if config.tls != "off" and not config.https_listen:
+        raise ConfigError("without an HTTPS port there is no TLS: say --tls off too")
+    if config.tls == "off" and not config.http_listen:
+        raise ConfigError("--tls off serves on the plain port, and --http is off: nothing would listen")
+
+
+def _check_acme(config: ServerConfig) -> None:
+    if config.local and not config.acme_directory:
+        raise ConfigError(f"no public CA issues for {config.domain}: give --domain, or --tls local")
+    if config.acme_staging and config.acme_directory:
+        raise ConfigError("--acme-staging and --acme-directory name two CAs: give one")
+    if bool(config.acme_eab_kid) != bool(config.acme_eab_key):
+        raise ConfigError("--acme-eab-kid and --acme-eab-key belong together")
+    if bool(config.acme_fallback_eab_kid) != bool(config.acme_fallback_eab_key):
+        raise ConfigError("--acme-fallback-eab-kid and --acme-fallback-eab-key belong together")
+    if not config.acme_fallback and (config.acme_fallback_eab_kid or config.acme_fallback_profile):
+        raise ConfigError("--acme-fallback-eab-kid and --acme-fallback-profile need --acme-fallback")
+    for url in filter(None, (config.acme_directory, config.acme_fallback)):
+        if not url.startswith("https://"):
+            raise ConfigError(f"a CA's directory is an https URL, and {url!r} is none")
+
+
+def without_effect(config: ServerConfig) -> list[str]:
+    """A sentence for each option that differs from its default but is not used with the other options."""
+    given = [
+        field.name for field in dataclasses.fields(config) if getattr(config, field.name) != field.default
+    ]
+    needs = [
+        (name, f"--tls {tls}")
+        for name in given
+        for tls, those in (("acme", ("acme_", "store_key")), ("files", ("cert_file", "key_file")))
+        if config.tls != tls and name.startswith(those)
+    ]
+    if "trusted_header" in given and not config.trusted_proxy:
+        needs.append(("trusted_header", "--trusted-proxy"))
+    return [f"{flag(name)} has no effect without {what}" for name, what in needs]

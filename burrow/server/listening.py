@@ -18,9 +18,9 @@ from typing import Any
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
 
-from burrow.config import split_listen
 from burrow.descriptors import EXHAUSTED, Shortage
 from burrow.errors import ConfigError
+from burrow.values import split_listen
 
 ACCEPT_AGAIN = 0.25
 """Seconds until a port that had no file descriptor for who came tries again."""

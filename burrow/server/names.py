@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Container
 
-from burrow.config import parse_name
 from burrow.errors import BadOption
+from burrow.values import parse_name
 
 
 def _words(text: str) -> list[str]:

@@ -14,12 +14,13 @@ from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.logger import Logger
 
 from burrow import __version__
-from burrow.config import ServerConfig, split_listen
 from burrow.link.accept import AcceptFactory
 from burrow.link.carrier import CLOSE_RESTART
 from burrow.protocols.registry import kinds
 from burrow.server.agents import Agents
 from burrow.server.certificates import make_certificates
+from burrow.server.checking import check_options
+from burrow.server.config import ServerConfig
 from burrow.server.counting import AddressLimit, release
 from burrow.server.door import AgentDoor
 from burrow.server.edge.context import Edge
@@ -53,6 +54,7 @@ from burrow.server.stores import open_store
 from burrow.server.tunnels import Tunnels
 from burrow.server.upkeep import Upkeep
 from burrow.store.spaces import DAY
+from burrow.values import split_listen
 from burrow.wording import count_of
 
 
@@ -80,7 +82,7 @@ class BurrowServer(MultiService):
         group: str = "",
     ) -> None:
         super().__init__()
-        config.check()
+        check_options(config)
         self.config = config
         if store is None:
             store = open_store(

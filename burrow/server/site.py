@@ -8,8 +8,8 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IProtocolFactory
 
 from burrow import __version__
-from burrow.config import ServerConfig
 from burrow.link import AGENT_PATH
+from burrow.server.config import ServerConfig
 from burrow.server.edge import pages
 from burrow.server.edge.head import RequestHead
 

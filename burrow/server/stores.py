@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from burrow.config import ServerConfig
+from burrow.server.config import ServerConfig
 from burrow.store.memory import MemoryStore
 from burrow.store.sqlite import SQLiteStore
 

@@ -9,8 +9,9 @@ from typing import Any
 from twisted.application.service import IService
 
 from burrow.clock import measure_by_ticks
-from burrow.config import ServerConfig, check_keys, load, read_toml, twistd_options
 from burrow.errors import BurrowError, ConfigError
+from burrow.options import check_keys, load, read_toml, twistd_options
+from burrow.server.config import ServerConfig
 from burrow.server.service import BurrowServer
 from burrow.twistd import allow_files, end_by, refuse, take_signals
 

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.cli import supervise
 from burrow.cli.supervise import Supervisor
-from burrow.config import ServerConfig
+from burrow.server.config import ServerConfig
 
 
 class Reactor(MemoryReactorClock):

@@ -9,8 +9,8 @@ import pytest
 
 from burrow.certificates.files import read_files
 from burrow.cli.main import main
-from burrow.config import read_toml
 from burrow.errors import ConfigError
+from burrow.options import read_toml
 from burrow.store.base import OverQuota
 from burrow.wording import count_of
 from tests.files import make_certificate

@@ -6,11 +6,12 @@ import sys
 import pytest
 
 from burrow.client import secret
+from burrow.client.config import ClientConfig
 from burrow.client.secret import read_secret
 from burrow.client.service import client_settings, credentials_of
-from burrow.config import STDIN, ClientConfig
 from burrow.errors import ConfigError
 from burrow.link.address import ServerAddress
+from burrow.values import STDIN
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
-from burrow.config import LOOPBACK, ServerConfig, load
 from burrow.errors import ConfigError
+from burrow.options import load
+from burrow.server.config import LOOPBACK, ServerConfig
 from burrow.server.counting import MAX_TOLD, TELL_EVERY, AddressLimit, release
 
 MOST = 3

@@ -4,7 +4,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
-from burrow.config import ServerConfig
+from burrow.server.config import ServerConfig
 from burrow.server.stores import open_store
 from burrow.store.connection import RedisAddress
 

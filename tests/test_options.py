@@ -1,22 +1,14 @@
-"""Tests for L{burrow.config}."""
+"""Tests for L{burrow.options}."""
 
 import argparse
-from pathlib import Path
 
 import pytest
 from twisted.python.usage import UsageError
 
-from burrow.config import (
-    ClientConfig,
-    ServerConfig,
-    add_arguments,
-    config_folder,
-    load,
-    parse_listen,
-    state_folder,
-    twistd_options,
-)
+from burrow.client.config import ClientConfig
 from burrow.errors import ConfigError
+from burrow.options import add_arguments, load, twistd_options
+from burrow.server.config import ServerConfig
 
 
 def test_flag_before_environment_before_file_before_default():
@@ -63,25 +55,6 @@ def test_tokens_are_not_shown():
     assert "secret" not in repr(load(ClientConfig, {"token": "secret"}, {}))
 
 
-def test_listen():
-    assert [parse_listen(text) for text in ("off", ":443", "[::1]:80", "127.0.0.1:0")] == [
-        "",
-        ":443",
-        "[::1]:80",
-        "127.0.0.1:0",
-    ]
-    for text in ("443", "x:", "x:99999", "x:-1"):
-        with pytest.raises(ValueError, match="HOST:PORT"):
-            parse_listen(text)
-
-
-def test_defaults_follow_the_domain():
-    local, real = ServerConfig(), ServerConfig(domain="example.com")
-    assert (local.https_listen, local.http_listen) == ("127.0.0.1:8443", "127.0.0.1:8080")
-    assert (real.https_listen, real.http_listen) == (":443", ":80")
-    assert ServerConfig(tls="off").https_listen == ""
-
-
 def test_argparse_and_twistd_have_the_same_options():
     parser = argparse.ArgumentParser()
     add_arguments(parser, ServerConfig)
@@ -103,10 +76,3 @@ def test_twistd_takes_no_shortened_options(cls):
     for word in ("--log-l", "--log-l=warn", "--confi"):
         with pytest.raises(UsageError, match=r"there is no option --.*did you mean"):
             twistd_options(cls, "")().parseOptions([word, "x"])
-
-
-def test_folders(monkeypatch):
-    assert config_folder({"XDG_CONFIG_HOME": "/c"}) == Path("/c/burrow")
-    assert state_folder({}) == Path.home() / ".local/state/burrow"
-    monkeypatch.setattr("sys.platform", "win32")
-    assert state_folder({"LOCALAPPDATA": "/local"}) == Path("/local/burrow")

@@ -1,0 +1,309 @@
+"""The options of the server role."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from burrow.errors import ConfigError
+from burrow.folders import state_folder
+from burrow.limits import Limits
+from burrow.options import option
+from burrow.values import (
+    parse_count,
+    parse_days,
+    parse_domain,
+    parse_grace,
+    parse_label,
+    parse_listen,
+    parse_most,
+    parse_network,
+    parse_path,
+    parse_ports,
+    parse_rate,
+    parse_seconds,
+    split_listen,
+)
+
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+"""The addresses of this machine's own programs."""
+
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Everything a server can be told. Options without a default that suits all derive it from the domain."""
+
+    domain: str = option("localhost", "the base domain: tunnels are names under it", parse=parse_domain)
+    https: str | None = option(
+        None,
+        "where the HTTPS port listens, or off (default: 127.0.0.1:8443 for localhost, else :443)",
+        parse=parse_listen,
+        metavar="HOST:PORT",
+    )
+    http: str | None = option(
+        None,
+        "where the plain HTTP port listens, or off (default: 127.0.0.1:8080 for localhost, else :80)",
+        parse=parse_listen,
+        metavar="HOST:PORT",
+    )
+    tls: str = option(
+        "local",
+        "where certificates come from: a CA of its own (local), Let's Encrypt or another by ACME (acme), "
+        "files, or none, behind a proxy (off)",
+        choices=("local", "acme", "files", "off"),
+    )
+    cert_file: Path | None = option(
+        None, "with --tls files: the certificate chain in PEM form", parse=parse_path, metavar="FILE"
+    )
+    key_file: Path | None = option(
+        None, "with --tls files: the private key in PEM form", parse=parse_path, metavar="FILE"
+    )
+    acme_directory: str = option(
+        "", f"with --tls acme: the CA's directory (default: Let's Encrypt, {LETS_ENCRYPT})", metavar="URL"
+    )
+    acme_staging: bool = option(
+        False, "with --tls acme: use Let's Encrypt's staging CA, whose certificates nobody believes, to try"
+    )
+    acme_email: str = option("", "with --tls acme: where the CA may write to", metavar="EMAIL")
+    acme_ca_file: Path | None = option(
+        None,
+        "with --tls acme: believe the CAs in this PEM file alone when the CA is asked, for a private one",
+        parse=parse_path,
+        metavar="FILE",
+    )
+    acme_eab_kid: str = option(
+        "", "with --tls acme: the key id of an external account binding, where the CA wants one", metavar="ID"
+    )
+    acme_eab_key: str = option("", "its key, in base64url", metavar="KEY", secret=True)
+    acme_fallback: str = option(
+        "", "with --tls acme: another CA's directory, for when the first does not answer", metavar="URL"
+    )
+    acme_fallback_eab_kid: str = option(
+        "", "the key id of an external account binding at the other CA, where it wants one", metavar="ID"
+    )
+    acme_fallback_eab_key: str = option("", "its key, in base64url", metavar="KEY", secret=True)
+    acme_profile: str = option(
+        "",
+        "with --tls acme: which of the CA's kinds of certificates to ask for, as in shortlived or tlsserver "
+        "at Let's Encrypt (default: the one that the CA gives unasked)",
+        metavar="NAME",
+    )
+    acme_fallback_profile: str = option("", "the same, at the other CA", metavar="NAME")
+    acme_limit: int | None = option(
+        None,
+        "certificates for new names a week (default: 45 at Let's Encrypt, which allows 50; else no limit)",
+        parse=parse_count,
+        metavar="N",
+    )
+    public_url: str = option(
+        "", "how visitors reach this server, when a proxy in front has another address", metavar="URL"
+    )
+    state: Path | None = option(
+        None,
+        "the folder of what must survive (default: XDG_STATE_HOME/burrow)",
+        parse=parse_path,
+        metavar="DIR",
+    )
+    store: str = option(
+        "",
+        "where what must survive is kept: redis://[:password@]host[:port][/database], rediss:// for TLS, "
+        "redis+sentinel://host[:port],.../master[/database], or memory; without it, SQLite in --state",
+        metavar="URL",
+        secret=True,
+    )
+    store_key: Path | None = option(
+        None,
+        "with --tls acme: a file with a secret, by which the private keys of certificates and accounts are "
+        "encrypted in the store; the same on all servers of a store",
+        parse=parse_path,
+        metavar="FILE",
+    )
+    node: str = option(
+        "",
+        "where the other servers of the same store link to this one: an address of this machine's that they "
+        "can reach; without it, they are on this machine",
+        parse=parse_listen,
+        metavar="HOST:PORT",
+    )
+    tcp_ports: str = option(
+        "20000-20999", "public ports that TCP tunnels may have", parse=parse_ports, metavar="FIRST-LAST"
+    )
+    trusted_proxy: tuple[str, ...] = option(
+        (),
+        "address or network of a proxy in front that is believed in the headers of --trusted-header; may be "
+        "repeated",
+        parse=parse_network,
+        metavar="CIDR",
+        many=True,
+    )
+    trusted_header: tuple[str, ...] = option(
+        ("X-Forwarded-For", "X-Forwarded-Proto"),
+        "a header in which --trusted-proxy is believed: name each that the proxy sets itself, and none that "
+        "it only passes on; may be repeated (default: X-Forwarded-For and X-Forwarded-Proto)",
+        metavar="NAME",
+        many=True,
+    )
+    reserve: tuple[str, ...] = option(
+        (),
+        "a name that no agent can have, beside those that mail and network software looks for by itself, as "
+        "postmaster or wpad; may be repeated",
+        parse=parse_label,
+        metavar="NAME",
+        many=True,
+    )
+    max_tunnels: int = option(2000, "tunnels that one agent may have open", parse=parse_count, metavar="N")
+    token_names: int = option(
+        5000,
+        "names that one token may own, unless `burrow token set` says otherwise, as for the next three",
+        parse=parse_count,
+        metavar="N",
+    )
+    token_ports: int = option(100, "public ports that one token may own", parse=parse_count, metavar="N")
+    token_tunnels: int = option(
+        5000, "tunnels that all agents of one token together may have open", parse=parse_count, metavar="N"
+    )
+    token_sessions: int = option(
+        1000, "agents that may be connected with one token", parse=parse_count, metavar="N"
+    )
+    free_after: float = option(
+        90.0,
+        "days without use after which a name or port that the server chose is freed; one that was asked for "
+        "stays its owner's",
+        parse=parse_days,
+        metavar="DAYS",
+    )
+    response_timeout: float = option(
+        120.0, "seconds an upstream may take to begin its response", parse=parse_seconds, metavar="SECONDS"
+    )
+    grace: float = option(
+        60.0,
+        "seconds that an agent's session, and what runs on it, waits for the agent to come back",
+        parse=parse_seconds,
+        metavar="SECONDS",
+    )
+    hold: float = option(
+        10.0,
+        "seconds that a visitor's request waits for an agent that is expected back",
+        parse=parse_seconds,
+        metavar="SECONDS",
+    )
+    workers: int = option(
+        1, "processes that serve, to use as many cores; `burrow server` only", parse=parse_count, metavar="N"
+    )
+    drain: float = option(
+        3600.0,
+        "seconds that a process which `burrow server reload` replaced lets running streams go on",
+        parse=parse_seconds,
+        metavar="SECONDS",
+    )
+    stop_grace: float = option(
+        20.0,
+        "seconds that what runs may take to end when the server is asked to stop; 0 cuts it at once",
+        parse=parse_grace,
+        metavar="SECONDS",
+    )
+    idle_timeout: float = option(
+        75.0,
+        "seconds a visitor's connection may wait between two requests, or take to send one's head",
+        parse=parse_seconds,
+        metavar="SECONDS",
+    )
+    min_rate: float = option(
+        100.0,
+        "bytes a second that a visitor must at least send of a request's body, or take of an answer, while "
+        "it is waited for; 0 for no limit",
+        parse=parse_rate,
+        metavar="BYTES",
+    )
+    min_rate_window: float = option(
+        60.0, "seconds over which --min-rate is measured", parse=parse_seconds, metavar="SECONDS"
+    )
+    max_connections_per_address: int = option(
+        1000,
+        "connections that one address, or IPv6 /64, may have open to each process that serves, but for "
+        "agents that have shown a token; 0 for no limit",
+        parse=parse_most,
+        metavar="N",
+    )
+    uncounted_address: tuple[str, ...] = option(
+        LOOPBACK,
+        "address or network that may have any number of connections, as a proxy's that passes TLS through; "
+        "those of --trusted-proxy may anyway; may be repeated (default: the loopback)",
+        parse=parse_network,
+        metavar="CIDR",
+        many=True,
+    )
+    log_level: str = option("info", "how much is logged", choices=("debug", "info", "warn", "error"))
+
+    @property
+    def local(self) -> bool:
+        """Whether the base domain is the loopback's own (RFC 6761 section 6.3)."""
+        return self.domain == "localhost" or self.domain.endswith(".localhost")
+
+    @property
+    def token_limits(self) -> Limits:
+        """What a token may have that has no settings of its own."""
+        return Limits(self.token_names, self.token_ports, self.token_tunnels, self.token_sessions)
+
+    @property
+    def https_listen(self) -> str:
+        """Where the HTTPS port listens; empty for nowhere."""
+        if self.tls == "off":
+            return ""
+        default = "127.0.0.1:8443" if self.local else ":443"
+        return default if self.https is None else self.https
+
+    @property
+    def http_listen(self) -> str:
+        """Where the plain port listens; empty for nowhere."""
+        default = "127.0.0.1:8080" if self.local else ":80"
+        return default if self.http is None else self.http
+
+    @property
+    def acme_url(self) -> str:
+        """The CA's directory."""
+        return self.acme_directory or (LETS_ENCRYPT_STAGING if self.acme_staging else LETS_ENCRYPT)
+
+    def acme_weekly(self, url: str) -> int:
+        """Certificates for new names that a CA is asked for in a week; 0 for no limit."""
+        if self.acme_limit is not None:
+            return self.acme_limit
+        return 45 if (urlsplit(url).hostname or "").endswith(".letsencrypt.org") else 0
+
+    @property
+    def node_address(self) -> tuple[str, int]:
+        """Where the other nodes of the same store link to this one."""
+        return split_listen(self.node or "127.0.0.1:0")
+
+    @property
+    def state_dir(self) -> Path:
+        """The state folder."""
+        return self.state or state_folder()
+
+    @property
+    def port_range(self) -> range:
+        """The public ports of TCP tunnels."""
+        first, _, last = self.tcp_ports.partition("-")
+        return range(int(first), int(last or first) + 1)
+
+    @property
+    def public_base(self) -> tuple[str, int] | None:
+        """
+        The scheme and port that C{public_url} gives, if it is given.
+
+        @raise ConfigError: it is no URL of the domain's.
+        """
+        if not self.public_url:
+            return None
+        try:
+            parts = urlsplit(self.public_url)
+            port = parts.port
+        except ValueError:  # brackets that do not match, or no number where the port is
+            parts, port = urlsplit(""), None
+        if parts.scheme not in ("http", "https") or parts.hostname != self.domain or port == 0:
+            raise ConfigError(f"--public-url must look like https://{self.domain} or with a port behind it")
+        return parts.scheme, port or {"http": 80, "https": 443}[parts.scheme]

@@ -1,0 +1,191 @@
+"""
+Parsers of the values that people write: in options, configuration files and requests for names.
+
+Each takes a text and returns the value, or raises a L{ValueError} whose text says what to write instead.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def parse_listen(text: str) -> str:
+    """C{HOST:PORT}, C{:PORT} for all interfaces, C{off} for nowhere; returns it normalised."""
+    if text == "off":
+        return ""
+    host, colon, port = text.rpartition(":")
+    host = host.strip("[]")
+    if not colon or not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536):
+        raise ValueError("write HOST:PORT, [IPv6]:PORT, :PORT for all interfaces, or off")
+    return f"[{host}]:{int(port)}" if ":" in host else f"{host}:{int(port)}"
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """What L{parse_listen} returned, as host and port; the host is empty for all interfaces."""
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def parse_ports(text: str) -> str:
+    """C{FIRST-LAST} or one port; returns it as written."""
+    first, _, last = text.partition("-")
+    last = last or first
+    try:
+        if parse_port(first) > parse_port(last):
+            raise ValueError
+    except ValueError:
+        raise ValueError("write FIRST-LAST, both from 1 to 65535") from None
+    return text
+
+
+MAX_DOMAIN = 189
+"""Characters of the base domain: with a label of 63 before it, 253 in all (RFC 1035 section 2.3.4)."""
+
+
+def parse_domain(text: str) -> str:
+    """A domain name, lower case, without a final dot."""
+    domain = text.lower().rstrip(".")
+    if not domain.isascii():
+        raise ValueError("write the domain's ASCII form, whose labels begin with xn--")
+    labels = domain.split(".")
+    try:
+        encoded = domain.encode("idna").decode()
+    except UnicodeError:
+        encoded = ""
+    possible = all(label.replace("-", "").isalnum() and label.strip("-") == label for label in labels)
+    # An address has no names under it, and a last label of digits makes one (RFC 3696 section 2).
+    possible = possible and not labels[-1].isdigit()
+    if not encoded or not possible or len(encoded) > MAX_DOMAIN:
+        raise ValueError("write a domain name, as in tunnel.example.com")
+    return encoded
+
+
+def parse_label(text: str) -> str:
+    """
+    A label (RFC 1123 section 2.1), in lower case.
+
+    @raise ValueError: it is none; the text says what would be.
+    """
+    label = text.lower()
+    if not _LABEL.fullmatch(label) or label[2:4] == "--":
+        raise ValueError(
+            "use 1 to 63 letters, digits and hyphens, with no hyphen at either end, nor two in third place"
+        )
+    return label
+
+
+def parse_name(text: str) -> str:
+    """
+    A name that a tunnel may have, in lower case: the server's rule, which agents know, too.
+
+    @raise ValueError: it is none; the text is a whole sentence.
+    """
+    try:
+        return parse_label(text)
+    except ValueError as error:
+        wanted = repr(text) if len(text) <= 80 else f"{text[:60]!r}... ({len(text)} characters)"
+        raise ValueError(f"{wanted} is no possible name: {error}") from error
+
+
+def parse_seconds(text: str) -> float:
+    """A number of seconds above 0."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise ValueError("write a number of seconds above 0")
+    return seconds
+
+
+def parse_rate(text: str) -> float:
+    """A number of bytes a second; 0 for none."""
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate < 1e12:
+        raise ValueError("write a number of bytes a second, or 0 for no limit")
+    return rate
+
+
+def parse_grace(text: str) -> float:
+    """A number of seconds, 0 included."""
+    if text.strip() in ("0", "0.0"):
+        return 0.0
+    try:
+        return parse_seconds(text)
+    except ValueError:
+        raise ValueError("write a number of seconds, or 0") from None
+
+
+def parse_count(text: str) -> int:
+    """A whole number above 0."""
+    # Not int() alone, which takes underscores and digits of all scripts; 9 digits suffice for all there is.
+    if not (text.isascii() and text.isdigit() and 0 < len(text) < 10 and int(text) > 0):
+        raise ValueError("write a whole number above 0")
+    return int(text)
+
+
+def parse_most(text: str) -> int:
+    """A whole number; 0 for no limit."""
+    if text.strip() == "0":
+        return 0
+    try:
+        return parse_count(text)
+    except ValueError:
+        raise ValueError("write a whole number, or 0 for no limit") from None
+
+
+def parse_port(text: str) -> int:
+    """A port."""
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536):
+        raise ValueError("write a port, 1 to 65535")
+    return int(text)
+
+
+def parse_network(text: str) -> str:
+    """An address or a network in CIDR form."""
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError("write an address or a network, as in 10.0.0.0/8") from None
+    address = ipaddress.ip_address(text.partition("/")[0])
+    if address != network.network_address:
+        raise ValueError(f"write {network} for the network, or {address} for the address alone")
+    return str(network)
+
+
+def parse_path(text: str) -> Path:
+    """A path; a leading ~ is the home folder."""
+    try:
+        if not text or "\0" in text:
+            raise ValueError
+        return Path(text).expanduser().absolute()
+    except (ValueError, RuntimeError):  # the second: ~ of a user whom nobody knows
+        raise ValueError("write a path") from None
+
+
+STDIN = Path("-")
+"""Stands for standard input."""
+
+
+def parse_secret_path(text: str) -> Path:
+    """A path, or C{-} for standard input."""
+    return STDIN if text == "-" else parse_path(text)
+
+
+def parse_days(text: str) -> float:
+    """A number of days, 1 or more."""
+    days = float(text)
+    if not 1 <= days < 1e6:
+        raise ValueError("write a number of days, 1 or more")
+    return days
+
+
+NUMERIC = (parse_seconds, parse_grace, parse_rate, parse_count, parse_most, parse_ports)
+"""Parsers of values that a TOML file may write as numbers."""
