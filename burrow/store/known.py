@@ -27,6 +27,7 @@ from burrow.errors import StoreError
 from burrow.limits import UNLIMITED, Limits
 from burrow.repeat import repeating
 from burrow.store.base import IStore, Reservation, Taken, Token, renewed
+from burrow.store.deferring import returns_deferred
 from burrow.store.guard import MAX_MARKS, WentBack
 from burrow.store.redis import Everything, RedisStore, Unreadable
 from burrow.store.spaces import LASTING
@@ -118,11 +119,9 @@ class KnownStore:
 
     # -- its life -----------------------------------------------------------------------------------------
 
-    def open(self) -> Deferred[None]:
+    @returns_deferred
+    async def open(self) -> None:
         """See L{IStore}. Redis must be there: nothing is known yet."""
-        return Deferred.fromCoroutine(self._open())
-
-    async def _open(self) -> None:
         await self._inner.open()
         policy = await self._guard.policy()
         if policy.startswith("allkeys"):
@@ -136,11 +135,9 @@ class KnownStore:
         await self._read()
         self._loop.start(LOOK_EVERY, now=False)
 
-    def close(self) -> Deferred[None]:
+    @returns_deferred
+    async def close(self) -> None:
         """See L{IStore}. What could not be written yet is tried once more."""
-        return Deferred.fromCoroutine(self._close())
-
-    async def _close(self) -> None:
         if self._loop.running:
             self._loop.stop()
         await self._look()
@@ -398,19 +395,15 @@ class KnownStore:
 
     # -- tokens ---------------------------------------------------------------------------------------------
 
-    def add_token(self, token: Token) -> Deferred[None]:
+    @returns_deferred
+    async def add_token(self, token: Token) -> None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._add_token(token))
-
-    async def _add_token(self, token: Token) -> None:
         await self._ask(lambda: self._inner.add_token(token))
         self._learn(token)
 
-    def token(self, token_id: str) -> Deferred[Token | None]:
+    @returns_deferred
+    async def token(self, token_id: str) -> Token | None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._token(token_id))
-
-    async def _token(self, token_id: str) -> Token | None:
         if _token_mark(token_id) in self._marks:
             return None  # for ever, whatever Redis says
         known = self._tokens.get(token_id, _MISSING)
@@ -434,15 +427,14 @@ class KnownStore:
             self._learn(token)
         return self._tokens.get(token_id)
 
-    def tokens(self) -> Deferred[list[Token]]:
+    @returns_deferred
+    async def tokens(self) -> list[Token]:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._asked(self._inner.tokens))
+        return await self._asked(self._inner.tokens)
 
-    def revoke_token(self, name: str) -> Deferred[bool]:
+    @returns_deferred
+    async def revoke_token(self, name: str) -> bool:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._revoke_token(name))
-
-    async def _revoke_token(self, name: str) -> bool:
         revoked: bool = await self._ask(lambda: self._inner.revoke_token(name))
         if not revoked:
             self._sure()
@@ -452,9 +444,10 @@ class KnownStore:
 
     def token_used(self, token_id: str, when: float) -> Deferred[None]:
         """See L{IStore}. Never fails: written later, if not now."""
-        return self._soon(Deferred.fromCoroutine(self._token_used(token_id, when)), None)
+        return self._soon(self._write_use(token_id, when), None)
 
-    async def _token_used(self, token_id: str, when: float) -> None:
+    @returns_deferred
+    async def _write_use(self, token_id: str, when: float) -> None:
         if token_id in self._tokens:
             self._used[token_id] = when
         if not self._away:
@@ -464,12 +457,11 @@ class KnownStore:
             except StoreError as error:
                 self._gone(error)
 
-    def find_tokens(self, ids: Iterable[str]) -> Deferred[dict[str, Token]]:
+    @returns_deferred
+    async def find_tokens(self, ids: Iterable[str]) -> dict[str, Token]:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._find_tokens(list(ids)))
-
-    async def _find_tokens(self, ids: list[str]) -> dict[str, Token]:
-        found: dict[str, Token] = await self._ask(lambda: self._inner.find_tokens(ids))
+        wanted = list(ids)
+        found: dict[str, Token] = await self._ask(lambda: self._inner.find_tokens(wanted))
         # What is wrong with the others, L{token} finds out.
         sure = {key: token for key, token in found.items() if self._may_be(token)}
         for token in sure.values():
@@ -483,11 +475,9 @@ class KnownStore:
             return self._believed and _token_mark(token.id) not in self._marks
         return known.version <= token.version
 
-    def change_token(self, name: str, changes: dict[str, Any]) -> Deferred[Token | None]:
+    @returns_deferred
+    async def change_token(self, name: str, changes: dict[str, Any]) -> Token | None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._change_token(name, changes))
-
-    async def _change_token(self, name: str, changes: dict[str, Any]) -> Token | None:
         token: Token | None = await self._ask(lambda: self._inner.change_token(name, changes))
         if token is None:
             self._sure()
@@ -497,11 +487,10 @@ class KnownStore:
 
     # -- reservations --------------------------------------------------------------------------------------
 
-    def reserve(self, reservation: Reservation, limits: Limits = UNLIMITED) -> Deferred[Reservation]:
+    @returns_deferred
+    async def reserve(self, reservation: Reservation, limits: Limits = UNLIMITED) -> Reservation:
         """See L{IStore}. While Redis is away, a name that is known for the token's is renewed."""
-        return Deferred.fromCoroutine(self._reserve(reservation, limits))
-
-    async def _reserve(self, wanted: Reservation, limits: Limits) -> Reservation:
+        wanted = reservation
         known = self._names.get(wanted.name)
         ours = known is not None and known.token == wanted.token and wanted.port in (None, known.port)
         if not (self._away and ours):
@@ -529,11 +518,9 @@ class KnownStore:
                 self._sure()  # whose the name is, or the port
         return await self._inner.reserve(wanted, limits)
 
-    def reservation(self, name: str) -> Deferred[Reservation | None]:
+    @returns_deferred
+    async def reservation(self, name: str) -> Reservation | None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._reservation(name))
-
-    async def _reservation(self, name: str) -> Reservation | None:
         known = self._names.get(name, _MISSING)
         found: Reservation | None = await self._ask(lambda: self._find_name(name), known)
         return found
@@ -560,14 +547,13 @@ class KnownStore:
             self._learn(found)
         return found
 
-    def find_reservations(self, names: Iterable[str]) -> Deferred[dict[str, Reservation | None]]:
+    @returns_deferred
+    async def find_reservations(self, names: Iterable[str]) -> dict[str, Reservation | None]:
         """See L{IStore}. While Redis is away, the names that are known."""
-        return Deferred.fromCoroutine(self._find_reservations(list(names)))
-
-    async def _find_reservations(self, names: list[str]) -> dict[str, Reservation | None]:
-        known = {name: self._names[name] for name in names if name in self._names}
+        wanted = list(names)
+        known = {name: self._names[name] for name in wanted if name in self._names}
         found: dict[str, Reservation | None] = await self._ask(
-            lambda: self._inner.find_reservations(names), known
+            lambda: self._inner.find_reservations(wanted), known
         )
         sure: dict[str, Reservation | None] = {}
         for name, reservation in found.items():
@@ -579,7 +565,7 @@ class KnownStore:
                     sure[name] = None
             else:
                 try:
-                    sure[name] = await self._reservation(name)
+                    sure[name] = await self.reservation(name)
                 except NotKnown:
                     continue
         return sure
@@ -591,11 +577,10 @@ class KnownStore:
             return self._believed and self._marks.get(_name_mark(reservation.name), -1) < reservation.version
         return known.version <= reservation.version
 
-    def remembered(self, token_id: str, agent: str, kind: str, upstream: str) -> Deferred[Reservation | None]:
+    @returns_deferred
+    async def remembered(self, token_id: str, agent: str, kind: str, upstream: str) -> Reservation | None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._remembered(token_id, agent, kind, upstream))
-
-    async def _remembered(self, *key: str) -> Reservation | None:
+        key = (token_id, agent, kind, upstream)
         fitting = (
             known
             for known in self._names.values()
@@ -608,20 +593,20 @@ class KnownStore:
             self._sure(known)
         return known
 
-    def reservations(self) -> Deferred[list[Reservation]]:
+    @returns_deferred
+    async def reservations(self) -> list[Reservation]:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._asked(self._inner.reservations))
+        return await self._asked(self._inner.reservations)
 
-    def free_ports(self, ports: Iterable[int]) -> Deferred[list[int]]:
+    @returns_deferred
+    async def free_ports(self, ports: Iterable[int]) -> list[int]:
         """See L{IStore}."""
         wanted = list(ports)
-        return Deferred.fromCoroutine(self._asked(lambda: self._inner.free_ports(wanted)))
+        return await self._asked(lambda: self._inner.free_ports(wanted))
 
-    def release(self, name: str) -> Deferred[bool]:
+    @returns_deferred
+    async def release(self, name: str) -> bool:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._release(name))
-
-    async def _release(self, name: str) -> bool:
         released: bool = await self._ask(lambda: self._inner.release(name))
         if not released:
             self._sure()
@@ -630,11 +615,9 @@ class KnownStore:
             self._marked(_name_mark(name), self._names[name].version)
         return released
 
-    def transfer(self, name: str, token_id: str) -> Deferred[Reservation | None]:
+    @returns_deferred
+    async def transfer(self, name: str, token_id: str) -> Reservation | None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._transfer(name, token_id))
-
-    async def _transfer(self, name: str, token_id: str) -> Reservation | None:
         moved: Reservation | None = await self._ask(lambda: self._inner.transfer(name, token_id))
         if moved is None:
             self._sure()
@@ -643,16 +626,15 @@ class KnownStore:
         self._renewed.discard(name)
         return moved
 
-    def names_used(self, names: Iterable[str], when: float) -> Deferred[None]:
+    @returns_deferred
+    async def names_used(self, names: Iterable[str], when: float) -> None:
         """See L{IStore}."""
         used = list(names)
-        return Deferred.fromCoroutine(self._asked(lambda: self._inner.names_used(used, when)))
+        await self._asked(lambda: self._inner.names_used(used, when))
 
-    def free_unused(self, before: float, now: float) -> Deferred[list[str]]:
+    @returns_deferred
+    async def free_unused(self, before: float, now: float) -> list[str]:
         """See L{IStore}. Nothing is freed that this server waits to write to Redis."""
-        return Deferred.fromCoroutine(self._free_unused(before, now))
-
-    async def _free_unused(self, before: float, now: float) -> list[str]:
         self._sure()
         if self._renewed:
             await self._write()
@@ -664,11 +646,9 @@ class KnownStore:
 
     # -- notes ----------------------------------------------------------------------------------------------
 
-    def note(self, space: str, key: str) -> Deferred[str | None]:
+    @returns_deferred
+    async def note(self, space: str, key: str) -> str | None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._note(space, key))
-
-    async def _note(self, space: str, key: str) -> str | None:
         text: str | None = await self._ask(
             lambda: self._inner.note(space, key), self._notes.get((space, key), _MISSING)
         )
@@ -680,19 +660,14 @@ class KnownStore:
             self._notes[space, key] = text
         return text
 
-    def notes(self, space: str) -> Deferred[dict[str, str]]:
+    @returns_deferred
+    async def notes(self, space: str) -> dict[str, str]:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._notes_of(space))
+        return await self._asked(lambda: self._inner.notes(space))
 
-    async def _notes_of(self, space: str) -> dict[str, str]:
-        notes: dict[str, str] = await self._asked(lambda: self._inner.notes(space))
-        return notes
-
-    def put_note(self, space: str, key: str, text: str, ttl: float | None = None) -> Deferred[None]:
+    @returns_deferred
+    async def put_note(self, space: str, key: str, text: str, ttl: float | None = None) -> None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._put_note(space, key, text, ttl))
-
-    async def _put_note(self, space: str, key: str, text: str, ttl: float | None) -> None:
         self._keep_note(space, key, text, ttl)
         await self._ask(lambda: self._inner.put_note(space, key, text, ttl))
 
@@ -702,15 +677,11 @@ class KnownStore:
         else:
             self._notes[space, key] = text
 
-    def swap_note(
+    @returns_deferred
+    async def swap_note(
         self, space: str, key: str, old: str | None, new: str | None, ttl: float | None = None
-    ) -> Deferred[bool]:
-        """See L{IStore}."""
-        return Deferred.fromCoroutine(self._swap_note(space, key, old, new, ttl))
-
-    async def _swap_note(
-        self, space: str, key: str, old: str | None, new: str | None, ttl: float | None
     ) -> bool:
+        """See L{IStore}."""
         swapped: bool = await self._ask(lambda: self._inner.swap_note(space, key, old, new, ttl))
         if swapped:
             self._keep_note(space, key, new, ttl)

@@ -22,13 +22,13 @@ from collections.abc import Iterable
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import attr
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from burrow.limits import UNLIMITED, Limits
 from burrow.store.base import TOKEN_USED_STEP, USED_STEP, IStore, OverQuota, Reservation, Taken, Token, record
 from burrow.store.connection import RedisAddress, RedisConnection
+from burrow.store.deferring import returns_deferred
 from burrow.store.guard import PREFIX, Guard
 
 _ADD_TOKEN = """
@@ -489,11 +489,9 @@ class RedisStore:
         self.guard = Guard(self._connection)
         self._run = self.guard.run
 
-    def open(self) -> Deferred[None]:
+    @returns_deferred
+    async def open(self) -> None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._open())
-
-    async def _open(self) -> None:
         await self._connection.open()
         try:
             await self.guard.settle()
@@ -501,9 +499,10 @@ class RedisStore:
             await self._connection.close()
             raise
 
-    def close(self) -> Deferred[None]:
+    @returns_deferred
+    async def close(self) -> None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._connection.close())
+        await self._connection.close()
 
     async def _look(self, script: str, keys: list[str], *arguments: str) -> Any:
         return await self._run(script, keys, *arguments, writes=False)
@@ -599,50 +598,38 @@ class RedisStore:
 
     # -- tokens ---------------------------------------------------------------------------------------------
 
-    def add_token(self, token: Token) -> Deferred[None]:
+    @returns_deferred
+    async def add_token(self, token: Token) -> None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._add_token(token))
-
-    async def _add_token(self, token: Token) -> None:
         if not int(await self._run(_ADD_TOKEN, _TOKENS, token.id, token.name, _text(token))):
             raise Taken(f"there is a token named {token.name!r} already")
 
-    def token(self, token_id: str) -> Deferred[Token | None]:
+    @returns_deferred
+    async def token(self, token_id: str) -> Token | None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._get_token(token_id))
-
-    async def _get_token(self, token_id: str) -> Token | None:
         token, _ = await self.find_token(token_id)
         return token
 
-    def tokens(self) -> Deferred[list[Token]]:
+    @returns_deferred
+    async def tokens(self) -> list[Token]:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._get_tokens())
-
-    async def _get_tokens(self) -> list[Token]:
         found = self._read_all(Token, await self._look(_ALL, _TOKENS[:1]))
         return sorted(found.values(), key=lambda token: token.name)
 
-    def revoke_token(self, name: str) -> Deferred[bool]:
+    @returns_deferred
+    async def revoke_token(self, name: str) -> bool:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._flag(_REVOKE, _TOKENS, name))
+        return bool(int(await self._run(_REVOKE, _TOKENS, name)))
 
-    async def _flag(self, script: str, keys: list[str], *arguments: str) -> bool:
-        return bool(int(await self._run(script, keys, *arguments)))
-
-    def token_used(self, token_id: str, when: float) -> Deferred[None]:
+    @returns_deferred
+    async def token_used(self, token_id: str, when: float) -> None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._token_used(token_id, when))
-
-    async def _token_used(self, token_id: str, when: float) -> None:
         await self._run(_USED, _TOKENS, token_id, repr(when), repr(TOKEN_USED_STEP))
 
-    def find_tokens(self, ids: Iterable[str]) -> Deferred[dict[str, Token]]:
+    @returns_deferred
+    async def find_tokens(self, ids: Iterable[str]) -> dict[str, Token]:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._find_tokens(list(ids)))
-
-    async def _find_tokens(self, ids: list[str]) -> dict[str, Token]:
-        found = await self._several(_TOKENS[0], ids)
+        found = await self._several(_TOKENS[0], list(ids))
         read = {key: self._read(Token, key, text) for key, text in found.items() if text}
         return {key: token for key, token in read.items() if token is not None}
 
@@ -654,131 +641,112 @@ class RedisStore:
             found.update(zip(some, await self._look(_SEVERAL, [key], *some), strict=True))
         return found
 
-    def change_token(self, name: str, changes: dict[str, Any]) -> Deferred[Token | None]:
+    @returns_deferred
+    async def change_token(self, name: str, changes: dict[str, Any]) -> Token | None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._change_token(name, changes))
-
-    async def _change_token(self, name: str, changes: dict[str, Any]) -> Token | None:
         texts = {
             field: value.hex() if isinstance(value, bytes) else value for field, value in changes.items()
         }
         found = await self._run(_CHANGE_TOKEN, _TOKENS, name, json.dumps(texts))
         return self._read(Token, *found) if found else None
 
-    def reserve(self, reservation: Reservation, limits: Limits = UNLIMITED) -> Deferred[Reservation]:
+    @returns_deferred
+    async def reserve(self, reservation: Reservation, limits: Limits = UNLIMITED) -> Reservation:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._reserve(reservation, limits))
-
-    async def _reserve(self, wanted: Reservation, limits: Limits) -> Reservation:
         most = ["" if limit is None else str(limit) for limit in (limits.names, limits.ports)]
-        answer = await self._run(_RESERVE, _RESERVATIONS, _text(wanted), *most, repr(USED_STEP))
+        answer = await self._run(_RESERVE, _RESERVATIONS, _text(reservation), *most, repr(USED_STEP))
         if answer == "name":
-            raise Taken(f"the name {wanted.name!r} belongs to another token")
+            raise Taken(f"the name {reservation.name!r} belongs to another token")
         if answer == "port":
-            raise Taken(f"port {wanted.port} belongs to another name")
+            raise Taken(f"port {reservation.port} belongs to another name")
         if answer in ("names", "ports"):
             raise OverQuota(answer, getattr(limits, answer))
         return record(Reservation, json.loads(answer))
 
-    def reservation(self, name: str) -> Deferred[Reservation | None]:
+    @returns_deferred
+    async def reservation(self, name: str) -> Reservation | None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._get_reservation(name))
-
-    async def _get_reservation(self, name: str) -> Reservation | None:
         known, _ = await self.find_name(name)
         return known
 
-    def find_reservations(self, names: Iterable[str]) -> Deferred[dict[str, Reservation | None]]:
+    @returns_deferred
+    async def find_reservations(self, names: Iterable[str]) -> dict[str, Reservation | None]:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._find_reservations(list(names)))
-
-    async def _find_reservations(self, names: list[str]) -> dict[str, Reservation | None]:
-        found = await self._several(_RESERVATIONS[0], names)
+        found = await self._several(_RESERVATIONS[0], list(names))
         read = {name: self._read(Reservation, name, text) if text else None for name, text in found.items()}
         return {name: known for name, known in read.items() if known is not None or not found[name]}
 
-    def remembered(self, token_id: str, agent: str, kind: str, upstream: str) -> Deferred[Reservation | None]:
+    @returns_deferred
+    async def remembered(self, token_id: str, agent: str, kind: str, upstream: str) -> Reservation | None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._remembered(token_id, agent, kind, upstream))
-
-    async def _remembered(self, *key: str) -> Reservation | None:
         keys = [_RESERVATIONS[0], _RESERVATIONS[2]]
-        found = await self._look(_REMEMBERED, keys, *key)
+        found = await self._look(_REMEMBERED, keys, token_id, agent, kind, upstream)
         return self._read(Reservation, *found) if found and found[1] else None
 
-    def reservations(self) -> Deferred[list[Reservation]]:
+    @returns_deferred
+    async def reservations(self) -> list[Reservation]:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._get_reservations())
-
-    async def _get_reservations(self) -> list[Reservation]:
         found = self._read_all(Reservation, await self._look(_ALL, _RESERVATIONS[:1]))
         return sorted(found.values(), key=lambda known: known.name)
 
-    def free_ports(self, ports: Iterable[int]) -> Deferred[list[int]]:
+    @returns_deferred
+    async def free_ports(self, ports: Iterable[int]) -> list[int]:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._free_ports(list(ports)))
+        wanted = list(ports)
+        owners = await self._several(_RESERVATIONS[1], [str(port) for port in wanted])
+        return [port for port in wanted if not owners[str(port)]]
 
-    async def _free_ports(self, ports: list[int]) -> list[int]:
-        owners = await self._several(_RESERVATIONS[1], [str(port) for port in ports])
-        return [port for port in ports if not owners[str(port)]]
-
-    def release(self, name: str) -> Deferred[bool]:
+    @returns_deferred
+    async def release(self, name: str) -> bool:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._flag(_RELEASE, _RESERVATIONS, name))
+        return bool(int(await self._run(_RELEASE, _RESERVATIONS, name)))
 
-    def transfer(self, name: str, token_id: str) -> Deferred[Reservation | None]:
+    @returns_deferred
+    async def transfer(self, name: str, token_id: str) -> Reservation | None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._transfer(name, token_id))
-
-    async def _transfer(self, name: str, token_id: str) -> Reservation | None:
         text = await self._run(_TRANSFER, _RESERVATIONS, name, token_id)
         return self._read(Reservation, name, text) if text else None
 
-    def names_used(self, names: Iterable[str], when: float) -> Deferred[None]:
+    @returns_deferred
+    async def names_used(self, names: Iterable[str], when: float) -> None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._names_used(list(names), when))
+        used = list(names)
+        for start in range(0, len(used), _AT_ONCE):
+            await self._run(_NAMES_USED, _RESERVATIONS, repr(when), *used[start : start + _AT_ONCE])
 
-    async def _names_used(self, names: list[str], when: float) -> None:
-        for start in range(0, len(names), _AT_ONCE):
-            await self._run(_NAMES_USED, _RESERVATIONS, repr(when), *names[start : start + _AT_ONCE])
-
-    def free_unused(self, before: float, now: float) -> Deferred[list[str]]:
+    @returns_deferred
+    async def free_unused(self, before: float, now: float) -> list[str]:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._free_unused(before, now))
-
-    async def _free_unused(self, before: float, now: float) -> list[str]:
         return sorted(await self._run(_FREE_UNUSED, _RESERVATIONS, repr(before), repr(now)))
 
     # -- notes --------------------------------------------------------------------------------------------
 
-    def note(self, space: str, key: str) -> Deferred[str | None]:
+    @returns_deferred
+    async def note(self, space: str, key: str) -> str | None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._look(_NOTE, [_space(space)], key))
+        text: str | None = await self._look(_NOTE, [_space(space)], key)
+        return text
 
-    def notes(self, space: str) -> Deferred[dict[str, str]]:
+    @returns_deferred
+    async def notes(self, space: str) -> dict[str, str]:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._get_notes(space))
-
-    async def _get_notes(self, space: str) -> dict[str, str]:
         found = await self._look(_ALL_NOTES, [_space(space)])
         return dict(zip(found[::2], found[1::2], strict=True))
 
-    def put_note(self, space: str, key: str, text: str, ttl: float | None = None) -> Deferred[None]:
+    @returns_deferred
+    async def put_note(self, space: str, key: str, text: str, ttl: float | None = None) -> None:
         """See L{IStore}."""
-        asking = self._run(_PUT_NOTE, [_space(space)], key, text, _seconds(ttl), writes=ttl is None)
-        return Deferred.fromCoroutine(asking)
+        await self._run(_PUT_NOTE, [_space(space)], key, text, _seconds(ttl), writes=ttl is None)
 
-    def swap_note(
+    @returns_deferred
+    async def swap_note(
         self, space: str, key: str, old: str | None, new: str | None, ttl: float | None = None
-    ) -> Deferred[bool]:
+    ) -> bool:
         """See L{IStore}."""
         # "=" before a text tells an empty one from none.
         texts = ["" if text is None else "=" + text for text in (old, new)]
-        return Deferred.fromCoroutine(self._swap_note([_space(space)], key, *texts, _seconds(ttl)))
-
-    async def _swap_note(self, keys: list[str], *arguments: str) -> bool:
-        lasting = arguments[-1] == ""
-        return bool(int(await self._run(_SWAP_NOTE, keys, *arguments, writes=lasting)))
+        arguments = [key, *texts, _seconds(ttl)]
+        return bool(int(await self._run(_SWAP_NOTE, [_space(space)], *arguments, writes=ttl is None)))
 
 
 def _space(space: str) -> str:

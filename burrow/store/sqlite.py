@@ -30,6 +30,7 @@ from zope.interface import implementer
 from burrow.errors import ConfigError, StoreError
 from burrow.limits import UNLIMITED, Limits
 from burrow.store.base import TOKEN_USED_STEP, IStore, OverQuota, Reservation, Taken, Token, freed, renewed
+from burrow.store.deferring import returns_deferred
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process's transaction."""
@@ -184,11 +185,9 @@ class SQLiteStore:
         self._tidied = float("-inf")
         self._emptied = False
 
-    def open(self) -> Deferred[None]:
+    @returns_deferred
+    async def open(self) -> None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._open())
-
-    async def _open(self) -> None:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Made here so that it is never readable by others, whatever the umask.
@@ -204,7 +203,7 @@ class SQLiteStore:
         try:
             await self._on(self._writer, self._prepare)
         except BaseException:
-            await self._close()
+            await self.close()
             raise
 
     def _pool(self) -> ConnectionPool:
@@ -222,11 +221,9 @@ class SQLiteStore:
         pool.start()
         return pool
 
-    def close(self) -> Deferred[None]:
+    @returns_deferred
+    async def close(self) -> None:
         """See L{IStore}."""
-        return Deferred.fromCoroutine(self._close())
-
-    async def _close(self) -> None:
         pools, self._writer, self._reader = (self._reader, self._writer), None, None
         for pool in pools:
             if pool is not None:
@@ -390,11 +387,10 @@ class SQLiteStore:
 
         return self._write(change)
 
-    def reserve(self, reservation: Reservation, limits: Limits = UNLIMITED) -> Deferred[Reservation]:
+    @returns_deferred
+    async def reserve(self, reservation: Reservation, limits: Limits = UNLIMITED) -> Reservation:
         """See L{IStore}. One that only counts as used later may be renewed on a full disk, too."""
-        return Deferred.fromCoroutine(self._reserve(reservation, limits))
 
-    async def _reserve(self, reservation: Reservation, limits: Limits) -> Reservation:
         def reserve(cursor: Any) -> Reservation:
             wanted = reservation
             known = self._named(cursor, wanted.name)
