@@ -207,7 +207,7 @@ class Agent(Service):
         if linked is None or linked.session.lost:
             return
         said: Deferred[None] = Deferred()
-        linked.session.on_lost = lambda reason: said.callback(None)
+        linked.session.on_lost.append(lambda reason: said.callback(None))
         linked.session.close("the agent stops")
         said.addTimeout(GOODBYE_TIMEOUT, self.reactor)
         try:
@@ -271,7 +271,7 @@ class Agent(Service):
             return
         self._linked = linked
         self._leave_opening()
-        linked.session.factory = VisitorStreams(self)
+        linked.session.listen(VisitorStreams(self))
         if before is not None and not before.session.lost:
             if before.leaving or before.attached:
                 self._retired.add(before)
@@ -319,7 +319,7 @@ class Agent(Service):
     def _not_opened(self, reason: Failure, linked: Linked) -> None:
         if linked is self._linked:
             self._failure = reason
-            linked.on_trouble()
+            linked.report_trouble()
 
     async def _trouble(self, linked: Linked) -> None:
         """Wait until it is time to dial again. @raise BurrowError: the tunnels could not be opened."""

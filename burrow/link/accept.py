@@ -154,7 +154,6 @@ class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[
         lifeline = self._lifeline
         try:
             session = lifeline.session if lifeline is not None else self._begin()
-            session.peer = self.transport.getPeer()
             self.carry(self._lifeline or session, self._peer_received)
             self.factory.let_in(self.transport)
         except WireError as error:

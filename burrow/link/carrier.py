@@ -151,12 +151,12 @@ class CarrierProtocol:
             self._socket.setTcpNoDelay(True)  # Autobahn's own option does not reach an agent's socket
         self._socket.registerProducer(self, False)
         if isinstance(user, Lifeline):
-            before = user.attach_carrier(self, peer_received)
+            before = user.attach_carrier(self, peer_received, self.transport.getPeer())
             if isinstance(before, CarrierProtocol):
                 before.user = None
                 before.abort()
         else:
-            user.attach(self)
+            user.attach(self, self.transport.getPeer())
 
     def _release_socket(self) -> None:
         """Unregister as the producer: a transport that closes waits until its producer is unregistered."""

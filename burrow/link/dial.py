@@ -120,13 +120,13 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
             address = _local_address(self.transport.getPeer())
             if address != self._network:
                 self._network = address
-                linked.on_trouble()
+                linked.report_trouble()
 
         self._heartbeat = Heartbeat(
             self.factory.reactor,
             linked.session,
             self.abort,
-            on_suspect=lambda: linked.on_trouble(),
+            on_suspect=linked.report_trouble,
             on_look=look,
         )
         self._heartbeat.start()
@@ -145,7 +145,6 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
 
     def _begun(self) -> Linked:
         session = Session(self.factory.reactor, client=True)
-        session.peer = self.transport.getPeer()
         lifeline = Lifeline(self.factory.reactor, session) if self._subprotocol == RESUME else None
         self.carry(lifeline or session)
         return Linked(session, lifeline, self._session_id)

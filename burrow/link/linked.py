@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from twisted.internet.defer import Deferred
 
 from burrow.mux.lifeline import Lifeline
@@ -16,7 +14,6 @@ class Linked:
 
     @ivar lifeline: None if the server has no resumable sessions.
     @ivar leaving: whether the server takes no more on this session: the next one must be a new one.
-    @ivar on_trouble: called when the connection is lost or suspected, or the session is lost: dial again.
     """
 
     def __init__(self, session: Session, lifeline: Lifeline | None, session_id: str) -> None:
@@ -24,11 +21,11 @@ class Linked:
         self.lifeline = lifeline
         self.session_id = session_id
         self.leaving = False
-        self.on_trouble: Callable[[], None] = lambda: None
-        session.on_lost = lambda reason: self.on_trouble()
-        session.on_go_away = lambda code: self.leave()
+        self._waiting: list[Deferred[None]] = []
+        session.on_lost.append(lambda reason: self.report_trouble())
+        session.on_go_away.append(lambda code: self.leave())
         if lifeline is not None:
-            lifeline.on_detached = lambda reason: self.on_trouble()
+            lifeline.on_detached.append(lambda reason: self.report_trouble())
 
     @property
     def resumable(self) -> bool:
@@ -38,18 +35,25 @@ class Linked:
     def leave(self) -> None:
         """The server is going away."""
         self.leaving = True
-        self.on_trouble()
+        self.report_trouble()
 
     def trouble(self) -> Deferred[None]:
-        """Fires, once, when L{on_trouble} is called next; replaces who listened before."""
-        trouble: Deferred[None] = Deferred()
+        """
+        Wait for the next reason to dial again.
 
-        def tell() -> None:
-            if not trouble.called:
-                trouble.callback(None)
-
-        self.on_trouble = tell
+        @return: fires when the connection is lost or suspected, when the server goes away, when the session
+            is lost, or with L{report_trouble}. It may be cancelled.
+        """
+        trouble: Deferred[None] = Deferred(self._waiting.remove)
+        self._waiting.append(trouble)
         return trouble
+
+    def report_trouble(self) -> None:
+        """Have those that wait for L{trouble} dial again."""
+        for trouble in list(self._waiting):
+            if not trouble.called:  # else one that was told before has cancelled it
+                self._waiting.remove(trouble)
+                trouble.callback(None)
 
     @property
     def attached(self) -> bool:

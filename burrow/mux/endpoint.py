@@ -51,11 +51,11 @@ class _StreamPort:
 
     def startListening(self) -> None:
         self._factory.doStart()
-        self._session.factory = self._factory
+        self._session.listen(self._factory)
 
     def stopListening(self) -> Deferred[None] | None:
         if self._session.factory is self._factory:
-            self._session.factory = None
+            self._session.stop_listening()
             self._factory.doStop()
         return None
 

@@ -88,7 +88,7 @@ class Heartbeat:
         silent = now - self._session.last_received
         if slept:
             # This machine slept and received nothing meanwhile: ping before the connection is given up.
-            self._session.last_received = now
+            self._session.heard()
             self._pinged = float("-inf")
             self._on_suspect()
         elif silent >= DEAD_AFTER:

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -26,7 +26,7 @@ from zope.interface import implementer
 from burrow.errors import WireError
 from burrow.mux.control import shown
 from burrow.mux.interfaces import ICarrier
-from burrow.mux.session import PROTOCOL_ERROR, Session
+from burrow.mux.session import PROTOCOL_ERROR, UNKNOWN_PEER, Session
 from burrow.wire.resume import REPLAY_LIMIT, Replay
 
 GRACE = 60.0
@@ -37,8 +37,8 @@ GRACE = 60.0
 class Lifeline:
     """
     @param session: it is carried from now on. @param grace: seconds it may be detached.
-    @ivar on_detached: called with a L{Failure} when a carrier is lost and the session lives on.
-    @ivar on_attached: called when it has a carrier again.
+    @ivar on_detached: listeners, called with a L{Failure} when a carrier is lost and the session lives on.
+    @ivar on_attached: listeners, called without arguments when there is a carrier again.
     """
 
     log = Logger()
@@ -47,8 +47,8 @@ class Lifeline:
         self, clock: IReactorTime, session: Session, *, grace: float = GRACE, limit: int = REPLAY_LIMIT
     ) -> None:
         self.session = session
-        self.on_detached: Callable[[Failure], None] = lambda reason: None
-        self.on_attached: Callable[[], None] = lambda: None
+        self.on_detached: list[Callable[[Failure], None]] = []
+        self.on_attached: list[Callable[[], None]] = []
         self._clock = clock
         self._grace = grace
         self._replay = Replay(limit)
@@ -70,9 +70,11 @@ class Lifeline:
         """How many bytes of the peer's byte stream are here: what a new carrier's handshake tells."""
         return self._replay.received
 
-    def attach_carrier(self, carrier: ICarrier, peer_received: int) -> ICarrier | None:
+    def attach_carrier(
+        self, carrier: ICarrier, peer_received: int, peer: IAddress = UNKNOWN_PEER
+    ) -> ICarrier | None:
         """
-        Go on with C{carrier}, from what the peer says it received.
+        Go on with C{carrier}, which is connected to C{peer}, from what the peer says it received.
 
         @return: the carrier that was used until now: it may call back no more, and must be aborted.
         @raise WireError: what the peer says cannot be; the session is ended.
@@ -87,9 +89,10 @@ class Lifeline:
         if self._ending is not None:
             self._ending.cancel()
             self._ending = None
-        self.session.last_received = self._clock.seconds()
+        self.session.connected_to(peer)
         self._go_on()
-        self.on_attached()
+        for listener in list(self.on_attached):
+            listener()
         return before
 
     def acknowledge(self) -> None:
@@ -140,7 +143,7 @@ class Lifeline:
             self.session.carrier_received(new)
             self._acknowledge(now=False)
         else:
-            self.session.last_received = self._clock.seconds()
+            self.session.heard()
             self._go_on()
 
     def carrier_paused(self) -> None:
@@ -166,7 +169,8 @@ class Lifeline:
             return
         if self._ending is None:
             self._ending = self._clock.callLater(self._grace, self._expire)
-        self.on_detached(reason)
+        for listener in list(self.on_detached):
+            listener(reason)
 
     # -- inside ------------------------------------------------------------------------------------------
 

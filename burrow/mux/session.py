@@ -25,6 +25,7 @@ From each of these on L{Session.open_stream} raises L{StreamGone}.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail
@@ -65,6 +66,10 @@ Seconds that a full backlog of streams (L{burrow.wire.backlog}) may last after t
 not one stream was acknowledged meanwhile, the peer acknowledges late, and the next 256 are announced.
 """
 
+UNKNOWN_PEER = IPv4Address("TCP", "0.0.0.0", 0)
+"""The peer of a session that had no connection yet, or one without an address, as in tests."""
+
+_T = TypeVar("_T")
 _FAST, _SLOW = 0.002, 0.008
 _LINGER = 60.0
 _GOING = 1.0
@@ -77,14 +82,15 @@ class Session:
 
     @param clock: tells time and runs the flush at the end of a reactor turn.
     @param client: True for the agent's side.
-    @param factory: builds the protocol of each stream that the peer opens; without one they are
-        reset. May be set later.
+    @param factory: see L{listen}.
     @param max_streams: how many streams the peer may have open at once.
-    @ivar on_lost: called once with the L{Failure} that ended the session, after all its streams
-        are gone.
-    @ivar on_go_away: called with the code when the peer says go away, before the streams that it had not
-        acknowledged are lost.
-    @ivar last_received: when the carrier last brought bytes, in the clock's seconds.
+    @ivar factory: builds the protocol of each stream that the peer opens; while it is None they are reset.
+    @ivar on_lost: listeners, each called once with the L{Failure} that ended the session, after all its
+        streams are gone.
+    @ivar on_go_away: listeners, each called with the code when the peer says go away, before the streams
+        that it had not acknowledged are lost.
+    @ivar peer: the address of the other end of the last connection.
+    @ivar last_received: when there was the last sign of life of the peer's, in the clock's seconds.
     """
 
     log = Logger()
@@ -99,9 +105,9 @@ class Session:
     ) -> None:
         self.clock = clock
         self.factory = factory
-        self.on_lost: Callable[[Failure], None] = lambda reason: None
-        self.on_go_away: Callable[[int], None] = lambda code: None
-        self.peer: IAddress = IPv4Address("TCP", "0.0.0.0", 0)
+        self.on_lost: list[Callable[[Failure], None]] = []
+        self.on_go_away: list[Callable[[int], None]] = []
+        self.peer: IAddress = UNKNOWN_PEER
         self.last_received = clock.seconds()
         self.lost = False
         self._closing = False
@@ -144,6 +150,20 @@ class Session:
     def protocols(self) -> list[IProtocol]:
         """The protocols on the streams, as of now."""
         return [stream.protocol for stream in self._streams.values()]
+
+    def listen(self, factory: IProtocolFactory) -> None:
+        """
+        Build the protocols of the streams that the peer opens with C{factory} from now on.
+
+        @raise RuntimeError: the session has a factory already.
+        """
+        if self.factory is not None:
+            raise RuntimeError(f"the session with {shown(self.peer)} has a factory already")
+        self.factory = factory
+
+    def stop_listening(self) -> None:
+        """Reset the streams that the peer opens from now on."""
+        self.factory = None
 
     def open_stream(self, protocol: IProtocol, prefix: bytes = b"") -> Stream:
         """
@@ -206,15 +226,24 @@ class Session:
 
     # -- for the carrier --------------------------------------------------------------------
 
-    def attach(self, carrier: ICarrier) -> None:
+    def attach(self, carrier: ICarrier, peer: IAddress = UNKNOWN_PEER) -> None:
         """Begin to use C{carrier}; what is queued goes out. A session that is lost aborts it."""
         if self.lost:
             carrier.abort()
             return
         self._carrier = carrier
         self._paused = False
-        self.last_received = self.clock.seconds()
+        self.connected_to(peer)
         self.schedule()
+
+    def connected_to(self, peer: IAddress) -> None:
+        """The carrier has a connection to C{peer}, its first or another."""
+        self.peer = peer
+        self.heard()
+
+    def heard(self) -> None:
+        """A sign of life came from the peer, or has to be waited for anew."""
+        self.last_received = self.clock.seconds()
 
     def carrier_received(self, data: bytes) -> None:
         """Bytes of the peer's, split in any way."""
@@ -261,7 +290,7 @@ class Session:
         pings, self._pings = self._pings, {}
         for _, answer in pings.values():
             answer.errback(reason)
-        self.on_lost(reason)
+        self._tell(self.on_lost, reason)
 
     # -- for the streams --------------------------------------------------------------------
 
@@ -411,15 +440,20 @@ class Session:
         if self._deaf:
             return  # one before it, in the same message, ended the session
         self._left_at = self.clock.seconds()
-        try:
-            self.on_go_away(code)
-        except Exception:
-            self.log.failure("{callback} failed in on_go_away", callback=self.on_go_away)
+        self._tell(self.on_go_away, code)
         if code != GoAwayCode.NORMAL:
             self.log.warn(
                 "{peer} ended the session with go away code {code}", peer=shown(self.peer), code=code
             )
             self.abort()
+
+    def _tell(self, listeners: list[Callable[[_T], None]], what: _T) -> None:
+        """Call each listener; one that raises keeps nothing from the others."""
+        for listener in list(listeners):
+            try:
+                listener(what)
+            except Exception:
+                self.log.failure("the listener {listener} of a session failed", listener=listener)
 
     def _ponged(self, opaque: int) -> None:
         sent, answer = self._pings.pop(opaque, (None, None))

@@ -70,11 +70,11 @@ class Agent:
         self._told_to_leave = False
         self._closed_idle = False
         self._leaving: LoopingCall | None = None
-        session.factory = _FirstStream(self)
-        session.on_go_away = self._goes_away
+        session.listen(_FirstStream(self))
+        session.on_go_away.append(self._goes_away)
         if lifeline is not None:
-            lifeline.on_attached = self._attached
-            lifeline.on_detached = self._detached
+            lifeline.on_attached.append(self._attached)
+            lifeline.on_detached.append(self._detached)
 
     def control_channel(self) -> ControlChannel | None:
         """The protocol for the agent's next stream: only the first has one."""

@@ -122,7 +122,7 @@ class Agents:
         self._cluster.session_began(token.id)
         self.log.info("agent {name!r} is connected from {peer}", name=token.name, peer=handshake.peer)
         self._events.add("agent-connected", f"agent {token.name!r} is connected from {handshake.peer}")
-        session.on_lost = lambda reason: self._lost(agent, reason)
+        session.on_lost.append(lambda reason: self._lost(agent, reason))
 
     def _lost(self, agent: Agent, reason: Failure) -> None:
         self.connected.discard(agent)

@@ -306,7 +306,8 @@ class AskingAgain(SynchronousTestCase):
         self.answers = {"blog": True}
         self.start("blog")
         self.agent._stop_grace = 20.0
-        self.pair.agent.factory = Recorders()
+        self.pair.agent.stop_listening()
+        self.pair.agent.listen(Recorders())
         stream = self.pair.server.open_stream(Recorder())
         self.pair.pump()
         stopped = self.agent.stopService()

@@ -146,7 +146,7 @@ class Trust(SynchronousTestCase):
 def end_of(session):
     """Fires with the reason, in a list, when a session is lost."""
     ended = Deferred()
-    session.on_lost = lambda reason: ended.callback([reason])
+    session.on_lost.append(lambda reason: ended.callback([reason]))
     return ended
 
 
@@ -174,7 +174,7 @@ class Loopback(TestCase):
             return self.identity
 
         def begin(session, lifeline, identity, handshake):
-            session.factory = self.accepted
+            session.listen(self.accepted)
             self.sessions.append((session, lifeline, identity, handshake))
 
         self.factory = AcceptFactory(
@@ -205,9 +205,8 @@ class Linked(Loopback):
         session = linked.session
         there, _, identity, handshake = self.sessions[0]
         self.assertEqual((identity, handshake.agent), ("somebody", "agent-1234"))
-        lost, here_lost = Deferred(), Deferred()
-        there.on_lost = lambda reason: lost.callback(None)
-        linked.on_trouble = lambda: here_lost.callback(None)
+        lost, here_lost = Deferred(), linked.trouble()
+        there.on_lost.append(lambda reason: lost.callback(None))
         self.assertGreater(await session.ping(), 0)
         session.open_stream(Recorder()).write(b"hello")
         await session.ping()
@@ -223,20 +222,31 @@ class Linked(Loopback):
         stream = linked.session.open_stream(Recorder())
         stream.write(b"one ")
         await linked.session.ping()
-        detached = Deferred()
-        linked.on_trouble = lambda: detached.callback(None)
+        detached = linked.trouble()
         linked.lifeline._carrier.abort()
         await detached
         stream.write(b"two ")
         self.assertIs(await dialer.dial(linked), linked)
         await linked.session.ping()
-        linked.on_trouble = lambda: None
         self.assertIs(await dialer.dial(linked), linked)  # while the other is still there: the newer wins
         stream.write(b"three")
         await linked.session.ping()
         self.assertEqual(self.accepted.built[0].received, b"one two three")
         self.assertEqual(len(self.sessions), 1)
         await self.end(linked)
+
+    async def test_everybody_who_waits_for_trouble_is_told_once(self):
+        linked = await self.dialer().dial()
+        waiting = [linked.trouble() for _ in range(3)]
+        waiting[0].cancel()
+        self.failureResultOf(waiting[0], CancelledError)
+        waiting[1].addCallback(lambda _: waiting.append(linked.trouble()))
+        linked.report_trouble()
+        for fired in waiting[1:3]:
+            self.successResultOf(fired)
+        self.assertNoResult(waiting[3])
+        await self.end(linked)
+        self.successResultOf(waiting[3])
 
     async def test_session_id_is_worthless_to_others(self):
         linked = await self.dialer().dial()
@@ -246,20 +256,18 @@ class Linked(Loopback):
         self.assertEqual(len(self.sessions), 2)
         await self.end(stolen)
         ended = Deferred()
-        self.sessions[0][0].on_lost = lambda reason: ended.callback(None)
+        self.sessions[0][0].on_lost.append(lambda reason: ended.callback(None))
         linked.session.close("done")
         await ended
 
     async def test_grace_time_ends(self):
         dialer = self.dialer()
         linked = await dialer.dial()
-        ended, detached = Deferred(), Deferred()
-        self.sessions[0][0].on_lost = lambda reason: ended.callback(None)
-        linked.on_trouble = lambda: detached.callback(None)
+        ended, detached = Deferred(), linked.trouble()
+        self.sessions[0][0].on_lost.append(lambda reason: ended.callback(None))
         linked.lifeline._carrier.abort()
         await detached
         await ended
-        linked.on_trouble = lambda: None
         fresh = await dialer.dial(linked)
         self.assertIsNot(fresh, linked)
         linked.session.abort()
@@ -398,7 +406,7 @@ class Linked(Loopback):
         good = b"Burrow-Session: %b\r\nBurrow-Received: 0\r\n" % linked.session_id.encode()
         asking = Asking(HANDSHAKE[:-2] + good)
         ended = end_of(linked.session)
-        linked.on_trouble = linked.session.abort
+        linked.trouble().addCallback(lambda _: linked.session.abort())
         self.assertIn(b"Burrow-Session: " + linked.session_id.encode(), await self.ask(asking, 0))
         self.assertEqual(len(self.sessions), before)
         await ended
@@ -480,8 +488,7 @@ class OverTLS(Loopback):
 
     async def test_server_that_ends_tls_ends_the_connection(self):
         linked = await self.dialer(ca_file=self.ca_file).dial()
-        detached = Deferred()
-        linked.on_trouble = lambda: None if detached.called else detached.callback(None)
+        detached = linked.trouble()
         self.sessions[0][1]._carrier.transport.loseConnection()
         await detached
         ended = end_of(self.sessions[0][0])

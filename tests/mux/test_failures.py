@@ -179,7 +179,7 @@ class Failing(SynchronousTestCase):
     def test_every_stream_hears_of_the_end_of_the_session(self):
         ends = [Faulty("connectionLost"), HalfCloseRecorder(), HalfCloseRecorder()]
         lost = []
-        self.pair.agent.on_lost = lost.append
+        self.pair.agent.on_lost.append(lost.append)
         for end in ends:
             self.pair.agent.open_stream(end)
         producer = Producer("stopProducing")
@@ -191,7 +191,7 @@ class Failing(SynchronousTestCase):
         self.flushed(2)
 
     def test_user_who_fails_at_a_go_away(self):
-        self.pair.agent.on_go_away = fail
+        self.pair.agent.on_go_away.append(fail)
         here = HalfCloseRecorder()
         self.pair.agent.open_stream(here)
         self.pair.pump()

@@ -11,7 +11,7 @@ class Heartbeats(SynchronousTestCase):
     def setUp(self):
         self.pair = SessionPair()
         self.lost = []
-        self.pair.agent.on_lost = self.lost.append
+        self.pair.agent.on_lost.append(self.lost.append)
         self.suspected = []
         self.looks = []
         self.heartbeat = Heartbeat(

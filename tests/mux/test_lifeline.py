@@ -102,7 +102,7 @@ class Lifelines(SynchronousTestCase):
 
     def test_grace_time_ends_the_session(self):
         world, lost = World(grace=5.0), []
-        world.server.on_lost = lost.append
+        world.server.on_lost.append(lost.append)
         world.connect()
         here = Recorder()
         world.agent.open_stream(here)
@@ -117,7 +117,7 @@ class Lifelines(SynchronousTestCase):
 
     def test_resuming_stops_the_grace_time(self):
         world, lost = World(grace=5.0), []
-        world.server.on_lost = lost.append
+        world.server.on_lost.append(lost.append)
         for _ in range(10):
             world.connect()
             world.pump()
@@ -127,7 +127,7 @@ class Lifelines(SynchronousTestCase):
 
     def test_good_bye_ends_both_at_once(self):
         world, lost = World(), []
-        world.server.on_lost = lost.append
+        world.server.on_lost.append(lost.append)
         world.connect()
         world.agent.close("done")
         world.pump()
@@ -225,7 +225,7 @@ class Lifelines(SynchronousTestCase):
 
     def test_second_loss_does_not_begin_the_grace_time_anew(self):
         world, lost = World(grace=5.0), []
-        world.agent.on_lost = lost.append
+        world.agent.on_lost.append(lost.append)
         world.connect()
         world.cut()
         world.clock.advance(3)
@@ -238,8 +238,8 @@ class Lifelines(SynchronousTestCase):
     def test_users_hear_of_carriers_that_come_and_go(self):
         world, heard = World(), []
         lifeline = world.lifelines[0]
-        lifeline.on_attached = lambda: heard.append("attached")
-        lifeline.on_detached = lambda reason: heard.append(type(reason.value))
+        lifeline.on_attached.append(lambda: heard.append("attached"))
+        lifeline.on_detached.append(lambda reason: heard.append(type(reason.value)))
         self.assertFalse(lifeline.attached)
         world.connect()
         self.assertTrue(lifeline.attached)
@@ -254,7 +254,7 @@ class Lifelines(SynchronousTestCase):
     def test_end_at_once(self):
         for attached in (True, False):
             world, lost = World(), []
-            world.agent.on_lost = lost.append
+            world.agent.on_lost.append(lost.append)
             world.connect()
             if not attached:
                 world.cut()

@@ -570,7 +570,7 @@ class Streams(SynchronousTestCase):
             self.pair.agent.open_stream(Recorder())
 
     def test_without_a_factory_streams_are_reset(self):
-        self.pair.server.factory = None
+        self.pair.server.stop_listening()
         here = Recorder()
         self.pair.agent.open_stream(here)
         self.pair.pump()
@@ -691,7 +691,7 @@ class Sessions(SynchronousTestCase):
         for end, reason in (("close", ConnectionDone), ("abort", ConnectionLost)):
             clock, lost, here = Clock(), [], Recorder()
             session = Session(clock, client=True)
-            session.on_lost = lost.append
+            session.on_lost.append(lost.append)
             session.open_stream(here)
             getattr(session, end)(*(["done"] if end == "close" else []))
             self.assertIsInstance(lost[0].value, reason)
@@ -714,7 +714,7 @@ class Sessions(SynchronousTestCase):
         self.assertLess(sum(map(len, pair.server_carrier.sent)), 20_000)
         pair.server_carrier.blocked = False
         codes = []
-        pair.agent.on_go_away = codes.append
+        pair.agent.on_go_away.append(codes.append)
         pair.pump()
         self.assertEqual(pair.server_carrier.close_code, PROTOCOL_ERROR)
         self.assertEqual(codes, [GoAwayCode.PROTOCOL_ERROR])  # though the queue of answers was full
@@ -771,16 +771,16 @@ class Sessions(SynchronousTestCase):
         pair.agent.open_stream(here)
         pair.clock.advance(0)
         told = []
-        pair.agent.on_go_away = lambda code: told.append((code, here.lost, pair.agent.going))
+        pair.agent.on_go_away.append(lambda code: told.append((code, here.lost, pair.agent.going)))
         pair.agent.carrier_received(encode(GO_AWAY, 0, 0, 0))
         self.assertEqual(told, [(0, None, True)])  # told first: who asks again must not ask here
         self.assertIsInstance(here.lost.value, ConnectionLost)
 
     def test_go_away_with_an_error_ends_the_session(self):
         pair, lost = SessionPair(), []
-        pair.agent.on_lost = lost.append
+        pair.agent.on_lost.append(lost.append)
         codes = []
-        pair.agent.on_go_away = codes.append
+        pair.agent.on_go_away.append(codes.append)
         with capturedLogs() as logs:
             pair.agent.carrier_received(encode(GO_AWAY, 0, 0, 2) * 5000)
         pair.pump()
@@ -865,7 +865,7 @@ class Sessions(SynchronousTestCase):
     def test_close_while_the_carrier_is_busy(self):
         accepted = Recorders()
         pair, codes = SessionPair(server_factory=accepted), []
-        pair.server.on_go_away = codes.append
+        pair.server.on_go_away.append(codes.append)
         here = Recorder()
         stream = pair.agent.open_stream(here)
         pair.clock.advance(0)
@@ -929,7 +929,7 @@ class Sessions(SynchronousTestCase):
 
     def test_second_loss_is_none(self):
         pair, lost = SessionPair(), []
-        pair.agent.on_lost = lost.append
+        pair.agent.on_lost.append(lost.append)
         pair.agent_carrier.lose()
         pair.agent.carrier_lost(lost[0])
         pair.agent.carrier_received(encode(WINDOW_UPDATE, SYN, 2, 0))
@@ -1007,7 +1007,7 @@ class Sessions(SynchronousTestCase):
 
     def test_go_away_is_told_and_stops_new_streams(self):
         pair, codes = SessionPair(), []
-        pair.agent.on_go_away = codes.append
+        pair.agent.on_go_away.append(codes.append)
         pair.server.go_away()
         pair.pump()
         self.assertEqual(codes, [GoAwayCode.NORMAL])
@@ -1016,8 +1016,8 @@ class Sessions(SynchronousTestCase):
 
     def test_breach_is_answered_with_go_away_and_the_end(self):
         pair, lost, codes = SessionPair(), [], []
-        pair.server.on_lost = lost.append
-        pair.agent.on_go_away = codes.append
+        pair.server.on_lost.append(lost.append)
+        pair.agent.on_go_away.append(codes.append)
         pair.server.carrier_received(b"GET / HTTP/1.1\r\n\r\n")
         pair.server.carrier_received(b"GET / HTTP/1.1\r\n\r\n")
         pair.pump()
@@ -1028,7 +1028,7 @@ class Sessions(SynchronousTestCase):
     def test_close_flushes_then_says_go_away(self):
         accepted = Recorders()
         pair, codes = SessionPair(server_factory=accepted), []
-        pair.server.on_go_away = codes.append
+        pair.server.on_go_away.append(codes.append)
         here = Recorder()
         pair.agent.open_stream(here).write(b"last words")
         pair.agent.close("done", 4012)

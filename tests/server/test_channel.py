@@ -88,7 +88,7 @@ class Connected(SynchronousTestCase):
         pair.server_carrier.close = closing
         self.agents.begin(pair.server, None, TOKEN, Handshake("", agent, "1", "peer"))
         pair.went = []
-        pair.agent.on_go_away = pair.went.append
+        pair.agent.on_go_away.append(pair.went.append)
         return pair
 
     def control(self, pair):

@@ -94,9 +94,9 @@ class Arrivals:
         return handshake.agent
 
     def _begin(self, session: Session, lifeline: Lifeline | None, node: Any, handshake: Handshake) -> None:
-        session.factory = self._streams
+        session.listen(self._streams)
         self._accepted.add(session)
-        session.on_lost = lambda reason: self._accepted.discard(session)
+        session.on_lost.append(lambda reason: self._accepted.discard(session))
 
 
 class _Streams(Factory):
