@@ -25,7 +25,7 @@ def check_server(config: ServerConfig) -> None:
     Forwarding(config.trusted_proxy, config.trusted_header)
     if config.store not in ("", "memory"):
         # Imported only here, since txredisapi takes long to import.
-        from burrow.store.connection import RedisAddress
+        from burrow.store.redis.connection import RedisAddress
 
         RedisAddress.parse(config.store)
     if config.tls == "files":

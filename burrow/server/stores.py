@@ -30,9 +30,9 @@ def open_store(
         return MemoryStore()
     if config.store:
         # Imported when it is needed: txredisapi takes a while, and most servers have no Redis.
-        from burrow.store.connection import RedisAddress
         from burrow.store.known import KnownStore
-        from burrow.store.redis import RedisStore
+        from burrow.store.redis.connection import RedisAddress
+        from burrow.store.redis.store import RedisStore
 
         address = RedisAddress.parse(config.store)
         if alone and address.in_clear:

@@ -6,7 +6,7 @@ and the lasting notes that went through here. From that
 
 - it answers while Redis is away: known tokens and the names they own; anything else is a L{StoreError};
 - it writes, once Redis is back, what could not be written: renewed reservations, and when tokens were used;
-- it merges what it knows into a Redis that went back (L{burrow.store.guard}), before it believes that
+- it merges what it knows into a Redis that went back (L{burrow.store.redis.guard}), before it believes that
   something is not there; and then waits a little for what other servers know, before it says so. Of two
   records of one token or name the one with the higher version counts; what has a mark does not come back.
 
@@ -28,8 +28,10 @@ from burrow.limits import UNLIMITED, Limits
 from burrow.repeat import repeating
 from burrow.store.base import IStore, Reservation, Taken, Token, renewed
 from burrow.store.deferring import returns_deferred
-from burrow.store.guard import MAX_MARKS, WentBack
-from burrow.store.redis import Everything, RedisStore, Unreadable
+from burrow.store.redis.contents import Everything
+from burrow.store.redis.guard import MAX_MARKS, WentBack
+from burrow.store.redis.records import Unreadable
+from burrow.store.redis.store import RedisStore
 from burrow.store.spaces import LASTING
 
 LOOK_EVERY = 1.0
@@ -234,7 +236,7 @@ class KnownStore:
     async def _read(self) -> None:
         """Learn all that is there; find what is missing though nobody removed it."""
         self._touched = set()
-        there = await self._inner.everything()
+        there = await self._inner.contents.everything()
         if any(self._lacking(there)):
             self._guard.doubt()
             await self._fill()
@@ -310,16 +312,16 @@ class KnownStore:
                 names=len(self._names),
             )
             self._touched = set()
-            tokens, names, marks = self._lacking(await self._inner.everything(), ports=True)
-            await self._each(marks, self._inner.merge_mark)
-            await self._each(tokens, self._inner.merge_token)
-            await self._each(names, self._inner.merge_name)
-            await self._inner.index()
+            tokens, names, marks = self._lacking(await self._inner.contents.everything(), ports=True)
+            await self._each(marks, self._inner.contents.merge_mark)
+            await self._each(tokens, self._inner.contents.merge_token)
+            await self._each(names, self._inner.contents.merge_name)
+            await self._inner.contents.index()
             notes = [(space, key, text) for (space, key), text in self._notes.items()]
-            await self._each(notes, self._inner.merge_note)
+            await self._each(notes, self._inner.contents.merge_note)
             await self._guard.settle()
             self._write_epoch()
-            there = await self._inner.everything()
+            there = await self._inner.contents.everything()
             if self._believed:
                 self._adopt(there, set(there.tokens), set(there.names))
             else:

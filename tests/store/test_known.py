@@ -11,10 +11,10 @@ from twisted.trial.unittest import TestCase
 
 from burrow.errors import StoreError
 from burrow.limits import Limits
-from burrow.store import connection
 from burrow.store.base import Taken
 from burrow.store.known import READ_EVERY
-from burrow.store.redis import _text
+from burrow.store.redis import connection
+from burrow.store.redis.records import to_text
 from burrow.store.spaces import CERTIFICATES
 from tests.redis import RedisServer
 from tests.store.test_lost import NAME, OLD, Servers
@@ -121,7 +121,7 @@ class Known(TestCase):
         await one.reserve(NAME)
         one._away = True
         await one.reserve(NAME)
-        self.redis.ask("HSET", "burrow:reservations", "blog", _text(attr.evolve(NAME, token="thief")))
+        self.redis.ask("HSET", "burrow:reservations", "blog", to_text(attr.evolve(NAME, token="thief")))
         await one._look()
         self.assertEqual(lost, ["blog"])
         self.assertEqual((await one.reservation("blog")).token, "thief")
@@ -141,7 +141,7 @@ class Known(TestCase):
         await one.reserve(NAME)
         junk = ('{"name":1}', "{}", "x", "null", "[]", '{"name":"junk"}', "7", b"\xff")
         wrong = (attr.evolve(NAME, name="junk", version="x"), attr.evolve(NAME, name="junk", port="x"))
-        for text in (*junk, *map(_text, (NAME, OLD, *wrong))):
+        for text in (*junk, *map(to_text, (NAME, OLD, *wrong))):
             for key in ("reservations", "tokens"):
                 self.redis.ask("HSET", f"burrow:{key}", "junk", text)
             with capturedLogs() as logs:
@@ -222,8 +222,8 @@ class Known(TestCase):
     async def test_all_is_read_anew_once_in_a_while_and_not_at_each_look(self):
         one, two = await self.servers.open(), await self.servers.open()
         reads = []
-        everything = two._inner.everything
-        two._inner.everything = lambda: reads.append(looks) or everything()
+        everything = two._inner.contents.everything
+        two._inner.contents.everything = lambda: reads.append(looks) or everything()
         await one.add_token(OLD)
         for looks in range(1, 2 * READ_EVERY + 1):  # noqa: B007 - the lambda tells it
             await two._look()

@@ -9,7 +9,7 @@ from twisted.trial.unittest import TestCase
 from burrow.errors import StoreError
 from burrow.store.base import Taken
 from burrow.store.known import LOOK_EVERY, PATIENCE, KnownStore, NotKnown
-from burrow.store.redis import _text
+from burrow.store.redis.records import to_text
 from tests.redis import RedisServer
 from tests.store.test_lost import NAME, OLD, Servers
 
@@ -23,8 +23,9 @@ class Questions(TestCase):
 
     def count(self, store, name):
         """Have the calls of one of its Redis store's methods counted."""
-        calls, method = [], getattr(store._inner, name)
-        self.patch(store._inner, name, lambda *given: calls.append(given) or method(*given))
+        holder = store._inner.contents if name == "everything" else store._inner
+        calls, method = [], getattr(holder, name)
+        self.patch(holder, name, lambda *given: calls.append(given) or method(*given))
         return calls
 
     def be_away(self, store):
@@ -81,14 +82,14 @@ class Questions(TestCase):
         await one.add_token(OLD)
         await one.reserve(NAME)
         held = Deferred()
-        everything = one._inner.everything
+        everything = one._inner.contents.everything
 
         async def later():
             there = await everything()
             await held
             return there
 
-        self.patch(one._inner, "everything", later)
+        self.patch(one._inner.contents, "everything", later)
         reading = Deferred.fromCoroutine(one._read())
         self.assertTrue(await one.revoke_token("old"))
         self.assertTrue(await one.release("blog"))
@@ -126,7 +127,7 @@ class Questions(TestCase):
         await one.reserve(NAME)
         one._away = True
         await one.reserve(NAME)
-        self.redis.ask("HSET", "burrow:reservations", "blog", _text(attr.evolve(NAME, token="thief")))
+        self.redis.ask("HSET", "burrow:reservations", "blog", to_text(attr.evolve(NAME, token="thief")))
         heard = []
 
         def lost(name):

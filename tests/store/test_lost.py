@@ -13,9 +13,9 @@ from twisted.trial.unittest import TestCase
 
 from burrow.errors import StoreError
 from burrow.store.base import Reservation, Taken, Token
-from burrow.store.connection import RedisAddress
 from burrow.store.known import KnownStore
-from burrow.store.redis import RedisStore
+from burrow.store.redis.connection import RedisAddress
+from burrow.store.redis.store import RedisStore
 from tests.e2e.relay import Relay
 from tests.redis import RedisServer
 
@@ -372,7 +372,7 @@ class Lost(TestCase):
         self.assertIsNone(self.redis.ask("HGET", "burrow:generations", "gone", database=database))
 
     async def test_marks_are_bounded(self):
-        from burrow.store import guard
+        from burrow.store.redis import guard
 
         self.patch(guard, "_PRELUDE", guard._PRELUDE.replace(str(guard.MAX_MARKS), "3"))
         database = self.servers.database

@@ -19,13 +19,14 @@ from twisted.trial.unittest import TestCase
 
 from burrow.errors import ConfigError, StoreError
 from burrow.limits import Limits
-from burrow.store import connection, known, sqlite
+from burrow.store import known, sqlite
 from burrow.store.base import OverQuota, Reservation, Taken, Token
-from burrow.store.connection import RedisAddress
-from burrow.store.guard import WentBack
 from burrow.store.known import KnownStore
 from burrow.store.memory import MemoryStore
-from burrow.store.redis import RedisStore
+from burrow.store.redis import connection
+from burrow.store.redis.connection import RedisAddress
+from burrow.store.redis.guard import WentBack
+from burrow.store.redis.store import RedisStore
 from burrow.store.spaces import CERTIFICATES
 from burrow.store.sqlite import SQLiteStore
 from tests.files import make_certificate

@@ -1,4 +1,4 @@
-"""Tests for L{burrow.store.connection}: who could listen on the way to a Redis."""
+"""Tests for L{burrow.store.redis.connection}: who could listen on the way to a Redis."""
 
 import pytest
 from twisted.internet.task import Clock
@@ -6,7 +6,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from burrow.server.config import ServerConfig
 from burrow.server.stores import open_store
-from burrow.store.connection import RedisAddress
+from burrow.store.redis.connection import RedisAddress
 
 
 @pytest.mark.parametrize(

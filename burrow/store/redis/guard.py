@@ -26,7 +26,7 @@ from typing import Any
 from txredisapi import ResponseError
 
 from burrow.errors import StoreError
-from burrow.store.connection import RedisConnection
+from burrow.store.redis.connection import RedisConnection
 from burrow.store.spaces import LASTING
 
 MAX_MARKS = 100_000
