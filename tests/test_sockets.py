@@ -1,4 +1,4 @@
-"""Tests for L{burrow.sockets}: which protocol a connection has (tests/server/test_finishing.py: if it is idle)."""
+"""Tests for L{burrow.sockets}: the protocol of a connection; tests/server/test_finishing.py has the rest."""
 
 from twisted.internet import ssl
 from twisted.internet.protocol import Factory, Protocol
