@@ -268,7 +268,7 @@ class Stream:
             if self._reading:
                 self._deliver(rest)
             else:
-                self._held.append(rest)
+                self._held.appendleft(rest)
             self._kept = len(rest)  # counted with the rest, not with what the first protocol was given
 
     # -- for the session ------------------------------------------------------------------------

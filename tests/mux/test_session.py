@@ -476,6 +476,25 @@ class Streams(SynchronousTestCase):
         self.pair.pump()
         self.assertTrue(second.read_lost)
 
+    def test_protocol_that_takes_over_late_reads_in_order(self):
+        """The first is paused until the tunnel is known, the next until it is joined."""
+        here, there = self.open()
+        second = HalfCloseRecorder()
+        second.connectionMade = lambda: there.transport.pauseProducing()
+        there.dataReceived = lambda data: there.transport.pauseProducing()
+        for piece in (b"head, one, ", b"two, ", b"three"):
+            here.transport.write(piece)
+            self.pair.pump()
+        there.transport.resumeProducing()
+        there.transport.become(second, b"one, ")
+        self.pair.pump()
+        self.assertEqual(second.received, b"")
+        there.transport.resumeProducing()
+        self.pair.pump()
+        self.assertEqual(second.received, b"one, two, three")
+        window = self.pair.server._wire.streams[here.transport.stream_id].window
+        self.assertEqual(window.available + window._consumed, window.size)
+
     def test_push_producer_is_paused_and_resumed(self):
         here, there = self.open()
         hose = Firehose(self.pair.clock, here.transport, 3_000_000)
