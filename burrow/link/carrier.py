@@ -19,16 +19,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.link import MAX_MESSAGE
-from burrow.mux.interfaces import ICarrier
+from burrow.mux.interfaces import CloseCode, ICarrier
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
 from burrow.sockets import lowest_transport
 
 NOTSENT_LOWAT = 16 * 1024
 """Bytes unsent in the kernel below which the socket counts as writable again."""
-
-CLOSE_REVOKED, CLOSE_UNSUPPORTED, CLOSE_RESTART = 4001, 4003, 4012
-"""WebSocket close codes: RFC 6455 section 7.4.2 leaves 4000 to 4999 to us, and Autobahn sends no others."""
 
 PROTOCOL_OPTIONS = {
     "maxFramePayloadSize": MAX_MESSAGE,
@@ -110,7 +107,7 @@ class CarrierProtocol:
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """A message of the peer's."""
         if not isBinary:
-            self.sendClose(CLOSE_UNSUPPORTED, "binary messages only")
+            self.close("binary messages only", CloseCode.UNSUPPORTED)
         elif self.user is not None:
             self.user.carrier_received(payload)
 
@@ -177,7 +174,7 @@ class CarrierProtocol:
 
     def close(self, reason: str, code: int) -> None:
         """Say good-bye; Autobahn drops the connection if the peer does not within a second."""
-        self.sendClose(code, reason[:100])
+        self.sendClose(int(code), reason[:100])
 
     def abort(self) -> None:
         """Drop the connection at once."""

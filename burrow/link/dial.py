@@ -35,10 +35,11 @@ from burrow.link import (
     count_of,
 )
 from burrow.link.address import Credentials, ServerAddress
-from burrow.link.carrier import CLOSE_RESTART, PROTOCOL_OPTIONS, CarrierProtocol
+from burrow.link.carrier import PROTOCOL_OPTIONS, CarrierProtocol
 from burrow.link.linked import Linked
 from burrow.link.proxy import ConnectProxyEndpoint, proxy_for
 from burrow.mux.heartbeat import Heartbeat
+from burrow.mux.interfaces import CloseCode
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
 from burrow.trust import trust_root
@@ -160,7 +161,7 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
         self._fail(self.refusal or ServerUnreachable(f"{address} closed the connection: {reason}"))
         if self._heartbeat is not None:
             self._heartbeat.stop()
-        if code == CLOSE_RESTART:
+        if code == CloseCode.RESTART:
             reason = "the server restarts"
         super().onClose(wasClean, code, reason)
 

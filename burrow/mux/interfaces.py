@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 from zope.interface import Interface
+
+
+class CloseCode(IntEnum):
+    """
+    Why a carrier is closed: the code of a WebSocket's close frame (RFC 6455 section 7.4). What is ours begins
+    at 4000, which section 7.4.2 leaves to applications.
+
+    REVOKED: the agent's token was revoked. PROTOCOL_ERROR: the peer broke yamux, or what is on it.
+    UNSUPPORTED: the peer sent a text message. RESTART: the server restarts or stops.
+    """
+
+    NORMAL = 1000
+    REVOKED = 4001
+    PROTOCOL_ERROR = 4002
+    UNSUPPORTED = 4003
+    RESTART = 4012
 
 
 class ICarrier(Interface):
@@ -17,7 +35,7 @@ class ICarrier(Interface):
         """Send whole frames. May call C{carrier_paused} before it returns."""
 
     def close(reason: str, code: int) -> None:
-        """Flush, say good-bye with a WebSocket close code, and close; C{carrier_lost} follows."""
+        """Flush, send a L{CloseCode}, and close; C{carrier_lost} follows."""
 
     def abort() -> None:
         """Close at once, dropping what is unsent; C{carrier_lost} follows."""

@@ -25,8 +25,8 @@ from zope.interface import implementer
 
 from burrow.errors import WireError
 from burrow.mux.control import shown
-from burrow.mux.interfaces import ICarrier
-from burrow.mux.session import PROTOCOL_ERROR, UNKNOWN_PEER, Session
+from burrow.mux.interfaces import CloseCode, ICarrier
+from burrow.mux.session import UNKNOWN_PEER, Session
 from burrow.wire.resume import REPLAY_LIMIT, Replay
 
 GRACE = 60.0
@@ -137,7 +137,7 @@ class Lifeline:
             self._broken = True
             self.log.warn("{peer} broke the protocol: {error}", peer=shown(self.session.peer), error=error)
             if self._carrier is not None:
-                self._carrier.close(str(error), PROTOCOL_ERROR)
+                self._carrier.close(str(error), CloseCode.PROTOCOL_ERROR)
             return
         if new:
             self.session.carrier_received(new)

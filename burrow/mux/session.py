@@ -36,7 +36,7 @@ from twisted.python.failure import Failure
 
 from burrow.errors import StreamGone, WireError
 from burrow.mux.control import shown
-from burrow.mux.interfaces import ICarrier
+from burrow.mux.interfaces import CloseCode, ICarrier
 from burrow.mux.stream import Stream, StreamAddress
 from burrow.wire.events import (
     DataReceived,
@@ -53,9 +53,6 @@ from burrow.wire.yamux import Yamux
 MIN_PULL = 8 * 1024
 MAX_PULL = 256 * 1024
 """Bytes pulled at a time: as much as the socket took in the last few milliseconds."""
-
-PROTOCOL_ERROR = 4002
-"""The WebSocket close code for a peer that broke yamux."""
 
 MAX_PINGS = 8
 """Pings that wait for their answer, at most. A peer that lives and answers none is asked no more."""
@@ -203,8 +200,8 @@ class Session:
         self._wire.go_away(code)
         self.schedule()
 
-    def close(self, reason: str, code: int = 1000) -> None:
-        """Say go away, flush what the carrier takes and close it. C{code} is the WebSocket close code."""
+    def close(self, reason: str, code: int = CloseCode.NORMAL) -> None:
+        """Say go away, flush what the carrier takes and close it. C{code} is a L{CloseCode}."""
         if self._closing:
             return
         self._closing = True
@@ -358,7 +355,7 @@ class Session:
         self._closing = self._deaf = True
         if self._carrier is not None:
             self._carrier.send(self._wire.pull(MIN_PULL))
-            self._carrier.close(str(error), PROTOCOL_ERROR)
+            self._carrier.close(str(error), CloseCode.PROTOCOL_ERROR)
 
     def _close_if_idle(self) -> None:
         """

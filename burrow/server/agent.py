@@ -18,10 +18,10 @@ from twisted.python.failure import Failure
 from burrow.errors import BadOption, NoSuchTunnel, StoreError, Unavailable
 from burrow.limits import Limits
 from burrow.link.accept import Handshake
-from burrow.link.carrier import CLOSE_RESTART, CLOSE_REVOKED
 from burrow.mux.control import Drain, Notice, shown
+from burrow.mux.interfaces import CloseCode
 from burrow.mux.lifeline import Lifeline
-from burrow.mux.session import PROTOCOL_ERROR, Session
+from burrow.mux.session import Session
 from burrow.server.channel import ControlChannel
 from burrow.server.opening import Opening
 from burrow.server.routes import Routes
@@ -147,7 +147,7 @@ class Agent:
         elif not self.session.lost:
             self._ended = True
             self.tell(Notice, code="revoked", text=why)
-            self.session.close(why, CLOSE_REVOKED)
+            self.session.close(why, CloseCode.REVOKED)
 
     def give_way(self) -> None:
         """End the session at once: its agent, which has no connection, begins another one."""
@@ -163,9 +163,9 @@ class Agent:
             self._told_to_leave = True
             self.tell(Drain)
         if not self.tunnels:
-            self._close_if_idle("the server restarts", CLOSE_RESTART)
+            self._close_if_idle("the server restarts", CloseCode.RESTART)
 
-    def _close_if_idle(self, reason: str, code: int = 1000) -> None:
+    def _close_if_idle(self, reason: str, code: int = CloseCode.NORMAL) -> None:
         """Say good-bye if nothing runs but the control channel."""
         if self.session.stream_count <= (1 if self._channel is not None else 0):
             self._closed_idle = True
@@ -190,7 +190,7 @@ class Agent:
         if not self.session.lost:
             if broken:
                 self.log.warn("{peer} broke the protocol: {why}", peer=shown(self.session.peer), why=broken)
-                self.session.close(broken, PROTOCOL_ERROR)
+                self.session.close(broken, CloseCode.PROTOCOL_ERROR)
             else:
                 self.session.close("the control channel ended")
 

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from burrow import __version__
 from burrow.link.accept import AcceptFactory
-from burrow.link.carrier import CLOSE_RESTART
+from burrow.mux.interfaces import CloseCode
 from burrow.protocols.registry import kinds
 from burrow.server.agents import Agents
 from burrow.server.certificates import make_certificates
@@ -319,7 +319,7 @@ class BurrowServer(MultiService):
         self._remote_ports.stop()
         await self._ports.close_all()
         for agent in list(self.agents.connected):
-            agent.session.close("the server stops", CLOSE_RESTART)
+            agent.session.close("the server stops", CloseCode.RESTART)
         self.events.add("node-stopped", f"a node of {self.site.own_url} stopped")
         await self.events.stop()
         await self.cluster.leave()

@@ -14,10 +14,9 @@ from burrow.link import (
     VERSION_HEADER,
 )
 from burrow.link.accept import _PHRASES
-from burrow.link.carrier import CLOSE_RESTART, CLOSE_REVOKED, CLOSE_UNSUPPORTED
 from burrow.mux.control import CloseTunnel, Drain, Notice, OpenTunnel, VisitorHead
 from burrow.mux.heartbeat import DEAD_AFTER, INTERVAL, PING_EVERY
-from burrow.mux.session import PROTOCOL_ERROR
+from burrow.mux.interfaces import CloseCode
 from burrow.server.channel import MAX_BOX
 from burrow.server.expected import EXPECT_FOR
 from burrow.server.opening import MAX_UPSTREAM
@@ -93,8 +92,8 @@ def test_document_names_what_the_code_has():
             assert f"`{name.decode()}`" in text, name
         for code in command.errors.values():
             assert f"`{code.decode()}`" in text, code
-    for code in (CLOSE_REVOKED, PROTOCOL_ERROR, CLOSE_UNSUPPORTED, CLOSE_RESTART):
-        assert f"| {code} |" in text
+    for code in CloseCode:
+        assert f"| {int(code)} |" in text
     assert "| 1002, 1009 |" in text
     assert "| `BAD_BOX` |" in text
     for status in _PHRASES:  # those of a handshake that is refused

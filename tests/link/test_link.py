@@ -23,6 +23,7 @@ from burrow.link.accept import AcceptFactory, HandshakeRefused, bearer
 from burrow.link.address import Credentials, ServerAddress
 from burrow.link.dial import Dialer
 from burrow.mux import heartbeat
+from burrow.mux.interfaces import CloseCode
 from burrow.testing import Recorder, Recorders
 from tests.files import make_certificate
 
@@ -308,7 +309,7 @@ class Linked(Loopback):
         self.assertTrue(all(reason.check(ConnectionDone) for reason in reasons), reasons)
         linked = await self.dialer().dial()
         lost = end_of(linked.session)
-        self.sessions[-1][0].close("the server stops", carrier.CLOSE_RESTART)
+        self.sessions[-1][0].close("the server stops", CloseCode.RESTART)
         (reason,) = await lost
         self.assertTrue(reason.check(ConnectionDone))
         self.assertEqual(str(reason.value.args[0]), "the server restarts")
@@ -357,7 +358,7 @@ class Linked(Loopback):
         protocol.onClose = lambda clean, code, reason: (close(clean, code, reason), closed.callback(code))
         lost = end_of(self.sessions[0][0])
         protocol.sendMessage(b"text", False)
-        self.assertEqual(await closed, carrier.CLOSE_UNSUPPORTED)
+        self.assertEqual(await closed, CloseCode.UNSUPPORTED)
         await lost
 
     async def test_breach_of_websocket_is_told_by_a_close_code(self):

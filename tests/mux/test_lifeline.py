@@ -12,8 +12,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.errors import WireError
+from burrow.mux.interfaces import CloseCode
 from burrow.mux.lifeline import Lifeline
-from burrow.mux.session import MAX_PULL, PROTOCOL_ERROR, Session
+from burrow.mux.session import MAX_PULL, Session
 from burrow.testing import HalfCloseRecorder, MemoryCarrier, Recorder, Recorders
 from burrow.wire.resume import ACK, ACK_EVERY, PACKET_OVERHEAD
 
@@ -281,7 +282,7 @@ class Lifelines(SynchronousTestCase):
         world = World()
         world.connect()
         world.lifelines[1].carrier_received(b"\x09nonsense")
-        self.assertEqual(world.cables[1].close_code, PROTOCOL_ERROR)
+        self.assertEqual(world.cables[1].close_code, CloseCode.PROTOCOL_ERROR)
         with capturedLogs() as logs:
             for _ in range(100):
                 world.lifelines[1].carrier_received(b"nonsense")

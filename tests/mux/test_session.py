@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from burrow.errors import StreamGone
-from burrow.mux.session import MAX_PINGS, MAX_PULL, MIN_PULL, PROTOCOL_ERROR, STALL, Session
+from burrow.mux.interfaces import CloseCode
+from burrow.mux.session import MAX_PINGS, MAX_PULL, MIN_PULL, STALL, Session
 from burrow.mux.stream import HIGH_WATER
 from burrow.testing import HalfCloseRecorder, MemoryCarrier, Recorder, Recorders, SessionPair
 from burrow.wire.backlog import MAX_UNACKED
@@ -735,7 +736,7 @@ class Sessions(SynchronousTestCase):
         codes = []
         pair.agent.on_go_away.append(codes.append)
         pair.pump()
-        self.assertEqual(pair.server_carrier.close_code, PROTOCOL_ERROR)
+        self.assertEqual(pair.server_carrier.close_code, CloseCode.PROTOCOL_ERROR)
         self.assertEqual(codes, [GoAwayCode.PROTOCOL_ERROR])  # though the queue of answers was full
 
     def test_go_away_ends_an_idle_session(self):
@@ -1041,7 +1042,7 @@ class Sessions(SynchronousTestCase):
         pair.server.carrier_received(b"GET / HTTP/1.1\r\n\r\n")
         pair.pump()
         self.assertEqual((len(lost), codes), (1, [GoAwayCode.PROTOCOL_ERROR]))
-        self.assertEqual(pair.server_carrier.close_code, PROTOCOL_ERROR)
+        self.assertEqual(pair.server_carrier.close_code, CloseCode.PROTOCOL_ERROR)
         self.assertIn("version 71", pair.server_carrier.close_reason)
 
     def test_close_flushes_then_says_go_away(self):

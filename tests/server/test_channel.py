@@ -12,9 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.errors import BadOption, CertificateFailed, NoSuchTunnel, StoreError, Unavailable
 from burrow.link.accept import Handshake
-from burrow.link.carrier import CLOSE_RESTART
 from burrow.mux.control import CloseTunnel, Drain, Notice, OpenTunnel, shown
-from burrow.mux.session import PROTOCOL_ERROR
+from burrow.mux.interfaces import CloseCode
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.tcp import TcpProtocol
 from burrow.server.agent import Agent
@@ -151,7 +150,7 @@ class Leaving(Connected):
         pair.pump()
         self.leave()
         pair.pump()
-        self.assertEqual(pair.closed, [("the server restarts", CLOSE_RESTART)])
+        self.assertEqual(pair.closed, [("the server restarts", CloseCode.RESTART)])
         self.assertEqual(pair.went, [0])
 
     def visitors_of(self, pair):
@@ -171,7 +170,7 @@ class Leaving(Connected):
         pair.pump()
         self.leave()
         pair.pump()
-        self.assertEqual(pair.closed, [("the server restarts", CLOSE_RESTART)])
+        self.assertEqual(pair.closed, [("the server restarts", CloseCode.RESTART)])
 
 
 class GoingAway(Connected):
@@ -284,7 +283,7 @@ class Channel(Connected):
         self.assertTrue(pair.server.lost, data)
         reason, code = pair.closed[0]
         self.assertIn(why, reason)
-        self.assertEqual(code, PROTOCOL_ERROR)
+        self.assertEqual(code, CloseCode.PROTOCOL_ERROR)
         self.assertIn(answer, answers.received)
         self.assertEqual(self.agents.connected, set())
         self.assertEqual(self.flushLoggedErrors(), [])
@@ -359,7 +358,7 @@ class Channel(Connected):
         self.patch(CloseTunnel, "makeResponse", classmethod(lambda *args: amp.AmpBox({b"x": b"x" * 70_000})))
         pair, _ = self.say(box(_ask="1", _command="CloseTunnel", tunnel="x"))
         self.assertEqual(
-            pair.closed, [("the server cannot answer a command; its log says why", PROTOCOL_ERROR)]
+            pair.closed, [("the server cannot answer a command; its log says why", CloseCode.PROTOCOL_ERROR)]
         )
         self.assertEqual(len(self.flushLoggedErrors(amp.TooLong)), 1)
 

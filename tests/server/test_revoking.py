@@ -6,8 +6,8 @@ from twisted.python.failure import Failure
 
 from burrow.errors import NoSuchTunnel, NotAllowed, StoreError, TooManyTunnels
 from burrow.link.accept import Handshake, HandshakeRefused
-from burrow.link.carrier import CLOSE_REVOKED
 from burrow.mux.control import CloseTunnel, OpenTunnel
+from burrow.mux.interfaces import CloseCode
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
 from burrow.server.revoking import CHECK_EVERY
@@ -36,7 +36,7 @@ class Watched(test_channel.Connected):
         self.assertEqual(pair.closed, [])
         self.store.revoke_token("laptop")
         self.check(pair)
-        self.assertEqual(pair.closed, [(WHY, CLOSE_REVOKED)])
+        self.assertEqual(pair.closed, [(WHY, CloseCode.REVOKED)])
         self.assertEqual(control.told, [("revoked", WHY, None)])
         self.assertTrue(pair.server.lost)
         self.assertIsNone(self.tunnels.by_name("blog"))
@@ -46,7 +46,7 @@ class Watched(test_channel.Connected):
         pair = self.connect()
         self.store.revoke_token("laptop")
         self.check(pair)
-        self.assertEqual(pair.closed, [(WHY, CLOSE_REVOKED)])
+        self.assertEqual(pair.closed, [(WHY, CloseCode.REVOKED)])
 
     def test_agent_that_does_not_answer_is_cut_at_the_next_check(self):
         pair = self.connect()
@@ -109,7 +109,7 @@ class Watched(test_channel.Connected):
         self.assertEqual(pair.closed, [])
         self.store.find_tokens = find
         self.check(pair)
-        self.assertEqual(pair.closed, [(WHY, CLOSE_REVOKED)])
+        self.assertEqual(pair.closed, [(WHY, CloseCode.REVOKED)])
 
     def test_store_that_lost_tokens_is_no_revocation(self):
         """It does not have it, but cannot tell whether it was revoked."""
@@ -121,7 +121,7 @@ class Watched(test_channel.Connected):
         self.assertEqual(pair.closed, [])
         self.store.token = token
         self.check(pair)
-        self.assertEqual(pair.closed, [(WHY, CLOSE_REVOKED)])
+        self.assertEqual(pair.closed, [(WHY, CloseCode.REVOKED)])
 
     def test_check_that_fails_in_an_unexpected_way_is_not_the_last(self):
         pair = self.connect()
@@ -132,7 +132,7 @@ class Watched(test_channel.Connected):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.store.find_tokens = find
         self.check(pair)
-        self.assertEqual(pair.closed, [(WHY, CLOSE_REVOKED)])
+        self.assertEqual(pair.closed, [(WHY, CloseCode.REVOKED)])
 
     def test_every_command_asks_again(self):
         for command, arguments in (
@@ -145,7 +145,7 @@ class Watched(test_channel.Connected):
             self.assertEqual(self.refused(pair, control, NotAllowed, command, **arguments), WHY)
             self.clock.advance(0)
             pair.pump()
-            self.assertEqual(pair.closed, [(WHY, CLOSE_REVOKED)])
+            self.assertEqual(pair.closed, [(WHY, CloseCode.REVOKED)])
             self.assertIsNone(self.tunnels.by_name("shop"))
             self.assertIsNone(self.successResultOf(self.store.reservation("shop")))
             self.store.add_token(TOKEN)
