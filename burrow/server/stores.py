@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from burrow.server.config import ServerConfig
 from burrow.store.memory import MemoryStore
-from burrow.store.sqlite import SQLiteStore
+from burrow.store.sqlite.store import SQLiteStore
 
 DATABASE, REDIS_MARK = "burrow.db", "redis-epoch"
 

@@ -19,7 +19,7 @@ from twisted.trial.unittest import TestCase
 
 from burrow.errors import ConfigError, StoreError
 from burrow.limits import Limits
-from burrow.store import known, sqlite
+from burrow.store import known
 from burrow.store.base import OverQuota, Reservation, Taken, Token
 from burrow.store.known import KnownStore
 from burrow.store.memory import MemoryStore
@@ -28,11 +28,12 @@ from burrow.store.redis.connection import RedisAddress
 from burrow.store.redis.guard import WentBack
 from burrow.store.redis.store import RedisStore
 from burrow.store.spaces import CERTIFICATES
-from burrow.store.sqlite import SQLiteStore
+from burrow.store.sqlite import database, notes, schema
+from burrow.store.sqlite.store import SQLiteStore
 from tests.files import make_certificate
 from tests.redis import RedisServer, Sentinel
 
-MIGRATIONS = sqlite.MIGRATIONS
+MIGRATIONS = schema.MIGRATIONS
 TOKEN = Token("id1", "laptop", "agent", b"\x01" * 32, 100.0)
 OTHER = Token("id2", "desk", "admin", b"\x02" * 32, 200.0)
 NEW_FIELDS = ("used", "port_assigned", "asked", "version")
@@ -751,7 +752,7 @@ class SQLite(StoreSuite, TestCase):
     async def test_file_of_the_release_before(self):
         path = Path(tempfile.mkdtemp()) / "burrow.db"
         with sqlite3.connect(path) as connection:
-            connection.executescript(sqlite.MIGRATIONS[0] + sqlite.MIGRATIONS[1] + "PRAGMA user_version = 2")
+            connection.executescript(schema.MIGRATIONS[0] + schema.MIGRATIONS[1] + "PRAGMA user_version = 2")
             connection.execute(
                 "INSERT INTO tokens VALUES ('id1', 'laptop', 'agent', ?, 100.0, NULL)", (TOKEN.digest,)
             )
@@ -769,16 +770,16 @@ class SQLite(StoreSuite, TestCase):
         step = "ALTER TABLE tokens ADD COLUMN later TEXT"
         await self.store.add_token(TOKEN)
         await self.store.close()
-        self.patch(sqlite, "MIGRATIONS", (*sqlite.MIGRATIONS, step))
+        self.patch(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
         self.store = SQLiteStore(reactor, self.path)
         await self.store.open()
         self.assertEqual(await self.store.token("id1"), TOKEN)
-        self.patch(sqlite, "MIGRATIONS", sqlite.MIGRATIONS[:1])
+        self.patch(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
         with self.assertRaisesRegex(StoreError, "newer Burrow"):
             await SQLiteStore(reactor, self.path).open()
 
     async def test_failed_migration_changes_nothing(self):
-        self.patch(sqlite, "MIGRATIONS", (*sqlite.MIGRATIONS, "CREATE TABLE half (a); NONSENSE"))
+        self.patch(schema, "MIGRATIONS", (*schema.MIGRATIONS, "CREATE TABLE half (a); NONSENSE"))
         with self.assertRaises(StoreError):
             await SQLiteStore(reactor, self.path).open()
         with sqlite3.connect(self.path) as connection:
@@ -828,7 +829,7 @@ class SQLite(StoreSuite, TestCase):
     def statements(self):
         """What the writing connection runs from now on."""
         ran = []
-        tracing = self.store._writer.runWithConnection(
+        tracing = self.store._database._writer.runWithConnection(
             lambda connection: connection._connection.set_trace_callback(ran.append)
         )
         return tracing.addCallback(lambda _: ran)
@@ -861,7 +862,7 @@ class SQLite(StoreSuite, TestCase):
             self.assertTrue(await synced(operation()))
 
     async def test_reading_waits_for_no_writer(self):
-        self.patch(sqlite, "BUSY_TIMEOUT", 0.1)
+        self.patch(database, "BUSY_TIMEOUT", 0.1)
         await self.store.add_token(TOKEN)
         await self.store.reserve(NAME)
         await self.store.put_note("a", "x", "text", 1000)
@@ -889,7 +890,7 @@ class SQLite(StoreSuite, TestCase):
         await self.store.reserve(NAME)
 
         def limit(pages):
-            return self.store._writer.runWithConnection(
+            return self.store._database._writer.runWithConnection(
                 lambda connection: connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
             )
 
@@ -908,7 +909,7 @@ class SQLite(StoreSuite, TestCase):
 
     async def test_file_that_cannot_be_written_renews_what_does_not_change(self):
         await self.store.reserve(attr.evolve(NAME, used=100.0))
-        self.patch(self.store, "_write", lambda work, sync=True: fail(StoreError("full")))
+        self.patch(self.store._database, "write", lambda work, sync=True: fail(StoreError("full")))
         again = await self.store.reserve(attr.evolve(NAME, used=10_000.0))
         self.assertEqual(again, attr.evolve(NAME, used=100.0))
         for other in (
@@ -926,9 +927,9 @@ class SQLite(StoreSuite, TestCase):
             path = Path(tempfile.mkdtemp()) / "burrow.db"
             live = path.with_name("burrow-live.db")
             with closing(sqlite3.connect(path, isolation_level=None)) as old:
-                self.patch(sqlite, "MIGRATIONS", MIGRATIONS[:2])
-                sqlite.migrate(old)
-                self.patch(sqlite, "MIGRATIONS", MIGRATIONS)
+                self.patch(schema, "MIGRATIONS", MIGRATIONS[:2])
+                schema.migrate(old)
+                self.patch(schema, "MIGRATIONS", MIGRATIONS)
                 old.execute("INSERT INTO notes VALUES ('a', 'lasting', 'text')")
             with closing(sqlite3.connect(live)) as old:
                 old.execute("PRAGMA journal_mode = WAL")
@@ -950,7 +951,7 @@ class SQLite(StoreSuite, TestCase):
 
     async def test_clock_that_is_set_back(self):
         """No note lives longer, from then on, than it was to live at all."""
-        self.patch(sqlite, "TIDY_EVERY", 0.0)
+        self.patch(notes, "TIDY_EVERY", 0.0)
         now = 10_000.0
         store = SQLiteStore(reactor, self.path, lambda: now)
         await store.open()
@@ -964,7 +965,7 @@ class SQLite(StoreSuite, TestCase):
 
     async def test_notes_whose_time_is_over_take_no_room(self):
         """Nobody has to ask for them."""
-        self.patch(sqlite, "TIDY_EVERY", 0.0)
+        self.patch(notes, "TIDY_EVERY", 0.0)
         now = 10_000.0
         store = SQLiteStore(reactor, self.path, lambda: now)
         await store.open()

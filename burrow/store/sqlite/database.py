@@ -1,0 +1,178 @@
+"""
+The database file, its two connections, and transactions on them.
+
+All calls of SQLite block, so they run on two threads (adbapi): one writes, in order; the other reads, and
+waits for no writer (WAL mode). Other processes (C{burrow token create} beside a running server, several
+workers) share the file; a transaction that writes waits up to L{BUSY_TIMEOUT} for another's.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from twisted.enterprise.adbapi import ConnectionPool
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
+
+from burrow.errors import ConfigError, StoreError
+from burrow.store.sqlite.schema import migrate, take_over_live_notes
+
+BUSY_TIMEOUT = 5.0
+"""Seconds to wait for another process's transaction."""
+
+_T = TypeVar("_T")
+
+
+def explain(path: Path, error: sqlite3.Error) -> str:
+    """What is wrong with a database, and what to do."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return (
+            f"the database {path} is damaged ({error}): stop the server and put a backup in its place, or "
+            f"what `sqlite3 {path} .recover | sqlite3 {path.with_suffix('.new')}` saves; remove {path}-wal "
+            f"and {path}-shm then"
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return f"the disk of the database {path} is full: free some space"
+    if code == sqlite3.SQLITE_BUSY:
+        return f"another process has the database {path} locked for longer than {BUSY_TIMEOUT:.0f} s"
+    return f"the database {path} cannot be used: {error}"
+
+
+class Database:
+    """
+    @param reactor: whose threads are used.
+    @param path: the file; its folder is made if needed, readable by its owner alone.
+    @param now: seconds since the epoch, which the processes of one machine agree about.
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, path: Path, now: Callable[[], float]) -> None:
+        self._reactor = reactor
+        self._path = path
+        self._now = now
+        self._writer: ConnectionPool | None = None
+        self._reader: ConnectionPool | None = None
+        self._synced: bool | None = None
+        self._emptied = False
+
+    async def open(self) -> None:
+        """
+        Make the file, or bring it to the newest schema.
+
+        @raise ConfigError: the file cannot be made before a person changes rights or the path.
+        @raise StoreError: the disk is full, or the file is damaged or of a newer release.
+        """
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Made here so that it is never readable by others, whatever the umask.
+            self._emptied = self._path.exists() and not self._path.stat().st_size
+            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._path.chmod(0o600)
+        except OSError as error:
+            text = f"the database {self._path} cannot be made: {error.strerror}; choose another --state"
+            # A disk may have room again; rights and what a path leads to are for a person to change.
+            lasting = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+            raise (ConfigError if error.errno in lasting else StoreError)(text) from error
+        self._writer, self._reader = self._pool(), self._pool()
+        try:
+            await self._on(self._writer, self._prepare)
+        except BaseException:
+            self.close()
+            raise
+
+    def _pool(self) -> ConnectionPool:
+        pool = ConnectionPool(
+            "sqlite3",
+            str(self._path),
+            cp_reactor=self._reactor,
+            cp_min=1,
+            cp_max=1,
+            cp_noisy=False,
+            check_same_thread=False,
+            timeout=BUSY_TIMEOUT,
+            isolation_level=None,
+        )
+        pool.start()
+        return pool
+
+    def close(self) -> None:
+        """Close the connections; what is asked afterwards fails."""
+        pools, self._writer, self._reader = (self._reader, self._writer), None, None
+        for pool in pools:
+            if pool is not None:
+                pool.close()
+
+    def _prepare(self, connection: Any) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            error = sqlite3.DatabaseError(found.splitlines()[-1])
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise error
+        connection.execute("PRAGMA synchronous = FULL")
+        if migrate(connection._connection) == 0 and self._emptied:
+            # Not refused: a first start that had no room on the disk leaves such a file, too.
+            self.log.warn(
+                "the database {path} was there with 0 bytes and begins anew, without tokens and names: if it "
+                "had some, stop the server and put a backup in its place",
+                path=str(self._path),
+            )
+        take_over_live_notes(connection, self._path, self._now())
+
+    def _on(self, pool: ConnectionPool | None, work: Callable[[Any], _T]) -> Deferred[_T]:
+        """Run C{work} with a pool's connection, on its thread."""
+
+        def run(connection: Any) -> _T:
+            try:
+                return work(connection)
+            except sqlite3.Error as error:
+                raise StoreError(explain(self._path, error)) from error
+
+        if pool is None:
+            return fail(StoreError(f"the database {self._path} is closed"))
+        running: Deferred[_T] = pool.runWithConnection(run)
+        return running
+
+    def read(self, work: Callable[[Any], _T]) -> Deferred[_T]:
+        """
+        Run C{work} with a cursor, in one transaction that only reads. Fires with its result; fails with what
+        it raises, and with L{StoreError} where SQLite fails.
+        """
+        return self._on(self._reader, lambda connection: self._transact(connection, "BEGIN", work))
+
+    def write(self, work: Callable[[Any], _T], *, sync: bool | Callable[[Any], bool] = True) -> Deferred[_T]:
+        """
+        Run C{work} with a cursor, in one transaction, while no other writes. Fires and fails as L{read} does.
+
+        @param sync: whether what it writes is on the disk when this fires; or a function of the connection
+            that tells it.
+        """
+
+        def write(connection: Any) -> _T:
+            synced = sync(connection) if callable(sync) else sync
+            if synced is not self._synced:
+                connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+                self._synced = synced
+            return self._transact(connection, "BEGIN IMMEDIATE", work)
+
+        return self._on(self._writer, write)
+
+    @staticmethod
+    def _transact(connection: Any, begin: str, work: Callable[[Any], _T]) -> _T:
+        connection.execute(begin)
+        try:
+            result = work(connection.cursor())
+            connection.execute("COMMIT")
+        except BaseException:
+            # Some errors, as that of a full disk, have ended the transaction already.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return result

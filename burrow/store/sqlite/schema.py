@@ -1,0 +1,104 @@
+"""The tables of the database, and how a file of an older release gets them."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from twisted.logger import Logger
+
+from burrow.errors import StoreError
+
+MIGRATIONS = (
+    """
+    CREATE TABLE tokens (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, role TEXT NOT NULL,
+        digest BLOB NOT NULL, created REAL NOT NULL, last_used REAL
+    );
+    CREATE TABLE reservations (
+        name TEXT PRIMARY KEY, kind TEXT NOT NULL, token TEXT NOT NULL, agent TEXT NOT NULL,
+        upstream TEXT NOT NULL, port INTEGER UNIQUE, assigned INTEGER NOT NULL, created REAL NOT NULL
+    );
+    CREATE INDEX remembered ON reservations (token, agent, kind, upstream) WHERE assigned;
+    """,
+    """
+    CREATE TABLE notes (
+        space TEXT NOT NULL, key TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (space, key)
+    ) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE live_notes (
+        space TEXT NOT NULL, key TEXT NOT NULL, text TEXT NOT NULL, ttl REAL NOT NULL, until REAL NOT NULL,
+        PRIMARY KEY (space, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX live_until ON live_notes (until);
+    """,
+    """
+    ALTER TABLE tokens ADD COLUMN max_names INTEGER;
+    ALTER TABLE tokens ADD COLUMN max_ports INTEGER;
+    ALTER TABLE tokens ADD COLUMN max_tunnels INTEGER;
+    ALTER TABLE tokens ADD COLUMN max_sessions INTEGER;
+    ALTER TABLE tokens ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE reservations ADD COLUMN used REAL;
+    ALTER TABLE reservations ADD COLUMN port_assigned INTEGER;
+    ALTER TABLE reservations ADD COLUMN asked INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE reservations ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX owned ON reservations (token, port);
+    """,
+)
+"""The schema, a step a version: the file's user_version says how many were taken. Never change one."""
+
+_log = Logger()
+
+
+def migrate(connection: sqlite3.Connection) -> int:
+    """
+    Bring a database to the newest schema, all or nothing.
+
+    @return: the version that it had; 0 for a new one.
+    @raise StoreError: it was written by a newer Burrow.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise StoreError(
+                f"the database has version {version}, this Burrow knows {len(MIGRATIONS)}: use a newer Burrow"
+            )
+        for number in range(version, len(MIGRATIONS)):
+            for statement in MIGRATIONS[number].split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number + 1}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return version
+
+
+def take_over_live_notes(connection: Any, path: Path, now: float) -> None:
+    """
+    Older releases kept notes with a time in a second file, beside the one at C{path}: copy those whose time
+    is not over, and remove the file. What a damaged file has is lost, and the log says so.
+
+    @param now: seconds since the epoch.
+    """
+    old = path.with_name(path.stem + "-live" + path.suffix)
+    if not old.exists():
+        return
+    try:
+        with closing(sqlite3.connect(old)) as second:
+            query = "SELECT space, key, text, until - ?, until FROM live_notes WHERE until > ?"
+            notes = second.execute(query, (now, now)).fetchall()
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("INSERT OR IGNORE INTO live_notes VALUES (?, ?, ?, ?, ?)", notes)
+        connection.execute("COMMIT")
+    except sqlite3.DatabaseError as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        _log.warn("{file} is left out: {error}", file=str(old), error=error)
+    for suffix in ("", "-wal", "-shm"):
+        old.with_name(old.name + suffix).unlink(missing_ok=True)
