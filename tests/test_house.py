@@ -49,7 +49,6 @@ STILL_LONG = {
     "burrow/client/agent.py",
     "burrow/mux/session.py",
     "burrow/mux/stream.py",
-    "burrow/server/edge/head.py",
     "burrow/server/edge/http1.py",
     "burrow/store/known.py",
 }

@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from burrow.link import SESSION_HEADER
 from burrow.link.accept import AcceptFactory, node_of
 from burrow.server.edge import pages
-from burrow.server.edge.head import RequestHead
+from burrow.server.edge.request_head import RequestHead
 from burrow.server.nodes.links import Links
 
 _SESSION_FIELD = SESSION_HEADER.lower().encode()
@@ -22,7 +22,7 @@ class AgentDoor:
 
     def taker(self, head: RequestHead) -> IProtocolFactory | pages.Page:
         """Who takes the connection of an agent that asks by this head, or the page that says to try again."""
-        asked = head.value(_SESSION_FIELD).decode("latin-1")
+        asked = head.headers.value(_SESSION_FIELD).decode("latin-1")
         if not asked:
             return self._here
         node = node_of(asked)

@@ -11,7 +11,7 @@ from burrow import __version__
 from burrow.link import AGENT_PATH
 from burrow.server.config import ServerConfig
 from burrow.server.edge import pages
-from burrow.server.edge.head import RequestHead
+from burrow.server.edge.request_head import RequestHead
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from burrow.server.edge.fields import Headers, end_to_end, tokens, write_head
-from burrow.server.edge.head import RequestHead, ResponseHead
+from burrow.server.edge.fields import for_visitor, write_head
+from burrow.server.edge.headers import Fields, Headers
+from burrow.server.edge.request_head import RequestHead
+from burrow.server.edge.response_head import ResponseHead
 
 
 class AnswerHead(NamedTuple):
@@ -31,7 +33,7 @@ def write_answer(request: RequestHead, head: ResponseHead, domain: str, *, close
     @param domain: the base domain, for which no cookie may be set.
     @param close: whether the connection has to end.
     """
-    headers = _host_only(head, domain)
+    fields = _fields(head.headers, domain)
     chunked = False
     options: list[bytes] = []
     if head.bodiless or request.method == b"HEAD":
@@ -41,50 +43,43 @@ def write_answer(request: RequestHead, head: ResponseHead, domain: str, *, close
         chunked = length is None and request.version == "1.1"
         close = close or (length is None and not chunked)
     if length is not None:
-        headers.append((_spelled(head.headers), b"%d" % length))
+        came = head.headers.named(b"content-length")
+        fields.append((came[0][0] if came else b"Content-Length", b"%d" % length))
     elif chunked:
-        headers.append((b"Transfer-Encoding", b"chunked"))
+        fields.append((b"Transfer-Encoding", b"chunked"))
     if head.status == 426:
         # RFC 9110 section 15.5.22: it says by Upgrade which protocol is wanted.
-        wanted = [(name, value) for name, value in head.headers if name.lower() == b"upgrade"]
-        headers += wanted
+        wanted = head.headers.named(b"upgrade")
+        fields += wanted
         options += [b"Upgrade"] if wanted else []
     if close:
         options.append(b"close")
     elif request.version == "1.0":
         options.append(b"keep-alive")
     if options:
-        headers.append((b"Connection", b", ".join(options)))
-    return AnswerHead(write_head(_status_line(head), headers), chunked, close)
+        fields.append((b"Connection", b", ".join(options)))
+    return AnswerHead(_write(head, fields), chunked, close)
 
 
 def write_interim(head: ResponseHead, domain: str) -> bytes:
     """The head of an interim answer (1xx, but not 101), which has no body and no framing."""
-    return write_head(_status_line(head), _host_only(head, domain))
+    return _write(head, _fields(head.headers, domain))
 
 
 def write_switch(request: RequestHead, head: ResponseHead, domain: str) -> bytes | None:
     """The head of a 101; None if the protocol that it switches to is not the one that was asked for."""
-    if not request.upgrade or tokens(head.values.get(b"upgrade", ())) != [request.upgrade]:
+    if not request.upgrade or head.headers.tokens(b"upgrade") != [request.upgrade]:
         return None
-    headers = _host_only(head, domain)
-    headers += [(b"Connection", b"Upgrade"), (b"Upgrade", request.upgrade)]
-    return write_head(_status_line(head), headers)
+    fields = _fields(head.headers, domain)
+    fields += [(b"Connection", b"Upgrade"), (b"Upgrade", request.upgrade)]
+    return _write(head, fields)
 
 
-def _status_line(head: ResponseHead) -> bytes:
-    return b"HTTP/1.1 %d %b" % (head.status, head.reason)
+def _write(head: ResponseHead, fields: Fields) -> bytes:
+    return write_head(b"HTTP/1.1 %d %b" % (head.status, head.reason), fields)
 
 
-def _spelled(headers: Headers) -> bytes:
-    """Content-Length's name as it came."""
-    for name, _ in headers:
-        if name.lower() == b"content-length":
-            return name
-    return b"Content-Length"
-
-
-def _host_only(head: ResponseHead, domain: str) -> Headers:
+def _fields(headers: Headers, domain: str) -> Fields:
     """
     The fields that go on, without the Domain of a cookie that would reach all tunnels: the base domain or a
     parent of it.
@@ -92,12 +87,12 @@ def _host_only(head: ResponseHead, domain: str) -> Headers:
     Without Domain a cookie is its own host's alone (RFC 6265 section 5.3). What is not ASCII may become the
     base domain where a browser maps it.
     """
-    headers = end_to_end(head.headers, head.values)
-    if b"set-cookie" not in head.values:
-        return headers
+    fields = for_visitor(headers)
+    if b"set-cookie" not in headers:
+        return fields
     return [
         (name, _cookie(value, domain)) if name.lower() == b"set-cookie" else (name, value)
-        for name, value in headers
+        for name, value in fields
     ]
 
 

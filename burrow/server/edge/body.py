@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from burrow.server.edge.fields import Headers, may_be_trailer
-from burrow.server.edge.head import BadMessage
+from burrow.server.edge.fields import may_be_trailer
+from burrow.server.edge.head import TOKEN, BadMessage
+from burrow.server.edge.headers import Fields
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[\t -~\x80-\xff]*)?")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)")
+_FIELD = re.compile(rb"(" + TOKEN + rb"):([\t -~\x80-\xff]*)")
 MAX_SIZE_LINE = 1024
 MAX_TRAILERS = 16 * 1024
 
@@ -27,7 +28,7 @@ class Body(Protocol):
     """
 
     done: bool
-    trailers: Headers
+    trailers: Fields
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """
@@ -45,7 +46,7 @@ class LengthBody:
     def __init__(self, length: int) -> None:
         self._left = length
         self.done = not length
-        self.trailers: Headers = []
+        self.trailers: Fields = []
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """See L{Body}."""
@@ -64,7 +65,7 @@ class UntilCloseBody:
 
     def __init__(self) -> None:
         self.done = False
-        self.trailers: Headers = []
+        self.trailers: Fields = []
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """See L{Body}."""
@@ -85,7 +86,7 @@ class ChunkedBody:
         self._line = b""  # of a line that is not whole yet
         self._expect = self._size_line
         self.done = False
-        self.trailers: Headers = []
+        self.trailers: Fields = []
         self._trailer_bytes = 0
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
@@ -151,6 +152,6 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def last_chunk(trailers: Headers) -> bytes:
+def last_chunk(trailers: Fields) -> bytes:
     """The end of a chunked body."""
     return b"0\r\n" + b"".join(b"%b: %b\r\n" % pair for pair in trailers) + b"\r\n"

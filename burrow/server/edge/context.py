@@ -11,8 +11,8 @@ from twisted.internet.interfaces import IProtocolFactory
 
 from burrow.server.edge import pages
 from burrow.server.edge.forwarded import Forwarding
-from burrow.server.edge.head import RequestHead
 from burrow.server.edge.pace import NO_RATE, Rate
+from burrow.server.edge.request_head import RequestHead
 from burrow.server.edge.sweep import Sweep
 from burrow.server.route import IRoute
 from burrow.server.waiting import Asking

@@ -8,13 +8,7 @@ C{X_Forwarded_For}, C{X.Forwarded.For} and C{X-Forwarded-For} for one name (RFC 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-Headers = list[tuple[bytes, bytes]]
-"""Fields in order, with their names as they came."""
-
-Values = dict[bytes, list[bytes]]
-"""The values of the same fields, by their names in lower case."""
+from burrow.server.edge.headers import Fields, Headers, tokens
 
 _CANONICAL = bytes(
     ord(chr(byte).lower() if byte < 128 and chr(byte).isalnum() else "-") for byte in range(256)
@@ -193,19 +187,14 @@ def is_forwarding(name: bytes) -> bool:
     return name in FORWARDING or name.startswith(FORWARDING_PREFIXES)
 
 
-def tokens(values: Iterable[bytes]) -> list[bytes]:
-    """The comma-separated parts of a field's values, in lower case."""
-    return [token for value in values for part in value.lower().split(b",") if (token := part.strip())]
-
-
-def named_by_connection(values: Values) -> frozenset[bytes]:
+def named_by_connection(headers: Headers) -> frozenset[bytes]:
     """
     The names, in lower case, of the fields that Connection takes away.
 
     Never one that is for all recipients, which RFC 9110 section 7.6.1 forbids to name there: it would take
     away what a proxy in front, or the edge, added, or what the upstream's security depends on.
     """
-    connection = values.get(b"connection")
+    connection = headers.get(b"connection")
     if not connection or (len(connection) == 1 and connection[0].lower() in HOP_BY_HOP):
         return _NO_FIELDS  # such a field goes no further anyway
     return frozenset(name for name in tokens(connection) if not _for_all(canonical(name)))
@@ -215,21 +204,30 @@ def _for_all(name: bytes) -> bool:
     return name in _FOR_ALL or name in FORWARDING or name.startswith(_FOR_ALL_PREFIXES)
 
 
-def end_to_end(headers: Headers, values: Values) -> Headers:
-    """The fields that go on: none for this hop, none that frames the message, none that Connection takes."""
-    named = named_by_connection(values)
-    kept = [(name, value) for name, value in headers if name.translate(_CANONICAL) not in HOP_BY_HOP]
-    return [pair for pair in kept if pair[0].lower() not in named] if named else kept
+def _passing(headers: Headers) -> Fields:
+    """The fields that Connection does not take away."""
+    named = named_by_connection(headers)
+    return headers.without(named) if named else headers.fields
 
 
-def for_upstream(headers: Headers) -> Headers:
+def for_visitor(headers: Headers) -> Fields:
     """
-    Those of a request's fields that pass as they came: none for this hop, none that frames the message, none
-    that the edge writes itself.
+    Those of an answer's fields that pass as they came: none for this hop, none that frames the message, none
+    that Connection takes away.
     """
+    passing = _passing(headers) if b"connection" in headers else headers.fields
+    return [pair for pair in passing if pair[0].translate(_CANONICAL) not in HOP_BY_HOP]
+
+
+def for_upstream(headers: Headers) -> Fields:
+    """
+    Those of a request's fields that pass as they came: as for a visitor, and none that the edge writes
+    itself.
+    """
+    passing = _passing(headers) if b"connection" in headers else headers.fields
     return [
         pair
-        for pair in headers
+        for pair in passing
         if (name := pair[0].translate(_CANONICAL)) not in _REWRITTEN
         and not name.startswith(FORWARDING_PREFIXES)
     ]
@@ -249,9 +247,9 @@ def may_be_trailer(name: bytes) -> bool:
     )
 
 
-def write_head(first_line: bytes, headers: Headers) -> bytes:
+def write_head(first_line: bytes, fields: Fields) -> bytes:
     """A head's bytes."""
     lines = [first_line]
-    lines += [name + b": " + value for name, value in headers]
+    lines += [name + b": " + value for name, value in fields]
     lines.append(b"\r\n")
     return b"\r\n".join(lines)

@@ -12,20 +12,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from burrow.errors import ConfigError
 from burrow.mux.control import plain_address, visitor_address
-from burrow.server.edge.fields import (
-    Headers,
-    canonical,
-    for_upstream,
-    is_forwarding,
-    named_by_connection,
-    tokens,
-    write_head,
-)
-from burrow.server.edge.head import RequestHead
+from burrow.server.edge.fields import canonical, for_upstream, is_forwarding, write_head
+from burrow.server.edge.headers import Fields, Headers, tokens
+from burrow.server.edge.request_head import RequestHead
 
 TRUSTED_HEADERS = ("X-Forwarded-For", "X-Forwarded-Proto")
 """What a trusted proxy is believed in, unless the configuration says otherwise."""
@@ -69,6 +62,8 @@ def _without_port(hop: str) -> str:
 
 class Forwarding:
     """
+    Whom the edge believes, and what it calls itself.
+
     @param trusted: addresses and networks (CIDR) of the proxies in front that are believed.
     @param believed: names of the fields that they are believed in.
     @param pseudonym: what this server calls itself in Via: the same on all its nodes, no other server's.
@@ -91,7 +86,8 @@ class Forwarding:
                     "X-Forwarded-Host, Forwarded or X-Real-IP are: it is passed on anyway, or never"
                 )
 
-    def _trusts(self, address: str) -> bool:
+    def trusts(self, address: str) -> bool:
+        """Whether an address is one of a proxy in front."""
         if not self._trusted:
             return False
         try:
@@ -100,7 +96,16 @@ class Forwarding:
             return False
         return any(parsed in network for network in self._trusted)
 
-    def _visitor(self, chain: list[str]) -> str:
+    def told(self, headers: Headers) -> dict[bytes, Fields]:
+        """The fields that a trusted proxy is believed in, by name."""
+        return {name: headers.named(name) for name in headers if name in self._believed}
+
+    def looped(self, headers: Headers) -> bool:
+        """Whether a request passed this server before (RFC 9110 section 7.6.3)."""
+        own = self.pseudonym.lower().encode()
+        return any(own in via.split() for via in headers.tokens(b"via"))
+
+    def visitor(self, chain: list[str]) -> str:
         """
         The last address of a chain of hops that no proxy of ours is.
 
@@ -109,7 +114,7 @@ class Forwarding:
         """
         visitor = chain[-1]
         for hop in reversed(chain[:-1]):
-            if not self._trusts(visitor):
+            if not self.trusts(visitor):
                 break
             try:
                 address = ipaddress.ip_address(_without_port(hop))
@@ -118,16 +123,77 @@ class Forwarding:
             visitor = str(getattr(address, "ipv4_mapped", None) or address)
         return visitor
 
-    def apply(self, headers: Headers, peer: str, scheme: str, authority: bytes) -> tuple[Headers, str, str]:
-        """
-        The fields for the upstream, without Host and framing.
 
-        @param peer: the address that connected to us. @param authority: the Host field's value.
-        @return: the fields, the visitor's address and the visitor's scheme, as far as we can believe them.
+class Added(NamedTuple):
+    """
+    What the edge adds to a request.
+
+    @ivar fields: for the upstream. @ivar visitor: the visitor's address, as far as it can be believed.
+    @ivar scheme: the visitor's, likewise.
+    """
+
+    fields: Fields
+    visitor: str
+    scheme: str
+
+
+class Hop:
+    """
+    The way from a peer to the edge: one connection, on which all requests get the same fields unless the peer
+    is a trusted proxy.
+
+    @param peer: the address that connected. @param scheme: "http" or "https".
+    """
+
+    def __init__(self, forwarding: Forwarding, peer: Any, scheme: str) -> None:
+        self._forwarding = forwarding
+        self._host = plain_address(getattr(peer, "host", None) or "unknown")
+        self._port: int = getattr(peer, "port", 0)
+        self._scheme = scheme
+        self._trusted = forwarding.trusts(self._host)
+        self._authority: bytes | None = None
+        self._added = Added([], "", "")
+        self._address = ("", "")
+
+    def rewrite(self, head: RequestHead) -> tuple[bytes, tuple[str, str]]:
         """
-        rest = for_upstream(headers)
-        told = self._told(headers) if self._trusts(peer) else {}
-        chain, host, port, forwarded = [peer], authority, b"", []
+        A request's head, written anew for the upstream.
+
+        @return: the head's bytes; and the visitor's address, C{host:port}, with its scheme.
+        """
+        headers = head.headers
+        if self._trusted or head.authority != self._authority:
+            self._authority = head.authority
+            self._added = self.added(headers, head.authority)
+            self._address = visitor_address(self._added.visitor, self._port), self._added.scheme
+        passing = for_upstream(headers)
+        if head.version == "1.0" and b"expect" in headers:
+            passing = [pair for pair in passing if pair[0].lower() != b"expect"]
+        if head.max_forwards is not None:
+            left = b"%d" % max(head.max_forwards - 1, 0)
+            passing = [(name, left if name.lower() == b"max-forwards" else value) for name, value in passing]
+        fields = [(b"Host", head.authority), *passing, *self._added.fields]
+        fields.append((b"Via", f"{head.version} {self._forwarding.pseudonym}".encode()))
+        # What frames the body is written from what was understood, with the name as it was spelled.
+        if head.length is None:
+            fields += [(name, b"chunked") for name, _ in headers.named(b"transfer-encoding")]
+        elif b"content-length" in headers:
+            fields += [(name, b"%d" % head.length) for name, _ in headers.named(b"content-length")]
+        if head.upgrade:
+            fields += [(b"Connection", b"Upgrade"), (b"Upgrade", head.upgrade)]
+        elif b"te" in headers and b"trailers" in headers.tokens(b"te"):
+            fields += [(b"Connection", b"TE"), (b"TE", b"trailers")]
+        return write_head(b"%b %b HTTP/1.1" % (head.method, head.target), fields), self._address
+
+    def added(self, headers: Headers, authority: bytes) -> Added:
+        """
+        What the edge says of the visitor.
+
+        @param headers: those that came. @param authority: the Host field's value.
+        """
+        told = self._forwarding.told(headers) if self._trusted else {}
+        chain, host, port, forwarded, scheme = [self._host], authority, b"", [], self._scheme
+        fields: Fields = []
         if told:
             values = {name: [value for _, value in told.pop(name, ())] for name in _EXTENDED}
             chain = [hop.decode("latin-1") for hop in tokens(values[b"x-forwarded-for"])] + chain
@@ -138,79 +204,22 @@ class Forwarding:
             port = next(filter(bytes.isdigit, values[b"x-forwarded-port"][:1]), b"")
             forwarded = [value for value in values[b"forwarded"] if _FORWARDED.fullmatch(value)]
             for others in told.values():
-                rest += others
-        forwarded.append(self._element(peer, scheme, authority))
-        rest += [
+                fields += others
+        forwarded.append(_element(self._host, scheme, authority))
+        fields += [
             (b"X-Forwarded-For", ", ".join(chain).encode("latin-1")),
             (b"X-Forwarded-Proto", scheme.encode()),
             (b"X-Forwarded-Host", host),
             (b"X-Forwarded-Port", port or _port(authority, scheme)),
             (b"Forwarded", b", ".join(forwarded)),
         ]
-        return rest, self._visitor(chain), scheme
-
-    def _told(self, headers: Headers) -> dict[bytes, Headers]:
-        """The fields that a trusted proxy is believed in, by name."""
-        told: dict[bytes, Headers] = {}
-        for pair in headers:
-            name = pair[0].lower()
-            if name in self._believed:
-                told.setdefault(name, []).append(pair)
-        return told
-
-    @staticmethod
-    def _element(peer: str, scheme: str, authority: bytes) -> bytes:
-        """What Forwarded says of the last hop."""
-        node = f"[{peer}]" if ":" in peer else peer
-        element = f"for={_quoted(node)};proto={scheme}".encode()
-        if authority:
-            element += b";host=" + _quoted(authority.decode("latin-1")).encode("latin-1")
-        return element
-
-    def looped(self, head: RequestHead) -> bool:
-        """Whether the request passed this server before (RFC 9110 section 7.6.3)."""
-        vias = head.values.get(b"via")
-        if vias is None:
-            return False
-        own = self.pseudonym.lower().encode()
-        return any(own in via.split() for via in tokens(vias))
-
-    def rewrite(self, head: RequestHead, peer: Any, scheme: str) -> tuple[bytes, tuple[str, str]]:
-        """
-        A request's head, written anew for the upstream.
-
-        @param peer: the address that connected to us. @param scheme: "http" or "https".
-        @return: the head's bytes; and the visitor's address, C{host:port}, with its scheme.
-        """
-        host, port = plain_address(getattr(peer, "host", None) or "unknown"), getattr(peer, "port", 0)
-        fields = head.headers
-        named = named_by_connection(head.values)
-        if named:
-            fields = [pair for pair in fields if pair[0].lower() not in named]
-        if head.version == "1.0" and b"expect" in head.values:
-            fields = [pair for pair in fields if pair[0].lower() != b"expect"]
-        if head.max_forwards is not None:
-            left = b"%d" % max(head.max_forwards - 1, 0)
-            fields = [(name, left if name.lower() == b"max-forwards" else value) for name, value in fields]
-        fields, visitor, scheme = self.apply(fields, host, scheme, head.authority)
-        headers = [(b"Host", head.authority)]
-        headers += fields
-        headers.append((b"Via", f"{head.version} {self.pseudonym}".encode()))
-        headers += _framing(head)
-        if head.upgrade:
-            headers += [(b"Connection", b"Upgrade"), (b"Upgrade", head.upgrade)]
-        elif b"te" in head.values and b"trailers" in tokens(head.values[b"te"]):
-            headers += [(b"Connection", b"TE"), (b"TE", b"trailers")]
-        first_line = head.method + b" " + head.target + b" HTTP/1.1"
-        return write_head(first_line, headers), (visitor_address(visitor, port), scheme)
+        return Added(fields, self._forwarding.visitor(chain), scheme)
 
 
-def _framing(head: RequestHead) -> Headers:
-    """What frames the body: from what was understood, with the name as it was spelled."""
-    if head.length is None:
-        name, value = b"transfer-encoding", b"chunked"
-    else:
-        name, value = b"content-length", b"%d" % head.length
-    if name not in head.values:
-        return []
-    return [(key, value) for key, _ in head.headers if key.lower() == name]
+def _element(peer: str, scheme: str, authority: bytes) -> bytes:
+    """What Forwarded says of the last hop."""
+    node = f"[{peer}]" if ":" in peer else peer
+    element = f"for={_quoted(node)};proto={scheme}".encode()
+    if authority:
+        element += b";host=" + _quoted(authority.decode("latin-1")).encode("latin-1")
+    return element

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from burrow.server.edge.fields import canonical, write_head
 from burrow.server.edge.forwarded import Forwarding
-from burrow.server.edge.head import RequestHead
 from burrow.server.edge.pages import Page, loop, options
+from burrow.server.edge.request_head import RequestHead
 
 _SECRET = frozenset((b"authorization", b"cookie", b"cookie2", b"proxy-authorization"))
 
 
 def last_stop(head: RequestHead, forwarding: Forwarding) -> Page | None:
     """What the edge answers itself, since the request may not be passed on; None if it may."""
-    if forwarding.looped(head):
+    if b"via" in head.headers and forwarding.looped(head.headers):
         return loop(head.host)
     if head.max_forwards != 0:
         return None
@@ -26,6 +26,6 @@ def last_stop(head: RequestHead, forwarding: Forwarding) -> Page | None:
 
 def _reflect(head: RequestHead) -> Page:
     """The answer of a TRACE's final recipient: the request without its secrets (RFC 9110 section 9.3.8)."""
-    headers = [(name, value) for name, value in head.headers if canonical(name) not in _SECRET]
+    fields = [pair for pair in head.headers.fields if canonical(pair[0]) not in _SECRET]
     first_line = head.method + b" " + head.target + b" HTTP/" + head.version.encode()
-    return Page(200, "trace", "TRACE", "", content=(b"message/http", write_head(first_line, headers)))
+    return Page(200, "trace", "TRACE", "", content=(b"message/http", write_head(first_line, fields)))

@@ -38,11 +38,15 @@ from burrow.server.edge import pages
 from burrow.server.edge.answers import write_answer, write_interim, write_switch
 from burrow.server.edge.body import Body, ChunkedBody, LengthBody, chunk, last_chunk
 from burrow.server.edge.context import Edge
-from burrow.server.edge.fields import Headers, named_by_connection, write_head
+from burrow.server.edge.fields import named_by_connection, write_head
 from burrow.server.edge.flow import Answering, Reading
-from burrow.server.edge.head import BadMessage, RequestHead, RequestReader, ResponseHead
+from burrow.server.edge.forwarded import Hop
+from burrow.server.edge.head import BadMessage
+from burrow.server.edge.headers import Fields
 from burrow.server.edge.hops import last_stop
 from burrow.server.edge.pace import Pace
+from burrow.server.edge.request_head import RequestHead, RequestReader
+from burrow.server.edge.response_head import ResponseHead
 from burrow.server.edge.responses import IAnswered, Responses
 from burrow.server.edge.tls import Shown
 from burrow.server.edge.upgraded import Upgraded
@@ -144,13 +148,14 @@ class Visitor(Protocol):
     def _endless(self) -> bool:
         """Whether what is under way has no end of its own: an event stream."""
         answer = None if self._request is None else self._answer
-        return answer is not None and answer.value(b"content-type").startswith(b"text/event-stream")
+        return answer is not None and answer.headers.value(b"content-type").startswith(b"text/event-stream")
 
     def connectionMade(self) -> None:
         """The first head has idle_timeout to come."""
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
         self._shown = getattr(self.transport, "shown", None)
+        self._hop = Hop(self._edge.forwarding, self.transport.getPeer(), self._scheme)
         self.transport.registerProducer(self._answers, True)
         self._edge.visitors.add(self)
         self._edge.sweep.add(self, self._edge.idle_timeout)
@@ -217,7 +222,7 @@ class Visitor(Protocol):
 
     def _upstream_takes(self) -> bool:
         """Whether the agent has passed on some of the request since that was asked last."""
-        if self._responses is None or self._request is None or not self._request.has_body:
+        if self._responses is None or self._request is None or self._request.length == 0:
             return False
         before, self._granted = self._granted, self._responses.granted
         return self._granted > before
@@ -313,7 +318,7 @@ class Visitor(Protocol):
         self._failure = None
         self._close_after = not head.keep_alive
         if head.length is None:
-            self._body = ChunkedBody(named_by_connection(head.values))
+            self._body = ChunkedBody(named_by_connection(head.headers))
         else:
             self._body = LengthBody(head.length) if head.length else None
         self._edge.sweep.add(self, self._edge.response_timeout)
@@ -336,9 +341,7 @@ class Visitor(Protocol):
         if page is not None:
             self._answer_page(page)
             return
-        self._head, self._address = self._edge.forwarding.rewrite(
-            head, self.transport.getPeer(), self._scheme
-        )
+        self._head, self._address = self._hop.rewrite(head)
         found = self._edge.find(head.host, self)
         if not isinstance(found, Deferred):
             self._send(found)
@@ -386,8 +389,8 @@ class Visitor(Protocol):
             responses.transport.registerProducer(self._reading, True)
         responses.expect(self._request.method, whole=self._body is None)
         responses.transport.write(self._head)
-        self._granted = responses.granted if self._request.has_body else 0
-        if self._body is not None and not self._request.value(b"expect"):
+        self._granted = responses.granted if self._request.length != 0 else 0
+        if self._body is not None and not self._request.headers.value(b"expect"):
             self._sends.watch()  # else once the body begins: who asks first is told by the upstream
         if self.ended and not self._advancing:
             self._no_more_comes()
@@ -423,7 +426,9 @@ class Visitor(Protocol):
         """Let another protocol have the connection, beginning with this request."""
         self._detach()
         protocol: Any = factory.buildProtocol(self.transport.getPeer())
-        first = write_head(head.method + b" " + head.target + b" HTTP/" + head.version.encode(), head.headers)
+        first = write_head(
+            head.method + b" " + head.target + b" HTTP/" + head.version.encode(), head.headers.fields
+        )
         rest, self._buffer = self._buffer, b""
         self._give_to(protocol)
         protocol.dataReceived(first + rest)
@@ -455,7 +460,7 @@ class Visitor(Protocol):
                 self.transport.write(write_interim(head, self._edge.domain))
             self._begin_response_time()  # it works on it (RFC 2518 section 10.1)
             return
-        failure = head.value(FAILURE_HEADER.lower())
+        failure = head.headers.value(FAILURE_HEADER.lower())
         if failure:
             self._failure = failure.decode("latin-1"), bytearray()
             return
@@ -485,7 +490,7 @@ class Visitor(Protocol):
         else:
             self.transport.write(chunk(data) if self._chunk_answer else data)
 
-    def answer_end(self, trailers: Headers) -> None:
+    def answer_end(self, trailers: Fields) -> None:
         """See L{IAnswered}."""
         if self._failure is not None:
             code, text = self._failure
@@ -515,7 +520,7 @@ class Visitor(Protocol):
         self, request: RequestHead, tunnel: IRoute, responses: Responses | None, error: str
     ) -> None:
         """The stream ended, and nothing of the answer had come: ask again, where asking is all it was."""
-        only_asks = request.method in _IDEMPOTENT and not request.has_body
+        only_asks = request.method in _IDEMPOTENT and request.length == 0
         if only_asks and not self._rerouted and (tunnel.may_have_moved):
             # The agent went with the request, or may have, on another node: let its successor answer.
             self._rerouted = True
@@ -537,7 +542,7 @@ class Visitor(Protocol):
         self._close_after = self._close_after or linger or self._body is not None or self._edge.draining
         accept = b""
         if request is not None:
-            accept = b",".join(value for name, value in request.headers if name.lower() == b"accept")
+            accept = b",".join(request.headers.get(b"accept", ()))
         if self._responses is not None and self._responses.waiting:
             self._detach()
         head_only = request is not None and request.method == b"HEAD"

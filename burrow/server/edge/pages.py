@@ -9,7 +9,8 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from burrow.server.edge.fields import Headers, write_head
+from burrow.server.edge.fields import write_head
+from burrow.server.edge.headers import Fields
 from burrow.server.route import Why
 
 PHRASES = {
@@ -166,7 +167,7 @@ def render(page: Page, accept: bytes, *, head_only: bool, close: bool) -> bytes:
         kind, body = b"application/json", json.dumps(fields).encode() + b"\n"
     else:
         kind, body = b"text/plain; charset=utf-8", f"{page.title} ({page.code})\n{page.text}\n".encode()
-    headers: Headers = [
+    headers: Fields = [
         (b"Content-Type", kind),
         (b"Content-Length", str(len(body)).encode()),
         (b"Cache-Control", b"no-store"),

@@ -16,8 +16,10 @@ from zope.interface import Interface, implementer
 
 from burrow.mux.pipe import PipeEnd
 from burrow.server.edge.body import Body, ChunkedBody, LengthBody, UntilCloseBody
-from burrow.server.edge.fields import Headers, named_by_connection
-from burrow.server.edge.head import BadMessage, ResponseHead, ResponseReader
+from burrow.server.edge.fields import named_by_connection
+from burrow.server.edge.head import BadMessage
+from burrow.server.edge.headers import Fields
+from burrow.server.edge.response_head import ResponseHead, ResponseReader
 
 
 class IAnswered(Interface):
@@ -29,7 +31,7 @@ class IAnswered(Interface):
     def answer_body(data: bytes) -> None:
         """Bytes of the body, not empty."""
 
-    def answer_end(trailers: Headers) -> None:
+    def answer_end(trailers: Fields) -> None:
         """The response is whole."""
 
     def answer_switched(end: PipeEnd) -> None:
@@ -142,7 +144,7 @@ class Responses(Protocol):
         else:
             self._keep_alive = head.keep_alive
             if head.chunked:
-                self._body = ChunkedBody(named_by_connection(head.values))
+                self._body = ChunkedBody(named_by_connection(head.headers))
             elif head.length is not None:
                 self._body = LengthBody(head.length)
             else:

@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 
 from burrow.errors import ConfigError
-from burrow.server.edge.fields import canonical, is_forwarding
-from burrow.server.edge.forwarded import Forwarding
-from tests.server.edge.edges import Exchange
+from burrow.server.edge.fields import canonical, for_upstream, is_forwarding
+from burrow.server.edge.forwarded import Forwarding, Hop
+from burrow.server.edge.headers import Headers
+from tests.server.edge.edges import Exchange, Peer
 
 
 def apply(forwarding, headers, peer="10.0.0.9", scheme="https", authority=b"a.example"):
-    fields, visitor, scheme = forwarding.apply(headers, peer, scheme, authority)
+    added = Hop(forwarding, Peer(peer), scheme).added(Headers(headers), authority)
+    fields, visitor, scheme = [*for_upstream(Headers(headers)), *added.fields], added.visitor, added.scheme
     return {name.lower(): value for name, value in fields}, visitor, scheme
 
 

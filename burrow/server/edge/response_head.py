@@ -1,0 +1,93 @@
+"""The head of a response: what frames its body, and whether another may follow (RFC 9112). No I/O."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import httptools
+
+from burrow.server.edge.head import TOKEN, BadMessage, HeadReader, content_length, read_fields
+from burrow.server.edge.headers import Headers
+
+MAX_RESPONSE_HEAD = 256 * 1024
+"""Bytes of a response's head, at most."""
+
+_BLANK_BEFORE_COLON = re.compile(rb"(^" + TOKEN + rb")[\t ]+:", re.MULTILINE)
+_FOLD = re.compile(rb"\r\n[\t ]+")
+
+
+@dataclass(slots=True)
+class ResponseHead:
+    """
+    What an upstream answers.
+
+    @ivar length: bytes of the body; None for a chunked one or one that ends with the connection.
+    @ivar declared: its Content-Length, whether or not there is a body; None without one.
+    @ivar chunked: whether the body is chunked. @ivar keep_alive: whether another may follow.
+    @ivar bodiless: whether no answer of this status has a body (RFC 9112 section 6.3).
+    """
+
+    status: int
+    reason: bytes
+    headers: Headers
+    length: int | None
+    chunked: bool
+    keep_alive: bool
+    declared: int | None
+    bodiless: bool
+
+
+class ResponseReader(HeadReader):
+    """Reads response heads."""
+
+    line = re.compile(rb"HTTP/(\d\.\d) ([1-9]\d\d)(?: ([\t -~\x80-\xff]*))?\r\n")
+    example = "HTTP/1.1 200 OK"
+    limit = MAX_RESPONSE_HEAD
+
+    def feed(self, data: bytes, method: bytes) -> tuple[ResponseHead, bytes] | None:
+        """
+        Take bytes; the head of the answer to a C{method} request and what is behind it, or None.
+
+        @raise BadMessage: this is no response.
+        """
+        cut = self.cut(data)
+        return None if cut is None else (_response(cut[0], cut[1], method), cut[2])
+
+
+def _response(line: re.Match[bytes], fields: bytes, method: bytes) -> ResponseHead:
+    version, status, reason = line[1], int(line[2]), line[3] or b""
+    if version not in (b"1.1", b"1.0"):
+        raise BadMessage(502, f"the response is HTTP/{version.decode()}, which is not spoken here")
+    headers = read_fields(httptools.HttpResponseParser, b"HTTP/1.1 200 OK\r\n", _mended(fields))
+    codings = headers.tokens(b"transfer-encoding") if b"transfer-encoding" in headers else None
+    declared = content_length(headers)
+    chunked = bool(codings)
+    if chunked and codings != [b"chunked"]:
+        # Another coding is for the hop that asked for it by TE, and we never do.
+        raise BadMessage(502, "the response has a Transfer-Encoding that is not chunked")
+    connection = headers.tokens(b"connection") if b"connection" in headers else ()
+    # HTTP/1.0 has no Transfer-Encoding: what is behind such an answer is not believed (RFC 9112 section 6.1).
+    keep_alive = b"close" not in connection and (
+        version == b"1.1" or (b"keep-alive" in connection and not chunked)
+    )
+    length = declared
+    bodiless = status < 200 or status in (204, 304)
+    if method == b"HEAD" or bodiless:
+        length, chunked = 0, False
+    elif chunked:
+        length = None
+    keep_alive = keep_alive and (chunked or length is not None)
+    return ResponseHead(status, reason, headers, length, chunked, keep_alive, declared, bodiless)
+
+
+def _mended(fields: bytes) -> bytes:
+    """
+    The fields of a response as a gateway has to pass them on: no blank before a colon (RFC 9112 section 5.1),
+    no value over several lines (section 5.2). In a request both are refused.
+    """
+    if b"\n " in fields or b"\n\t" in fields:
+        fields = _FOLD.sub(b" ", fields)
+    if b" :" in fields or b"\t:" in fields:
+        fields = _BLANK_BEFORE_COLON.sub(rb"\1:", fields)
+    return fields
