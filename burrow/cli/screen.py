@@ -7,7 +7,7 @@ from typing import Any
 
 from burrow.cli.run import complain, say
 from burrow.client.agent import Agent
-from burrow.client.opening import Opened
+from burrow.client.wanted import Opened
 from burrow.shown import escaped
 
 

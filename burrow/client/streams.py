@@ -1,8 +1,8 @@
-"""The streams that the server opens to the agent, one a visitor's connection."""
+"""The streams that the server opens to the agent, one for each connection of a visitor."""
 
 from __future__ import annotations
 
-import typing
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -11,73 +11,101 @@ from twisted.python.failure import Failure
 
 from burrow.client.tunnels import TunnelRequest
 from burrow.errors import WireError
-from burrow.mux.control import decode_visitor_head
-
-
-class TunnelsOfAgent(typing.Protocol):
-    """
-    What they need of the agent.
-
-    @ivar open_tunnels: the requests by the tunnel that the server opened for each.
-    @ivar waiting_streams: streams whose tunnel is not known yet.
-    """
-
-    reactor: Any
-    open_tunnels: dict[str, TunnelRequest]
-    waiting_streams: set[VisitorStream]
-
-    def wait_for_tunnel(self, stream: VisitorStream) -> None:
-        """Look again once more tunnels are known, or end it."""
-        ...
+from burrow.mux.control import VisitorHead, decode_visitor_head
 
 
 class VisitorStream(Protocol):
-    """Reads its head, then is replaced by the protocol of the tunnel's kind."""
+    """Reads the head of a stream, and gives the stream to the protocol of the tunnel's kind."""
 
     log = Logger()
     transport: Any
 
-    def __init__(self, agent: TunnelsOfAgent) -> None:
-        self._agent = agent
+    def __init__(self, streams: VisitorStreams) -> None:
+        self._streams = streams
         self._data = b""
+        self._head: VisitorHead | None = None
 
     def dataReceived(self, data: bytes) -> None:
-        """More of the head, or what is behind it."""
+        """More of the head, or the whole head and what follows."""
         self._data += data
-        self.look()
-
-    def look(self) -> None:
-        """Use the head, if it is whole and its tunnel known."""
-        transport = self.transport
         try:
             decoded = decode_visitor_head(self._data)
         except WireError as error:
-            self.log.warn("a visitor's stream cannot be understood: {error}", error=error)
-            transport.abortConnection()
+            self.log.warn("the server opened a stream with a bad head; it is reset: {error}", error=error)
+            self.transport.abortConnection()
             return
         if decoded is None:
             return
-        head, rest = decoded
-        request = self._agent.open_tunnels.get(head.tunnel)
+        self._head, self._data = decoded
+        request = self._streams.open_tunnels.get(self._head.tunnel)
+        if request is not None:
+            self._become(request)
+        else:
+            self._streams.hold(self)
+
+    def retry(self) -> None:
+        """Use the head now, if its tunnel is known meanwhile. Called while the stream is held."""
+        assert self._head is not None
+        request = self._streams.open_tunnels.get(self._head.tunnel)
         if request is None:
-            self._agent.wait_for_tunnel(self)
+            self._streams.hold(self)
             return
-        protocol = request.kind.agent_protocol(self._agent.reactor, request.upstream, head)
-        transport.resumeProducing()
-        transport.become(protocol, rest)
+        try:
+            self.transport.resumeProducing()
+            self._become(request)
+        except Exception:
+            self.log.failure("a visitor's stream is reset: {kind} failed", kind=request.kind)
+            self.transport.abortConnection()
+
+    def _become(self, request: TunnelRequest) -> None:
+        protocol = request.kind.agent_protocol(self._streams.reactor, request.upstream, self._head)
+        self.transport.become(protocol, self._data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The visitor left before its tunnel was known."""
-        self._agent.waiting_streams.discard(self)
+        """The visitor left before the tunnel was known."""
+        self._streams.held.discard(self)
 
 
 class VisitorStreams(Factory):
-    """Takes the streams."""
+    """
+    Takes the streams of all sessions of an agent.
+
+    @param expecting: whether the server still has to answer for a tunnel. Streams may come before the answer
+        that says that their tunnel is open: they are held for so long, and reset if it does not open.
+    @ivar open_tunnels: what was asked for, by the server's id of each open tunnel.
+    @ivar held: the streams that wait for their tunnel. Nothing more is read of them.
+    """
 
     noisy = False
 
-    def __init__(self, agent: TunnelsOfAgent) -> None:
-        self._agent = agent
+    def __init__(self, reactor: Any, expecting: Callable[[], bool]) -> None:
+        self.reactor = reactor
+        self.open_tunnels: dict[str, TunnelRequest] = {}
+        self.held: set[VisitorStream] = set()
+        self._expecting = expecting
 
     def buildProtocol(self, addr: Any) -> VisitorStream:
-        return VisitorStream(self._agent)
+        """The protocol of one more stream."""
+        return VisitorStream(self)
+
+    def add(self, tunnel: str, request: TunnelRequest) -> None:
+        """A tunnel is open."""
+        self.open_tunnels[tunnel] = request
+
+    def remove(self, tunnel: str) -> None:
+        """A tunnel is not open any more. Streams that run go on."""
+        self.open_tunnels.pop(tunnel, None)
+
+    def hold(self, stream: VisitorStream) -> None:
+        """Keep a stream until its tunnel is known, or reset it if none is expected."""
+        if self._expecting():
+            stream.transport.pauseProducing()
+            self.held.add(stream)
+        else:
+            stream.transport.abortConnection()
+
+    def answered(self) -> None:
+        """The server has answered for a tunnel: begin or reset the streams that were held for it."""
+        held, self.held = self.held, set()
+        for stream in held:
+            stream.retry()

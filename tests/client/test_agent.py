@@ -8,7 +8,7 @@ from twisted.protocols.amp import RemoteAmpError
 from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.client.agent import Agent
-from burrow.client.opening import ASK_AGAIN_FIRST, SOON_FIRST, SOON_LIMIT
+from burrow.client.refusals import ASK_AGAIN_FIRST, SOON_FIRST, SOON_LIMIT
 from burrow.client.tunnels import TunnelRequest
 from burrow.errors import (
     BadOption,
@@ -23,7 +23,7 @@ from burrow.errors import (
 )
 from burrow.link.address import Credentials, ServerAddress
 from burrow.link.linked import Linked
-from burrow.mux.control import CloseTunnel, OpenTunnel
+from burrow.mux.control import CloseTunnel, OpenTunnel, VisitorHead
 from burrow.protocols.http import HttpProtocol
 from burrow.testing import Recorder, Recorders, SessionPair
 
@@ -83,8 +83,8 @@ class AskingAgain(SynchronousTestCase):
         changed = self.requests("shop", upstream="4000")
         self.assertEqual(self.change(*self.requests("blog"), *changed, *self.requests("news")), (2, 2))
         self.assertEqual((self.asked, self.closed), (["shop", "news"], ["old"]))
-        self.assertEqual(self.agent.open_tunnels["shop"], changed[0])
-        self.assertEqual(set(self.agent.open_tunnels), {"blog", "shop", "news"})
+        self.assertEqual(self.agent.streams.open_tunnels["shop"], changed[0])
+        self.assertEqual(set(self.agent.streams.open_tunnels), {"blog", "shop", "news"})
         self.assertIs(self.pair, pair)
         self.lose()
         self.assertEqual(sorted(self.asked[2:]), ["blog", "news", "shop"])
@@ -98,12 +98,12 @@ class AskingAgain(SynchronousTestCase):
         (first,) = self.requests("blog", upstream="4000")
         self.change(first)
         self.assertEqual(self.closed, [])
-        self.assertEqual(str(self.agent.open_tunnels["blog"].upstream), "http://localhost:3000")
+        self.assertEqual(str(self.agent.streams.open_tunnels["blog"].upstream), "http://localhost:3000")
         (second,) = self.requests("blog", upstream="5000")
         self.change(second)  # in the meantime, once more
         self.answers = {"blog": True}
         self.advance(SOON_FIRST)
-        self.assertIs(self.agent.open_tunnels["blog"], second)
+        self.assertIs(self.agent.streams.open_tunnels["blog"], second)
         self.assertEqual((self.closed, self.asked.count("blog")), ([], 4))
 
     def test_changed_tunnel_that_is_refused_closes_the_old_one(self):
@@ -123,7 +123,59 @@ class AskingAgain(SynchronousTestCase):
         self.answers["shop"].callback({"tunnel": "shop", "name": "shop", "url": "https://shop.example.com"})
         self.pair.pump()
         self.assertEqual(self.closed, ["shop"])
-        self.assertEqual(set(self.agent.open_tunnels), {"blog"})
+        self.assertEqual(set(self.agent.streams.open_tunnels), {"blog"})
+
+    def test_tunnel_that_was_dropped_is_asked_for_no_more(self):
+        self.answers = {"blog": True, "shop": Deferred()}
+        self.start("blog")
+        self.change(*self.requests("blog", "shop"))
+        self.change(*self.requests("blog"))
+        self.advance(10 * SOON_LIMIT)
+        self.assertEqual(self.asked, ["blog", "shop"])
+        self.assertEqual([event for event, _ in self.events], ["connected"])
+
+    def test_tunnel_that_is_wanted_twice_stays_open_for_the_other(self):
+        self.answers = {"blog": True}
+        self.start("blog", "blog")
+        self.change(*self.requests("blog"))
+        self.assertEqual(self.closed, [])
+        self.assertEqual(set(self.agent.streams.open_tunnels), {"blog"})
+
+    def test_stream_that_comes_before_its_tunnel_is_known_loses_no_byte(self):
+        self.kind.agent_protocol = lambda reactor, upstream, head: upstream_end
+        upstream_end = Recorder()
+        self.answers = {"blog": Deferred()}
+        self.start("blog")
+        visitor = Recorder()
+        head = VisitorHead("blog", "192.0.2.1:4711", "https").encode()
+        stream = self.pair.server.open_stream(visitor, head + b"one ")
+        self.pair.pump()
+        stream.write(b"two ")
+        self.pair.pump()
+        self.assertEqual(upstream_end.received, b"")
+        self.answers["blog"].callback({"tunnel": "blog", "name": "blog", "url": "https://blog.example.com"})
+        self.pair.pump()
+        stream.write(b"three")
+        self.pair.pump()
+        self.assertEqual(upstream_end.received, b"one two three")
+
+    def test_stream_that_comes_early_is_read_as_its_protocol_says(self):
+        self.kind.agent_protocol = lambda reactor, upstream, head: upstream_end
+        upstream_end = Recorder()
+        upstream_end.connectionMade = lambda: upstream_end.transport.pauseProducing()
+        self.answers = {"blog": Deferred()}
+        self.start("blog")
+        head = VisitorHead("blog", "192.0.2.1:4711", "https").encode()
+        stream = self.pair.server.open_stream(Recorder(), head + b"one ")
+        self.pair.pump()
+        stream.write(b"two ")
+        self.pair.pump()
+        self.answers["blog"].callback({"tunnel": "blog", "name": "blog", "url": "https://blog.example.com"})
+        self.pair.pump()
+        self.assertEqual(upstream_end.received, b"")
+        upstream_end.transport.resumeProducing()
+        self.pair.pump()
+        self.assertEqual(upstream_end.received, b"one two ")
 
     def test_change_while_there_is_no_session_counts_for_the_next(self):
         self.answers = {"blog": True, "shop": True}
