@@ -15,12 +15,12 @@ HEAD = """\
 
 Written by `scripts/reference.py` from the code; do not edit.
 
-Every option may also come from the environment variable in brackets, or from a TOML file under its
-name without the dashes: the flag counts before the environment, the environment before the file.
+Every option can also be set by the environment variable in brackets, or in a TOML file under its
+name without the dashes. A flag overrides the environment, the environment overrides the file.
 `twistd burrow-server` and `twistd burrow-client` take the options of `burrow server` and `burrow start`.
 
-Agents read `config.toml` in the config folder (`$XDG_CONFIG_HOME/burrow`, else `~/.config/burrow`; on
-Windows `%LOCALAPPDATA%\\burrow`), and before it `credentials.toml`, which `burrow login` writes:
+Agents read `credentials.toml`, which `burrow login` writes, and then `config.toml`, both in the config folder
+(`$XDG_CONFIG_HOME/burrow`, else `~/.config/burrow`; on Windows `%LOCALAPPDATA%\\burrow`). An example:
 
 ```toml
 server = "https://example.com"
@@ -34,7 +34,7 @@ upstream = "localhost:5432"
 port = 20417            # the public port to have
 
 [tunnels.any]
-name = ""               # the server's choice, the same for ever
+name = ""               # the server chooses one, always the same
 upstream = 8000
 
 [tunnels.secure]
@@ -45,14 +45,14 @@ upstream-ca = "ca.pem"  # or upstream-insecure = true; upstream-name = "the name
 upstream = "unix:/run/app.sock"
 ```
 
-`burrow start` reads the file again at SIGHUP: tunnels that are new, gone or changed are opened, closed or
-replaced, others are not touched, and a file that is wrong changes nothing. SIGHUP, as from a closed
-terminal, ends the other commands with a good-bye to the server.
+`burrow start` reads the file again at SIGHUP: it opens new tunnels, closes those that are no longer there,
+replaces those that changed, and leaves the others alone. If the file is wrong, nothing changes. SIGHUP, as from
+a closed terminal, ends the other commands after a good-bye to the server.
 
-An upstream over https is believed if its certificate fits; on the loopback any is, unless `--upstream-ca` is
-given.
+An upstream over https must show a valid certificate; on the loopback any certificate is accepted, unless
+`--upstream-ca` is given.
 
-With `--json` each line on standard output is one JSON object. The first once a tunnel serves is
+With `--json` each line on standard output is one JSON object. When a tunnel is open, the line is
 
     {"event": "ready", "kind": "http", "name": "blog", "url": "https://blog.example.com", "upstream": ...}
 
@@ -62,11 +62,11 @@ class: NameTaken, NotAllowed, BadOption...) and `message` before the command end
 | exit code | meaning |
 | --- | --- |
 | 0 | asked to stop |
-| 2 | wrong usage: a command or option that there is not, an argument too few or too many |
+| 2 | wrong usage: an unknown command or option, an argument too few or too many |
 | 69 | the server cannot be reached (only with `--no-retry`, and for `burrow login`) |
 | 77 | the server refused |
 | 78 | wrong configuration: a value that is not possible, on the command line, in the environment or in a \
-file; or what this machine cannot give, as a port in use |
+file; or something that this machine does not have, such as a free port |
 """
 
 
