@@ -46,8 +46,8 @@ upstream = "unix:/run/app.sock"
 ```
 
 `burrow start` reads the file again at SIGHUP: it opens new tunnels, closes those that are no longer there,
-replaces those that changed, and leaves the others alone. If the file is wrong, nothing changes. SIGHUP, as from
-a closed terminal, ends the other commands after a good-bye to the server.
+replaces those that changed, and leaves the others alone. If the file is wrong, nothing changes. SIGHUP, as
+from a closed terminal, ends the other commands after a good-bye to the server.
 
 An upstream over https must show a valid certificate; on the loopback any certificate is accepted, unless
 `--upstream-ca` is given.

@@ -1,1 +1,1 @@
-"""The server role: what visitors reach, and what agents connect to."""
+"""The server role: visitors and agents connect to it."""

@@ -1,4 +1,4 @@
-"""One connected agent: what it asks on its control channel, and what becomes of its tunnels when it goes."""
+"""One connected agent: executes its commands, and closes its tunnels when it leaves."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Agent:
     """
     One connected agent.
 
-    @param allowed: asks again whether the agent's token is good, and what it may have.
-    @ivar token: its record as of the last check. @ivar tunnels: its open tunnels by name.
+    @param allowed: checks the agent's token, and returns its limits.
+    @ivar token: the token's record as of the last check. @ivar tunnels: the agent's open tunnels by name.
     """
 
     log = Logger()
@@ -56,7 +56,7 @@ class Agent:
     ) -> None:
         self._allowed = allowed
         self._opening = opening
-        self._all = tunnels
+        self._all_tunnels = tunnels
         self._routes = routes
         self._ended = False
         self.session = session
@@ -67,17 +67,17 @@ class Agent:
         self._under_way: dict[str, list[list[Deferred[None]]]] = {}
         self._owner = Owner(token.id, handshake.agent, session, self._displaced, lifeline, self._released)
         self._channel: ControlChannel | None = None
-        self._told_to_leave = False
+        self._drain_sent = False
         self._closed_idle = False
         self._leaving: LoopingCall | None = None
         session.listen(_FirstStream(self))
-        session.on_go_away.append(self._goes_away)
+        session.on_go_away.append(self._on_go_away)
         if lifeline is not None:
             lifeline.on_attached.append(self._attached)
             lifeline.on_detached.append(self._detached)
 
     def control_channel(self) -> ControlChannel | None:
-        """The protocol for the agent's next stream: only the first has one."""
+        """The protocol for the agent's first stream; None for its later streams."""
         if self._channel is not None:
             return None
         self._channel = ControlChannel(self)
@@ -85,12 +85,12 @@ class Agent:
 
     @property
     def agent_id(self) -> str:
-        """What it calls itself."""
+        """The agent's id, from its handshake."""
         return self.handshake.agent
 
     @property
     def attached(self) -> bool:
-        """Whether it has a connection now."""
+        """Whether the agent has a connection now."""
         return not self.session.lost and (self.lifeline is None or self.lifeline.attached)
 
     async def open(self, kind: str, upstream: str, name: str | None, options: str | None) -> dict[str, str]:
@@ -106,41 +106,41 @@ class Agent:
                 if others:
                     self._under_way[name] = others
             for one in waiting:
-                self.session.clock.callLater(0, one.callback, None)  # once this is answered
+                self.session.clock.callLater(0, one.callback, None)  # after this was answered
 
     async def _open(self, kind: str, upstream: str, name: str | None, options: str | None) -> dict[str, str]:
         limits = await self._allowed(self)
         try:
             parsed = json.loads(options or "{}")
-        except (ValueError, RecursionError):  # the latter: lists in lists, thousands deep
+        except (ValueError, RecursionError):  # RecursionError: lists nested thousands deep
             parsed = None
         if not isinstance(parsed, dict):
-            raise BadOption("the tunnel's options are no JSON object")
+            raise BadOption("the tunnel's options are not a JSON object")
         if self.session.going:
-            raise Unavailable("this session takes no visitors since its agent said go away: use a new one")
+            raise Unavailable("this session has ended for visitors (its agent sent a go away): use a new one")
         tunnel = await self._opening.open(self._owner, kind, upstream, name, parsed, limits)
         self.tunnels[tunnel.name] = tunnel
         return {"tunnel": tunnel.name, "name": tunnel.name, "url": tunnel.url}
 
     async def close(self, name: str) -> dict[str, str]:
-        """Answer L{CloseTunnel}, once those openings of the name have ended that were asked for before."""
+        """Answer L{CloseTunnel}, after the L{OpenTunnel} commands for the name that came before it."""
         before: list[Deferred[None]] = [Deferred() for _ in self._under_way.get(name, ())]
         for waiting, one in zip(self._under_way.get(name, ()), before, strict=True):
             waiting.append(one)
         for one in before:
             await one
-        with contextlib.suppress(StoreError):  # a tunnel may be closed while the store is away
+        with contextlib.suppress(StoreError):  # an agent may close a tunnel while the store is away
             await self._allowed(self)
         tunnel = self.tunnels.pop(name, None)
         if tunnel is None:
             raise NoSuchTunnel(f"this agent has no tunnel {name[:63]!r} open")
-        await self._all.close(tunnel)
+        await self._all_tunnels.close(tunnel)
         return {}
 
     def end(self, why: str) -> None:
         """
-        The token is not good any more: say why, and end the session. Called again, as after the next check,
-        it waits for no answer of the agent's.
+        The token is no longer valid: tell the agent why, and close the session. The second call, at the next
+        check, cuts it without waiting for the agent.
         """
         if self._ended:
             self.session.abort()
@@ -150,52 +150,66 @@ class Agent:
             self.session.close(why, CloseCode.REVOKED)
 
     def give_way(self) -> None:
-        """End the session at once: its agent, which has no connection, begins another one."""
+        """End the session at once: its agent has no connection, and begins another session."""
         self.session.abort()
 
-    def leave(self) -> None:
+    def send_away(self) -> None:
         """
-        Ask the agent to go to another node; then, when nothing runs here any more, say good-bye.
+        Ask the agent to move to another node, and close its session once it has no tunnel and no stream here.
+        To be called again until it has.
 
-        Not by a yamux go away: there are implementations that end the whole session on one.
+        A yamux go away cannot ask this, since some implementations end the session on one.
         """
-        if not self._told_to_leave:
-            self._told_to_leave = True
+        if not self._drain_sent:
+            self._drain_sent = True
             self.tell(Drain)
         if not self.tunnels:
             self._close_if_idle("the server restarts", CloseCode.RESTART)
 
     def _close_if_idle(self, reason: str, code: int = CloseCode.NORMAL) -> None:
-        """Say good-bye if nothing runs but the control channel."""
+        """Close the session if it has no stream but the control channel."""
         if self.session.stream_count <= (1 if self._channel is not None else 0):
             self._closed_idle = True
             self.session.close(reason, code)
 
-    def _goes_away(self, code: int) -> None:
+    def _on_go_away(self, code: int) -> None:
         """
-        The agent said go away: what runs may end. Visitors who come wait for its next session, for a while,
-        as if it had gone without a word.
+        The agent sent a go away: its streams may end. New visitors wait for its next session, for a while, as
+        if it had left without a good-bye.
         """
         if self._leaving is not None or self.session.lost:
             return
-        self.log.info("agent {name!r} goes away (code {code})", name=self.token.name, code=code)
+        self.log.info(
+            "agent {name!r} sent a go away (code {code}); its session is closed when nothing runs on it",
+            name=self.token.name,
+            code=code,
+        )
         for name in self.tunnels:
             self._routes.expect(name)
-        self._leaving = LoopingCall(self._close_if_idle, "the agent said go away")
+        self._leaving = LoopingCall(self._close_if_idle, "the agent sent a go away")
         self._leaving.clock = self.session.clock
         self._leaving.start(_POLL_LEAVING, now=False)
 
-    def channel_lost(self, broken: str) -> None:
-        """The control channel ended, C{broken} if the agent broke the protocol on it."""
+    def channel_lost(self, violation: str) -> None:
+        """
+        The control channel ended.
+
+        @param violation: how the agent violated the protocol on it, or empty.
+        """
         if not self.session.lost:
-            if broken:
-                self.log.warn("{peer} broke the protocol: {why}", peer=shown(self.session.peer), why=broken)
-                self.session.close(broken, CloseCode.PROTOCOL_ERROR)
+            if violation:
+                self.log.warn(
+                    "agent {name!r} at {peer} violated the protocol, its session is closed: {why}",
+                    name=self.token.name,
+                    peer=shown(self.session.peer),
+                    why=violation,
+                )
+                self.session.close(violation, CloseCode.PROTOCOL_ERROR)
             else:
                 self.session.close("the control channel ended")
 
     def tell(self, command: type[amp.Command], **arguments: Any) -> None:
-        """Send the agent a command whose answer does not matter, unless it reads or answers none."""
+        """Send the agent a command whose answer does not matter, unless too many are unanswered already."""
         channel = self._channel
         if channel is not None and channel.transport is not None and not channel.congested:
             sending = channel.callRemote(command, **arguments)
@@ -203,32 +217,32 @@ class Agent:
                 sending.addErrback(lambda reason: None)  # an old agent does not know the command
 
     def _displaced(self, tunnel: Tunnel) -> None:
-        """Another session of the same token's opened the tunnel: it is that one's now."""
+        """Another session of the same token has opened the tunnel, and has it now."""
         if self.tunnels.get(tunnel.name) is tunnel:
             del self.tunnels[tunnel.name]
-        if not self._told_to_leave and not self.session.going:
-            # Which of the two cannot be told: all agents on a machine have one id.
+        if not self._drain_sent and not self.session.going:
+            # The server cannot tell which of the two, since all agents on a machine have one id.
             text = (
                 f"another agent with the same token, or another session of this one, opened {tunnel.url} "
                 "and has the tunnel now"
             )
             self.tell(Notice, code="taken-over", text=text, tunnel=tunnel.name)
         if not self.tunnels and self.lifeline is not None and not self.lifeline.attached:
-            self.session.abort()  # its agent has another session, and does not come back to this one
+            self.session.abort()  # its agent has another session, and will not come back to this one
 
     def _released(self, tunnel: Tunnel, why: str) -> None:
-        """The name is not this agent's token's any more: the tunnel is being closed."""
+        """The name no longer belongs to this agent's token: the tunnel is being closed."""
         if self.tunnels.get(tunnel.name) is tunnel:
             del self.tunnels[tunnel.name]
         self.tell(Notice, code="released", text=why, tunnel=tunnel.name)
 
     def _attached(self) -> None:
         for tunnel in self.tunnels.values():
-            self._routes.attached(tunnel.name)
+            self._routes.agent_connected(tunnel.name)
 
     def _detached(self, reason: Failure) -> None:
         self.log.info(
-            "agent {name!r} lost its connection, and is expected back: {reason}",
+            "agent {name!r} lost its connection, and its session waits for it: {reason}",
             name=self.token.name,
             reason=reason.getErrorMessage(),
         )
@@ -241,10 +255,12 @@ class Agent:
         said_good_bye = reason.check(ConnectionDone)
         for tunnel in tunnels.values():
             if not said_good_bye and self.lifeline is None:
-                self._routes.expect(tunnel.name)  # one that could be resumed was waited for already
+                self._routes.expect(
+                    tunnel.name
+                )  # with a lifeline, visitors have waited during the grace time
             elif said_good_bye and not self._closed_idle:
                 self._routes.expect_no_more(tunnel.name)
-            await self._all.close(tunnel)
+            await self._all_tunnels.close(tunnel)
 
 
 class _FirstStream(Factory):

@@ -1,4 +1,4 @@
-"""The agents that are connected: who is let in, and who is here."""
+"""The agents that are connected: checks their tokens and begins their sessions."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Agents:
     """
     All agents that are connected to this server.
 
-    @param limits: what a token may have that has no settings of its own.
-    @param cluster: is told of each session, and knows how many each token has on other nodes.
+    @param limits: the limits of a token that has no settings of its own.
+    @param cluster: publishes how many sessions each token has, and knows how many it has on other nodes.
     @ivar connected: every authenticated agent, one per session.
-    @ivar watch: checks regularly whether their tokens are good.
+    @ivar watch: checks regularly whether their tokens are valid.
     """
 
     log = Logger()
@@ -67,22 +67,29 @@ class Agents:
     async def authenticate(self, handshake: Handshake) -> Token:
         """See L{burrow.link.accept.Authenticate}."""
         if not handshake.token:
-            raise HandshakeRefused(401, "no token was shown: run `burrow login`, or give --token")
+            raise HandshakeRefused(401, "the agent sent no token: run `burrow login`, or give --token")
         try:
             token = await check_token(self._store, handshake.token)
         except StoreError as error:
-            self.log.error("cannot check a token: {error}", error=error)
+            self.log.error("cannot check an agent's token, so the agent is refused: {error}", error=error)
             raise HandshakeRefused(503, "the server's store cannot answer now") from error
         if token is None:
             raise HandshakeRefused(401, "the token is unknown or revoked: ask the server's owner for another")
         if token.role == "viewer":
-            raise HandshakeRefused(403, f"the token {token.name!r} may look, not run tunnels")
+            raise HandshakeRefused(
+                403,
+                f"the token {token.name!r} has the role viewer, which may not run tunnels",
+            )
         if not _AGENT_ID.fullmatch(handshake.agent):
             raise HandshakeRefused(400, "the agent's id must be 8 to 64 letters, digits, - and _")
         try:
             await self._store.token_used(token.id, time.time())
-        except StoreError as error:  # as on a full disk: the token is good all the same
-            self.log.error("cannot note that a token was used: {error}", error=error)
+        except StoreError as error:  # such as a full disk: the token is valid all the same
+            self.log.error(
+                "cannot write when token {name!r} was last used; its agent is let in: {error}",
+                name=token.name,
+                error=error,
+            )
         return token
 
     def admit(self, token: Token, handshake: Handshake) -> None:
@@ -94,7 +101,7 @@ class Agents:
 
     async def _allowed(self, agent: Agent) -> Limits:
         """
-        Ask again before a command. @raise NotAllowed: the token is not good any more.
+        Check the token before a command. @raise NotAllowed: it is no longer valid.
         @raise StoreError: the store cannot tell.
         """
         token = await self.watch.ask_again(agent)
@@ -102,7 +109,7 @@ class Agents:
 
     @staticmethod
     def owner_of(token: Token, handshake: Handshake) -> tuple[str, str]:
-        """Who may go on with a session: the same token's same agent."""
+        """Who may resume a session: the same agent with the same token."""
         return token.id, handshake.agent
 
     def begin(self, session: Session, lifeline: Lifeline | None, token: Token, handshake: Handshake) -> None:
@@ -132,4 +139,8 @@ class Agents:
         )
         self._events.add("agent-gone", f"agent {agent.token.name!r} is gone: {reason.getErrorMessage()}")
         ending = Deferred.fromCoroutine(agent.gone(reason))
-        ending.addErrback(lambda failure: self.log.failure("an agent's tunnels were not closed", failure))
+        ending.addErrback(
+            lambda failure: self.log.failure(
+                "cannot close the tunnels of an agent whose session ended", failure
+            )
+        )

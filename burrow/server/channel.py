@@ -18,11 +18,11 @@ from burrow.mux.control import CloseTunnel, OpenTunnel
 from burrow.server.opening import STORE_AWAY
 
 MAX_BOX = 256 * 1024
-"""Bytes of a box on the control channel, at most: its keys and values are kept until it is whole."""
+"""Bytes of a box on the control channel, at most: its keys and values are kept until it is complete."""
 
 
 class Commands(Protocol):
-    """Who answers what comes on a control channel: the agent that it is the channel of."""
+    """What answers the commands of a control channel: the L{Agent<burrow.server.agent.Agent>}."""
 
     async def open(self, kind: str, upstream: str, name: str | None, options: str | None) -> dict[str, str]:
         """Answer L{OpenTunnel}."""
@@ -30,26 +30,26 @@ class Commands(Protocol):
     async def close(self, name: str) -> dict[str, str]:
         """Answer L{CloseTunnel}."""
 
-    def channel_lost(self, broken: str) -> None:
-        """The channel ended; C{broken} says how the agent broke the protocol on it, if it did."""
+    def channel_lost(self, violation: str) -> None:
+        """The channel ended. @param violation: how the agent violated the protocol on it, or empty."""
 
 
 def _nonsense(error: Exception) -> str:
-    """What is wrong with a box that AMP stumbled over."""
+    """What is wrong with a box for which AMP raised C{error}."""
     if not isinstance(error, KeyError):
         return "it is neither a command nor an answer"
     if error.args[0] in (amp.ERROR_CODE, amp.ERROR_DESCRIPTION):
         return f"it is an error without {error.args[0].decode()!r}"
-    return "it answers what was not asked"
+    return "it answers a command that was not sent"
 
 
 class ControlChannel(BoundedAMP):
     """
     The server's end of one agent's control channel: AMP on the agent's first stream.
 
-    The session ends with it: nothing can be asked or told without it. A box that cannot be read, or that
-    lacks what its command needs, breaks the protocol: it is answered where it can be, and the WebSocket's
-    close says why. A command that we do not know is only answered, since it may be a newer agent's.
+    The session ends with its control channel. A box that cannot be read, or lacks an argument of its command,
+    violates the protocol: it is answered if possible, and the WebSocket is closed with the reason. An unknown
+    command is only answered with an error, since newer agents may send one.
     """
 
     log = Logger()
@@ -57,60 +57,60 @@ class ControlChannel(BoundedAMP):
     def __init__(self, agent: Commands) -> None:
         super().__init__()
         self._agent = agent
-        self._broken = ""
+        self._violation = ""
         self._unfinished = 0
 
     # -- what AMP calls ---------------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes of the agent's."""
+        """See L{IProtocol<twisted.internet.interfaces.IProtocol>}."""
         self._unfinished += len(data)
         try:
             super().dataReceived(data)
         except (amp.AmpError, KeyError) as error:
-            self._break(f"a box of the control channel makes no sense: {_nonsense(error)}")
+            self._end(f"a box of the control channel cannot be used: {_nonsense(error)}")
         if self._unfinished > MAX_BOX:
-            self._break(f"a box of the control channel has more than {MAX_BOX} bytes")
+            self._end(f"a box of the control channel has more than {MAX_BOX} bytes")
 
     def ampBoxReceived(self, box: amp.AmpBox) -> None:
-        """A box is whole."""
+        """A box is complete."""
         self._unfinished = 0
-        if not self._broken:
+        if not self._violation:
             super().ampBoxReceived(box)
 
     def lengthLimitExceeded(self, length: int) -> None:
-        """A key's length is impossible: these are no boxes."""
-        self._break(f"the control channel has no AMP boxes: a key has {length} bytes")
+        """A key is longer than AMP allows, so these are not AMP boxes."""
+        self._end(f"the control channel does not carry AMP boxes: a key has {length} bytes")
 
     def locateResponder(self, name: bytes) -> Any:
-        """What answers a command."""
+        """The function that answers a command."""
         return partial(self._answer, name, super().locateResponder(name))
 
     def unhandledError(self, failure: Failure) -> None:
-        """A command failed whose sender wants no answer, or could not be answered."""
-        if self._broken:
-            self._break(self._broken)
+        """A command failed, and its sender wants no answer or cannot be answered."""
+        if self._violation:
+            self._end(self._violation)
         elif failure.check(RemoteAmpError):
             super().unhandledError(failure)
         else:
-            self.log.failure("an agent's command cannot be answered", failure)
-            self._break("the server cannot answer a command; its log says why")
+            self.log.failure("cannot answer an agent's command; its session is closed", failure)
+            self._end("the server cannot answer a command; its log says why")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The stream ended, by whomever: so does the session."""
+        """The stream ended, so the session ends too."""
         super().connectionLost(reason)
-        self._agent.channel_lost(self._broken)
+        self._agent.channel_lost(self._violation)
 
     def _answer(self, name: bytes, responder: Any, box: amp.AmpBox) -> Any:
         try:
             answering = responder(box)
-        except (KeyError, ValueError) as error:  # of the box: what the command itself raises comes later
+        except (KeyError, ValueError) as error:  # from parsing the box: the command has not run yet
             if isinstance(error, KeyError):
                 problem = f"it lacks {error.args[0].decode()!r}"
             else:
-                problem = "a value of it is not UTF-8"
-            self._broken = f"a box with the command {name.decode()} cannot be used: {problem}"
-            raise RemoteAmpError(b"BAD_BOX", self._broken, fatal=True) from error
+                problem = "one of its values is not UTF-8"
+            self._violation = f"a box with the command {name.decode()} cannot be used: {problem}"
+            raise RemoteAmpError(b"BAD_BOX", self._violation, fatal=True) from error
         answering.addErrback(self._not_answered)
         return answering
 
@@ -118,18 +118,18 @@ class ControlChannel(BoundedAMP):
         if reason.check(RemoteAmpError):
             return reason
         if reason.check(StoreError):
-            # Its text is for the server's owner: it may name files and machines.
-            self.log.error("an agent's command waits for the store: {error}", error=reason.value)
+            # Its text may name files and machines of the server, so the agent does not get it.
+            self.log.error("cannot execute an agent's command; it tries again: {error}", error=reason.value)
             text = STORE_AWAY
         elif reason.check(BurrowError):
             text = reason.getErrorMessage()
         else:
             self.log.failure("an agent's command failed", reason)
-            text = "the server failed; its log says how"
+            text = "the server failed; its log says why"
         return Failure(RemoteAmpError(b"UNAVAILABLE", text))
 
-    def _break(self, why: str) -> None:
-        self._broken = self._broken or why
+    def _end(self, why: str) -> None:
+        self._violation = self._violation or why
         if self.transport is not None:
             self.transport.loseConnection()
 

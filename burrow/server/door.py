@@ -1,4 +1,4 @@
-"""Where agents' WebSockets go: this node, or the one that has the session that is to be gone on with."""
+"""Sends an agent's WebSocket to the node that has its session, or to this one for a new session."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ _SESSION_FIELD = SESSION_HEADER.lower().encode()
 
 
 class AgentDoor:
-    """@param here: takes agents on this node. @param links: the ways to the other nodes."""
+    """@param here: accepts agents on this node. @param links: the links to the other nodes."""
 
     def __init__(self, here: AcceptFactory, links: Links) -> None:
         self._here = here
         self._links = links
 
-    def taker(self, head: RequestHead) -> IProtocolFactory | pages.Page:
-        """Who takes the connection of an agent that asks by this head, or the page that says to try again."""
+    def factory_for(self, head: RequestHead) -> IProtocolFactory | pages.Page:
+        """
+        The factory for the connection of an agent with this request, or a page that asks it to try again.
+        """
         asked = head.headers.value(_SESSION_FIELD).decode("latin-1")
         if not asked:
             return self._here
@@ -30,7 +32,7 @@ class AgentDoor:
         if there is not None:
             return there
         if self._links.may_reach(node):
-            # A new session here would end the one that lives there, and all that runs on it.
+            # A new session here would end the one on that node, and all its streams.
             text = "The node that has this agent's session is not linked yet. Try again."
             return pages.Page(503, "node-away", "The server is not ready", text, ((b"Retry-After", b"1"),))
         return self._here

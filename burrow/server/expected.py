@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 EXPECT_FOR = 60.0
-"""Seconds for which an agent is expected back that went without a good-bye, or whose server restarted."""
+"""Seconds for which an agent is expected back after it left without a good-bye, or the server restarted."""
 
 
 class Expected:
     """
-    For L{EXPECT_FOR} seconds after the start every agent is expected, but those that said good-bye since.
+    During the first L{EXPECT_FOR} seconds every agent is expected, except those that said good-bye since.
 
     @param clock: an L{IReactorTime<twisted.internet.interfaces.IReactorTime>}.
     """
@@ -21,7 +21,7 @@ class Expected:
         self._until: dict[str, float] = {}
 
     def add(self, name: str) -> None:
-        """Its agent went without a good-bye."""
+        """Its agent left without a good-bye."""
         now = self._clock.seconds()
         if now >= self._started + EXPECT_FOR:
             self._until = {known: until for known, until in self._until.items() if until > now}
@@ -34,11 +34,11 @@ class Expected:
             self._until[name] = 0.0
 
     def forget(self, name: str) -> None:
-        """Its agent is here."""
+        """Its agent connected."""
         self._until.pop(name, None)
 
-    def told(self, name: str) -> bool:
-        """Whether something was said of the name: L{add} or L{discard}."""
+    def decided(self, name: str) -> bool:
+        """Whether L{add} or L{discard} was called for the name."""
         return name in self._until
 
     def __contains__(self, name: str) -> bool:

@@ -1,16 +1,13 @@
 """
-What still runs when a server stops or a tunnel is closed; what is idle is ended.
-
-A server that stops ends all its visitors' connections; a tunnel that no node holds any more, since its agent
-closed it, ends the streams on it. What counts as running, and may finish::
+Ends visitors' connections when a server stops, or an agent has closed their tunnel: idle ones at once,
+running ones when they are done. What counts as running::
 
     an HTTP exchange                    from the first byte of the request until the answer is written
     a WebSocket, an event stream,       while it is not idle: see L{burrow.sockets.idle}
     a TCP connection
-    a connection that has asked         L{FRESH} seconds: its request may be on the way
-    nothing yet
+    a connection without a request yet  L{FRESH} seconds: the request may be on its way
 
-All else is ended at once: above all connections that HTTP visitors keep for a next request.
+Mostly, what is idle are connections that HTTP visitors keep for a next request.
 """
 
 from __future__ import annotations
@@ -26,7 +23,7 @@ from burrow.server.edge.tls import TLSFront
 from burrow.sockets import idle
 
 FRESH = 1.0
-"""Seconds from the stop of a server on that a connection has to send its first request."""
+"""Seconds that a connection has to send its first request, from when the server stops."""
 
 POLL_EVERY = 0.1
 """Seconds between two checks of what still runs on a server that stops."""
@@ -37,8 +34,8 @@ _POLL_CLOSED = 0.5
 
 class Finishing:
     """
-    @param edge: the HTTP visitors' connections. @param ports: those to TCP ports, as of now.
-    @param held: whether the name of a route is open, here or on another node.
+    @param edge: has the HTTP visitors' connections. @param ports: returns those to TCP ports.
+    @param held: whether the tunnel of a route is open, here or on another node.
     @param elsewhere: whether something runs here for another node.
     """
 
@@ -64,13 +61,15 @@ class Finishing:
     # -- a server that stops ------------------------------------------------------------------------------
 
     async def finish(self, within: float) -> None:
-        """End what is idle, and return when nothing runs any more, or after C{within} seconds."""
+        """
+        End what is idle, now and as it becomes so; return when nothing runs, or after C{within} seconds.
+        """
         ends = self._clock.seconds() + within
         while self.running() and self._clock.seconds() < ends:
             await deferLater(self._clock, POLL_EVERY)
 
     def running(self) -> bool:
-        """End what is idle. @return: whether something runs still."""
+        """End what is idle. @return: whether something still runs."""
         now = self._clock.seconds()
         if self._began is None:
             self._began = now
@@ -91,13 +90,15 @@ class Finishing:
     # -- tunnels that are closed --------------------------------------------------------------------------
 
     def end_idle(self) -> None:
-        """A tunnel was closed, here or on another node: end what is idle on it, now and as it becomes so."""
+        """
+        A tunnel was closed, here or on another node: end its idle connections, now and as they become so.
+        """
         if not self._closed.running:
             self._closed.start(_POLL_CLOSED, now=False)
             self._clock.callLater(0, self._end_idle)
 
     def stop(self) -> None:
-        """End nothing more."""
+        """Stop ending the connections of closed tunnels."""
         if self._closed.running:
             self._closed.stop()
 

@@ -1,4 +1,4 @@
-"""How a server goes away: it takes nobody new, sends its agents to other nodes, and lets what runs end."""
+"""Ends a server in order: it stops listening, sends its agents to other nodes, and lets running work end."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from burrow.server.ports import Ports
 from burrow.server.tunnels import Tunnels
 
 LEAVE_WITHIN = 10.0
-"""Seconds that agents have to go to other nodes when this one stops."""
+"""Seconds that agents have to move to other nodes when this one stops."""
 
 
 class Leaving:
     """
     @param listeners: the main ports. @param edge: the HTTP visitors' connections.
-    @param ports: the public TCP ports; @param remote_ports: those of other nodes' tunnels.
-    @param finishing: says what still runs.
+    @param ports: the public TCP ports. @param remote_ports: those of other nodes' tunnels.
+    @param finishing: ends what is idle, and says whether something still runs.
     """
 
     log = Logger()
@@ -63,28 +63,28 @@ class Leaving:
 
     async def drain(self, within: float) -> None:
         """
-        A successor is there: listen no more, send the agents to it, and return when nothing runs any more.
+        A successor serves: stop listening, send the agents to it, and return when nothing runs here.
 
         @param within: seconds after which it returns anyway.
         """
-        await self._close_doors()
+        await self._stop_accepting()
         await self._cluster.drain()
         self.log.info(
-            "draining: agents move to other nodes; what runs has {seconds:g} s to end", seconds=within
+            "draining: agents move to other nodes; running streams have {seconds:g} s to end", seconds=within
         )
         ends = self._clock.seconds() + within
         while self._clock.seconds() < ends and (
             self._edge.visitors or self._ports.visitors or self._agents.connected or self._arrivals.busy
         ):
-            await self._send_away()
+            await self._send_agents_away()
             await deferLater(self._clock, POLL_EVERY)
 
     async def finish(self, within: float) -> None:
         """
-        The server stops: listen no more, let what runs end (L{burrow.server.finishing}) for C{within} seconds
-        at most. Where other nodes go on, the agents are sent there meanwhile.
+        The server stops: stop listening, and give what runs C{within} seconds to end (see
+        L{burrow.server.finishing}). If other nodes are running, send the agents there.
         """
-        await self._close_doors()
+        await self._stop_accepting()
         if within and await self._cluster.strangers():
             await self._finish_elsewhere(within)
         else:
@@ -96,29 +96,31 @@ class Leaving:
         now = self._clock.seconds()
         ends, agents_until = now + within, now + min(within, LEAVE_WITHIN)
         await self._cluster.drain()
-        self._links.drop_passed()
+        self._links.cut_relayed_agents()
         self.log.info(
-            "stopping: agents move to other nodes; what runs has {seconds:g} s to end", seconds=within
+            "stopping: agents move to other nodes; running streams have {seconds:g} s to end", seconds=within
         )
         while True:
-            await self._send_away()
+            await self._send_agents_away()
             now = self._clock.seconds()
             running = self._finishing.running() or (self._agents.connected and now < agents_until)
             if not running or now >= ends:
                 break
             await deferLater(self._clock, POLL_EVERY)
 
-    async def _close_doors(self) -> None:
-        """Take no more visitors and agents; connections end after the answer that is under way."""
+    async def _stop_accepting(self) -> None:
+        """Accept no more visitors and agents; HTTP connections end after the current answer."""
         self._edge.drain()
         self._neighbours.close()
         self._remote_ports.drain()
         await self._listeners.close()
 
-    async def _send_away(self) -> None:
-        """Have the agents go to other nodes; close the ports once no tunnel is open: the others have them."""
+    async def _send_agents_away(self) -> None:
+        """
+        Send the agents to other nodes. When no tunnel is open here, close the ports, which are open there.
+        """
         for agent in list(self._agents.connected):
-            agent.leave()
+            agent.send_away()
         if not self._tunnels.any_open:
             self._remote_ports.stop()
             await self._ports.close_all()

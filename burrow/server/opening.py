@@ -1,9 +1,9 @@
 """
-How a tunnel comes to be.
+Opens tunnels.
 
-Its name is found (asked for, remembered, or new) and reserved in the store, its certificate is there, its
-port listens; only then visitors reach it and its agent is told. If any step fails, what the steps before did
-is undone, except the reservation: a name stays its owner's.
+The steps: choose the name (asked for, remembered, or new), reserve it in the store, get its certificate or
+open its port, take its lease. Then visitors can reach the tunnel, and its agent is told. If a step fails, the
+steps before it are undone, except the reservation: the name stays reserved for its owner.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from burrow.store.base import OverQuota, Reservation, Taken
 _KIND = re.compile(r"[a-z][a-z0-9]{0,30}")
 _TRIES = 20
 _ASKED = 100
-"""Ports of which the store is asked at once whether somebody has them."""
+"""Ports that one question to the store is about."""
 
 STORE_AWAY = "the server's store cannot answer now; the agent tries again"
-"""What agents are told then."""
+"""What an agent is told when the store fails."""
 
 MAX_UPSTREAM = 300
 """Characters of an upstream's description, at most: it is kept in the store."""
@@ -54,14 +54,14 @@ class Opening:
     """
     Opens tunnels.
 
-    @param tunnels: takes those that are open. @param routes: has visitors wait for those to come.
-    @param quotas: how many there may be.
-    @param cluster: holds their names among the other nodes. @param announce: has the other nodes read what
-        changed; fires when they have.
+    @param tunnels: takes the opened tunnels. @param routes: lets visitors wait while a tunnel is opened.
+    @param quotas: limits how many are open.
+    @param cluster: takes their leases. @param announce: makes the other nodes read the leases; fires when
+        they have.
     @param domain: the base domain. @param url: makes the public URL of a host.
     @param ready: fires once a host has its certificate, or fails with CertificateFailed.
-    @param reserved: names that agents cannot have, beside those that no server gives.
-    @param now: tells the time, in seconds since the epoch.
+    @param reserved: names that agents cannot have, beside L{burrow.server.names.RESERVED}.
+    @param now: returns the time, in seconds since the epoch.
     """
 
     log = Logger()
@@ -111,8 +111,8 @@ class Opening:
         """
         Open a tunnel.
 
-        @param limits: what its token may have.
-        @raise Refused: why not; nothing is open then.
+        @param limits: of its token.
+        @raise Refused: the tunnel is not opened; the text says why.
         """
         kind = self._kinds.get(kind_name) if _KIND.fullmatch(kind_name) else None
         if kind is None:
@@ -125,12 +125,12 @@ class Opening:
             tunnel = await self._open(owner, kind, upstream, name, options, limits)
         except StoreError as error:
             self._quotas.remove(owner.session)
-            self.log.error("a tunnel cannot be opened: {error}", error=error)
+            self.log.error("cannot open a tunnel; its agent tries again: {error}", error=error)
             raise Unavailable(STORE_AWAY) from error
         except BaseException:
             self._quotas.remove(owner.session)
             raise
-        self.log.info("{url} is open, for {upstream}", url=tunnel.url, upstream=upstream)
+        self.log.info("tunnel {url} is open, for {upstream}", url=tunnel.url, upstream=upstream)
         self._events.add("tunnel-open", f"{tunnel.url} is open, for {upstream}")
         return tunnel
 
@@ -157,10 +157,10 @@ class Opening:
             port_assigned=None if port is None else False,
             asked=name is not None,
         )
-        wanted = attr.evolve(wanted, name=await self._choose(wanted))
+        wanted = attr.evolve(wanted, name=await self._choose_name(wanted))
         self._quotas.add_name(owner.token, wanted.name, limits)
         try:
-            reservation = await self._keep(wanted, limits)
+            reservation = await self._reserve(wanted, limits)
             with self._routes.opening(reservation.name):
                 return await self._open_reserved(owner, kind, reservation, limits)
         except BaseException:
@@ -168,7 +168,7 @@ class Opening:
             raise
 
     def _port(self, kind: Kind, options: dict[str, Any]) -> int | None:
-        """The TCP port that is asked for. @raise BadOption: an option is not a possible one."""
+        """The TCP port that the agent asks for. @raise BadOption: an option is not valid."""
         unknown = set(options) - ({"port"} if kind.reach is Reach.TCP_PORT else set())
         if unknown:
             raise BadOption(f"tunnels of kind {kind.name!r} have no option {', '.join(sorted(unknown))[:80]}")
@@ -176,7 +176,7 @@ class Opening:
         if port is None:
             return None
         if isinstance(port, bool) or not isinstance(port, int):
-            raise BadOption(f"{repr(port)[:80]} is no port")
+            raise BadOption(f"{repr(port)[:80]} is not a port")
         self._ports.check(port)
         return port
 
@@ -195,14 +195,14 @@ class Opening:
             if self._tunnels.by_name(tunnel.name) is None:
                 await self._cluster.let_go(tunnel.name)
             await self._tunnels.unlisten(tunnel)
-            raise StreamGone("the agent went while its tunnel was being opened")
+            raise StreamGone("the agent left while its tunnel was being opened")
         await self._tunnels.add(tunnel)
         if kind.reach is Reach.TCP_PORT:
             await self._announce()  # the other nodes open the port too
         return tunnel
 
-    async def _choose(self, wanted: Reservation) -> str:
-        """The name to open: the one asked for, the one remembered, or a new one."""
+    async def _choose_name(self, wanted: Reservation) -> str:
+        """The name to open: asked for, remembered, or new."""
         if not wanted.assigned:
             return wanted.name
         remembered = await self._store.remembered(wanted.token, wanted.agent, wanted.kind, wanted.upstream)
@@ -214,8 +214,13 @@ class Opening:
                 return name
         raise Unavailable("no free name was found; try again")
 
-    async def _keep(self, wanted: Reservation, limits: Limits) -> Reservation:
-        """@raise NameTaken: the name is another token's. @raise TooManyTunnels: it is one too many."""
+    async def _reserve(self, wanted: Reservation, limits: Limits) -> Reservation:
+        """
+        Reserve the name.
+
+        @raise NameTaken: another token owns it.
+        @raise TooManyTunnels: the token is at a limit.
+        """
         try:
             kept: Reservation = await self._store.reserve(wanted, limits)
         except OverQuota as error:
@@ -225,7 +230,7 @@ class Opening:
         return kept
 
     async def _free_ports(self) -> list[int]:
-        """Some ports that nobody has, in random order; all that are left, if those are fewer."""
+        """Up to L{_TRIES} ports that have no owner, in random order."""
         candidates = self._ports.candidates()
         free: list[int] = []
         while candidates and len(free) < _TRIES:
@@ -234,7 +239,7 @@ class Opening:
         return free[:_TRIES]
 
     async def _listen(self, tunnel: Tunnel, limits: Limits) -> Reservation:
-        """Open the tunnel's port: its own, or a free one that becomes its own."""
+        """Open the tunnel's port: the reserved one, or a free one, which is then reserved."""
         reservation = tunnel.reservation
         tunnel.factory = tunnel.kind.visitor_factory(tunnel)
         if reservation.port is not None:

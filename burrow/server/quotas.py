@@ -1,4 +1,4 @@
-"""How many tunnels each agent and each token has open, or is about to have."""
+"""Limits how many tunnels each agent and each token has open, or is opening."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from burrow.wording import count_of
 
 class Quotas:
     """
-    @param cluster: tells what the tokens have open on other nodes.
-    @param max_tunnels: how many one agent may have open.
+    @param cluster: knows what the tokens have open on other nodes.
+    @param max_tunnels: how many tunnels one agent may have open.
     """
 
     def __init__(self, cluster: Cluster, max_tunnels: int) -> None:
@@ -24,26 +24,26 @@ class Quotas:
         self._of_token: dict[str, Counter[str]] = {}
 
     def add(self, session: Session) -> None:
-        """Count one more tunnel of an agent's. @raise TooManyTunnels: it has as many as it may."""
+        """Count one more tunnel of an agent. @raise TooManyTunnels: it is at its limit."""
         count = self._of_session[session]
         if count >= self._max_tunnels:
             raise TooManyTunnels(
-                f"this agent has {count_of(count, 'tunnel')} open, and may have {self._max_tunnels}"
+                f"this agent has {count_of(count, 'tunnel')} open, which is its limit: close one"
             )
         self._of_session[session] = count + 1
 
     def remove(self, session: Session) -> None:
-        """One of them is closed, was not opened, or is another agent's now."""
+        """One of an agent's tunnels is closed, was not opened, or has moved to another agent."""
         self._of_session[session] -= 1
         if self._of_session[session] <= 0:
             del self._of_session[session]
 
     def add_name(self, token: str, name: str, limits: Limits) -> None:
         """
-        Count a name among those that a token, by its id, has open or is about to. A name counts once, however
-        many sessions open it.
+        Count a name that a token has open or is opening. A name counts once, even if several sessions open
+        it.
 
-        @raise TooManyTunnels: there are as many others as may be, here or on other nodes.
+        @param token: the token's id. @raise TooManyTunnels: it is at its limit, counting all nodes.
         """
         ours = self._of_token.get(token, Counter())
         if limits.tunnels is not None and name not in ours:
@@ -53,14 +53,14 @@ class Quotas:
             )
             if len(ours) + elsewhere >= limits.tunnels:
                 raise TooManyTunnels(
-                    f"the token has {count_of(limits.tunnels, 'tunnel')} open, as many as it may: close one, "
-                    "or ask the server's owner to allow more with `burrow token set`"
+                    f"the token has {count_of(limits.tunnels, 'tunnel')} open, which is its limit: close "
+                    "one, or ask the server's owner to allow more with `burrow token set`"
                 )
         ours[name] += 1
         self._of_token[token] = ours
 
     def remove_name(self, token: str, name: str) -> None:
-        """What L{add_name} counted is closed, or was not opened."""
+        """A name that L{add_name} counted is closed, or was not opened."""
         ours = self._of_token[token]
         ours[name] -= 1
         if not ours[name]:

@@ -1,4 +1,4 @@
-"""What serves a name: a route, which a tunnel of this node and a tunnel on another node both provide."""
+"""The route to a tunnel, which a tunnel of this node and a tunnel on another node both provide."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ class Why(Enum):
     """Why a name has no route."""
 
     UNKNOWN = "unknown"
-    """Nobody owns the name, or its visitors come to a TCP port."""
+    """The name has no owner, or its visitors come to a TCP port."""
 
     AWAY = "away"
-    """Its agent lost its connection a moment ago, or the server was just started: it may be back soon."""
+    """Its agent lost its connection a moment ago, or the server just started: the agent may be back soon."""
 
     LEFT = "left"
     """Its agent is not connected, and is not expected."""
 
 
 class NoRoute(BurrowError):
-    """Nobody serves a name now. @ivar why: a L{Why}."""
+    """No tunnel of the name is open. @ivar why: a L{Why}."""
 
     def __init__(self, why: Why) -> None:
         super().__init__(f"no route: {why.value}")
@@ -33,7 +33,7 @@ class NoRoute(BurrowError):
 class IRoute(Interface):
     """A tunnel, wherever its agent is connected."""
 
-    name = Attribute("The label that visitors and nodes know it by.")
+    name = Attribute("The tunnel's label, for visitors and nodes.")
     kind = Attribute(
         "Its L{ITunnelProtocol<burrow.protocols.base.ITunnelProtocol>}; None for an unknown one."
     )
@@ -42,8 +42,8 @@ class IRoute(Interface):
     )
     may_have_moved = Attribute(
         """
-        Whether, once a stream on this route was lost, another route may serve the name: the session is lost;
-        or another node holds the tunnel, which alone can tell.
+        After a stream on this route was lost: whether another route may serve the name. True if the session
+        is lost, or if another node holds the tunnel, since this node cannot know what happened there.
         """
     )
 
@@ -51,7 +51,7 @@ class IRoute(Interface):
         """
         Open a stream for one visitor.
 
-        @param protocol: the L{IProtocol<twisted.internet.interfaces.IProtocol>} that is put on it.
+        @param protocol: the L{IProtocol<twisted.internet.interfaces.IProtocol>} that is put on the stream.
         @param visitor: the visitor's address, C{host:port}. @param scheme: "http", "https", "tcp"...
         @raise StreamGone: the route is not alive.
         """

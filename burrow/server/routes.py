@@ -5,8 +5,8 @@ The answer is one of four::
 
     now         a tunnel of this node whose agent is connected, or one on another node that is linked
     later       its agent is expected: the visitor waits for --hold seconds
-    elsewhere   the store says that another node holds it: this one reads that node's lease, one key
-    nobody      L{NoRoute}, which says why
+    elsewhere   another node holds it, as its lease in the store says: this node reads one key
+    none        L{NoRoute}, which says why
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from burrow.server.waiting import Asking, Waiting
 class Routes:
     """
     @param domain: the base domain. @param hold: seconds that a visitor waits for an agent that is expected.
-    @param cluster: knows which node holds a name. @param links: the ways to the other nodes.
+    @param cluster: says which node holds a name. @param links: the links to the other nodes.
     """
 
     def __init__(
@@ -63,16 +63,16 @@ class Routes:
         @param hops: how many nodes passed the visitor on already.
         """
         tunnel = self._here.get(name)
-        if tunnel is not None and tunnel.attached:
+        if tunnel is not None and tunnel.connected:
             return tunnel
         lease = self._cluster.elsewhere(name)
         return None if lease is None or hops >= MAX_HOPS else self._links.route(lease, hops + 1)
 
     def of_host(self, host: str, asking: Asking) -> IRoute | Deferred[IRoute]:
         """
-        The route of a host for a visitor: at once, or a Deferred if it has to be waited or asked for, which
-        is to be cancelled when the visitor leaves. Fails with L{NoRoute}, or L{StoreError}: the store cannot
-        tell.
+        The route of a host for a visitor: at once, or a Deferred if the visitor has to wait for an agent or
+        the store. Cancel it when the visitor leaves. Fails with L{NoRoute}, or with L{StoreError} if the
+        store cannot tell.
         """
         name, _, domain = host.partition(".")
         if domain == self._domain:
@@ -115,10 +115,10 @@ class Routes:
 
     async def wait_for(self, name: str, asking: Asking | None = None) -> IRoute | None:
         """
-        The route of a name, now or within the time that visitors wait; None if there is none by then, or
-        none is expected.
+        The route of a name: at once, or when an agent that is expected opens it within the hold time. None
+        otherwise.
 
-        @param asking: who waits; None for somebody who is there for certain.
+        @param asking: who waits; None for a visitor that has certainly not left.
         @raise StoreError: the store cannot tell whether somebody owns the name.
         """
         found = self.find(name)
@@ -134,7 +134,11 @@ class Routes:
         return self.find(name) if await self._waiting.wait(name, self._hold, asking) else None
 
     async def _may_come(self, name: str) -> bool:
-        """Whether an agent may open it soon, here or elsewhere. @raise StoreError: the store cannot tell."""
+        """
+        Whether an agent may open the name soon, here or elsewhere.
+
+        @raise StoreError: the store cannot tell.
+        """
         if name in self._opening:
             return True
         failed: StoreError | None = None
@@ -143,16 +147,17 @@ class Routes:
                 return False
         except StoreError as error:
             failed = error
-        # Only now: a name that nobody owns has no lease, so names that strangers make up cost no key more.
+        # Not before: a name without an owner has no lease, so this saves a read for names that strangers
+        # invent.
         lease = await self._cluster.ask(name)
         if lease is not None or name in self._opening:
             return True
-        if failed is not None and self._store.whole and not self._expected.told(name):
+        if failed is not None and self._store.whole and not self._expected.decided(name):
             raise failed
         return self.expected(name)
 
     def serves(self, host: str) -> Deferred[bool]:
-        """Whether a host is a tunnel's, open or not: see L{burrow.certificates.base.Whose}."""
+        """Whether a host belongs to a tunnel, open or not: see L{burrow.certificates.base.Whose}."""
         name, _, domain = host.partition(".")
         if domain != self._domain:
             return succeed(False)
@@ -164,13 +169,13 @@ class Routes:
         try:
             return await self.owned(name)
         except StoreError:
-            # After a loss the store cannot say whose a name is; a lease says that its tunnel is open.
+            # After a loss of data the store cannot tell the owner; a lease shows that the tunnel is open.
             if await self._cluster.ask(name) is None:
                 raise
             return True
 
     async def owned(self, name: str) -> bool:
-        """Whether somebody owns the name. @raise StoreError: the store cannot tell."""
+        """Whether the name has an owner. @raise StoreError: the store cannot tell."""
         return await self._lookups.owned(name)
 
     def held(self, name: str) -> bool:
@@ -181,7 +186,7 @@ class Routes:
 
     @contextmanager
     def opening(self, name: str) -> Iterator[None]:
-        """While a tunnel of the name is being opened here: visitors wait for it."""
+        """A context in which a tunnel of the name is being opened here: visitors wait for it."""
         self._opening[name] += 1
         self._lookups.reserved(name)
         try:
@@ -192,23 +197,23 @@ class Routes:
                 del self._opening[name]
 
     def add(self, tunnel: Tunnel) -> None:
-        """A tunnel is open here: it serves its name from now on."""
+        """A tunnel was opened here: it serves its name from now on."""
         self._here[tunnel.name] = tunnel
-        self.attached(tunnel.name)
+        self.agent_connected(tunnel.name)
 
     def remove(self, tunnel: Tunnel) -> None:
-        """A tunnel is closed here. Its agent is not expected, unless L{expect} was called."""
+        """A tunnel was closed here. Its agent is not expected, unless L{expect} was called."""
         del self._here[tunnel.name]
-        if not self._expected.told(tunnel.name):
+        if not self._expected.decided(tunnel.name):
             self._expected.discard(tunnel.name)
 
-    def attached(self, name: str) -> None:
-        """The agent of a tunnel of this node is connected: visitors who waited go on."""
+    def agent_connected(self, name: str) -> None:
+        """The agent of a tunnel of this node connected: waiting visitors continue."""
         self._expected.forget(name)
         self._waiting.wake(name)
 
     def expect(self, name: str) -> None:
-        """The name's agent went without a good-bye: visitors wait for it, for a while."""
+        """The name's agent left without a good-bye: visitors wait for it, for a while."""
         self._expected.add(name)
 
     def expect_no_more(self, name: str) -> None:
@@ -216,12 +221,12 @@ class Routes:
         self._expected.discard(name)
 
     def expected(self, name: str) -> bool:
-        """Whether the agent of a name may be connected soon, as far as this node knows."""
+        """Whether the agent of a name may connect soon, as far as this node knows."""
         tunnel = self._here.get(name)
         return name in self._opening or (tunnel is not None and tunnel.alive) or name in self._expected
 
     def wake(self) -> None:
-        """Something changed on other nodes: visitors go on who wait for a tunnel that is there now."""
+        """Leases or links changed: visitors continue whose tunnel another node now holds."""
         for name in self._waiting:
             lease = self._cluster.elsewhere(name)
             if lease is not None and self._links.route(lease) is not None:

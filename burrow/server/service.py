@@ -1,4 +1,4 @@
-"""The server as one service: its parts, put together, started and stopped in order."""
+"""The server as one service: makes its parts, and starts and stops them in order."""
 
 from __future__ import annotations
 
@@ -62,10 +62,11 @@ class BurrowServer(MultiService):
     """
     A Burrow server.
 
-    @param store: an L{IStore<burrow.store.base.IStore>}, not opened; by default what the configuration names.
+    @param store: an L{IStore<burrow.store.base.IStore>}, not opened; by default the one that the
+        configuration names.
     @param inherited: see L{Listeners}. @param tcp_sockets: opens the public TCP ports.
-    @param group: what is replaced and stopped together with this process.
-    @ivar ready: fires with the server once it listens, or fails with why it does not.
+    @param group: an id that all processes of one C{burrow server} share; empty for a process of its own.
+    @ivar ready: fires with the server once it listens, or fails with the reason why it cannot.
     @raise ConfigError: the configuration contradicts itself.
     """
 
@@ -107,12 +108,12 @@ class BurrowServer(MultiService):
         self._node_secret = token_urlsafe(32)
         known_kinds = kinds()
 
-        # The other nodes.
+        # Other nodes.
         self._links = Links(reactor, self._node, known_kinds)
         self.cluster = Cluster(reactor, self.store, self._node, self._links.linked)
         self.events = Events(reactor, self.store, self._node)
 
-        # Who serves a name, and the tunnels.
+        # Routes and tunnels.
         self._routes = Routes(reactor, self.store, self.cluster, self._links, config.domain, config.hold)
         listen = config.https_listen or config.http_listen
         self._ports = Ports(self._tcp_sockets, split_listen(listen)[0], config.port_range, limit.guard)
@@ -137,7 +138,7 @@ class BurrowServer(MultiService):
             self._routes.serves,
             self.events.add,
         )
-        self.site = Site(config, lambda head: self._door.taker(head))
+        self.site = Site(config, lambda head: self._door.factory_for(head))
         opening = Opening(
             store=self.store,
             tunnels=self.tunnels,
@@ -154,7 +155,7 @@ class BurrowServer(MultiService):
             reserved=frozenset(config.reserve),
         )
 
-        # The agents, and what other nodes pass on.
+        # Agents, and what other nodes pass on.
         self.agents = Agents(
             reactor,
             self.store,
@@ -182,7 +183,7 @@ class BurrowServer(MultiService):
         self._names = NameWatch(reactor, self.store, self.tunnels)
         self._upkeep = Upkeep(reactor, self.store, self.tunnels, self.events, config.free_after * DAY)
 
-        # Visitors, and how all of it ends.
+        # Visitors, and the end.
         self._edge = Edge(
             find=self._routes.of_host,
             own=self.site.answer,
@@ -199,7 +200,7 @@ class BurrowServer(MultiService):
             self._sweep,
             ports=lambda: self._ports.visitors,
             held=lambda route: self._routes.held(route.name),
-            elsewhere=lambda: self._arrivals.serves or self._links.passes_on,
+            elsewhere=lambda: self._arrivals.serves_visitors or self._links.relays_agents,
         )
         self._leaving = Leaving(
             reactor,
@@ -223,7 +224,7 @@ class BurrowServer(MultiService):
     # -- its life -----------------------------------------------------------------------------------------
 
     def startService(self) -> None:
-        """Open the store and listen; C{ready} tells how it went."""
+        """Open the store and listen; C{ready} fires with the outcome."""
         super().startService()
         starting = ensureDeferred(self._start())
         starting.addCallbacks(lambda _: self.ready.callback(self), self.ready.errback)
@@ -262,7 +263,7 @@ class BurrowServer(MultiService):
         self.events.add("node-started", f"Burrow {__version__} serves {self.site.own_url}")
         if self.certificates is not None:
             self.certificates.start()
-        # By then every agent that comes back has taken its ports over.
+        # By then every agent that came back has opened its ports again.
         self._closing_unused = self._reactor.callLater(EXPECT_FOR, self._tcp_sockets.close_unused)
         warning = outgoing_warning(self.config.port_range)
         if warning:
@@ -270,7 +271,7 @@ class BurrowServer(MultiService):
         self.log.info("Burrow {version} serves {url}", version=__version__, url=self.site.own_url)
 
     def _listen_for_nodes(self) -> Node:
-        """Listen for the links of other nodes. @return: what they find us by."""
+        """Listen for the links of other nodes. @return: the note by which they find this node."""
         host, port = self.config.node_address
         self._node_port, certificate = listen_for_nodes(self._reactor, host, port, self._arrivals.factory)
         address: Any = self._node_port.getHost()
@@ -292,20 +293,20 @@ class BurrowServer(MultiService):
 
     def stopService(self) -> Deferred[Any]:
         """
-        Stop to listen, let what runs end (L{burrow.server.finishing}) for C{stop_grace} seconds at most, say
-        good-bye to the agents, close the store. Where other nodes go on, the agents are sent there first.
+        Stop listening, give what runs C{stop_grace} seconds to end (L{burrow.server.finishing}), close the
+        agents' sessions, close the store. If other nodes are running, the agents are sent there first.
 
-        @return: fires when it is done. Its cancelling ends what still runs now.
+        @return: fires when all is done. Cancel it to end at once what still runs.
         """
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
         await MultiService.stopService(self)
         try:
-            if self.cluster.node is not None:  # else it never served
+            if self.cluster.node is not None:  # None if the start failed
                 await self._leaving.finish(self.config.stop_grace)
         except CancelledError:
-            self.log.info("asked to end now: what still runs is cut")
+            self.log.info("stopping: asked again to stop; what still runs is cut now")
         self._sweep.stop()
         for watch in (self.agents.watch, self._names, self._upkeep):
             watch.stop()
@@ -347,4 +348,4 @@ class BurrowServer(MultiService):
         self._finishing.end_idle()
 
     def _node_died(self, names: list[str]) -> None:
-        self.events.add("node-lost", f"a node that held {count_of(len(names), 'tunnel')} is gone")
+        self.events.add("node-lost", f"a node that held {count_of(len(names), 'tunnel')} is dead")

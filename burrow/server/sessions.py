@@ -1,4 +1,4 @@
-"""How many sessions each token has, and whether one more may begin."""
+"""Counts the sessions of each token, and refuses those above its limit."""
 
 from __future__ import annotations
 
@@ -11,39 +11,38 @@ from burrow.store.base import Token
 from burrow.wording import count_of
 
 HANDSHAKE = 11.0
-"""Seconds after which a handshake that was let in has begun its session, or never will."""
+"""Seconds after which an admitted handshake that has not begun a session will not begin one."""
 
 
 class TooManySessions(BurrowError):
-    """The token has as many sessions as it may. One that ends makes room: trying again may help."""
+    """The token is at its limit of sessions. A later attempt may succeed, when one has ended."""
 
 
 class User(Protocol):
-    """An agent that is connected, or was and is expected back."""
+    """An agent with a session, connected or not."""
 
     @property
     def token(self) -> Token:
-        """The token that it uses."""
+        """Its token."""
 
     @property
     def agent_id(self) -> str:
-        """What it calls itself."""
+        """Its id, from its handshake."""
 
     @property
     def attached(self) -> bool:
         """Whether it has a connection now."""
 
     def give_way(self) -> None:
-        """End the session at once: its agent begins another one."""
+        """End the session at once, since its agent begins another one."""
 
 
 class Sessions:
     """
-    Counts sessions here, and handshakes that were let in and are not done; and asks how many there are
-    elsewhere.
+    Counts sessions, here and on other nodes, and admitted handshakes that have not begun one yet.
 
-    @param users: all sessions that are here, changing.
-    @param elsewhere: how many sessions a token, by its id, has on other nodes, as of the last look.
+    @param users: the sessions of this node, a live collection.
+    @param elsewhere: returns how many sessions a token, by its id, has on other nodes, as last read.
     """
 
     def __init__(self, clock: Any, users: Iterable[User], elsewhere: Callable[[str], int]) -> None:
@@ -53,15 +52,15 @@ class Sessions:
         self._let_in: dict[str, list[float]] = {}
 
     def counts(self) -> dict[str, int]:
-        """The sessions that are here, by the token's id."""
+        """The number of sessions on this node, by the token's id."""
         return dict(Counter(user.token.id for user in self._users))
 
     def let_in(self, token_id: str, agent_id: str, limit: int | None) -> None:
         """
-        One more handshake. At the limit a session of the same agent's that has no connection gives way: its
-        agent was started anew.
+        Admit one more handshake. At the limit, a session of the same agent that has no connection is ended,
+        since the agent was started again.
 
-        @raise TooManySessions: it would be one session more than C{limit}.
+        @raise TooManySessions: the token has C{limit} sessions already.
         """
         now = self._clock.seconds()
         self._let_in = {
@@ -77,14 +76,14 @@ class Sessions:
             before = [user for user in here if user.agent_id == agent_id and not user.attached]
             if not before:
                 raise TooManySessions(
-                    f"the token has {count_of(limit, 'agent')} connected, as many as it may: end one, or "
+                    f"the token has {count_of(limit, 'agent')} connected, which is its limit: end one, or "
                     "ask the server's owner to allow more with `burrow token set`"
                 )
             before[0].give_way()
         under_way.append(now)
 
     def begun(self, token_id: str) -> None:
-        """A handshake that was let in became a session."""
+        """An admitted handshake became a session."""
         under_way = self._let_in.get(token_id)
         if under_way:
             under_way.pop(0)

@@ -1,4 +1,4 @@
-"""A tunnel of this node: a public name, or port, bound to an upstream of one agent's session."""
+"""A tunnel of this node: a public name or port, and the agent's session that serves it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from burrow.store.base import Reservation
 @dataclass(frozen=True, slots=True)
 class Owner:
     """
-    Who opens tunnels: one agent's session.
+    The agent's session that opens a tunnel.
 
     @ivar token: the token's id. @ivar agent: the agent's id.
-    @ivar displaced: called with a tunnel of its own that another session opened.
-    @ivar released: called with a tunnel of its own whose name is not its token's any more, and a sentence.
+    @ivar displaced: called with a tunnel of this session that another session has opened.
+    @ivar released: called with a tunnel of this session whose name no longer belongs to its token, and a
+        sentence that says why.
     """
 
     token: str
@@ -41,7 +42,7 @@ class Tunnel:
     An open tunnel.
 
     @ivar host: its name under the base domain. @ivar url: where visitors reach it.
-    @ivar factory: what its TCP port serves, for kinds that have one.
+    @ivar factory: serves its TCP port; None for kinds without one.
     """
 
     reservation: Reservation
@@ -53,12 +54,12 @@ class Tunnel:
 
     @property
     def name(self) -> str:
-        """See L{IRoute}. Agent and server speak of the tunnel by it."""
+        """See L{IRoute}. It also identifies the tunnel on the control channel."""
         return self.reservation.name
 
     @property
     def alive(self) -> bool:
-        """See L{IRoute}: also while the agent has no connection, as long as its session lives."""
+        """See L{IRoute}: true as long as the agent's session lives, even without a connection."""
         session = self.owner.session
         return not (session.lost or session.going)
 
@@ -68,13 +69,16 @@ class Tunnel:
         return not self.alive
 
     @property
-    def attached(self) -> bool:
-        """Whether its agent is connected now."""
+    def connected(self) -> bool:
+        """Whether its agent has a connection now."""
         lifeline = self.owner.lifeline
         return self.alive and (lifeline is None or lifeline.attached)
 
     async def found(self) -> Tunnel:
-        """See L{ITunnelProtocol.visitor_factory<burrow.protocols.base.ITunnelProtocol>}: it is here."""
+        """
+        See L{ITunnelProtocol.visitor_factory<burrow.protocols.base.ITunnelProtocol>}: the tunnel is on this
+        node.
+        """
         return self
 
     def connect(self, protocol: IProtocol, visitor: str, scheme: str) -> None:

@@ -1,4 +1,4 @@
-"""The tunnels that are open on this node: what replaces one, and what closes one."""
+"""The tunnels that are open on this node: adds, replaces and closes them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from burrow.server.tunnel import Tunnel
 
 class Tunnels:
     """
-    @param routes: where visitors find the tunnels. @param ports: what serves those with a TCP port.
-    @param cluster: holds their names among the other nodes. @param quotas: counts them.
+    @param routes: where visitors find the tunnels. @param ports: serves those with a TCP port.
+    @param cluster: has their leases. @param quotas: counts them.
     @ivar on_closed: called, each without arguments, when a tunnel was closed.
     """
 
@@ -39,7 +39,7 @@ class Tunnels:
         cluster.on_taken.append(self._taken)
 
     def by_name(self, name: str) -> Tunnel | None:
-        """The open tunnel of that name, however visitors reach it."""
+        """The open tunnel of that name, whether visitors reach it by host or by port."""
         return self._open.get(name)
 
     @property
@@ -59,8 +59,8 @@ class Tunnels:
 
     async def add(self, tunnel: Tunnel) -> None:
         """
-        A tunnel is open, counted and held: visitors reach it from now on. The one that had its name before is
-        replaced, and its agent told if it is another session's.
+        Take a tunnel that is open, counted and has its lease: visitors reach it from now on. It replaces the
+        one that had its name before; if that was of another session, its agent is told.
         """
         before = self._open.get(tunnel.name)
         self._open[tunnel.name] = tunnel
@@ -70,10 +70,10 @@ class Tunnels:
             self._quotas.remove(before.owner.session)
             if before.owner.session is not tunnel.owner.session:
                 self._displace(before, tunnel.owner.token)
-            await self.unlisten(before)  # its port, if it is another
+            await self.unlisten(before)  # closes its port, if the new tunnel has another
 
     async def close(self, tunnel: Tunnel) -> None:
-        """Take a tunnel away, if it is still the one of its name. Its running streams go on."""
+        """Close a tunnel, unless another has replaced it. Its running streams continue."""
         if self._open.get(tunnel.name) is tunnel:
             del self._open[tunnel.name]
             self._quotas.remove_name(tunnel.owner.token, tunnel.name)
@@ -81,36 +81,38 @@ class Tunnels:
             self._routes.remove(tunnel)
             await self._cluster.let_go(tunnel.name)
             await self.unlisten(tunnel)
-            self.log.info("{url} is closed", url=tunnel.url)
+            self.log.info("tunnel {url} is closed", url=tunnel.url)
             for listener in self.on_closed:
                 listener()
             self._events.add("tunnel-closed", f"{tunnel.url} is closed")
 
     async def take_away(self, tunnel: Tunnel, why: str) -> None:
-        """Close a tunnel whose name is not its token's any more, and tell its agent why."""
+        """Close a tunnel whose name no longer belongs to its token, and tell its agent why."""
         tunnel.owner.released(tunnel, why)
         await self.close(tunnel)
 
     async def taken(self, lease: Lease) -> None:
-        """Another node has a tunnel of ours now, and its token the name: here it is closed."""
+        """Another node has the lease of a tunnel of ours, and its token owns the name: close ours."""
         tunnel = self._open.get(lease.name)
         if tunnel is not None:
             self._displace(tunnel, lease.token)
             await self.close(tunnel)
 
     async def unlisten(self, tunnel: Tunnel) -> None:
-        """Stop to serve a tunnel's port, if it has one that no other tunnel serves by now."""
+        """Close a tunnel's port, unless it has none or another tunnel serves it by now."""
         port = tunnel.reservation.port
         if tunnel.factory is not None and port is not None:
             await self._ports.close(port, tunnel.factory)
 
     def _taken(self, lease: Lease) -> None:
         closing = Deferred.fromCoroutine(self.taken(lease))
-        closing.addErrback(lambda reason: self.log.failure("a tunnel was not closed", reason))
+        closing.addErrback(
+            lambda reason: self.log.failure("cannot close a tunnel that another node took", reason)
+        )
 
     @staticmethod
     def _displace(tunnel: Tunnel, token: str) -> None:
-        """Tell its agent that a tunnel is now C{token}'s, by its id; empty in older releases' leases."""
+        """Tell the agent that C{token}, an id, has its tunnel now; empty in leases of older releases."""
         if token in ("", tunnel.owner.token):
             tunnel.owner.displaced(tunnel)
         else:

@@ -1,4 +1,4 @@
-"""The visitors that wait for a tunnel whose agent is not connected, and is expected."""
+"""The visitors that wait for a tunnel whose agent is expected, but not connected."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, TimeoutError
 
 MAX_WAITING = 4000
-"""Visitors' requests that wait, at most; more are told at once that the agent is away."""
+"""Visitors' requests that wait, at most; further ones learn at once that the agent is away."""
 
 MAX_PER_TUNNEL = 400
-"""Those of one tunnel, so that a busy one leaves room for all others."""
+"""Requests that wait for one tunnel, at most, so that a busy tunnel leaves room for others."""
 
 
 class Asking(Protocol):
-    """Who waits."""
+    """The visitor that waits."""
 
     @property
     def may_be_gone(self) -> bool:
-        """Whether it has closed its half: it still reads, or has left. Nobody knows before it is answered."""
+        """Whether it has closed its half: it may still read, or have left, which only an answer can show."""
         ...
 
 
 class Waiting:
     """
-    Those who have closed their half wait as long as there is room; then others get their places, first those
-    of the ones that came first.
+    The waiting visitors, by name. When there is no room, a new visitor takes the place of one that may have
+    left, the longest-waiting first.
 
     @param clock: an L{IReactorTime<twisted.internet.interfaces.IReactorTime>}.
     """
@@ -41,15 +41,15 @@ class Waiting:
         return bool(self._queues)
 
     def __iter__(self) -> Iterator[str]:
-        """The names that are waited for."""
+        """The names that visitors wait for."""
         return iter(list(self._queues))
 
     async def wait(self, name: str, seconds: float, asking: Asking | None = None) -> bool:
         """
-        Wait for a name. One that is cancelled gives its place back.
+        Wait until L{wake} is called for a name. Cancel it when the visitor leaves.
 
-        @param asking: who waits; None for somebody who is there for certain.
-        @return: whether L{wake} was called for the name: not if it takes too long, or too many wait.
+        @param asking: the visitor; None for one that has certainly not left.
+        @return: False if C{seconds} passed, or too many wait.
         """
         if not self._has_room(name):
             return False
@@ -68,21 +68,21 @@ class Waiting:
                 del self._queues[name]
 
     def wake(self, name: str) -> None:
-        """Let all go on who wait for the name."""
-        # A copy: each that goes on takes itself out.
+        """Let all visitors continue that wait for the name."""
+        # A copy: each that continues removes itself.
         for woken in list(self._queues.pop(name, ())):
             woken.callback(True)
 
     def _has_room(self, name: str) -> bool:
-        """Whether one more may wait, perhaps in the place of one that may be gone."""
+        """Whether one more may wait, if need be in the place of one that may have left."""
         full = self._queues.get(name, {})
         if len(full) >= MAX_PER_TUNNEL:
-            return self._send_away([full])
-        return self._count < MAX_WAITING or self._send_away(self._queues.values())
+            return self._make_room([full])
+        return self._count < MAX_WAITING or self._make_room(self._queues.values())
 
     @staticmethod
-    def _send_away(queues: Iterable[dict[Deferred[bool], Asking | None]]) -> bool:
-        """Let one that may be gone wait no more. @return: whether there was one."""
+    def _make_room(queues: Iterable[dict[Deferred[bool], Asking | None]]) -> bool:
+        """End the wait of one that may have left. @return: whether there was one."""
         for queue in queues:
             for woken, asking in queue.items():
                 if asking is not None and asking.may_be_gone:

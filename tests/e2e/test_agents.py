@@ -147,7 +147,7 @@ def test_dead_agent_is_found_within_fifteen_seconds(make_world, hello):
     agent.ready()
     silence(agent.program.process.pid)
     started = time.monotonic()
-    world.server.line("lost its connection, and is expected back", patience=20)
+    world.server.line("lost its connection, and its session waits for it", patience=20)
     assert time.monotonic() - started < 15
     assert world.get("silent.localhost")[0] == 503
 

@@ -126,7 +126,7 @@ class Leaving(Connected):
 
     def leave(self):
         for agent in list(self.agents.connected):
-            agent.leave()
+            agent.send_away()
 
     def test_agent_is_told_by_drain_alone_and_go_away_comes_with_the_end(self):
         pair = self.connect()
@@ -190,7 +190,7 @@ class GoingAway(Connected):
         self.assertEqual(visitor.received, b"more")
         self.opened(self.connect())
         self.assertIs(self.successResultOf(waiting), self.tunnels.by_name("blog"))
-        self.assertTrue(self.tunnels.by_name("blog").attached)
+        self.assertTrue(self.tunnels.by_name("blog").connected)
 
     def test_nobody_waits_for_ever(self):
         pair = self.connect()
@@ -219,7 +219,7 @@ class GoingAway(Connected):
         pair.pump()
         self.clock.advance(1)
         pair.pump()
-        self.assertEqual(pair.closed, [("the agent said go away", 1000)])
+        self.assertEqual(pair.closed, [("the agent sent a go away", 1000)])
         self.assertTrue(pair.agent.lost)
         self.assertIsNone(self.tunnels.by_name("blog"))
         self.assertEqual(self.agents.connected, set())
@@ -264,7 +264,7 @@ class TakingOver(Connected):
 
     def leave(self):
         for agent in list(self.agents.connected):
-            agent.leave()
+            agent.send_away()
 
 
 class Channel(Connected):
@@ -289,15 +289,15 @@ class Channel(Connected):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_what_is_no_box(self):
-        self.assert_broken(b"GET / HTTP/1.1\r\n\r\n", "no AMP boxes")
+        self.assert_broken(b"GET / HTTP/1.1\r\n\r\n", "does not carry AMP boxes")
 
     def test_box_that_is_neither_command_nor_answer(self):
-        self.assert_broken(box(hello="world"), "makes no sense: it is neither a command nor an answer")
-        self.assert_broken(box(), "makes no sense: it is neither a command nor an answer")
+        self.assert_broken(box(hello="world"), "cannot be used: it is neither a command nor an answer")
+        self.assert_broken(box(), "cannot be used: it is neither a command nor an answer")
 
     def test_answer_to_what_nobody_asked(self):
-        self.assert_broken(box(_answer="77"), "makes no sense: it answers what was not asked")
-        self.assert_broken(box(_error="77"), "makes no sense: it answers what was not asked")
+        self.assert_broken(box(_answer="77"), "cannot be used: it answers a command that was not sent")
+        self.assert_broken(box(_error="77"), "cannot be used: it answers a command that was not sent")
 
     def test_error_that_says_nothing(self):
         pair = self.connect()
@@ -313,7 +313,7 @@ class Channel(Connected):
     def leave(self, pair):
         for agent in self.agents.connected:
             agent.tunnels["blog"] = None  # else it is closed at once
-            agent.leave()
+            agent.send_away()
             agent.tunnels.clear()
         pair.pump()
 
@@ -407,7 +407,7 @@ class Channel(Connected):
         control = self.control(pair)
         self.ready = lambda host: 1 / 0
         text = self.refused(pair, control, Unavailable, OpenTunnel, kind="http", upstream="x", name="blog")
-        self.assertIn("its log says how", text)
+        self.assertIn("its log says why", text)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.refused(pair, control, NoSuchTunnel, CloseTunnel, tunnel="blog")
 

@@ -1,5 +1,5 @@
 """
-The links that other nodes dial to this one: what arrives on them is served here, or passed on once more.
+The links that other nodes dial to this one: serves the streams on them, or passes them on to a third node.
 
 Each stream begins with one box (L{burrow.server.nodes.boxes}).
 """
@@ -29,7 +29,7 @@ from burrow.server.route import IRoute
 from burrow.server.waiting import Asking
 
 GRACE = 5.0
-"""Seconds that a link's streams wait for its next connection."""
+"""Seconds that a link's streams wait for its next connection, when one was lost."""
 
 Find = Callable[[str, int, Asking], Awaitable[IRoute | None]]
 """
@@ -39,11 +39,10 @@ See L{Routes.of_node<burrow.server.routes.Routes.of_node>}.
 
 class Arrivals:
     """
-    @param secret: what other nodes must show here.
-    @param find: who answers for a visitor that another node passes on.
-    @param refresh: reads what changed in the store since it was read last.
-    @param agents: takes the WebSockets of agents that other nodes pass on.
-    @ivar factory: takes the connections of other nodes.
+    @param secret: what other nodes must send. @param find: finds the route of a visitor from another node.
+    @param refresh: reads what changed in the store. @param agents: accepts agents' WebSockets that other
+        nodes relay.
+    @ivar factory: accepts the connections of other nodes.
     """
 
     def __init__(
@@ -70,21 +69,23 @@ class Arrivals:
 
     @property
     def busy(self) -> bool:
-        """Whether streams of other nodes run here: they may be passed on to a third."""
+        """Whether streams of other nodes run here."""
         return any(session.stream_count for session in self._accepted)
 
     @property
-    def serves(self) -> bool:
+    def serves_visitors(self) -> bool:
         """
-        Whether visitors of other nodes are served here. An agent whose connection another node passed on to
-        us does not count: we end its session ourselves.
+        Whether visitors from other nodes are served here. Relayed agents do not count: this node ends their
+        sessions itself.
         """
         return any(
-            isinstance(protocol, _Arrival) for session in self._accepted for protocol in session.protocols
+            isinstance(protocol, _ArrivingStream)
+            for session in self._accepted
+            for protocol in session.protocols
         )
 
     def stop(self) -> None:
-        """End all links that were dialled to us."""
+        """End all links that other nodes dialled."""
         for session in list(self._accepted):
             session.abort()
 
@@ -100,7 +101,7 @@ class Arrivals:
 
 
 class _Streams(Factory):
-    """Takes the streams that other nodes open."""
+    """Accepts the streams that other nodes open."""
 
     noisy = False
 
@@ -110,11 +111,11 @@ class _Streams(Factory):
         self.agents = agents
 
     def buildProtocol(self, addr: Any) -> PipeEnd:
-        return _Arrival(self)
+        return _ArrivingStream(self)
 
 
-class _Arrival(PipeEnd):
-    """A stream of another node's, until it is known whom it is for."""
+class _ArrivingStream(PipeEnd):
+    """A stream from another node: reads its box, then serves what it asks for."""
 
     log = Logger()
 
@@ -124,10 +125,10 @@ class _Arrival(PipeEnd):
         self._answering: Deferred[None] | None = None
 
     def connectionMade(self) -> None:
-        """Read the box."""
+        """Wait for the box."""
 
     def dataReceived(self, data: bytes) -> None:
-        """More of the box; or what is to be passed on."""
+        """More of the box, or of what follows it."""
         if self.other is not None:
             super().dataReceived(data)
             return
@@ -137,7 +138,7 @@ class _Arrival(PipeEnd):
         try:
             decoded = decode(self._data)
         except WireError as error:
-            self.log.warn("a stream of another node's is reset: {error}", error=error)
+            self.log.warn("reset a stream from another node: {error}", error=error)
             self.transport.abortConnection()
             return
         if decoded is None:
@@ -169,7 +170,7 @@ class _Arrival(PipeEnd):
         self.join(end)
 
     def _refuse(self, box: VisitorBox) -> None:
-        """No tunnel here: say so as an agent does whose upstream is not there."""
+        """There is no route: answer as an agent does whose upstream is away."""
         if box.scheme in ("http", "https"):
             answer_failure(self, UpstreamFailed(AGENT_AWAY, "the agent is away"))
         else:
@@ -179,11 +180,11 @@ class _Arrival(PipeEnd):
         if reason.check(CancelledError):
             return
         if not reason.check(BurrowError):
-            self.log.failure("a visitor that another node passed on cannot be served", reason)
+            self.log.failure("cannot serve a visitor from another node; its stream is reset", reason)
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The other node gave up."""
+        """The other node ended the stream."""
         if self._answering is not None and self.other is None:
             self._answering.cancel()
         super().connectionLost(reason)

@@ -23,9 +23,9 @@ from burrow.server.route import IRoute
 @implementer(IRoute)
 class Remote:
     """
-    A tunnel that another node holds.
+    The route to a tunnel that another node holds.
 
-    @ivar lease: that node's. @ivar session: the one that the link to the node has while the route is alive.
+    @ivar lease: that node's. @ivar session: the link's; the route is alive as long as the link has it.
     """
 
     may_have_moved = True
@@ -53,7 +53,7 @@ class Remote:
 class Links:
     """
     @param kinds: the kinds of tunnels that this node knows, by name.
-    @ivar on_up: called, each without arguments, whenever a link has a connection again.
+    @ivar on_up: called, each without arguments, whenever a link has a new connection.
     """
 
     def __init__(self, reactor: Any, own_id: str, kinds: Mapping[str, Kind]) -> None:
@@ -63,22 +63,22 @@ class Links:
         self._kinds = kinds
         self._links: dict[str, Link] = {}
         self._routes: dict[tuple[str, int], Remote] = {}
-        self._passed: set[_Passed] = set()
+        self._relayed: set[_RelayedAgent] = set()
 
     def update(self, nodes: dict[str, Node]) -> None:
         """
-        Have a link to each of these nodes. A link to another node ends, unless it still works: a node that
-        only failed to renew its note keeps what runs.
+        Have a link to each of these nodes. A link to any other node ends, unless it still works: the node may
+        only have failed to renew its note.
         """
         for node_id, link in list(self._links.items()):
             if node_id not in nodes and not link.retire():
                 del self._links[node_id]
         for node_id, node in nodes.items():
             if node_id not in self._links or self._links[node_id].retired:
-                self._links[node_id] = Link(self._reactor, self._own_id, node, self._up)
+                self._links[node_id] = Link(self._reactor, self._own_id, node, self._on_link_up)
 
     def forget(self, names: Iterable[str]) -> None:
-        """The leases on these names changed: the routes to them are made anew when they are asked for."""
+        """The leases on these names changed: forget the routes to them."""
         for name in names:
             for hops in range(1, MAX_HOPS + 1):
                 self._routes.pop((name, hops), None)
@@ -91,9 +91,9 @@ class Links:
 
     def route(self, lease: Lease, hops: int = 1) -> Remote | None:
         """
-        The route to the tunnel of a lease, if its node is linked now; the same object as long as it is.
+        The route to the tunnel of a lease, the same object each time; None if its node is not linked.
 
-        @param hops: how many nodes the visitor is passed on to, that one included.
+        @param hops: how many nodes pass the visitor on, up to and including that node.
         """
         link = self._links.get(lease.node)
         session = link.session if link is not None else None
@@ -106,69 +106,74 @@ class Links:
         return known
 
     def agent_factory(self, node_id: str) -> IProtocolFactory | None:
-        """Passes an agent's WebSocket on to the node that has its session; None while that is not linked."""
+        """
+        The factory that relays an agent's WebSocket to the node that has its session; None if it is not
+        linked.
+        """
         link = self._links.get(node_id)
         if link is None or link.session is None:
             return None
-        return _Outward(link.session, self._passed)
+        return _RelayFactory(link.session, self._relayed)
 
     def may_reach(self, node_id: str) -> bool:
-        """Whether a node may be linked soon: no attempt to reach it has failed since it was reached last."""
+        """Whether a node may be linked soon: no attempt has failed since the last connection."""
         link = self._links.get(node_id)
         return link is not None and not link.unreachable and not link.retired
 
     def linked(self, node_id: str) -> bool:
-        """Whether a node is linked now: it is alive, whatever the store says."""
+        """Whether a node is linked now. Then it is alive, whatever the store says."""
         link = self._links.get(node_id)
         return link is not None and link.session is not None
 
     @property
     def sessions(self) -> list[Session]:
-        """Those with the nodes that are linked now."""
+        """The sessions with the nodes that are linked now."""
         sessions = (link.session for link in self._links.values())
         return [session for session in sessions if session is not None]
 
     @property
-    def passes_on(self) -> bool:
-        """Whether agents' connections are passed on to other nodes."""
-        return bool(self._passed)
+    def relays_agents(self) -> bool:
+        """Whether this node relays connections of agents to other nodes."""
+        return bool(self._relayed)
 
-    def drop_passed(self) -> None:
-        """Cut agents' connections that are passed on: they come back to another node, and go on there."""
-        for passed in list(self._passed):
-            passed.transport.abortConnection()
+    def cut_relayed_agents(self) -> None:
+        """
+        Cut the relayed connections of agents: the agents connect again elsewhere, and resume their sessions.
+        """
+        for relayed in list(self._relayed):
+            relayed.transport.abortConnection()
 
-    def _up(self) -> None:
+    def _on_link_up(self) -> None:
         for listener in self.on_up:
             listener()
 
 
-class _Outward(Factory):
-    """Puts an agent's connection that came to us on a stream to another node."""
+class _RelayFactory(Factory):
+    """Relays an agent's connection on a stream to another node."""
 
     noisy = False
 
-    def __init__(self, session: Session, passed: set[_Passed]) -> None:
+    def __init__(self, session: Session, relayed: set[_RelayedAgent]) -> None:
         self._session = session
-        self._passed = passed
+        self._relayed = relayed
 
     def buildProtocol(self, addr: Any) -> PipeEnd:
-        return _Passed(self._session, self._passed)
+        return _RelayedAgent(self._session, self._relayed)
 
 
-class _Passed(PipeEnd):
-    """An agent's connection that came to us, and goes on to another node. C{passed}: all of them."""
+class _RelayedAgent(PipeEnd):
+    """An agent's connection that is relayed to another node. @param relayed: the set of all of them."""
 
-    def __init__(self, session: Session, passed: set[_Passed]) -> None:
+    def __init__(self, session: Session, relayed: set[_RelayedAgent]) -> None:
         self._session = session
-        self._passed = passed
+        self._relayed = relayed
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._passed.discard(self)
+        self._relayed.discard(self)
         super().connectionLost(reason)
 
     def connectionMade(self) -> None:
-        self._passed.add(self)
+        self._relayed.add(self)
         super().connectionMade()
         end = PipeEnd()
         try:

@@ -1,8 +1,8 @@
 """
-What nodes write into the store for each other: who they are, and which tunnels they hold.
+What nodes write into the store for each other: their addresses, and which tunnels they hold.
 
-In the space L{NODES} is a note a node, by its id; in L{LEASES} one a live tunnel, by its name. Both are JSON
-objects of the fields below.
+The space L{NODES} has one note per node, by its id; L{LEASES} one per open tunnel, by its name. Each is a
+JSON object with the fields below.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class Node:
     """
     One server process.
 
-    @ivar host: with C{port}, where other nodes link to it.
-    @ivar secret: what they show there. New at each start; whoever may read the store may link.
+    @ivar host: with C{port}, the address where other nodes link to it.
+    @ivar secret: what they must send there. New at each start; whoever may read the store may link.
     @ivar certificate: what it shows there, in PEM form; empty if it speaks without TLS, on the loopback.
-    @ivar group: what is replaced and stopped together: the processes of one C{burrow server}.
-    @ivar draining: it takes no new agents: nobody is sent there who has a choice.
+    @ivar group: the same for all processes of one C{burrow server}, which are replaced and stopped together.
+    @ivar draining: whether it is about to end: agents and visitors should go to other nodes.
     @ivar sessions: how many sessions each token has there, by the token's id, as of its last renewal.
-    @ivar door: where processes of its group hand connections in; empty if they cannot: see
+    @ivar door: the socket where processes of its group hand it connections; empty if they cannot: see
         L{burrow.server.nodes.handover}.
-    @ivar beat: how often it renewed its note; None in those of older releases.
+    @ivar beat: how often it has renewed its note; None in notes of older releases.
     """
 
     id: str
@@ -52,11 +52,11 @@ class Node:
 @attr.frozen
 class Lease:
     """
-    Which node holds a live tunnel.
+    Says which node holds an open tunnel.
 
     @ivar port: the public port, if it has one.
-    @ivar since: when it was taken, in seconds since the epoch: of two leases the later one holds, and of two
-        that were taken at once that of the node whose id is greater, for all nodes alike.
+    @ivar since: when the node took it, in seconds since the epoch. Of two leases the later one counts; of two
+        from the same moment the one whose node has the greater id, so that all nodes agree.
     @ivar token: the id of the token that it was opened with; empty in leases of older releases.
     """
 
@@ -68,11 +68,11 @@ class Lease:
     token: str = ""
 
     def of_another_token(self, other: Lease) -> bool:
-        """Whether both say which token's they are, and they differ."""
+        """Whether both leases name a token, and the tokens differ."""
         return bool(self.token and other.token) and self.token != other.token
 
     def newer_than(self, other: Lease) -> bool:
-        """Whether it is this one that holds."""
+        """Whether this lease counts, of the two."""
         return (self.since, self.node) > (other.since, other.node)
 
 
@@ -81,7 +81,7 @@ def to_text(one: Node | Lease) -> str:
 
 
 def from_notes(kind: type[_T], notes: dict[str, str]) -> dict[str, _T]:
-    """The records in notes; what another release writes and we cannot read is left out."""
+    """The records in notes, without those that this release cannot read."""
     found = {}
     for key, text in notes.items():
         try:
