@@ -62,8 +62,7 @@ class BurrowServer(MultiService):
     """
     A Burrow server.
 
-    @param store: an L{IStore<burrow.store.base.IStore>}, not opened; by default the one that the
-        configuration names.
+    @param store: an L{IStore<burrow.store.base.IStore>}, not opened; by default the configured one.
     @param inherited: see L{Listeners}. @param tcp_sockets: opens the public TCP ports.
     @param group: an id that all processes of one C{burrow server} share; empty for a process of its own.
     @ivar ready: fires with the server once it listens, or fails with the reason why it cannot.
