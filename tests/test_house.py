@@ -45,7 +45,6 @@ LONGEST = 350
 
 STILL_LONG = {
     "burrow/server/nodes/cluster.py",
-    "burrow/cli/supervise.py",
     "burrow/mux/session.py",
     "burrow/mux/stream.py",
     "burrow/server/edge/http1.py",

@@ -5,7 +5,7 @@ from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
 from burrow.cli.run import _line, complain
-from burrow.cli.serve import show_table
+from burrow.cli.table import show_table
 from burrow.shown import escaped
 
 BAD = "up\x1b[2J\r\n2026-01-01 info fake\x00\x07\x7f\x9b1m\u2028\u202e\ud800"

@@ -8,7 +8,8 @@ from typing import Any
 from cryptography import x509
 
 from burrow.certificates.issued import read_chain, renewal_time
-from burrow.cli.serve import show_table, which_store, with_store
+from burrow.cli.store import which_store, with_store
+from burrow.cli.table import show_table
 from burrow.server.events import recent
 from burrow.store.spaces import CERTIFICATES, ERRORS
 from burrow.wording import at

@@ -19,7 +19,7 @@ exit codes: 0 asked to stop, 2 wrong usage, 69 server not reachable (with --no-r
 
 def make_parser() -> Parser:
     """The parser of the whole command line."""
-    from burrow.cli import look, names, serve, tokens, tunnel, up
+    from burrow.cli import look, names, serve, store, tokens, tunnel, up
     from burrow.protocols.registry import kinds
 
     parser = Parser(
@@ -40,7 +40,7 @@ def make_parser() -> Parser:
     serve.add_server(commands)
     tokens.add_token(commands)
     names.add_names(commands)
-    serve.add_store(commands)
+    store.add_store(commands)
     look.add_certs(commands)
     look.add_events(commands)
     helping = commands.add_parser("help", help="show what a command does", description="Show the help.")

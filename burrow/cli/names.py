@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from burrow.cli.serve import show_table, which_store, with_store
+from burrow.cli.store import which_store, with_store
+from burrow.cli.table import show_table
 from burrow.cli.tokens import when
 from burrow.errors import ConfigError
 from burrow.server.nodes.cluster import live_leases

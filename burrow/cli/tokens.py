@@ -6,7 +6,8 @@ import argparse
 import time
 from typing import Any
 
-from burrow.cli.serve import show_table, which_store, with_store
+from burrow.cli.store import which_store, with_store
+from burrow.cli.table import show_table
 from burrow.errors import ConfigError
 from burrow.store.base import ROLES, Taken, Token
 from burrow.store.tokens import make_token, rotated

@@ -201,13 +201,11 @@ class TcpSockets:
     """
 
     def __init__(
-        self, reactor: Any, inherited: Mapping[str, int] | None = None, keeper: socket.socket | None = None
+        self, reactor: Any, inherited: Mapping[int, int] | None = None, keeper: socket.socket | None = None
     ) -> None:
         self._reactor = reactor
         self._keeper = keeper
-        self._inherited = {
-            int(port): socket.socket(fileno=number) for port, number in (inherited or {}).items()
-        }
+        self._inherited = {port: socket.socket(fileno=number) for port, number in (inherited or {}).items()}
 
     def listen(self, port: int, factory: IProtocolFactory, interface: str, *, shared: bool) -> Any:
         """

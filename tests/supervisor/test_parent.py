@@ -1,4 +1,4 @@
-"""Tests for L{burrow.cli.supervise}: workers that cannot start, or start with an old configuration."""
+"""Tests for L{burrow.supervisor.parent}: workers that cannot start, or start with an old configuration."""
 
 import errno
 from pathlib import Path
@@ -9,9 +9,9 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from burrow.cli import supervise
-from burrow.cli.supervise import Supervisor
 from burrow.server.config import ServerConfig
+from burrow.supervisor import parent
+from burrow.supervisor.parent import Supervisor
 
 
 class Reactor(MemoryReactorClock):
@@ -53,32 +53,32 @@ class Starting(SynchronousTestCase):
         self.assertEqual(len(self.reactor.getReaders()), 0)
         self.reactor.pump([0.5] * 10)
         self.assertEqual(len(self.reactor.workers), 1)
-        self.reactor.workers[0].ready.callback({})
+        self.reactor.workers[0].ready.callback([])
         self.successResultOf(starting)
 
     def test_worker_with_the_configuration_of_before_leaves(self):
         starting = Deferred.fromCoroutine(self.supervisor._start_again())
         self.supervisor._config = ServerConfig(state=self.config.state, https="127.0.0.1:0", http="")
-        self.reactor.workers[0].ready.callback({})
+        self.reactor.workers[0].ready.callback([])
         self.successResultOf(starting)
         self.assertEqual(self.reactor.workers[0].signals, ["HUP"])
         self.assertEqual(len(self.reactor.workers), 1)
 
     def test_systemd_is_told_that_nobody_serves_and_that_somebody_does_again(self):
         told = []
-        self.patch(supervise, "notify", told.append)
+        self.patch(parent, "notify", told.append)
         starting = Deferred.fromCoroutine(self.supervisor._start_all(self.config))
         first = self.reactor.workers[0]
-        first.ready.callback({})
+        first.ready.callback([])
         self.successResultOf(starting)
         first.processEnded(Failure(ProcessTerminated(1)))
         self.assertEqual(told, ["STATUS=no server process runs; starting another"])
-        self.reactor.workers[1].ready.callback({})
+        self.reactor.workers[1].ready.callback([])
         self.assertEqual(told[1:], ["STATUS=serving again"])
 
     def test_reload_to_another_state_folder_changes_nothing(self):
         self.supervisor._read = lambda: ServerConfig(state=self.folder(), https="127.0.0.1:0", http="")
         self.supervisor.reload()
-        self.assertEqual((self.supervisor._generation, self.supervisor._failed), (0, 1))
+        self.assertEqual((self.supervisor._reloads, self.supervisor._failed_reloads), (0, 1))
         self.assertEqual(len(self.flushLoggedErrors()), 0)
         self.assertIs(self.supervisor._config, self.config)

@@ -1,4 +1,4 @@
-"""Tests for L{burrow.cli.claim}: who has a state folder, and that no stranger is taken for a server."""
+"""Tests for L{burrow.supervisor.claim}: who has a state folder, and which process is taken for a server."""
 
 import errno
 import json
@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
-from burrow.cli.claim import LOCK_FILE, STATE_FILE, Claim, server_state
 from burrow.errors import ConfigError
+from burrow.supervisor.claim import LOCK_FILE, STATE_FILE, Claim, server_state
 
 HOLDER = """
 import sys
 from pathlib import Path
-from burrow.cli.claim import Claim
+from burrow.supervisor.claim import Claim
 claim = Claim(Path(sys.argv[1]), needed=True)
 claim.write(reloaded=3, failed=1)
 print("held", flush=True)
@@ -83,7 +83,7 @@ def test_state_is_read_while_it_is_written(tmp_path):
     claim = Claim(tmp_path, needed=True)
     claim.write(reloaded=0, failed=0)
     code = (
-        "import sys; from pathlib import Path; from burrow.cli.claim import server_state\n"
+        "import sys; from pathlib import Path; from burrow.supervisor.claim import server_state\n"
         "print([server_state(Path(sys.argv[1]))['failed'] for _ in range(300)].count(0))"
     )
     reader = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
