@@ -4,7 +4,7 @@ Names that the server's owner took back, or gave to another token, while their t
 Whoever does that leaves a note (L{RELEASED<burrow.store.spaces.RELEASED>}). Each node reads these notes every
 L{CHECK_EVERY} seconds, and closes the tunnels of such names that are not their tokens' any more. The same
 becomes of a name of which a store that was away finds out later
-(L{KnownStore<burrow.store.known.KnownStore>}).
+(L{KnownStore<burrow.store.known.store.KnownStore>}).
 """
 
 from __future__ import annotations

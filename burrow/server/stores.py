@@ -24,13 +24,13 @@ def open_store(
     The store that a configuration names; not opened yet.
 
     @param alone: for a server, which goes on while its store is away: whether it knows of no other.
-    @param lost: see L{KnownStore<burrow.store.known.KnownStore>}.
+    @param lost: see L{KnownStore<burrow.store.known.store.KnownStore>}.
     """
     if config.store == "memory":
         return MemoryStore()
     if config.store:
         # Imported when it is needed: txredisapi takes a while, and most servers have no Redis.
-        from burrow.store.known import KnownStore
+        from burrow.store.known.store import KnownStore
         from burrow.store.redis.connection import RedisAddress
         from burrow.store.redis.store import RedisStore
 

@@ -19,9 +19,9 @@ from twisted.trial.unittest import TestCase
 
 from burrow.errors import ConfigError, StoreError
 from burrow.limits import Limits
-from burrow.store import known
 from burrow.store.base import OverQuota, Reservation, Taken, Token
-from burrow.store.known import KnownStore
+from burrow.store.known import mending
+from burrow.store.known.store import KnownStore
 from burrow.store.memory import MemoryStore
 from burrow.store.redis import connection
 from burrow.store.redis.connection import RedisAddress
@@ -629,7 +629,7 @@ class Known(WithRedis, StoreSuite, TestCase):
         second = KnownStore(reactor, super().make())
         await second.open()
         self.addCleanup(second.close)
-        second._loop.stop()
+        second._polling.stop()
         await second.add_token(TOKEN)
         await second.reserve(attr.evolve(NAME, assigned=True))
         await second.put_note(CERTIFICATES, "blog", "text")
@@ -645,13 +645,13 @@ class Known(WithRedis, StoreSuite, TestCase):
             with self.assertRaisesRegex(StoreError, "write it again"):
                 await ask()
             self.assertFalse(self.store.whole)
-        await second._look()
+        await second._polling.poll()
         self.assertEqual(await self.store.token("id1"), TOKEN)
         self.assertEqual((await self.store.remembered(*key)).name, "blog")
         self.assertEqual(await self.store.note(CERTIFICATES, "blog"), "text")
         with self.assertRaises(Taken):
             await self.store.reserve(attr.evolve(NAME, token="id2"))
-        self.patch(known, "SETTLE", 0.0)
+        self.patch(mending, "SETTLE", 0.0)
         self.assertTrue(self.store.whole)
         self.assertIsNone(await self.store.reservation("other"))
 
@@ -709,12 +709,12 @@ class Known(WithRedis, StoreSuite, TestCase):
     async def test_redis_that_takes_long(self):
         """What is known is said before it is sure that Redis is away; what is not, Redis still may say."""
         await self.store.add_token(TOKEN)
-        self.store._loop.stop()
+        self.store._polling.stop()
         self.redis.pause()
         self.addCleanup(self.redis.go_on)
         unknown = self.store.token("unknown")
         self.assertEqual(await self.store.token("id1"), TOKEN)
-        self.assertFalse(self.store._away)
+        self.assertFalse(self.store._questions.away)
         self.redis.go_on()
         self.assertIsNone(await unknown)
 

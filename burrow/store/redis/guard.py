@@ -225,13 +225,13 @@ class Guard:
         self._generation, self.epoch = int(answer[0]), answer[1]
         self._doubted = False
 
-    async def look(self) -> dict[str, int]:
+    async def new_marks(self) -> dict[str, int]:
         """Advance our generation. @return: the marks that were made since the last time."""
         order, *found = await self.run(_LOOK, [], str(self._order))
         self._order = int(order)
         return {member: int(version) for member, version in zip(found[::2], found[1::2], strict=True)}
 
-    def looked(self, order: int) -> None:
+    def marks_known(self, order: int) -> None:
         """All marks up to this one are known."""
         self._order = order
 

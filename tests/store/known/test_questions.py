@@ -8,10 +8,13 @@ from twisted.trial.unittest import TestCase
 
 from burrow.errors import StoreError
 from burrow.store.base import Taken
-from burrow.store.known import LOOK_EVERY, PATIENCE, KnownStore, NotKnown
+from burrow.store.known.mending import NotKnown
+from burrow.store.known.polling import POLL_EVERY
+from burrow.store.known.questions import PATIENCE
+from burrow.store.known.store import KnownStore
 from burrow.store.redis.records import to_text
 from tests.redis import RedisServer
-from tests.store.test_lost import NAME, OLD, Servers
+from tests.store.known.test_lost import NAME, OLD, Servers
 
 
 class Questions(TestCase):
@@ -23,21 +26,21 @@ class Questions(TestCase):
 
     def count(self, store, name):
         """Have the calls of one of its Redis store's methods counted."""
-        holder = store._inner.contents if name == "everything" else store._inner
+        holder = store._redis.contents if name == "everything" else store._redis
         calls, method = [], getattr(holder, name)
         self.patch(holder, name, lambda *given: calls.append(given) or method(*given))
         return calls
 
     def be_away(self, store):
         """Have a store without its Redis."""
-        store._away = True
+        store._questions.away = True
         for name in ("find_token", "find_name"):
-            self.patch(store._inner, name, lambda key: fail(StoreError("away")))
+            self.patch(store._redis, name, lambda key: fail(StoreError("away")))
 
     async def test_what_is_known_is_said_when_redis_takes_longer_than_its_patience(self):
         one = await self.servers.open()
         await one.add_token(OLD)
-        self.patch(one._inner, "find_token", lambda token_id: Deferred())
+        self.patch(one._redis, "find_token", lambda token_id: Deferred())
         asked = one.token("old")
         self.servers.clock.advance(PATIENCE - 0.01)
         self.assertNoResult(asked)
@@ -51,11 +54,11 @@ class Questions(TestCase):
         await store.open()
         self.addCleanup(store.close)
         looks = []
-        self.patch(store, "_turn", lambda: looks.append(clock.seconds()))
-        self.patch(store._loop, "f", lambda: looks.append(clock.seconds()))
-        clock.pump([LOOK_EVERY / 2] * 8)
-        self.assertEqual(looks, [LOOK_EVERY * turn for turn in (1, 2, 3, 4)])
-        self.assertLessEqual(LOOK_EVERY, 1.0)  # what a snapshot may lack that nobody saw
+        self.patch(store._polling, "_turn", lambda: looks.append(clock.seconds()))
+        self.patch(store._polling._loop, "f", lambda: looks.append(clock.seconds()))
+        clock.pump([POLL_EVERY / 2] * 8)
+        self.assertEqual(looks, [POLL_EVERY * turn for turn in (1, 2, 3, 4)])
+        self.assertLessEqual(POLL_EVERY, 1.0)  # what a snapshot may lack that nobody saw
 
     async def test_a_token_that_somebody_removed_is_written_again_by_the_question_for_it(self):
         one = await self.servers.open(alone=lambda: True)
@@ -82,20 +85,20 @@ class Questions(TestCase):
         await one.add_token(OLD)
         await one.reserve(NAME)
         held = Deferred()
-        everything = one._inner.contents.everything
+        everything = one._redis.contents.everything
 
         async def later():
             there = await everything()
             await held
             return there
 
-        self.patch(one._inner.contents, "everything", later)
-        reading = Deferred.fromCoroutine(one._read())
+        self.patch(one._redis.contents, "everything", later)
+        reading = Deferred.fromCoroutine(one._mending.read())
         self.assertTrue(await one.revoke_token("old"))
         self.assertTrue(await one.release("blog"))
         held.callback(None)
         await reading
-        self.assertEqual((one._tokens, one._names), ({}, {}))
+        self.assertEqual((one._records.tokens, one._records.names), ({}, {}))
         self.be_away(one)
         self.assertIsNone(await one.token("old"))
         with self.assertRaises(StoreError):
@@ -105,19 +108,21 @@ class Questions(TestCase):
         one = await self.servers.open()
         await one.add_token(OLD)
         await one.token_used("old", 5.0)
-        self.assertIn("old", one._tokens)
+        self.assertIn("old", one._records.tokens)
         await one.revoke_token("old")
-        self.assertEqual((one._tokens, one._used, list(one._marks)), ({}, {}, ["token:old"]))
+        self.assertEqual(
+            (one._records.tokens, one._records.used, list(one._records.marks)), ({}, {}, ["token:old"])
+        )
 
     async def test_a_port_that_another_server_freed_is_not_missed(self):
         """It is not put back, and nothing is merged: only after a loss what is known of ports counts."""
         one, two = await self.servers.open(), await self.servers.open()
         asked = attr.evolve(NAME, asked=True, port_assigned=True, used=50.0)
         await one.reserve(asked)
-        await two._read()
+        await two._mending.read()
         self.assertEqual(await two.free_unused(100.0, 200.0), ["blog"])
         with capturedLogs() as logs:
-            await one._read()
+            await one._mending.read()
         self.assertEqual([log for log in logs if "merging" in log["log_format"]], [])
         self.assertIsNone((await one.reservation("blog")).port)
         self.assertEqual((await two.reserve(attr.evolve(NAME, name="other"))).port, NAME.port)
@@ -125,16 +130,16 @@ class Questions(TestCase):
     async def test_a_name_that_was_lost_is_not_believed_to_be_its_last_owners(self):
         one = await self.servers.open()
         await one.reserve(NAME)
-        one._away = True
+        one._questions.away = True
         await one.reserve(NAME)
         self.redis.ask("HSET", "burrow:reservations", "blog", to_text(attr.evolve(NAME, token="thief")))
         heard = []
 
         def lost(name):
-            heard.append((name, dict(one._names), set(one._renewed)))
+            heard.append((name, dict(one._records.names), set(one._records.renewed)))
 
-        self.patch(one, "_on_lost", lost)
-        await one._look()
+        self.patch(one._records, "_on_lost", lost)
+        await one._polling.poll()
         self.assertEqual(heard, [("blog", {}, set())])  # who hears of it asks Redis
         self.be_away(one)
         with self.assertRaises(StoreError):
@@ -146,7 +151,7 @@ class Questions(TestCase):
         await two.add_token(OLD)
         await two.reserve(NAME)
         self.redis.ask("FLUSHALL")
-        await one._look()
+        await one._polling.poll()
         self.assertFalse(one.whole)
         for asking in (
             one.transfer("blog", "old"),
@@ -162,7 +167,7 @@ class Questions(TestCase):
             with self.assertRaises(NotKnown):
                 await asking
         self.assertEqual(await one.find_reservations(["blog"]), {})
-        await two._look()
+        await two._polling.poll()
         self.assertEqual((await one.transfer("blog", "old")).token, "old")
         with self.assertRaises(Taken):
             await one.reserve(attr.evolve(NAME, token="thief", port=None))
@@ -172,15 +177,15 @@ class Questions(TestCase):
         one, two = await self.servers.open(), await self.servers.open()
         await one.add_token(OLD)
         self.redis.ask("FLUSHALL")
-        await two._look()
-        await one._look()
+        await two._polling.poll()
+        await one._polling.poll()
         reads = self.count(two, "everything")
-        await two._look()
+        await two._polling.poll()
         self.assertEqual(reads, [])
         self.servers.clock.advance(6)
-        await two._look()
+        await two._polling.poll()
         self.assertEqual(len(reads), 1)
-        two._away = True
+        two._questions.away = True
         self.assertEqual(await two.token("old"), OLD)
-        await two._look()
+        await two._polling.poll()
         self.assertEqual(len(reads), 1)

@@ -12,12 +12,12 @@ from twisted.trial.unittest import TestCase
 from burrow.errors import StoreError
 from burrow.limits import Limits
 from burrow.store.base import Taken
-from burrow.store.known import READ_EVERY
+from burrow.store.known.polling import READ_EVERY
 from burrow.store.redis import connection
 from burrow.store.redis.records import to_text
 from burrow.store.spaces import CERTIFICATES
 from tests.redis import RedisServer
-from tests.store.test_lost import NAME, OLD, Servers
+from tests.store.known.test_lost import NAME, OLD, Servers
 
 KEY = ("new", "agent1", "http", "http://localhost:3000")
 
@@ -39,7 +39,7 @@ class Known(TestCase):
         self.redis.start()
         for _ in range(200):
             await self.servers.look()
-            if not any(store._away for store in self.servers.stores):
+            if not any(store._questions.away for store in self.servers.stores):
                 return
             await deferLater(reactor, 0.05)
         raise AssertionError("Redis is not used again")
@@ -50,7 +50,7 @@ class Known(TestCase):
         one = await self.servers.open(mark=mark)
         before = mark.read_text()
         self.redis.ask("FLUSHALL")
-        await one._look()
+        await one._polling.poll()
         self.assertNotEqual(mark.read_text(), before)
         self.assertTrue((await self.servers.open(mark=mark)).whole)
         mark.write_text(before)
@@ -95,12 +95,12 @@ class Known(TestCase):
         await one.reserve(NAME)
         await self.servers.look()
         for change in (self.release_and_take, self.transfer):
-            one._away = True
-            former = one._names["blog"].token
+            one._questions.away = True
+            former = one._records.names["blog"].token
             await one.reserve(attr.evolve(NAME, token=former, port=None))
             await change(two, "thief" if former == "new" else "new")
             self.assertEqual(lost, [])
-            await one._look()
+            await one._polling.poll()
             self.assertEqual(lost[:1], ["blog"])
             self.assertNotEqual((await one.reservation("blog")).token, former)
             with self.assertRaises(Taken):
@@ -119,10 +119,10 @@ class Known(TestCase):
         lost = []
         one = await self.servers.open(lost=lost.append)
         await one.reserve(NAME)
-        one._away = True
+        one._questions.away = True
         await one.reserve(NAME)
         self.redis.ask("HSET", "burrow:reservations", "blog", to_text(attr.evolve(NAME, token="thief")))
-        await one._look()
+        await one._polling.poll()
         self.assertEqual(lost, ["blog"])
         self.assertEqual((await one.reservation("blog")).token, "thief")
 
@@ -147,7 +147,7 @@ class Known(TestCase):
             with capturedLogs() as logs:
                 two = await self.servers.open(alone=lambda: True)
                 for _ in range(2 * READ_EVERY):
-                    await two._look()
+                    await two._polling.poll()
                 told = [log for log in logs if "cannot be read" in log["log_format"]]
                 self.assertEqual([log["key"] for log in told], ["junk", "junk"], text)
                 self.assertEqual([log for log in logs if "merging" in log["log_format"]], [])
@@ -164,7 +164,7 @@ class Known(TestCase):
                     await asking
             await two.reserve(attr.evolve(NAME, name="more", port=None), Limits(names=3))
             self.assertEqual(await two.free_unused(10.0, 20.0), [])
-            self.assertFalse(two._away)
+            self.assertFalse(two._questions.away)
             self.redis.ask("DEL", "burrow:marks")  # what is mended then meets the same
             self.assertEqual((await two.reservation("blog")).token, NAME.token)
             self.assertTrue(await two.release("junk"))
@@ -190,7 +190,7 @@ class Known(TestCase):
     async def back_without_start(self):
         for _ in range(200):
             await self.servers.look()
-            if not any(store._away for store in self.servers.stores):
+            if not any(store._questions.away for store in self.servers.stores):
                 return
             await deferLater(reactor, 0.05)
 
@@ -222,22 +222,22 @@ class Known(TestCase):
     async def test_all_is_read_anew_once_in_a_while_and_not_at_each_look(self):
         one, two = await self.servers.open(), await self.servers.open()
         reads = []
-        everything = two._inner.contents.everything
-        two._inner.contents.everything = lambda: reads.append(looks) or everything()
+        everything = two._redis.contents.everything
+        two._redis.contents.everything = lambda: reads.append(looks) or everything()
         await one.add_token(OLD)
         for looks in range(1, 2 * READ_EVERY + 1):  # noqa: B007 - the lambda tells it
-            await two._look()
+            await two._polling.poll()
         self.assertEqual(reads, [READ_EVERY, 2 * READ_EVERY])
         await self.away()
         self.assertEqual(await two.token("old"), OLD)
 
     async def test_looks_go_on_after_an_exception(self):
         one = await self.servers.open()
-        one._loop.start(1.0, now=False)
-        look = one._guard.look
-        one._guard.look = lambda: 1 / 0
+        one._polling._loop.start(1.0, now=False)
+        look = one._redis.guard.new_marks
+        one._redis.guard.new_marks = lambda: 1 / 0
         self.servers.clock.advance(1.0)
         self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
-        one._guard.look = look
-        self.assertTrue(one._loop.running)
-        one._loop.stop()
+        one._redis.guard.new_marks = look
+        self.assertTrue(one._polling._loop.running)
+        one._polling.stop()

@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 
 from burrow.errors import StoreError
 from burrow.store.base import Reservation, Taken, Token
-from burrow.store.known import KnownStore
+from burrow.store.known.store import KnownStore
 from burrow.store.redis.connection import RedisAddress
 from burrow.store.redis.store import RedisStore
 from tests.e2e.relay import Relay
@@ -43,13 +43,13 @@ class Servers:
     async def open(self, **options):
         store = KnownStore(self.clock, self.plain(options.pop("port", None)), **options)
         await store.open()
-        store._loop.stop()  # the test says when
+        store._polling.stop()  # the test says when
         self.stores.append(store)
         return store
 
     async def look(self):
         for store in self.stores:
-            await store._look()
+            await store._polling.poll()
 
     async def settle(self):
         """As much time as all need to write what they know."""
@@ -165,7 +165,7 @@ class Lost(TestCase):
         """Returns when all use Redis again."""
         for _ in range(200):
             await self.servers.look()
-            if not any(store._away for store in self.servers.stores):
+            if not any(store._questions.away for store in self.servers.stores):
                 return
             await deferLater(reactor, 0.05)
         raise AssertionError("Redis is not used again")
@@ -216,9 +216,9 @@ class Lost(TestCase):
         await self.servers.look()
         before = self.servers.snapshot()
         await self.one.revoke_token("old")
-        await self.two._look()
-        self.two._marks.clear()  # as if it had come too late for its look
-        self.two._tokens.pop("old", None)
+        await self.two._polling.poll()
+        self.two._records.marks.clear()  # as if it had come too late for its look
+        self.two._records.tokens.pop("old", None)
         self.servers.go_back(before)
         self.assertEqual(await self.told(self.two.token("old")), "not known")
         await self.servers.settle()
@@ -230,7 +230,7 @@ class Lost(TestCase):
             self.assertEqual(await store.token("old"), OLD)
             self.assertEqual(await store.token("thief"), THIEF)
         await self.one.revoke_token("old")
-        await self.two._look()
+        await self.two._polling.poll()
         self.redis.stop()
         for store in self.servers.stores:
             self.assertIsNone(await store.token("old"))
@@ -239,7 +239,7 @@ class Lost(TestCase):
     async def test_token_that_another_server_made_is_known_while_redis_is_away(self):
         await self.one.add_token(NEW)
         for _ in range(30):
-            await self.two._look()
+            await self.two._polling.poll()
         self.redis.stop()
         self.assertEqual(await self.two.token("new"), NEW)
 
@@ -293,7 +293,7 @@ class Lost(TestCase):
         await self.one.reserve(NAME)
         await self.servers.settle()
         await self.two.reserve(attr.evolve(NAME, port=20_001))
-        await self.one._read()
+        await self.one._mending.read()
         self.assertTrue(self.one.whole)
         self.assertEqual((await self.one.reservation("blog")).port, 20_001)
 
@@ -532,7 +532,7 @@ class History:
             pass
 
     async def look(self, server):
-        await self.servers.stores[server]._look()
+        await self.servers.stores[server]._polling.poll()
 
     async def wait(self, seconds):
         self.servers.clock.advance(seconds)
