@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.errors import ConfigError
+from burrow.sockets import swap_protocol
 
 _MAX_RESPONSE = 16 * 1024
 
@@ -46,7 +47,11 @@ def proxy_for(scheme: str, host: str) -> tuple[str, int, str] | None:
 
 
 class _ConnectProtocol(Protocol):
-    """Asks the proxy for a connection, then becomes invisible under the protocol that wanted it."""
+    """
+    Asks the proxy for a connection, then puts the protocol on it that wanted it.
+
+    @ivar connected_through: fires with that protocol; fails with L{ConnectError}. May be cancelled.
+    """
 
     def __init__(self, endpoint: ConnectProxyEndpoint, wanted: IProtocolFactory) -> None:
         self._endpoint = endpoint
@@ -75,10 +80,7 @@ class _ConnectProtocol(Protocol):
         if protocol is None:
             self._fail("the factory built no protocol")
             return
-        # From here on the socket calls the wanted protocol through us.
-        self.dataReceived = protocol.dataReceived  # type: ignore[method-assign]
-        self.connectionLost = protocol.connectionLost  # type: ignore[method-assign]
-        protocol.makeConnection(self.transport)
+        swap_protocol(self.transport, protocol)
         waiting, self.connected_through = self.connected_through, Deferred()
         if rest:
             protocol.dataReceived(rest)

@@ -26,7 +26,6 @@ from twisted.internet.error import (
 from twisted.internet.interfaces import (
     IHandshakeListener,
     IOpenSSLClientConnectionCreator,
-    IProtocol,
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory, connectionDone
@@ -102,6 +101,8 @@ class Connector:
         self._upstream = upstream
         # A development server may listen on one of the two alone; asking a resolver each time is slow.
         hosts = _LOOPBACKS if upstream.host == "localhost" else (upstream.host,)
+        self._ends = Factory.forProtocol(SecureEnd if upstream.scheme == "https" else PipeEnd)
+        self._ends.noisy = False
         self._endpoints = [self._secure(self._endpoint(host)) for host in hosts]
 
     def _endpoint(self, host: str) -> IStreamClientEndpoint:
@@ -129,13 +130,11 @@ class Connector:
 
     async def connect(self) -> PipeEnd:
         """A connection to the upstream, not joined. @raise UpstreamFailed: no address answers."""
-        secure = self._upstream.scheme == "https"
         failure: Exception = ConnectError(string="no address")
         for number, endpoint in enumerate(self._endpoints):
-            end = SecureEnd() if secure else PipeEnd()
-            connecting: Deferred[IProtocol] = endpoint.connect(OneProtocol(end))
+            connecting: Deferred[Any] = endpoint.connect(self._ends)
             try:
-                await connecting
+                end: PipeEnd = await connecting
                 if isinstance(end, SecureEnd):
                     await self._secured(end)
             except (ConnectError, DNSLookupError, UserError, OSError) as error:
@@ -177,16 +176,3 @@ class _Unverified:
         if not self._host.replace(".", "").isdigit() and ":" not in self._host:
             connection.set_tlsext_host_name(self._host.encode())
         return connection
-
-
-class OneProtocol(Factory):
-    """Builds one protocol that exists already."""
-
-    noisy = False
-
-    def __init__(self, protocol: Any) -> None:
-        self._protocol = protocol
-
-    def buildProtocol(self, addr: Any) -> Any:
-        """The protocol."""
-        return self._protocol

@@ -57,7 +57,7 @@ class Forward(PipeEnd):
 
     def connectionMade(self) -> None:
         """A visitor came: connect to the upstream."""
-        super().connectionMade()
+        self.transport.pauseProducing()
         self._connecting = Deferred.fromCoroutine(self._connect())
         self._connecting.addErrback(self._gone)
 

@@ -108,7 +108,7 @@ class Proxied(SynchronousTestCase):
         self.protocol.dataReceived(b"\r\n\r\nfirst bytes")
         recorder = self.successResultOf(self.connecting)
         self.assertEqual(recorder.received, b"first bytes")
-        self.protocol.dataReceived(b" more")
+        self.transport.protocol.dataReceived(b" more")
         self.assertEqual(recorder.received, b"first bytes more")
 
     def test_refusal(self):
