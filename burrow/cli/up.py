@@ -34,14 +34,14 @@ from burrow.link.address import Credentials, ServerAddress
 from burrow.options import add_arguments, load
 from burrow.server.config import ServerConfig
 from burrow.server.service import BurrowServer
-from burrow.store.tokens import check_token, make_token
+from burrow.store.tokens import check_token, make_token, rotated
 from burrow.trust import trust_root
 
 _PATIENCE = 30.0
 """Seconds that C{demo --check} gives everything to start."""
 
 _OPTIONS = ("https", "state", "stop_grace", "log_level")
-"""Those of the server's options that make sense on this machine alone."""
+"""The server's options that are of use on one machine."""
 
 _TOKEN_FILE, _TOKEN_NAME = "local-token", "local"
 
@@ -90,16 +90,22 @@ def _config(arguments: argparse.Namespace) -> ServerConfig:
 
 
 async def _own_token(store: Any, folder: Path) -> str:
-    """The token of this machine's own agent: made once, kept beside the store, so that names stay."""
+    """
+    The token of this machine's agent. It is kept in a file in the state folder. If that is lost, the token
+    gets another secret: names belong to the token's id, so the agent keeps them.
+    """
     path = folder / _TOKEN_FILE
     if path.exists():
         text = path.read_text(encoding="ascii").strip()
         if await check_token(store, text) is not None:
             return text
-    await store.revoke_token(_TOKEN_NAME)
-    text, token = make_token(_TOKEN_NAME, "agent", time.time())
-    # Names belong to token ids: the successor of a lost token keeps what it had.
-    await store.add_token(token)
+    known = next((token for token in await store.tokens() if token.name == _TOKEN_NAME), None)
+    if known is None:
+        text, token = make_token(_TOKEN_NAME, "agent", time.time())
+        await store.add_token(token)
+    else:
+        text, digest = rotated(known)
+        await store.change_token(_TOKEN_NAME, {"digest": digest})
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
     with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
@@ -184,14 +190,14 @@ class _DemoPage(Resource):
 
 @implementer(IAgentEndpointFactory)
 class _Loopback:
-    """Connects to the demo's server, whatever a resolver knows of *.localhost."""
+    """Connects to the demo's server on the loopback, without asking a resolver for *.localhost."""
 
     def __init__(self, reactor: Any, ca_file: Path) -> None:
         self._reactor = reactor
         self._trust = trust_root(ca_file)
 
     def endpointForURI(self, uri: Any) -> IStreamClientEndpoint:
-        """The loopback, by TLS for the URI's host."""
+        """The loopback, with TLS for the URI's host."""
         plain = TCP4ClientEndpoint(self._reactor, "127.0.0.1", uri.port)
         endpoint: IStreamClientEndpoint = wrapClientTLS(
             optionsForClientTLS(uri.host.decode(), trustRoot=self._trust), plain
@@ -206,7 +212,7 @@ async def _start_on_a_free_port(reactor: Any, config: ServerConfig, asked: bool)
     except ConfigError:
         if asked:
             raise
-        # Something has the usual port: the demo does not care which it gets.
+        # Another program has the default port: the demo runs on any.
         together = Together(reactor, replace(config, https="127.0.0.1:0"))
         await together.start()
     return together
@@ -250,7 +256,7 @@ def demo(arguments: argparse.Namespace) -> int:
 
 
 async def _show(reactor: Any, url: str, ca_file: Path) -> None:
-    """Make one request through the tunnel, and show it."""
+    """Make one request through the tunnel, and show its answer. @raise ServerUnreachable: it failed."""
     client = HttpAgent.usingEndpointFactory(reactor, _Loopback(reactor, ca_file))
     response = await client.request(b"GET", url.encode())
     body = (await readBody(response)).decode("utf-8", "replace")
