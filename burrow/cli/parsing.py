@@ -1,5 +1,5 @@
 """
-How a command line is read: argparse, with one line for what is wrong, suggestions, and no abbreviations.
+Reads a command line with argparse; errors are one line with a suggestion, and options cannot be abbreviated.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"burrow: {message} (`{self.prog} --help` shows what there is)\n")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Whether a value is among the choices: argparse's own words list them all."""
+        """Check that a value is one of the choices. argparse's own error suggests none of them."""
         if action.choices is None or value in action.choices:
             return
         known = [str(choice) for choice in action.choices]

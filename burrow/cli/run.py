@@ -1,4 +1,4 @@
-"""Runs the reactor for a command, and turns how it went into an exit code."""
+"""Runs the reactor for a command, and makes an exit code of how it ended."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from burrow.stopping import StopSignals
 _log = Logger()
 
 NOW_WITHIN = 2.0
-"""Seconds that good-byes may take after the second request to stop."""
+"""Seconds after the second signal to stop until the process ends, in which connections are closed."""
 
 
 def _ours(event: LogEvent) -> Any:
-    """Below warnings, what Twisted says of its own doings is for nobody who runs Burrow."""
+    """A filter: of events below warnings only those of Burrow, since Twisted's tell its users nothing."""
     namespace = str(event.get("log_namespace", ""))
     if namespace.startswith("burrow") or event.get("log_level", LogLevel.info) >= LogLevel.warn:
         return PredicateResult.maybe
@@ -59,7 +59,7 @@ def start_logging(level: str) -> None:
     levels = LogLevelFilterPredicate(LogLevel.levelWithName(level))
 
     def write(event: LogEvent) -> None:
-        with contextlib.suppress(OSError, ValueError):  # standard error is closed: there is nobody to tell
+        with contextlib.suppress(OSError, ValueError):  # standard error is closed
             sys.stderr.write(_line(event))
             sys.stderr.flush()
 
@@ -68,15 +68,15 @@ def start_logging(level: str) -> None:
 
 
 def complain(error: BaseException | str) -> None:
-    """Say what went wrong, for a person."""
-    with contextlib.suppress(OSError, ValueError):  # nobody reads
+    """Tell a person on standard error what went wrong."""
+    with contextlib.suppress(OSError, ValueError):  # standard error is closed
         print(f"burrow: {escaped(str(error))}", file=sys.stderr, flush=True)
 
 
 def say(text: str) -> None:
     """
-    Show a line on standard output. Once nobody reads there (a pipe whose reader left, a full disk), that is
-    told on standard error, and nothing more is written.
+    Show a line on standard output. If that cannot be written (a pipe whose reader has left, a full disk),
+    tell it once on standard error; later lines are dropped.
     """
     try:
         print(text, flush=True)
@@ -89,8 +89,8 @@ def say(text: str) -> None:
 
 def stdout_is_broken() -> bool:
     """
-    Whether standard output cannot be written. If so it leads nowhere from now on, so that Python has nothing
-    left to fail with when it ends.
+    Whether standard output cannot be written. If so, it is replaced by the null device, or Python would fail
+    with the same error again when it ends.
     """
     try:
         sys.stdout.flush()
@@ -104,8 +104,8 @@ def stdout_is_broken() -> bool:
 
 def open_standard_files() -> None:
     """
-    Where standard files are closed, have them lead nowhere: a socket must not take their numbers. Where
-    standard output has no buffer (PYTHONUNBUFFERED), give it one: L{stdout_is_broken} looks for what it kept.
+    Open closed standard files on the null device: else a socket could get their numbers. Give standard output
+    a buffer if it has none (PYTHONUNBUFFERED): L{stdout_is_broken} flushes it to see if it can be written.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -129,10 +129,12 @@ def run(
     brief: bool = False,
 ) -> int:
     """
-    Run the reactor until C{main(reactor)} is done, or a L{BurrowError} ends it. The first signal that asks to
-    stop cancels it, and so does the second, which is meant for what it does to stop. C{worker}: see
-    L{StopSignals}. C{brief}: whether it only does something and ends.
+    Run the reactor until C{main(reactor)} is done, or fails with an error. The first signal that asks to stop
+    cancels it. The second cancels it again, in what it does to stop, and ends the process within
+    L{NOW_WITHIN} seconds.
 
+    @param worker: see L{StopSignals}.
+    @param brief: whether the command ends by itself: then it does not warn of a low limit of descriptors.
     @return: the exit code: 0, or the error's.
     """
     from twisted.internet import reactor as installed
@@ -182,7 +184,7 @@ def run(
 
 
 def end_at_once(code: Callable[[], int]) -> None:
-    """End this process, whatever still is to be done: somebody asked twice."""
+    """End this process now, with C{code()}: it was asked to stop twice."""
     for file in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             file.flush()

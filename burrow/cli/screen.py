@@ -13,8 +13,8 @@ from burrow.shown import escaped
 
 class Screen:
     """
-    Shows an agent's events on standard output; with C{as_json} one object a line, else the URLs there and
-    what else happens on standard error.
+    Shows an agent's events: with C{as_json} all on standard output, one JSON object a line; else the URLs on
+    standard output, and other events on standard error.
     """
 
     def __init__(self, *, as_json: bool) -> None:
@@ -27,7 +27,7 @@ class Screen:
         agent.on_event.append(self.event)
 
     def opened(self, opened: Opened) -> None:
-        """A tunnel serves. After a reconnect its URL is the same, and is not shown again."""
+        """A tunnel is open. After a reconnect it is not shown again, unless its URL is another."""
         if self._shown.get(opened.name) == opened.url:
             return
         self._shown[opened.name] = opened.url
@@ -39,7 +39,7 @@ class Screen:
             say(escaped(f"{opened.url} -> {upstream}"))
 
     def event(self, event: str, text: str) -> None:
-        """Something else happened."""
+        """Show an event: see C{on_event} of L{Agent}."""
         if self._json:
             if event == "connected" and not self._shown:
                 return  # the first line says ready
@@ -48,7 +48,7 @@ class Screen:
             complain(text)
 
     def failed(self, error: Exception) -> None:
-        """The command ends."""
+        """Show the error that ends the command; without JSON, L{burrow.cli.run.run} shows it."""
         if self._json:
             self._emit("error", error=type(error).__name__, message=str(error))
 

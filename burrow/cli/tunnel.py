@@ -135,7 +135,12 @@ def _serve(
     requests: list[TunnelRequest],
     again: Read | None = None,
 ) -> int:
-    """Keep tunnels open. C{again} reads their file: at SIGHUP, which stops the agent if there is none."""
+    """
+    Keep tunnels open.
+
+    @param again: reads their configuration file anew at SIGHUP; without it SIGHUP stops the agent.
+    @return: the exit code.
+    """
     screen = Screen(as_json=arguments.json)
 
     async def main(reactor: Any) -> None:
@@ -155,7 +160,7 @@ def _serve(
 
 
 async def live(agent: Agent) -> None:
-    """Run an agent until it ends, or this is cancelled: then it says good-bye."""
+    """Run an agent until it ends or this is cancelled; then stop it, which closes its session."""
     agent.startService()
     try:
         await agent.done
@@ -188,7 +193,7 @@ def start(arguments: argparse.Namespace) -> int:
 
 def login(arguments: argparse.Namespace) -> int:
     """C{burrow login URL TOKEN}."""
-    ServerAddress.parse(arguments.server)  # before anybody is asked for a token
+    ServerAddress.parse(arguments.server)  # an error in it is told before a token is asked for
     ca_file = arguments.ca_file.absolute() if arguments.ca_file else None
     if arguments.token_file is not None and arguments.token not in (None, "-"):
         raise ConfigError("there is a token and a token file: give one of both")
@@ -202,7 +207,7 @@ def login(arguments: argparse.Namespace) -> int:
     async def main(reactor: Any) -> None:
         credentials = credentials_of(config, os.environ)
         linked = await Dialer(reactor, credentials).dial()
-        linked.session.close("only asking")
+        linked.session.close("the token was checked")
         path = config_folder() / CREDENTIALS_FILE
         _write_credentials(path, str(credentials.address), config)
         say(f"Logged in to {credentials.address}; the token is in {path}")

@@ -7,16 +7,20 @@ from collections.abc import Callable
 
 FIRST = 0.05
 LIMIT = 0.5
-"""Seconds between two attempts, at most, in the first L{PATIENCE} seconds: a restarted server has its agents
-back within a second."""
+"""
+Seconds before the first attempt, and between two attempts at most, in the first L{PATIENCE} seconds: a server
+that restarts has its agents back within a second.
+"""
 
 PATIENCE = 120.0
 LATER = 5.0
+"""Seconds between two attempts at most, when L{PATIENCE} seconds were waited."""
 
 
 class Backoff:
     """
-    Grows from attempt to attempt, with jitter, so that many agents do not come at once.
+    The delays between attempts. They double, up to a limit, with jitter, so that agents do not all dial at
+    the same time.
 
     @param uniform: like L{random.uniform}.
     """

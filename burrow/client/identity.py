@@ -1,4 +1,4 @@
-"""The agent's id: random, made once for a person on a machine. Names are remembered by it."""
+"""The agent's id: random, made once for each user of a machine. The server remembers names by it."""
 
 from __future__ import annotations
 

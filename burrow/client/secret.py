@@ -1,4 +1,4 @@
-"""Secrets that are not for a command line, which every user of a machine may read: from files, or stdin."""
+"""Reads secrets from files or standard input: every user of a machine can read its command lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from burrow.values import STDIN
 
 _MOST = 64 * 1024
 _of_stdin: dict[str, str] = {}
-"""What standard input said, by what it was asked for: it says it once, and a file may be read again."""
+"""
+The secrets that were read from standard input, by C{what}. It can be read only once, and the agent reads its
+configuration again at SIGHUP.
+"""
 
 
 def read_secret(path: Path, what: str) -> str:

@@ -30,16 +30,18 @@ def client_settings(
     flags: Mapping[str, Any], environ: Mapping[str, str], config_file: Path | None
 ) -> tuple[ClientConfig, dict[str, TunnelRequest]]:
     """
-    Flags, environment and files, put together: the agent's configuration, and the file's tunnels.
+    The agent's configuration, from flags, environment and files, and the tunnels of the configuration file.
 
-    @raise ConfigError: they do not fit.
+    @param config_file: None for L{CONFIG_FILE} in the configuration folder, which need not exist.
+    @raise ConfigError: a value is wrong, a file cannot be read, or a token and a token file are given in one
+        place.
     """
     table: dict[str, Any] = {}
     of_login: dict[str, Any] = {}
     credentials = config_folder(environ) / CREDENTIALS_FILE
     if credentials.exists():
         of_login = read_toml(credentials)
-        load(ClientConfig, {}, {}, of_login, str(credentials))  # what is wrong in it is told as its own
+        load(ClientConfig, {}, {}, of_login, str(credentials))  # so that an error in it names this file
         table.update(of_login)
     path = config_file or config_folder(environ) / CONFIG_FILE
     if config_file is not None or path.exists():
@@ -69,7 +71,7 @@ def client_settings(
 
 def chosen(tunnels: dict[str, TunnelRequest], names: Sequence[str]) -> list[TunnelRequest]:
     """
-    The tunnels that a person named; all, if none.
+    The tunnels of these names, or all if there are none.
 
     @raise ConfigError: there is no such tunnel.
     """
@@ -86,9 +88,11 @@ Read = Callable[[], "tuple[ClientConfig, list[TunnelRequest]]"]
 
 def read_again(agent: Agent, read: Read, was: ClientConfig) -> None:
     """
-    Have an agent keep open what its file says now. A file that is wrong changes nothing, and is told.
+    Have an agent keep the tunnels open that its configuration file has now. If the file is wrong, nothing
+    changes. Either is told as a "notice" event.
 
-    @param read: reads it. @param was: the configuration that the agent was made with, which stays.
+    @param read: reads the file.
+    @param was: the configuration that the agent was made with, of which only the tunnels can change.
     """
     try:
         config, requests = read()

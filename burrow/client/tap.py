@@ -22,7 +22,7 @@ Options = twistd_options(ClientConfig, "[options]")
 
 
 def makeService(options: Any) -> IService:
-    """What twistd calls."""
+    """The agent as a service, for twistd. It reads its configuration again at SIGHUP."""
     from twisted.internet import reactor
 
     measure_by_ticks(reactor)

@@ -44,7 +44,7 @@ def find_kind(name: str) -> Kind:
 
 
 MAX_UPSTREAM, MAX_NAME = 300, 255
-"""Characters of an upstream's words, and of a name, at most: servers take no longer ones."""
+"""Characters of an upstream's text, and of a name, at most: servers refuse longer ones."""
 
 
 def tunnel_request(
@@ -62,7 +62,7 @@ def tunnel_request(
         )
     if not upstream.isprintable():
         raise ConfigError(f"{shown(upstream)} has characters that are not for an upstream")
-    # Which names are possible is for the server to say. None can be empty, so long, or of such characters.
+    # The server decides which names are possible. No server takes an empty, a long or an unprintable one.
     if name is not None and not (0 < len(name) <= MAX_NAME and name.isprintable()):
         try:
             parse_name(name)
@@ -70,7 +70,7 @@ def tunnel_request(
             raise ConfigError(str(error)) from error
     parsed = kind.parse_upstream(upstream)
     if isinstance(parsed, Upstream):
-        parsed = parsed.believing(tls)
+        parsed = parsed.with_tls(tls)
     elif tls != UpstreamTLS():
         raise ConfigError(f"tunnels of kind {kind_name!r} have no https:// upstreams")
     return TunnelRequest(kind, parsed, name, options)

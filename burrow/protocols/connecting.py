@@ -41,8 +41,8 @@ from burrow.trust import trust_root
 _LOOPBACKS = ("127.0.0.1", "::1")
 
 
-def _number(error: Exception) -> int | None:
-    """The system's error, if a connection failed for want of file descriptors."""
+def _descriptor_error(error: Exception) -> int | None:
+    """The error's number, if the connection failed because no file descriptor was left; else None."""
     number = getattr(error, "osError", None) or getattr(error, "errno", None)
     return number if number in EXHAUSTED else None
 
@@ -52,7 +52,7 @@ class SecureEnd(PipeEnd):
     """
     The upstream's end of a pipe over TLS: knows when the handshake is done.
 
-    @ivar secured: fires when it is; fails with why it is not.
+    @ivar secured: fires when the handshake is complete; fails with why the connection was lost before.
     """
 
     def __init__(self) -> None:
@@ -60,32 +60,32 @@ class SecureEnd(PipeEnd):
         self._early: list[bytes] = []
 
     def connectionMade(self) -> None:
-        """Read on: the handshake needs it."""
+        """Read the handshake, though the other end is not there yet."""
         super().connectionMade()
         self.transport.resumeProducing()
 
     def handshakeCompleted(self) -> None:
-        """From here on the upstream is read when the other end is there."""
+        """From now on, do not read until the other end is there."""
         if self.other is None:
             self.transport.pauseProducing()
         if not self.secured.called:
             self.secured.callback(None)
 
     def dataReceived(self, data: bytes) -> None:
-        """Pass it on; what came in one piece with the end of the handshake waits."""
+        """Pass it on. Keep what came together with the end of the handshake until L{joined} is called."""
         if self.other is None:
             self._early.append(data)
         else:
             super().dataReceived(data)
 
     def joined(self) -> None:
-        """The other end is there: pass on what waits."""
+        """The other end is there: pass on what was kept."""
         early, self._early = self._early, []
         for data in early:
             super().dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone, perhaps before it was one."""
+        """The connection is lost, perhaps in the handshake."""
         if not self.secured.called:
             self.secured.errback(reason)
         super().connectionLost(reason)
@@ -99,7 +99,7 @@ class Connector:
     def __init__(self, reactor: Any, upstream: Upstream) -> None:
         self._reactor = reactor
         self._upstream = upstream
-        # A development server may listen on one of the two alone; asking a resolver each time is slow.
+        # A development server may listen on one of the two only, and a resolver is too slow for each visitor.
         hosts = _LOOPBACKS if upstream.host == "localhost" else (upstream.host,)
         self._ends = Factory.forProtocol(SecureEnd if upstream.scheme == "https" else PipeEnd)
         self._ends.noisy = False
@@ -131,28 +131,28 @@ class Connector:
     async def connect(self) -> PipeEnd:
         """A connection to the upstream, not joined. @raise UpstreamFailed: no address answers."""
         failure: Exception = ConnectError(string="no address")
-        for number, endpoint in enumerate(self._endpoints):
+        for position, endpoint in enumerate(self._endpoints):
             connecting: Deferred[Any] = endpoint.connect(self._ends)
             try:
                 end: PipeEnd = await connecting
                 if isinstance(end, SecureEnd):
                     await self._secured(end)
             except (ConnectError, DNSLookupError, UserError, OSError) as error:
-                failure = error if number == 0 or _number(error) is not None else failure
+                failure = error if position == 0 or _descriptor_error(error) is not None else failure
                 continue
-            if number:
-                self._endpoints.insert(0, self._endpoints.pop(number))
+            if position:
+                self._endpoints.insert(0, self._endpoints.pop(position))
             return end
-        missing = _number(failure)
+        missing = _descriptor_error(failure)
         if missing is None and isinstance(failure, DNSLookupError) and exhausted():
-            missing = errno.EMFILE  # a resolver says no more than that it found nothing
+            missing = errno.EMFILE  # a resolver without a descriptor finds no address, and does not say why
         if missing is not None:
             Shortage.of(self._reactor).met(missing)
             raise self._upstream.no_descriptor() from failure
         raise self._upstream.explain(failure) from failure
 
     async def _secured(self, end: SecureEnd) -> None:
-        """Wait for a handshake. @raise UpstreamFailed: no other address would make it better."""
+        """Wait for the handshake. @raise UpstreamFailed: it failed; other addresses are not tried then."""
         try:
             await end.secured.addTimeout(CONNECT_TIMEOUT, self._reactor)
         except CancelledError:
@@ -165,13 +165,17 @@ class Connector:
 
 @implementer(IOpenSSLClientConnectionCreator)
 class _Unverified:
-    """TLS without a look at the certificate. On the loopback, where development servers sign their own."""
+    """
+    TLS that takes any certificate: for --upstream-insecure, and on the loopback, where development servers
+    sign their own.
+    """
 
     def __init__(self, host: str) -> None:
         self._host = host
         self._context: SSL.Context = CertificateOptions(verify=False).getContext()
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        """A connection that names the host (SNI), unless that is an address."""
         connection = SSL.Connection(self._context, None)
         if not self._host.replace(".", "").isdigit() and ":" not in self._host:
             connection.set_tlsext_host_name(self._host.encode())

@@ -1,4 +1,4 @@
-"""On the agent: one visitor's stream, joined to a connection to the upstream."""
+"""On the agent: joins a visitor's stream to a connection to the upstream."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from burrow.protocols.upstream import Upstream, UpstreamFailed
 
 class Connectors:
     """
-    The connectors of a reactor's upstreams, made once each; bounded by the agent's tunnels, since they are
-    forgotten when those change.
+    The L{Connector} of each upstream, by reactor. There are at most as many as the agent has tunnels, since
+    all are forgotten when those change.
     """
 
     _known: WeakKeyDictionary[object, dict[Upstream, Connector]] = WeakKeyDictionary()
 
     @classmethod
     def get(cls, reactor: object, upstream: Upstream) -> Connector:
-        """The connector of an upstream."""
+        """The connector of an upstream, made when it is first asked for."""
         known = cls._known.setdefault(reactor, {})
         if upstream not in known:
             known[upstream] = Connector(reactor, upstream)
@@ -34,15 +34,16 @@ class Connectors:
 
     @classmethod
     def forget(cls, reactor: object) -> None:
-        """Make all anew when they are needed next: files that they were made from may have changed."""
+        """Forget all of a reactor's: they are made anew, from files that may have changed."""
         cls._known.pop(reactor, None)
 
 
 class Forward(PipeEnd):
     """
-    The stream's end. What the visitor sends waits, unread, until the upstream is connected.
+    The stream's end of the pipe. The stream is not read until the upstream is connected.
 
-    @param refuse: tells the visitor's side, as this kind does, that the upstream fails, and ends the stream.
+    @param refuse: called with this end and the error when the upstream cannot be connected to: it tells the
+        server, in the way of the tunnel's kind, and ends the stream.
     """
 
     log = Logger()
@@ -59,7 +60,7 @@ class Forward(PipeEnd):
         """A visitor came: connect to the upstream."""
         self.transport.pauseProducing()
         self._connecting = Deferred.fromCoroutine(self._connect())
-        self._connecting.addErrback(self._gone)
+        self._connecting.addErrback(self._failed)
 
     async def _connect(self) -> None:
         try:
@@ -77,13 +78,13 @@ class Forward(PipeEnd):
         if isinstance(end, SecureEnd):
             end.joined()
 
-    def _gone(self, reason: Failure) -> None:
+    def _failed(self, reason: Failure) -> None:
         if not reason.check(CancelledError, ConnectingCancelledError):  # else the visitor left meanwhile
             self.log.failure("forwarding to {upstream} failed", reason, upstream=str(self._upstream))
             self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The visitor is gone, perhaps before the upstream was connected."""
+        """The visitor left, perhaps before the upstream was connected."""
         if self._connecting is not None:
             self._connecting.cancel()
         super().connectionLost(reason)

@@ -23,7 +23,7 @@ class _Visitor(PipeEnd):
     """
     A visitor's connection, on the server.
 
-    @ivar tunnel: the tunnel that it has a stream of.
+    @ivar tunnel: the tunnel whose stream it is joined to; None before.
     """
 
     log = Logger()
@@ -54,7 +54,7 @@ class _Visitor(PipeEnd):
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The visitor is gone, perhaps before its tunnel was found."""
+        """The visitor left, perhaps before its tunnel was found."""
         self._finding.cancel()
         super().connectionLost(reason)
 
@@ -92,5 +92,5 @@ class TcpProtocol:
 
 
 def _reset(stream: Forward, error: UpstreamFailed) -> None:
-    """TCP has no words: the visitor's connection is reset, as if it had reached the upstream's machine."""
+    """Reset the visitor's connection, as the upstream's machine would have done."""
     stream.transport.abortConnection()

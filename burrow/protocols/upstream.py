@@ -55,10 +55,10 @@ class UpstreamFailed(BurrowError):
 @dataclass(frozen=True, slots=True)
 class UpstreamTLS:
     """
-    What an agent believes of an https upstream.
+    How an agent checks the certificate of an https upstream.
 
-    @ivar ca_file: believe this file's authorities alone, also on the loopback; None for the machine's.
-    @ivar insecure: believe any certificate. @ivar name: the name to ask for (SNI) and to find in the
+    @ivar ca_file: trust only the authorities in this file, also on the loopback; None for the machine's.
+    @ivar insecure: accept any certificate. @ivar name: the name to ask for (SNI) and to find in the
         certificate, where it is not the upstream's host.
     """
 
@@ -113,7 +113,7 @@ class Upstream:
             )
         if port is None:
             if "://" not in text:
-                # Not the scheme's own: whoever writes one word may mean anything by it.
+                # Not the scheme's default port: a single word may be anything, not only a host.
                 url = f", or {schemes[0]}://{text} for its own port" if schemes[0] == "http" else ""
                 raise ConfigError(f"{text!r} is no upstream, having no port: {examples}{url}")
             port = {"http": 80, "https": 443}.get(parts.scheme)
@@ -121,7 +121,7 @@ class Upstream:
             raise ConfigError(f"{text!r} has no possible port: ports are 1 to 65535")
         return cls(parts.scheme, parts.hostname, port)
 
-    def believing(self, tls: UpstreamTLS) -> Upstream:
+    def with_tls(self, tls: UpstreamTLS) -> Upstream:
         """
         The same upstream, with other rules for its certificate.
 
@@ -158,7 +158,7 @@ class Upstream:
             return False
 
     def explain(self, error: Exception) -> UpstreamFailed:
-        """What a failure to connect means."""
+        """The error for a failure to connect: what went wrong, and what to do about it."""
         where = str(self) if self.scheme == "unix" else f"{self.host} port {self.port}"
         if self.scheme == "unix" and getattr(error, "osError", None) == errno.ENOENT:
             return self._failed("refused", f"There is no socket {self.host}. Is the service started?")
@@ -189,14 +189,14 @@ class Upstream:
         return self._failed("failed", f"Connecting to {where} failed: {error}.")
 
     def no_descriptor(self) -> UpstreamFailed:
-        """The failure of having no file descriptor left for the connection."""
+        """The error when no file descriptor is left for a connection."""
         text = "The agent has as many connections open as it may have"
         failed = UpstreamFailed("failed", f"{text}: none is left for {self}.", f"{text}. Try again soon.")
-        failed.told = True  # by Shortage, once a minute and not for each visitor
+        failed.told = True  # L{Shortage} logs it once a minute, not once a visitor
         return failed
 
     def _failed(self, code: str, text: str) -> UpstreamFailed:
-        """A failure. Strangers are told of the loopback, which is no secret, and of no other host."""
+        """An error whose public text names the host only if it is the loopback."""
         return UpstreamFailed(code, text, text if self.loopback else _PUBLIC.get(code, _PUBLIC["failed"]))
 
 
@@ -214,6 +214,6 @@ def _socket_path(text: str) -> str:
 
 
 def _ssl_reason(error: SSL.Error) -> str:
-    """OpenSSL's last word."""
+    """The last of OpenSSL's reasons, which says most."""
     reasons = error.args[0] if error.args else []
     return str(reasons[-1][-1]) if reasons else "the connection was closed"

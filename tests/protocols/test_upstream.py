@@ -105,8 +105,8 @@ def test_hosts_of_the_agents_network_are_for_its_screen(host, error):
 def test_rules_for_certificates_that_contradict_themselves(tmp_path):
     cert_file, key_file = make_certificate(tmp_path, "x")
     secure = Upstream.parse("https://x", WEB)
-    assert secure.believing(UpstreamTLS()) is secure
-    assert str(secure.believing(UpstreamTLS(cert_file, name="y"))) == str(secure)  # names are kept by it
+    assert secure.with_tls(UpstreamTLS()) is secure
+    assert str(secure.with_tls(UpstreamTLS(cert_file, name="y"))) == str(secure)  # names are kept by it
     for upstream, tls in (
         (Upstream.parse("http://x", WEB), UpstreamTLS(name="y")),
         (Upstream.parse("unix:/x", WEB), UpstreamTLS(insecure=True)),
@@ -115,7 +115,7 @@ def test_rules_for_certificates_that_contradict_themselves(tmp_path):
         (secure, UpstreamTLS(tmp_path / "nowhere")),
     ):
         with pytest.raises(ConfigError):
-            upstream.believing(tls)
+            upstream.with_tls(tls)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ class Secure(TestCase):
         return port.getHost().port
 
     def connect(self, tls, host="localhost", port=None):
-        upstream = Upstream.parse(f"https://{host}:{port or self.port}", WEB).believing(tls)
+        upstream = Upstream.parse(f"https://{host}:{port or self.port}", WEB).with_tls(tls)
         return Connector(reactor, upstream).connect()
 
     async def end(self, end):
