@@ -1,9 +1,10 @@
 """
-How many connections each address has open: no address has all that a server can keep.
+Limits how many connections each address has open, so that one address cannot use up all that the server can
+keep.
 
-A socket counts from when it is accepted until it is closed, or until its agent has shown a token: from then
-on what the token may have bounds it. Counted is what one customer of a provider has at least: an IPv4
-address, or an IPv6 /64. Each process counts its own.
+A socket counts from when it is accepted until it is closed, or until its agent has shown a token: then the
+limits of the token apply. An IPv6 address counts by its /64, which is the least that a provider gives to one
+customer. Each process counts its own connections.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from burrow.server.edge.forwarded import network_of
 from burrow.sockets import lowest_transport
 
 TELL_EVERY = 60.0
-"""Seconds until it is told again that an address is at its limit."""
+"""Seconds for which the warning about an address at its limit is not repeated."""
 
 MAX_TOLD = 256
-"""Addresses that are told of within L{TELL_EVERY}; of more nobody is told."""
+"""Addresses that are warned of within L{TELL_EVERY}, at most; further ones are not logged."""
 
 _HOST_BITS = 64
 """Bits of an IPv6 address that its owner chooses."""
@@ -47,11 +48,13 @@ class AddressLimit:
         self._told: dict[Any, float] = {}
 
     def guard(self, factory: IProtocolFactory) -> IProtocolFactory:
-        """The same factory for those who are below the limit; others' connections are reset."""
+        """
+        Wrap a factory: connections of addresses at the limit are reset, others get what the factory builds.
+        """
         return _Guarded(self, factory) if self._most else factory
 
-    def of(self, host: str) -> Any:
-        """What a peer is counted as: its address, or the /64 of it in IPv6. None if it is not counted."""
+    def key_of(self, host: str) -> Any:
+        """The key that a peer is counted by: its address, or its /64 in IPv6. None if it is not counted."""
         try:
             address = ipaddress.ip_address(plain_address(host))
         except ValueError:
@@ -63,26 +66,26 @@ class AddressLimit:
             return address
         return ipaddress.IPv6Network((int(address) >> _HOST_BITS << _HOST_BITS, 128 - _HOST_BITS))
 
-    def full(self, address: Any) -> bool:
-        """Whether an address has as many connections as it may have; told in the log now and then."""
+    def is_full(self, address: Any) -> bool:
+        """Whether an address is at the limit, which is logged now and then."""
         if self._open.get(address, 0) < self._most:
             return False
-        self._tell(address)
+        self._warn(address)
         return True
 
-    def took(self, address: Any) -> None:
-        """One more is open."""
+    def add(self, address: Any) -> None:
+        """Count one more connection."""
         self._open[address] = self._open.get(address, 0) + 1
 
-    def gave_back(self, address: Any) -> None:
-        """One less."""
+    def remove(self, address: Any) -> None:
+        """Count one connection less."""
         left = self._open[address] - 1
         if left:
             self._open[address] = left
         else:
             del self._open[address]
 
-    def _tell(self, address: Any) -> None:
+    def _warn(self, address: Any) -> None:
         now = self._clock.seconds()
         for known, when in list(self._told.items()):  # the oldest first
             if now - when < TELL_EVERY:
@@ -91,57 +94,57 @@ class AddressLimit:
         if address not in self._told and len(self._told) < MAX_TOLD:
             self._told[address] = now
             self.log.warn(
-                "{address} has {count} connections open, as many as one address may have: more are reset "
-                "(--max-connections-per-address); if it is a proxy of yours, name it by --uncounted-address",
+                "{address} has {count} connections open, the limit for one address: further ones are reset "
+                "(--max-connections-per-address). If it is your proxy, name it by --uncounted-address",
                 address=str(address),
                 count=self._most,
             )
 
 
-class _Place:
-    """One connection that counts, until it is closed or L{release} says that it counts no more."""
+class _Counted:
+    """One connection that counts, until it is closed or L{stop_counting} is called."""
 
     def __init__(self, limit: AddressLimit, address: Any, transport: Any) -> None:
-        limit.took(address)
+        limit.add(address)
         self._limit: AddressLimit | None = limit
         self._address = address
         self._lost = transport.connectionLost
         self._transport = transport
-        # At the socket, since the protocol on it may be replaced, and nothing need be asked for each byte.
+        # On the transport, since its protocol may be replaced, and so that nothing runs for each byte.
         transport.connectionLost = self._connection_lost
-        transport.place = self
+        transport.counted = self
 
-    def give_back(self) -> None:
+    def stop(self) -> None:
         limit, self._limit = self._limit, None
         if limit is not None:
-            limit.gave_back(self._address)
+            limit.remove(self._address)
 
     def _connection_lost(self, reason: Any) -> None:
-        self.give_back()
+        self.stop()
         transport, self._transport = self._transport, None
-        del transport.connectionLost, transport.place  # no cycle is left
+        del transport.connectionLost, transport.counted  # leave no reference cycle
         self._lost(reason)
 
 
-def release(transport: Any) -> None:
-    """Count a connection no more: who has it is known, and bounded otherwise."""
-    place = getattr(lowest_transport(transport), "place", None)
-    if place is not None:
-        place.give_back()
+def stop_counting(transport: Any) -> None:
+    """Count a connection no longer: its agent is known, and other limits apply to it."""
+    counted = getattr(lowest_transport(transport), "counted", None)
+    if counted is not None:
+        counted.stop()
 
 
-class _Reset(Protocol):
-    """A connection too many."""
+class _ResetConnection(Protocol):
+    """A connection above the limit."""
 
     def connectionMade(self) -> None:
-        """Nothing is read: a handshake would cost more than it."""
+        """Reset it before anything is read, since a handshake would cost more."""
         transport: Any = self.transport
         transport.abortConnection()
 
 
 @implementer(IProtocolFactory)
 class _Guarded:
-    """Builds what the factory inside builds, and counts it."""
+    """Counts the connections for which another factory builds protocols."""
 
     def __init__(self, limit: AddressLimit, inner: IProtocolFactory) -> None:
         self._limit = limit
@@ -154,21 +157,21 @@ class _Guarded:
         self._inner.doStop()
 
     def buildProtocol(self, addr: Any) -> IProtocol | None:
-        address = self._limit.of(getattr(addr, "host", None) or "")
+        address = self._limit.key_of(getattr(addr, "host", None) or "")
         if address is None:
             return self._inner.buildProtocol(addr)
-        if self._limit.full(address):
-            return _Reset()
+        if self._limit.is_full(address):
+            return _ResetConnection()
         protocol: Any = self._inner.buildProtocol(addr)
         if protocol is not None:
             connect = protocol.makeConnection
 
             def make_connection(transport: Any) -> None:
                 del protocol.makeConnection
-                _Place(self._limit, address, transport)
+                _Counted(self._limit, address, transport)
                 connect(transport)
 
-            # Counted only then: a socket that is never connected is never lost.
+            # Count it not before it is connected: otherwise its connectionLost may never be called.
             protocol.makeConnection = make_connection
         result: IProtocol | None = protocol
         return result

@@ -1,9 +1,8 @@
 """
-What happened lately, kept in the store for all nodes: for C{burrow events}, and whoever asks why.
+Recent events of all nodes, kept in the store for a day: for C{burrow events}.
 
-Each node has a ring of L{RING} notes that live a day, beside L{KEPT} of earlier processes. What is noted in
-one turn of L{EVERY} is written together; of more than a ring holds, and of what cannot be written, the last
-are kept.
+Each node writes its events into a ring of L{RING} notes, every L{EVERY} seconds; L{KEPT} events of earlier
+processes stay beside it. If there are more, or they cannot be written, the latest are kept.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ RING = 200
 """Events that a node keeps."""
 
 KEPT = 2000
-"""Events of earlier processes that are kept, at most."""
+"""Events of earlier processes, at most."""
 
 EVERY = 1.0
 """Seconds between two writes."""
@@ -50,7 +49,7 @@ class Event:
 
 
 class Events:
-    """@param own_id: this node's id. @param now: seconds since the epoch."""
+    """@param own_id: this node's id. @param now: returns seconds since the epoch."""
 
     log = Logger()
 
@@ -61,10 +60,10 @@ class Events:
         self._pending: deque[Event] = deque(maxlen=RING)
         self._count = 0
         self._trimmed = False
-        self._loop = repeating(clock, self.flush, "writing what happened")
+        self._loop = repeating(clock, self.flush, "writing events")
 
     def start(self) -> None:
-        """Begin to write."""
+        """Begin to write, regularly."""
         self._loop.start(EVERY, now=False)
 
     async def stop(self) -> None:
@@ -74,11 +73,11 @@ class Events:
         await self.flush()
 
     def add(self, kind: str, text: str) -> None:
-        """Something happened: "agent-connected", "agent-gone", "tunnel-open"..."""
+        """Add an event. @param kind: "agent-connected", "agent-gone", "tunnel-open"..."""
         self._pending.append(Event(self._now(), self._own_id, kind, escaped(text)))
 
     async def flush(self) -> None:
-        """Write what happened."""
+        """Write the events that are not in the store yet."""
         try:
             await self._trim()
         except StoreError as error:
@@ -97,7 +96,7 @@ class Events:
                 self._pending.popleft()
 
     async def _trim(self) -> None:
-        """Once, at the start: of what earlier processes left, perhaps very many, keep the last."""
+        """Once, at the start: of the events of earlier processes, remove all but the latest L{KEPT}."""
         if self._trimmed:
             return
         notes: dict[str, str] = await self._store.notes(_SPACE)
@@ -108,7 +107,7 @@ class Events:
 
 
 def _event(text: str) -> Event | None:
-    """An event as it is kept; None if another release wrote what we cannot read."""
+    """The event in a note; None if this release cannot read it."""
     try:
         return record(Event, json.loads(text))
     except (ValueError, TypeError, AttributeError, RecursionError):
@@ -116,7 +115,7 @@ def _event(text: str) -> Event | None:
 
 
 async def recent(store: Any) -> list[Event]:
-    """All that the store has, the oldest first. @raise StoreError: it cannot tell."""
+    """All events in the store, the oldest first. @raise StoreError: the store cannot answer."""
     notes: dict[str, str] = await store.notes(_SPACE)
     found = [event for text in notes.values() if (event := _event(text)) is not None]
     return sorted(found, key=lambda event: event.when)

@@ -1,9 +1,9 @@
 """
-Sockets that listen: opened here, inherited from the process that started this one, or shared with another.
+Listening sockets: opened here, inherited from the parent process, or shared with another process.
 
-A server that is replaced leaves its sockets to its successor, so that no connection is refused in between:
-those of the two main ports are inherited, one socket with one queue; those of public TCP ports, which come
-and go, are handed to the process that stays (L{TcpSockets}).
+A server that is replaced leaves its sockets to its successor, so that no connection is refused in between.
+The successor inherits those of the two main ports; those of public TCP ports, which come and go, are kept by
+the parent process (L{TcpSockets}).
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from burrow.errors import ConfigError
 from burrow.values import split_listen
 
 ACCEPT_AGAIN = 0.25
-"""Seconds until a port that had no file descriptor for who came tries again."""
+"""Seconds until a port accepts again, after no file descriptor was left for a connection."""
 
 BACKLOG = 1024
 """Connections that wait in the kernel to be accepted."""
 
 Guard = Callable[[IProtocolFactory], IProtocolFactory]
-"""Wraps a factory that is served to strangers: see L{burrow.server.counting}."""
+"""Wraps a factory that serves public connections: see L{burrow.server.counting}."""
 
 _SHARE: int | None = getattr(socket, "SO_REUSEPORT", None)
 
 
 def _open(host: str, port: int, *, share: bool) -> socket.socket:
-    """@raise OSError: it cannot be opened."""
+    """Open a listening socket. @raise OSError: it cannot be opened."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     handle = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -57,9 +57,9 @@ def _open(host: str, port: int, *, share: bool) -> socket.socket:
 
 def open_sockets(listen: str, option: str) -> list[socket.socket]:
     """
-    The sockets of C{HOST:PORT}: one, or for all interfaces two where one does not take both IPv6 and IPv4.
+    The sockets of C{HOST:PORT}: one, or two for all interfaces if one cannot accept both IPv6 and IPv4.
 
-    @param option: what chooses another address.
+    @param option: the option that sets the address, for the error.
     @raise ConfigError: none can be opened.
     """
     host, port = split_listen(listen)
@@ -82,7 +82,7 @@ def open_sockets(listen: str, option: str) -> list[socket.socket]:
 
 def adopt(reactor: Any, handle: socket.socket, factory: IProtocolFactory) -> Any:
     """
-    Serve a socket that listens; it is the reactor's from now on.
+    Serve a listening socket, which the reactor owns from now on.
 
     @return: an L{IListeningPort}. @raise OSError: no file descriptor is left.
     """
@@ -97,11 +97,11 @@ def adopt(reactor: Any, handle: socket.socket, factory: IProtocolFactory) -> Any
 
 class _Accepting:
     """
-    A socket that listens, for Twisted's port, that waits where no file descriptor is left for who comes: who
-    waits in the kernel's queue may be served in a moment, or by another process.
+    A listening socket for Twisted's port that stops accepting for a while when no file descriptor is left.
+    New connections wait in the kernel's queue, to be served later or by another process.
 
-    Twisted would accept and close them by a spare descriptor; once a thread has taken that, its port would be
-    readable for ever, and the reactor busy with it.
+    Twisted by itself would accept and close them with a spare descriptor. If a thread has taken that one, the
+    port stays readable, and the reactor is busy without end.
     """
 
     def __init__(self, reactor: Any, port: Any) -> None:
@@ -114,7 +114,7 @@ class _Accepting:
         return getattr(self._socket, name)
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """See C{socket.accept}. @raise BlockingIOError: nobody can be taken now."""
+        """See C{socket.accept}. @raise BlockingIOError: no connection can be accepted now."""
         try:
             accepted: tuple[socket.socket, Any] = self._socket.accept()
         except OSError as error:
@@ -123,11 +123,11 @@ class _Accepting:
             Shortage.of(self._reactor).met(error.errno)
             self._port.stopReading()
             if self._again is None:
-                self._again = self._reactor.callLater(ACCEPT_AGAIN, self._go_on)
+                self._again = self._reactor.callLater(ACCEPT_AGAIN, self._accept_again)
             raise BlockingIOError(errno.EAGAIN, "no file descriptor is left") from error
         return accepted
 
-    def _go_on(self) -> None:
+    def _accept_again(self) -> None:
         self._again = None
         if not self._port.disconnecting:
             self._port.startReading()
@@ -141,18 +141,18 @@ class _Accepting:
 
 
 def wait_when_exhausted(reactor: Any, port: Any) -> Any:
-    """Have a port of the reactor's accept nobody while no file descriptor is left. @return: the port."""
-    if getattr(port, "socket", None) is not None:  # else it is a fake's, or of a reactor without sockets
+    """Make a port of the reactor stop accepting while no file descriptor is left. @return: the port."""
+    if getattr(port, "socket", None) is not None:  # else a fake, or a reactor without sockets
         port.socket = _Accepting(reactor, port)
     return port
 
 
 class Listeners:
     """
-    The main ports' sockets.
+    The sockets of the two main ports.
 
-    @param inherited: file descriptors of sockets that listen, by port name; others are opened.
-    @param guard: stands before each factory that is served.
+    @param inherited: file descriptors of listening sockets, by port name; other ports are opened.
+    @param guard: wraps each factory.
     """
 
     def __init__(
@@ -165,8 +165,9 @@ class Listeners:
 
     def listen(self, name: str, listen: str, factory: IProtocolFactory) -> int:
         """
-        Serve a port by C{factory}: "https" or "http". @return: its number.
+        Serve a port by C{factory}. @return: its number.
 
+        @param name: "https" or "http". @param listen: its C{HOST:PORT}.
         @raise ConfigError: it cannot be opened.
         """
         numbers = self._inherited.pop(name, None)
@@ -184,7 +185,7 @@ class Listeners:
         return port
 
     async def close(self) -> None:
-        """Listen no more. A socket that another process has, too, goes on there."""
+        """Stop listening. A socket that another process has too keeps listening there."""
         listening, self._listening = self._listening, []
         for port in listening:
             await stop_listening(port)
@@ -194,10 +195,11 @@ class TcpSockets:
     """
     The sockets of public TCP ports, which come and go.
 
-    A port is one socket for all processes of a C{burrow server}: the process that stays (the keeper) gets a
-    copy of each and gives it to those that it starts. Two that open a port each share it by SO_REUSEPORT.
+    All processes of a C{burrow server} share one socket per port: the parent process (the keeper) gets a copy
+    of each and gives it to the processes that it starts. If two processes open a port each, they share it by
+    SO_REUSEPORT.
 
-    @param inherited: file descriptors by port. @param keeper: a datagram socket to the process that stays.
+    @param inherited: file descriptors by port. @param keeper: a datagram socket to the parent process.
     """
 
     def __init__(
@@ -211,7 +213,7 @@ class TcpSockets:
         """
         Serve a port.
 
-        @param shared: whether another process of the same service may, too. If not, one in use is another's.
+        @param shared: whether another process of the same service may have it open too.
         @return: an L{IListeningPort}.
         @raise CannotListenError: it is in use.
         """
@@ -223,7 +225,7 @@ class TcpSockets:
                 handle = self._open(interface, port, shared=shared)
             except OSError as error:
                 raise CannotListenError(interface, port, error) from error
-            self._tell(port, [handle.fileno()])
+            self._tell_keeper(port, [handle.fileno()])
         try:
             return adopt(self._reactor, handle, factory)
         except OSError as error:
@@ -234,7 +236,7 @@ class TcpSockets:
     def _open(interface: str, port: int, *, shared: bool) -> socket.socket:
         if not interface:
             try:
-                return TcpSockets._open("::", port, shared=shared)  # takes IPv4, too
+                return TcpSockets._open("::", port, shared=shared)  # accepts IPv4 too
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     raise
@@ -244,28 +246,28 @@ class TcpSockets:
         return _open(interface, port, share=True)
 
     def closed(self, port: int) -> None:
-        """The port belongs to no live tunnel any more."""
-        self._tell(port, [])
+        """No open tunnel has the port any more: the keeper closes its copy."""
+        self._tell_keeper(port, [])
 
     def close_unused(self) -> None:
-        """Close what was inherited and is nobody's: connections to it are refused from now on."""
+        """Close the inherited sockets that no tunnel uses: connections to them are refused from now on."""
         inherited, self._inherited = self._inherited, {}
         for port, handle in inherited.items():
             handle.close()
-            self._tell(port, [])
+            self._tell_keeper(port, [])
 
-    def _tell(self, port: int, handles: list[int]) -> None:
+    def _tell_keeper(self, port: int, handles: list[int]) -> None:
         if self._keeper is not None:
-            # If it is too busy to listen, a successor opens the port itself.
+            # If the keeper is too busy to receive it, a successor opens the port itself.
             with contextlib.suppress(OSError):
                 socket.send_fds(self._keeper, [str(port).encode()], handles)
 
 
 async def stop_listening(listening: IListeningPort) -> None:
-    """Stop a socket that listens; returns once it is closed. Connections that wait to be accepted are."""
+    """Close a listening socket, after accepting the connections that wait. Returns when it is closed."""
     accept = getattr(listening, "doRead", None)
     if accept is not None and getattr(listening, "connected", False):
-        listening.numberAccepts = BACKLOG  # type: ignore[attr-defined]  # else as many as came last time
+        listening.numberAccepts = BACKLOG  # type: ignore[attr-defined]  # else it accepts as many as last time
         accept()
     stopping = listening.stopListening()
     if stopping is not None:

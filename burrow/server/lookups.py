@@ -1,9 +1,10 @@
 """
-Whose the names are that visitors ask for and no tunnel is open of: strangers may ask for any number of them.
+Asks the store who owns names that visitors ask for and that have no open tunnel. Strangers may ask for any
+number of names, so the load on the store is bounded.
 
-What they cost the store is bounded: one question at a time, for all names that wait, and a pause of L{PAUSE}
-before the next. So what renews this node's note in the store never has more than one of them before it.
-A name that is nobody's is remembered for L{REMEMBER}, as long as no other node may open it unseen.
+There is one question at a time, for all names that wait, and a pause of L{PAUSE} before the next. So the
+renewal of this node's note never waits behind more than one question. A name without an owner is remembered
+for L{REMEMBER}, if no other node can open a tunnel of that name unnoticed.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ AT_ONCE = 500
 """Names in one question, at most; the others wait for the next."""
 
 REMEMBER = 1.0
-"""Seconds that a name is remembered to be nobody's."""
+"""Seconds for which it is remembered that a name has no owner."""
 
 MAX_REMEMBERED = 4096
-"""Names that are remembered, at most: of more, the oldest are forgotten."""
+"""Names that are remembered, at most; the oldest are forgotten."""
 
 _POSSIBLE = re.compile(r"[a-z0-9-]{1,63}")
 
 
 class Lookups:
     """
-    What bounds the names that wait: one a visitor's connection.
+    The names that wait are bounded by the visitors' connections, one for each.
 
-    @param alone: whether no other node is known that may open a tunnel.
+    @param alone: returns whether this node knows of no other node.
     """
 
     def __init__(self, clock: Any, store: Any, alone: Callable[[], bool]) -> None:
@@ -47,13 +48,13 @@ class Lookups:
         self._asked: set[str] = set()
         self._busy = False
         self._pause: IDelayedCall | None = None
-        self._nobodys: dict[str, float] = {}
+        self._unowned: dict[str, float] = {}
 
     async def owned(self, name: str) -> bool:
-        """Whether somebody owns the name. @raise StoreError: nobody knows."""
+        """Whether the name has an owner. @raise StoreError: the store cannot tell."""
         if not _POSSIBLE.fullmatch(name):
             return False
-        if self._alone() and self._nobodys.get(name, float("-inf")) > self._clock.seconds():
+        if self._alone() and self._unowned.get(name, float("-inf")) > self._clock.seconds():
             return False
         answer: Deferred[bool] = Deferred()
         self._waiting.setdefault(name, []).append(answer)
@@ -62,8 +63,8 @@ class Lookups:
         return await answer
 
     def reserved(self, name: str) -> None:
-        """The name is somebody's now: whoever asked is answered at once."""
-        self._nobodys.pop(name, None)
+        """The name has an owner now: answer at once all that wait for it."""
+        self._unowned.pop(name, None)
         self._asked.discard(name)
         for answer in self._waiting.pop(name, ()):
             answer.callback(True)
@@ -75,11 +76,11 @@ class Lookups:
         self._asked = set(names)
         try:
             found = await self._store.find_reservations(names)
-            error: Exception = StoreError("the store cannot tell now whose the name is")
+            error: Exception = StoreError("the store cannot tell now who owns the name")
         except Exception as failed:
             found, error = {}, failed
         self._busy = False
-        self._pause = self._clock.callLater(PAUSE, self._go_on)
+        self._pause = self._clock.callLater(PAUSE, self._ask_next)
         for name, answers in asked.items():
             if found.get(name, self) is None and name in self._asked and self._store.whole:
                 self._remember(name)
@@ -89,17 +90,17 @@ class Lookups:
                 else:
                     answer.errback(error)
 
-    def _go_on(self) -> None:
+    def _ask_next(self) -> None:
         self._pause = None
         if self._waiting:
             ensureDeferred(self._ask())
 
     def _remember(self, name: str) -> None:
         now = self._clock.seconds()
-        self._nobodys.pop(name, None)  # the newest are last
-        while self._nobodys:
-            oldest = next(iter(self._nobodys))
-            if self._nobodys[oldest] > now and len(self._nobodys) < MAX_REMEMBERED:
+        self._unowned.pop(name, None)  # the newest are last
+        while self._unowned:
+            oldest = next(iter(self._unowned))
+            if self._unowned[oldest] > now and len(self._unowned) < MAX_REMEMBERED:
                 break
-            del self._nobodys[oldest]
-        self._nobodys[name] = now + REMEMBER
+            del self._unowned[oldest]
+        self._unowned[name] = now + REMEMBER

@@ -1,4 +1,4 @@
-"""Names: which are possible, and new ones that are easy to read and hard to guess."""
+"""Checks names that agents ask for, and makes new ones that are easy to read and hard to guess."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ RESERVED = frozenset(
     )
 )
 """
-Names that mail and network software looks for by itself: those of RFC 2142, then those of automatic
-configuration. Names that begin with an underscore are no labels here. All others are the server's owner's
-to reserve, with C{--reserve}.
+Names that mail and network software looks up by itself: those of RFC 2142, then those of automatic
+configuration. Names that begin with an underscore are not valid labels. The server's owner reserves others
+with C{--reserve}.
 """
 
 _ADJECTIVES = _words(
@@ -48,17 +48,17 @@ _TAIL = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 def assigned_name() -> str:
-    """A new name, as in quiet-otter-7kx3m: 37 random bits, so that nobody finds tunnels by trying."""
+    """A new name, such as quiet-otter-7kx3m: 37 random bits, so that trying names finds no tunnels."""
     tail = "".join(secrets.choice(_TAIL) for _ in range(5))
     return f"{secrets.choice(_ADJECTIVES)}-{secrets.choice(_NOUNS)}-{tail}"
 
 
 def check_name(name: str, reserved: Container[str] = ()) -> str:
     """
-    A name that was asked for, in lower case.
+    Check a name that an agent asks for. @return: it in lower case.
 
-    @param reserved: names that the server's owner keeps, beside L{RESERVED}.
-    @raise BadOption: it is no label, or is reserved.
+    @param reserved: names that the server's owner reserves, beside L{RESERVED}.
+    @raise BadOption: it is not a valid label, or is reserved.
     """
     try:
         label = parse_name(name)

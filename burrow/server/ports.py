@@ -1,4 +1,4 @@
-"""The public TCP ports: who has which, and the sockets that listen on them."""
+"""The public TCP ports: opens and closes them, and serves each by the factory of its tunnel."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def _reason(error: CannotListenError) -> str:
 
 def outgoing_warning(allowed: range, settings: Path = Path("/proc/sys/net/ipv4")) -> str:
     """
-    What to tell whoever chose C{allowed}: that the kernel gives some of these ports to outgoing connections,
-    so that one may be busy when its tunnel opens. Empty if it gives none, or where nobody can tell.
+    The warning that the kernel gives some of the ports in C{allowed} to outgoing connections, so that one may
+    be busy when its tunnel opens. Empty if it gives none, or the system does not tell.
 
-    @param settings: where Linux keeps them: see C{ip_local_port_range} and C{ip_local_reserved_ports} in
+    @param settings: the folder of Linux's C{ip_local_port_range} and C{ip_local_reserved_ports}: see
         Documentation/networking/ip-sysctl.rst.
     """
     try:
@@ -45,20 +45,23 @@ def outgoing_warning(allowed: range, settings: Path = Path("/proc/sys/net/ipv4")
     wanted = f"{allowed.start}-{allowed.stop - 1}"
     return (
         f"--tcp-ports {wanted} shares ports with outgoing connections of this machine ({first} to {last}): "
-        f"a tunnel's port may be busy when it is to be opened. Choose others, or keep them back: "
+        f"a tunnel's port may be busy when it is to be opened. Choose others, or reserve them: "
         f"sysctl net.ipv4.ip_local_reserved_ports={wanted}"
     )
 
 
 HandOver = Callable[[Any], bool]
-"""Says of a transport, before anything is read or written, whether another process has it from now on."""
+"""
+Offers a transport, before anything is read or written, to another process; returns whether that has it now.
+"""
 
 
-class _Switch(Factory):
+class _PortFactory(Factory):
     """
-    Listens for a tunnel that may be replaced by its successor while the socket stays.
+    Serves a port by the factory of its tunnel, which can be exchanged while the socket stays open.
 
-    @ivar hand_over: what is asked of each connection before it is served here; None to ask nothing.
+    @ivar inner: that factory.
+    @ivar hand_over: offers each connection to another process first; None to serve all here.
     """
 
     noisy = False
@@ -70,11 +73,11 @@ class _Switch(Factory):
 
     def buildProtocol(self, addr: Any) -> Any:
         if self.hand_over is not None:
-            return _Front(self, self.hand_over, addr)
+            return _Offer(self, self.hand_over, addr)
         return self.serve(addr)
 
     def serve(self, addr: Any) -> Any:
-        """What serves one connection here."""
+        """The protocol that serves one connection here."""
         protocol: Any = self.inner.buildProtocol(addr)
         if protocol is not None:
             self._visitors.add(protocol)
@@ -84,26 +87,26 @@ class _Switch(Factory):
                 self._visitors.discard(protocol)
                 lost(reason)
 
-            # Not wrapped in another protocol: what it provides (half-closes) must be seen.
+            # Not wrapped in another protocol, which would hide the interfaces that it provides (half-closes).
             protocol.connectionLost = connection_lost
         return protocol
 
 
-class _Front(Protocol):
-    """A connection until it is known who serves it: at once."""
+class _Offer(Protocol):
+    """Hands a new connection to another process, or has it served here."""
 
     transport: Any
 
-    def __init__(self, switch: _Switch, hand_over: HandOver, addr: Any) -> None:
-        self._switch = switch
+    def __init__(self, port_factory: _PortFactory, hand_over: HandOver, addr: Any) -> None:
+        self._port_factory = port_factory
         self._hand_over = hand_over
         self._addr = addr
 
     def connectionMade(self) -> None:
-        """Hand it over, or serve it."""
+        """See L{IProtocol<twisted.internet.interfaces.IProtocol>}."""
         if self._hand_over(self.transport):
             return
-        protocol = self._switch.serve(self._addr)
+        protocol = self._port_factory.serve(self._addr)
         if protocol is None:
             self.transport.abortConnection()
             return
@@ -112,9 +115,9 @@ class _Front(Protocol):
 
 class Ports:
     """
-    @param interface: the address that public ports listen on; empty for all. @param allowed: which may be.
-    @param sockets: opens them. @param guard: stands before each factory that is served.
-    @ivar visitors: the connections that are open.
+    @param interface: the address that public ports listen on; empty for all.
+    @param allowed: the ports that tunnels may have. @param sockets: opens them.
+    @param guard: wraps each factory. @ivar visitors: the protocols of the open connections.
     """
 
     def __init__(
@@ -129,16 +132,16 @@ class Ports:
         self._guard = guard
         self._interface = interface
         self._allowed = allowed
-        self._open: dict[int, tuple[IListeningPort, _Switch]] = {}
+        self._open: dict[int, tuple[IListeningPort, _PortFactory]] = {}
 
     def check(self, port: int) -> None:
-        """@raise BadOption: the port is not for tunnels."""
+        """Check a port that an agent asks for. @raise BadOption: tunnels may not have it."""
         if port not in self._allowed:
             first, last = self._allowed.start, self._allowed.stop - 1
             raise BadOption(f"port {port} is not possible here: the server's TCP ports are {first} to {last}")
 
     def candidates(self) -> list[int]:
-        """The ports that are not open here, in random order, so that none is guessed."""
+        """The ports that are not open here, in random order, so that strangers cannot guess the next."""
         free = [port for port in self._allowed if port not in self._open]
         random.shuffle(free)
         return free
@@ -152,38 +155,40 @@ class Ports:
         hand_over: HandOver | None = None,
     ) -> None:
         """
-        Serve C{port} by C{factory} from now on, whoever served it before.
+        Serve C{port} by C{factory} from now on; it replaces the factory that served the port before.
 
-        @param shared: whether another node may have the port open, perhaps on this machine.
+        @param shared: whether another node, perhaps on this machine, may have the port open too.
         @param hand_over: hands visitors to the process that holds the tunnel.
-        @raise Unavailable: it cannot be opened now: another program has it, or had it a moment ago.
+        @raise Unavailable: another program has the port, or had it a moment ago.
         """
         if port in self._open:
-            switch = self._open[port][1]
-            switch.inner, switch.hand_over = factory, hand_over
+            port_factory = self._open[port][1]
+            port_factory.inner, port_factory.hand_over = factory, hand_over
             return
-        switch = _Switch(factory, hand_over, self.visitors)
+        port_factory = _PortFactory(factory, hand_over, self.visitors)
         try:
-            listening = self._sockets.listen(port, self._guard(switch), self._interface, shared=shared)
+            listening = self._sockets.listen(port, self._guard(port_factory), self._interface, shared=shared)
         except CannotListenError as error:
             raise Unavailable(f"the server cannot open its port {port}: {_reason(error)}") from error
-        self._open[port] = listening, switch
+        self._open[port] = listening, port_factory
 
     def served(self, port: int) -> IProtocolFactory | None:
-        """What serves a port that is open, for a connection that was handed over, and is not again."""
-        _, switch = self._open.get(port, (None, None))
-        return None if switch is None else self._guard(_Switch(switch.inner, None, self.visitors))
+        """
+        The factory of an open port, for a connection that was handed over, and is not handed over again.
+        """
+        _, served = self._open.get(port, (None, None))
+        return None if served is None else self._guard(_PortFactory(served.inner, None, self.visitors))
 
     async def close(self, port: int, factory: IProtocolFactory) -> None:
-        """Stop to serve C{port}, unless another factory has it by now. Connections go on."""
-        listening, switch = self._open.get(port, (None, None))
-        if listening is not None and switch is not None and switch.inner is factory:
+        """Close C{port}, unless another factory serves it by now. Its connections continue."""
+        listening, port_factory = self._open.get(port, (None, None))
+        if listening is not None and port_factory is not None and port_factory.inner is factory:
             del self._open[port]
             self._sockets.closed(port)
             await stop_listening(listening)
 
     async def close_all(self) -> None:
-        """Stop to serve any."""
+        """Close all ports."""
         opened, self._open = self._open, {}
         for listening, _ in opened.values():
             await stop_listening(listening)

@@ -1,4 +1,4 @@
-"""What a server calls itself in Via (RFC 9110 section 7.6.3)."""
+"""The name of a server in Via (RFC 9110 section 7.6.3)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _NOTE = ("server", "via")
 
 
 async def pseudonym(store: Any) -> str:
-    """The same on all nodes of a store, and no other server's."""
+    """The pseudonym, which is the same on all nodes of a store and unique to them."""
     own = f"burrow-{token_hex(6)}"
     try:
         await store.swap_note(*_NOTE, None, own)
         return await store.note(*_NOTE) or own
     except StoreError:
-        return own  # a loop over several nodes takes a round more until it meets the same one
+        return own  # without a shared one, a loop over several nodes takes one more round

@@ -1,4 +1,4 @@
-"""What a node does every so often with the store, and does next time if the store cannot answer now."""
+"""Regular work of a node that needs the store; if the store cannot answer, the next round does it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from burrow.repeat import repeating
 
 class Rounds:
     """
-    Base of such work: L{round} is its one.
+    Base class: a subclass implements L{round}.
 
-    @cvar every: seconds between two rounds. @cvar what: what is done, for the log.
+    @cvar every: seconds between two rounds. @cvar what: a name of the work, for the log.
     """
 
     log = Logger()
@@ -29,7 +29,7 @@ class Rounds:
         self._loop.start(self.every, now=False)
 
     def stop(self) -> None:
-        """End."""
+        """Begin no more rounds."""
         if self._loop.running:
             self._loop.stop()
 
@@ -37,7 +37,9 @@ class Rounds:
         try:
             await self.round()
         except StoreError as error:
-            self.log.debug("{what} waits for the store: {error}", what=self.what, error=error)
+            self.log.debug(
+                "{what} failed, the next round tries it again: {error}", what=self.what, error=error
+            )
 
     async def round(self) -> None:
         """One round. @raise StoreError: the store cannot answer now."""

@@ -21,7 +21,7 @@ from burrow.server.agents import Agents
 from burrow.server.certificates import make_certificates
 from burrow.server.checking import check_options
 from burrow.server.config import ServerConfig
-from burrow.server.counting import AddressLimit, release
+from burrow.server.counting import AddressLimit, stop_counting
 from burrow.server.door import AgentDoor
 from burrow.server.edge.context import Edge
 from burrow.server.edge.forwarded import Forwarding
@@ -173,7 +173,7 @@ class BurrowServer(MultiService):
             config.grace,
             node=self._node,
             admit=self.agents.admit,
-            let_in=release,
+            let_in=stop_counting,
         )
         self._door = AgentDoor(accept, self._links)
         self._arrivals = Arrivals(

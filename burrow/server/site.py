@@ -1,4 +1,4 @@
-"""Where the server itself is, and what it says there: its own pages, and the door for agents."""
+"""The server's own URL: its pages there, and the path where agents connect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 class Site:
     """
-    @param agents: who takes an agent that asks by this head, or the page that says why nobody does.
+    @param agents: returns the factory that accepts an agent with this request, or a page that refuses it.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Site:
         self._https_port = self._http_port = 0
 
     def listens(self, https_port: int, http_port: int) -> None:
-        """The server listens on these ports: known only now if they were given as 0."""
+        """Set the ports that the server listens on, which are known only now if they were given as 0."""
         self._https_port, self._http_port = https_port, http_port
 
     def url(self, host: str) -> str:
@@ -46,7 +46,7 @@ class Site:
         return self.url(self._domain)
 
     def answer(self, head: RequestHead) -> pages.Page | IProtocolFactory | None:
-        """What the server itself says to a request; None if the host is a tunnel's, or nobody's."""
+        """The server's own answer to a request; None if the host is not the server's own."""
         if not self._is_own(head.host):
             return None
         path = head.target.partition(b"?")[0].decode("latin-1")
@@ -64,7 +64,7 @@ class Site:
         )
 
     def redirect(self, head: RequestHead) -> pages.Page:
-        """What the plain port answers where there is a TLS port: everything is there."""
+        """The answer of the plain port if there is a TLS port: a redirect to it."""
         host = head.host or self._domain
         if not (self._is_own(host) or host.endswith("." + self._domain)):
             return pages.no_such_tunnel(host)
@@ -74,11 +74,11 @@ class Site:
         return pages.Page(308, "https", "Over there", text, ((b"Location", location.encode("latin-1")),))
 
     def _is_own(self, host: str) -> bool:
-        """Whether a host is the server's: the base domain, an IP address, or none."""
+        """Whether a host is the server's own: the base domain, an IP address, or empty."""
         if host in ("", self._domain):
             return True
         if not (host[-1].isdigit() or ":" in host):
-            return False  # a name: no need to try, at each request, whether it is an address
+            return False  # a name: parsing it as an address at each request would be slow
         try:
             ipaddress.ip_address(host)
         except ValueError:

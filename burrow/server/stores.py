@@ -23,7 +23,8 @@ def open_store(
     """
     The store that a configuration names; not opened yet.
 
-    @param alone: for a server, which goes on while its store is away: whether it knows of no other.
+    @param alone: for a server, which continues while its store is away: returns whether it knows of no other
+        server. None for a command.
     @param lost: see L{KnownStore<burrow.store.known.store.KnownStore>}.
     """
     if config.store == "memory":
@@ -37,8 +38,8 @@ def open_store(
         address = RedisAddress.parse(config.store)
         if alone and address.in_clear:
             Logger().warn(
-                "Redis at {host} is reached without TLS: whoever sees the network reads passwords, secrets "
-                "of nodes and, without --store-key, private keys; use rediss://, or a network of your own",
+                "the connection to Redis at {host} has no TLS: others on the network can read passwords, "
+                "secrets of nodes and, without --store-key, private keys. Use rediss:// or a private network",
                 host=address.in_clear,
             )
         redis = RedisStore(reactor, address)

@@ -1,8 +1,8 @@
 """
-Frees, once an hour, names and ports that the server chose and nobody used for long.
+Frees, once an hour, names and ports that the server chose and that were not used for a long time.
 
-Tunnels that are open here are marked as used first. All nodes share one note of when it was done last: one of
-them does it.
+First the node marks its open tunnels as used. All nodes share a note with the time of the last round, so that
+only one of them frees names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from burrow.server.tunnels import Tunnels
 from burrow.store.spaces import UPKEEP
 
 EVERY = 3600.0
-"""Seconds between two rounds; the first comes that long after the start, when agents are back."""
+"""Seconds between two rounds, and from the start to the first, when agents are back."""
 
 _KEY = "unused"
 
@@ -26,11 +26,11 @@ _KEY = "unused"
 class Upkeep(Rounds):
     """
     @param after: seconds without use after which a name is freed.
-    @param now: tells the time, in seconds since the epoch.
+    @param now: returns the time, in seconds since the epoch.
     """
 
     every = EVERY
-    what = "freeing what nobody uses"
+    what = "freeing unused names"
 
     def __init__(
         self,
@@ -61,12 +61,14 @@ class Upkeep(Rounds):
         if not await self._store.swap_note(UPKEEP, _KEY, note, repr(now)):
             return
         if last is not None and abs(now - last) > self._after / 3:
-            # The servers were off, or the clock is wrong: nobody could use anything.
+            # The servers were off, or the clock is wrong: no name could be used meanwhile.
             known = [reservation.name for reservation in await self._store.reservations()]
             await self._store.names_used(known, now)
             return
         for name in await self._store.free_unused(now - self._after, now):
             days = self._after / 86_400
-            text = f"{name} was not used for {days:g} days: what the server chose of it is free"
+            text = (
+                f"{name} was not used for {days:g} days: the name or port that the server chose is free now"
+            )
             self.log.info("{text}", text=text)
             self._events.add("name-freed", text)

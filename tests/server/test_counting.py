@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from burrow.errors import ConfigError
 from burrow.options import load
 from burrow.server.config import LOOPBACK, ServerConfig
-from burrow.server.counting import MAX_TOLD, TELL_EVERY, AddressLimit, release
+from burrow.server.counting import MAX_TOLD, TELL_EVERY, AddressLimit, stop_counting
 
 MOST = 3
 
@@ -136,15 +136,15 @@ def test_agent_that_has_shown_its_token_counts_no_more():
     for agent in agents:
         above = Above()
         above.transport = agent
-        release(above)
-        release(above)
+        stop_counting(above)
+        stop_counting(above)
     assert listening.limit._open == {}
     visitors = [listening.connect("203.0.113.1") for _ in range(MOST)]
     assert not any(socket.reset for socket in visitors)
     for agent in agents:
         listening.close(agent)
     assert listening.connect("203.0.113.1").reset
-    release(Socket())  # one that never counted
+    stop_counting(Socket())  # one that never counted
 
 
 def test_protocol_that_is_replaced_gives_back_all_the_same():

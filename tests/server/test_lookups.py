@@ -103,7 +103,7 @@ class Asking(SynchronousTestCase):
         for number in range(MAX_REMEMBERED + 1):
             self.ask(f"name{number}")
             self.clock.advance(PAUSE)
-        self.assertEqual(len(self.lookups._nobodys), MAX_REMEMBERED)
+        self.assertEqual(len(self.lookups._unowned), MAX_REMEMBERED)
         self.store.find_reservations = lambda names: fail(StoreError("asked"))
         self.assertFalse(self.successResultOf(self.ask(f"name{MAX_REMEMBERED}")))
         self.assertFalse(self.successResultOf(self.ask("name1")))
@@ -121,7 +121,7 @@ class Asking(SynchronousTestCase):
         self.assertTrue(self.successResultOf(waiting))
         self.store.answer()
         self.assertFalse(self.successResultOf(asked))
-        self.assertEqual(self.lookups._nobodys, {})
+        self.assertEqual(self.lookups._unowned, {})
         self.clock.advance(PAUSE)
         again = self.ask("blog")
         self.store.answer()

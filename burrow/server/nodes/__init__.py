@@ -1,1 +1,1 @@
-"""The other nodes of the same store: who is alive, who holds which tunnel, and the links between them."""
+"""The other nodes of the same store: which are alive, which tunnels they hold, and the links to them."""

@@ -1,6 +1,6 @@
 """
-Has the other nodes look at once who holds what: a public TCP port that an agent is told of is open on all
-nodes by then, and not only after their next look.
+Asks the other nodes to read the leases at once, so that a public TCP port is open on all nodes before its
+agent is told of it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from burrow.mux.session import Session
 from burrow.server.nodes.boxes import RefreshBox
 
 WITHIN = 1.0
-"""Seconds that a node may take; it looks that often by itself."""
+"""Seconds to wait for a node, which reads the leases as often by itself."""
 
 
-class _Asking(Protocol):
-    """One node's stream; C{ended} fires when it has looked, or is lost."""
+class _RefreshStream(Protocol):
+    """The request to one node. C{ended} fires when the node has read the leases, or the stream is lost."""
 
     transport: Any
 
@@ -29,41 +29,43 @@ class _Asking(Protocol):
         self.ended: Deferred[None] = Deferred()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """It is done, one way or another."""
+        """The node has read the leases, or cannot."""
         self.ended.callback(None)
 
 
 class Announcer:
     """
-    @param sessions: those with the other nodes that are linked now.
+    @param sessions: returns the sessions with the linked nodes.
     """
 
     def __init__(self, clock: Any, sessions: Callable[[], Iterable[Session]]) -> None:
         self._clock = clock
         self._sessions = sessions
-        self._asked = 0
-        self._told = 0
-        self._telling = DeferredLock()
+        self._requested = 0
+        self._done = 0
+        self._lock = DeferredLock()
 
     async def announce(self) -> None:
-        """Returns when the others have looked, after the call; or after L{WITHIN} seconds."""
-        self._asked += 1
-        await self._telling.run(self._tell, self._asked)
+        """Returns when the other nodes have read the leases since the call, or after L{WITHIN} seconds."""
+        self._requested += 1
+        await self._lock.run(self._refresh_others, self._requested)
 
-    async def _tell(self, number: int) -> None:
-        if self._told >= number:
-            return  # many at once ask, as after a restart: one look after all of them suffices
-        covered = self._asked
-        asking = []
+    async def _refresh_others(self, number: int) -> None:
+        if self._done >= number:
+            return  # an earlier round began after this call, as when many tunnels open at once
+        covered = self._requested
+        streams = []
         for session in self._sessions():
-            protocol = _Asking()
+            protocol = _RefreshStream()
             try:
                 session.open_stream(protocol, RefreshBox().encode())
             except StreamGone:
                 continue
-            asking.append(protocol)
-        # A timeout cancels those that are left, which is an answer of the list's, too.
-        await DeferredList([one.ended for one in asking], consumeErrors=True).addTimeout(WITHIN, self._clock)
-        for one in asking:
-            one.transport.abortConnection()  # nothing, where it has ended
-        self._told = covered
+            streams.append(protocol)
+        # A timeout cancels those that have not fired, and the list fires.
+        await DeferredList([stream.ended for stream in streams], consumeErrors=True).addTimeout(
+            WITHIN, self._clock
+        )
+        for stream in streams:
+            stream.transport.abortConnection()  # has no effect on one that has ended
+        self._done = covered

@@ -13,7 +13,7 @@ from burrow.errors import WireError
 from burrow.mux.control import decode_box, encode_box
 
 MAX_HOPS = 2
-"""Nodes that a visitor's connection is passed on to, at most: leases may change on the way."""
+"""Nodes that pass a visitor's connection on, at most: leases may change on the way."""
 
 
 class VisitorBox(NamedTuple):
@@ -54,10 +54,10 @@ class RefreshBox(NamedTuple):
 
 def decode(data: bytes) -> tuple[VisitorBox | AgentBox | RefreshBox, bytes] | None:
     """
-    Read the box at the beginning of a stream of another node's.
+    Read the box at the beginning of a stream from another node.
 
     @return: the box and the bytes behind it; None while more bytes are needed.
-    @raise WireError: this is no box, or none that this release knows.
+    @raise WireError: this is not a box, or of a kind that this release does not know.
     """
     decoded = decode_box(data)
     if decoded is None:
@@ -73,6 +73,6 @@ def decode(data: bytes) -> tuple[VisitorBox | AgentBox | RefreshBox, bytes] | No
     try:
         hops = int(fields.get("hops", MAX_HOPS))
     except ValueError as error:
-        raise WireError("a visitor's box has hops that are no number") from error
+        raise WireError("a visitor's box has hops that are not a number") from error
     box = VisitorBox(fields.get("tunnel", ""), fields.get("visitor", ""), fields.get("scheme", ""), hops)
     return box, rest

@@ -1,16 +1,16 @@
 """
-Visitors' connections that change over to another process on this machine.
+Hands visitors' connections to another process on this machine.
 
-The processes of one C{burrow server} share their listening sockets, so a visitor meets any of them, and
-another may hold the tunnel's session. As long as nothing was answered, and no TLS has begun, the socket
-itself can go there, by SCM_RIGHTS (unix(7)), with the bytes that were read from it. Then no byte is relayed.
+The processes of one C{burrow server} share their listening sockets, so any of them may accept a visitor whose
+tunnel's session another process has. Before TLS has begun and any byte was written, the process can send the
+socket there, by SCM_RIGHTS (unix(7)), with the bytes that it has read. Then no byte is relayed.
 
-Each process has a door: a Unix socket of type SOCK_SEQPACKET in Linux's abstract namespace, whose name other
-processes find in its L{Node<burrow.server.nodes.records.Node>}. One message is one connection::
+Each process has a door: a Unix socket of type SOCK_SEQPACKET in Linux's abstract namespace. Other processes
+find its name in the process's L{Node<burrow.server.nodes.records.Node>}. Each message is one connection::
 
     {"at": "https", "http" or "tcp", "port": the tunnel's TCP port or null} newline, the bytes read so far
 
-Where a system has no such sockets, or a door's queue is full, the visitor stays and is relayed.
+If the system has no such sockets, or a door's queue is full, the visitor's bytes are relayed.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ from burrow.descriptors import EXHAUSTED, Shortage
 from burrow.server.listening import ACCEPT_AGAIN
 
 MAX_READ = 128 * 1024
-"""Bytes that were read from a connection which may still be handed over."""
+"""A connection from which more bytes were read is not handed over."""
 
 MAX_AT_ONCE = 32
-"""Connections that are taken in one turn of the reactor."""
+"""Connections that are received in one turn of the reactor, at most."""
 
 _BACKLOG = 16
 _CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
 Take = Callable[[str, "int | None", socket.socket, bytes], None]
 """
-Takes a connection: where its visitor came in ("https", "http" or "tcp"), the port of a TCP tunnel's, the
-socket, and the bytes that were read from it.
+Takes a connection: the kind of port that the visitor came to ("https", "http" or "tcp"), the port of a TCP
+tunnel or None, the socket, and the bytes that were read from it.
 """
 
 
 def possible() -> bool:
-    """Whether this system has what a door needs."""
+    """Whether this system has the sockets that a door needs."""
     return sys.platform.startswith("linux") and hasattr(socket, "SOCK_SEQPACKET")
 
 
 @implementer(IReadDescriptor)
 class _Readable:
-    """A socket that the reactor reads."""
+    """Base class: a socket that the reactor reads."""
 
     log = Logger()
 
@@ -83,7 +83,7 @@ class _Readable:
         self.close()
 
     def close(self) -> None:
-        """Read no more."""
+        """Close the socket."""
         if self._handle.fileno() >= 0:
             self._reactor.removeReader(self)
             self._handle.close()
@@ -91,15 +91,16 @@ class _Readable:
 
 class Door(_Readable):
     """
-    Where other processes of this server hand connections in. Processes of other users are turned away.
+    The socket where other processes of this server hand over connections. It refuses processes of other
+    users.
 
-    @ivar name: what other processes find it by. @param take: called with each connection.
+    @ivar name: its address, for other processes. @param take: called with each connection.
     """
 
     def __init__(self, reactor: Any, take: Take) -> None:
         self.name = f"burrow-{secrets.token_hex(16)}"
         self._take = take
-        self._inner: set[_Passage] = set()
+        self._peers: set[_Peer] = set()
         self._again: IDelayedCall | None = None
         handle = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         handle.bind("\0" + self.name)
@@ -107,11 +108,11 @@ class Door(_Readable):
         super().__init__(reactor, handle)
 
     def doRead(self) -> None:
-        """Another process begins to hand over."""
-        self._let_in()
+        """Another process connects."""
+        self._accept_one()
 
-    def _let_in(self) -> bool:
-        """Let one process in. @return: whether one came."""
+    def _accept_one(self) -> bool:
+        """Accept one process. @return: whether one connected."""
         try:
             peer, _ = self._handle.accept()
         except OSError as error:
@@ -122,49 +123,49 @@ class Door(_Readable):
             peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         )
         if uid == os.getuid():
-            self._inner.add(_Passage(self._reactor, peer, self._take, self._inner))
+            self._peers.add(_Peer(self._reactor, peer, self._take, self._peers))
         else:
-            self.log.warn("refused a process of user {uid} that wanted to hand over a visitor", uid=uid)
+            self.log.warn("refused to take visitors from a process of user {uid}", uid=uid)
             peer.close()
         return True
 
     def _wait(self, number: int) -> None:
-        """No file descriptor is left: who came waits in the kernel's queue."""
+        """No file descriptor is left: the process waits in the kernel's queue."""
         Shortage.of(self._reactor).met(number)
         self._reactor.removeReader(self)
         self._again = self._reactor.callLater(ACCEPT_AGAIN, self._reactor.addReader, self)
 
     def close(self) -> None:
-        """Take what was handed over until now, and no more: the other processes keep what comes later."""
+        """Take all connections that were sent until now, then refuse more: the other processes serve them."""
         if self._handle.fileno() < 0:
             return
         self._handle.shutdown(socket.SHUT_RD)
-        while self._let_in():
+        while self._accept_one():
             pass
         if self._again is not None and self._again.active():
             self._again.cancel()
         super().close()
-        for passage in list(self._inner):
-            passage.finish()
+        for peer in list(self._peers):
+            peer.finish()
 
 
-class _Passage(_Readable):
-    """One other process's way through the door. C{inner}: all of them."""
+class _Peer(_Readable):
+    """The connection to one other process. @param peers: the set of all of them."""
 
-    def __init__(self, reactor: Any, handle: socket.socket, take: Take, inner: set[_Passage]) -> None:
+    def __init__(self, reactor: Any, handle: socket.socket, take: Take, peers: set[_Peer]) -> None:
         self._take = take
-        self._inner = inner
+        self._peers = peers
         super().__init__(reactor, handle)
 
     def doRead(self) -> None:
-        """Take the connections that wait, some of them."""
+        """Take connections that wait, at most L{MAX_AT_ONCE}."""
         for _ in range(MAX_AT_ONCE):
             if not self._take_one():
                 return
 
     def finish(self) -> None:
-        """Take all connections that wait, then close. The other process cannot send more from here on."""
-        with contextlib.suppress(OSError):  # it is gone
+        """Take all connections that wait, then close. The other process can send no more."""
+        with contextlib.suppress(OSError):  # the other process has ended
             self._handle.shutdown(socket.SHUT_RD)
         while self._take_one():
             pass
@@ -180,14 +181,14 @@ class _Passage(_Readable):
             self.close()
             return False
         if not message:
-            self.close()  # the other process is gone
+            self.close()  # the other process has closed it
             return False
-        self._accept(message, numbers)
+        self._unpack(message, numbers)
         return True
 
-    def _accept(self, message: bytes, numbers: list[int]) -> None:
+    def _unpack(self, message: bytes, numbers: list[int]) -> None:
         if not numbers:
-            Shortage.of(self._reactor).met(errno.EMFILE)  # the visitor is lost
+            Shortage.of(self._reactor).met(errno.EMFILE)  # the descriptor, and so the visitor, is lost
             return
         handle = socket.socket(fileno=numbers[0])
         try:
@@ -195,39 +196,40 @@ class _Passage(_Readable):
             box = json.loads(head)
             self._take(box["at"], box["port"], handle, data)
         except Exception:
-            self.log.failure("a visitor that another process handed over was lost")
+            self.log.failure("cannot take a visitor from another process; its connection is closed")
         finally:
-            handle.close()  # who took it has a duplicate
+            handle.close()  # the reactor has a duplicate
 
     def close(self) -> None:
-        """Take no more of this process's."""
-        self._inner.discard(self)
+        """Take no more connections of this process."""
+        self._peers.discard(self)
         super().close()
 
 
 class Handover:
-    """Hands connections to other processes' doors; bounded by the server's processes."""
+    """Hands connections to the doors of other processes. It has one socket per process."""
 
     log = Logger()
 
     def __init__(self) -> None:
-        self._ways: dict[str, socket.socket] = {}
+        self._sockets: dict[str, socket.socket] = {}
 
     def hand(self, door: str, at: str, port: int | None, transport: Any, data: bytes | bytearray) -> bool:
         """
         Hand a connection over.
 
-        @param door: the other process's. @param at, port: see L{Take}.
-        @param transport: the connection, from which C{data} was read and to which nothing was written; when
-            it is handed over it is lost here.
-        @return: whether it is handed over. If not, nothing has happened to it.
+        @param door: of the other process. @param at, port: see L{Take}.
+        @param transport: the connection, from which C{data} was read and to which nothing was written. If it
+            is handed over, it is lost here.
+        @return: whether it is handed over. If not, it is unchanged.
         """
         if len(data) > MAX_READ:
             return False
         message = json.dumps({"at": at, "port": port}).encode() + b"\n" + data
         try:
-            # Twisted ends a connection by shutdown(2) or a reset, which would end it for the other process,
-            # too: what it closes here is this unconnected socket, in the descriptor's place.
+            # Twisted ends a connection by shutdown(2) or a reset, which would end it for the other process
+            # too.
+            # So this unconnected socket takes the place of its descriptor.
             empty = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         except OSError:
             return False  # no descriptor is left
@@ -242,32 +244,32 @@ class Handover:
 
     def _send(self, door: str, message: bytes, number: int) -> bool:
         """Send a message with a descriptor. @return: whether it was sent."""
-        for _ in range(2):  # the way that is known may lead to a process that is gone
-            way = self._ways.get(door) or self._open(door)
-            if way is None:
+        for _ in range(2):  # the known socket may lead to a process that has ended
+            sender = self._sockets.get(door) or self._open(door)
+            if sender is None:
                 return False
             try:
-                socket.send_fds(way, [message], [number])
+                socket.send_fds(sender, [message], [number])
                 return True
             except BlockingIOError:
-                return False  # it has as many waiting as fit
+                return False  # its queue is full
             except OSError as error:
-                self.log.debug("the way to another process is closed: {error}", error=error)
-                self._ways.pop(door).close()
+                self.log.debug("the socket to another process is closed: {error}", error=error)
+                self._sockets.pop(door).close()
         return False
 
     def _open(self, door: str) -> socket.socket | None:
-        way = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        way.setblocking(False)
+        sender = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sender.setblocking(False)
         try:
-            way.connect("\0" + door)
+            sender.connect("\0" + door)
         except OSError:
-            way.close()
+            sender.close()
             return None
-        self._ways[door] = way
-        return way
+        self._sockets[door] = sender
+        return sender
 
     def forget(self, but: Collection[str] = ()) -> None:
-        """Close the ways to all doors but these."""
-        for door in self._ways.keys() - set(but):
-            self._ways.pop(door).close()
+        """Close the sockets to all doors but these."""
+        for door in self._sockets.keys() - set(but):
+            self._sockets.pop(door).close()

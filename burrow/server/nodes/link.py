@@ -1,8 +1,8 @@
 """
-The link to one other node: a WebSocket with a session on it, as an agent has one.
+The link to one other node: a WebSocket with a session on it, as between agent and server.
 
-A link that loses its connection dials once more; if the other node does not answer within L{REDIAL_TIMEOUT},
-the link's streams are lost, so that another node can serve their visitors.
+A link that loses its connection dials again. If the other node does not answer within L{REDIAL_TIMEOUT}, the
+link's streams are lost, so that another node can serve their visitors.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _DIAL_EVERY = 0.5
 
 def make_certificate(host: str) -> tuple[Any, str]:
     """
-    A key and a certificate for the links to one process. Other nodes read it in the store, so they trust it.
+    Make a key and a certificate for this node. Other nodes read it in the store, so they trust it.
 
     @return: what L{node_context} needs, and the certificate in PEM form.
     """
@@ -50,7 +50,7 @@ def make_certificate(host: str) -> tuple[Any, str]:
 
 
 def node_context(key: Any, certificate: x509.Certificate) -> Any:
-    """What L{make_certificate} returned, for C{listenSSL}."""
+    """The context for C{listenSSL} with what L{make_certificate} returned."""
     return CertificateOptions(
         privateKey=crypto.PKey.from_cryptography_key(key),
         certificate=crypto.X509.from_cryptography(certificate),
@@ -60,12 +60,12 @@ def node_context(key: Any, certificate: x509.Certificate) -> Any:
 
 class Link:
     """
-    The link to one other node, dialled until it is stopped.
+    The link to one other node. It dials until it is stopped.
 
-    @ivar session: what streams are opened on; None while there is no connection.
-    @ivar retired: whether it ends when its connection does.
+    @ivar session: the session to open streams on; None while there is no connection.
+    @ivar retired: whether the link ends with its connection.
     @ivar unreachable: whether the last attempt to connect failed.
-    @param on_up: called whenever there is a connection again.
+    @param on_up: called whenever there is a new connection.
     """
 
     log = Logger()
@@ -85,26 +85,28 @@ class Link:
 
     @property
     def session(self) -> Session | None:
-        """See above."""
+        """See the class."""
         linked = self._linked
         return linked.session if linked is not None and linked.attached else None
 
     def retire(self) -> bool:
-        """Dial no more. @return: whether there still is a connection, which stays as long as it does."""
+        """Dial no more. @return: whether there is a connection still, with which the link ends."""
         self.retired = True
         if self.session is None:
             self.stop()
         return not self._stopped
 
     def stop(self) -> None:
-        """End it, and its streams."""
+        """End the link and its streams."""
         self._stopped = True
         self._life.cancel()
         if self._linked is not None:
             self._linked.session.abort()
 
     def _failed(self, reason: Failure) -> None:
-        self.log.failure("the link to node {node} failed", reason, node=self.node.id)
+        self.log.failure(
+            "the link to node {node} failed, and is not dialled again", reason, node=self.node.id
+        )
 
     async def _live(self) -> None:
         while not self._stopped:
@@ -129,7 +131,7 @@ class Link:
 
     async def _dial(self, linked: Linked | None) -> Linked | None:
         """
-        Connect once, to go on with C{linked} if the other node still has its session.
+        Connect once, and resume the session of C{linked} if the other node still has it.
 
         @return: None if the other node cannot be reached.
         """
@@ -137,11 +139,13 @@ class Link:
         try:
             return await dialling.addTimeout(REDIAL_TIMEOUT, self._reactor)
         except (BurrowError, TimeoutError) as error:
-            self.log.debug("node {node} does not answer: {error}", node=self.node.id, error=error)
+            self.log.debug(
+                "cannot link to node {node}, it is tried again: {error}", node=self.node.id, error=error
+            )
         except CancelledError:
             raise  # the link was stopped
         except Exception:
-            self.log.failure("the link to node {node} cannot dial; it tries again", node=self.node.id)
+            self.log.failure("cannot link to node {node}, it is tried again", node=self.node.id)
         return None
 
     def _lose(self, linked: Linked | None) -> None:

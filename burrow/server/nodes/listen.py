@@ -20,10 +20,10 @@ def listen_for_nodes(
     reactor: Any, host: str, port: int, factory: IProtocolFactory
 ) -> tuple[IListeningPort, str]:
     """
-    Listen for the links of other nodes: in clear on the loopback, elsewhere over TLS.
+    Listen for the links of other nodes: without TLS on the loopback, with TLS elsewhere.
 
-    @return: the port, and the certificate that it shows, in PEM form; empty in clear.
-    @raise ConfigError: the address is none of this machine's, or is in use.
+    @return: the port, and its certificate in PEM form; empty without TLS.
+    @raise ConfigError: the address is not this machine's, or is in use.
     """
     certificate = ""
     options: dict[str, Any] = {"backlog": BACKLOG, "interface": host}

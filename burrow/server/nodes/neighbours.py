@@ -1,4 +1,7 @@
-"""This server's other processes on this machine: the one that holds a tunnel gets its visitors' sockets."""
+"""
+The other processes of this server on this machine: hands each visitor's socket to the one that holds the
+tunnel.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ from burrow.server.nodes.handover import Door, Handover, possible
 
 class Neighbours:
     """
-    @param group: what this process and its neighbours are replaced and stopped as; empty if it has none.
+    @param group: the id that this process shares with its neighbours; empty if it has none.
     @param domain: the base domain.
-    @param port_served: what serves a tunnel's TCP port, for a connection that is handed over; or None.
-    @param guard: stands before each factory that is served to strangers.
+    @param port_served: returns the factory of a TCP port for a connection that is handed over, or None.
+    @param guard: wraps each factory that serves public connections.
     """
 
     def __init__(
@@ -42,13 +45,15 @@ class Neighbours:
 
     @property
     def door(self) -> str:
-        """What neighbours find this process's door by; empty if it has none."""
+        """The address of this process's door, for neighbours; empty if it has none."""
         return "" if self._door is None else self._door.name
 
     def serve(self, at: str, factory: IProtocolFactory) -> None:
         """
-        Serve by C{factory} what a neighbour hands over that came in there: "https" or "http". What it builds
-        must not hand over again.
+        Serve by C{factory} the connections that neighbours hand over.
+
+        @param at: the port where the visitors came: "https" or "http".
+        @param factory: its protocols must not hand over again.
         """
         self._served[at] = self._guard(factory)
 
@@ -65,7 +70,7 @@ class Neighbours:
         return domain == self._domain and self._hand(name, at, None, transport, data)
 
     def hand_port(self, name: str, port: int, transport: Any) -> bool:
-        """The same for a visitor of a tunnel's TCP port, by the tunnel's name."""
+        """Hand over the visitor of a tunnel's TCP port, by the tunnel's name. See L{Handover.hand}."""
         return self._hand(name, "tcp", port, transport, b"")
 
     def _hand(self, name: str, at: str, port: int | None, transport: Any, data: bytes | bytearray) -> bool:
@@ -79,20 +84,20 @@ class Neighbours:
         return self._handover.hand(node.door, at, port, transport, data)
 
     def _take(self, at: str, port: int | None, handle: socket.socket, data: bytes) -> None:
-        """A neighbour hands a connection over."""
+        """Serve a connection that a neighbour hands over."""
         factory = self._served.get(at) if port is None else self._port_served(port)
         if factory is None:
-            return  # its tunnel was closed meanwhile: so is it
+            return  # its tunnel was closed meanwhile, so the connection is closed too
         transport = self._reactor.adoptStreamConnection(handle.fileno(), handle.family, factory)
         if data and transport is not None and transport.connected:
             transport.protocol.dataReceived(data)
 
     def update(self) -> None:
-        """Nodes came or went."""
+        """The set of nodes changed."""
         self._handover.forget({node.door for node in self._cluster.others.values()})
 
     def close(self) -> None:
-        """Take no more; hand no more over."""
+        """Take and hand over no more connections."""
         door, self._door = self._door, None
         if door is not None:
             door.close()

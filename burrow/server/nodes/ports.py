@@ -1,4 +1,6 @@
-"""The public ports of tunnels that other nodes hold: this node listens on them too, and passes on."""
+"""
+The public TCP ports of tunnels that other nodes hold: this node listens on them too, and passes visitors on.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,14 @@ from burrow.server.nodes.records import Lease
 from burrow.server.ports import Ports
 from burrow.server.route import IRoute
 
-TRY_AGAIN = 5.0
+RETRY_AFTER = 5.0
 """Seconds until a port that was busy is tried again."""
 
 
 class _ByName:
     """
-    What L{ITunnelProtocol.visitor_factory<burrow.protocols.base.ITunnelProtocol>} gets: the tunnel of a name,
-    wherever it is held when a visitor comes.
+    The tunnel of a name, for L{ITunnelProtocol.visitor_factory<burrow.protocols.base.ITunnelProtocol>}: each
+    visitor is passed on to the node that holds it then.
     """
 
     def __init__(self, name: str, find: Callable[[str], Awaitable[IRoute]]) -> None:
@@ -32,13 +34,13 @@ class _ByName:
         self._find = find
 
     async def found(self) -> IRoute:
-        """The tunnel where it is now. @raise StreamGone: no agent has it open."""
+        """The current route. @raise StreamGone: no agent has the tunnel open."""
         return await self._find(self._name)
 
 
 class RemotePorts:
     """
-    Keeps the ports open; bounded by the server's TCP ports. One that is busy is tried again until it is open.
+    Keeps the ports open, and tries a busy one again until it is open.
 
     @param find: see L{Routes.of_port<burrow.server.routes.Routes.of_port>}.
     @param hand: hands the visitor of a name's port to the process that holds it: see
@@ -58,7 +60,7 @@ class RemotePorts:
     ) -> None:
         self._hand = hand
         self._clock = clock
-        self._again: IDelayedCall | None = None
+        self._retrying: IDelayedCall | None = None
         self._kinds = kinds
         self._ports = ports
         self._cluster = cluster
@@ -78,17 +80,21 @@ class RemotePorts:
             if name in self._served and (lease is None or lease.port != self._served[name][0]):
                 port, factory = self._served.pop(name)
                 closing = Deferred.fromCoroutine(self._ports.close(port, factory))
-                closing.addErrback(lambda reason: self.log.failure("a port was not closed", reason))
+                closing.addErrback(
+                    lambda reason: self.log.failure(
+                        "cannot close the port of a tunnel that another node held", reason
+                    )
+                )
             if lease is None:
                 self._busy.discard(name)
         for lease in leases:
             if lease is not None and lease.name not in self._served:
                 self.serve(lease)
         if not self._busy:
-            self._try_no_more()
+            self._cancel_retry()
 
     def serve(self, lease: Lease) -> None:
-        """Serve the port of a tunnel that another node holds, if it has one and we may."""
+        """Serve the port of a tunnel that another node holds, if it has one and L{stop} was not called."""
         kind = self._kinds.get(lease.kind)
         port = lease.port
         if port is None or kind is None or kind.reach is not Reach.TCP_PORT or self._stopped:
@@ -98,34 +104,34 @@ class RemotePorts:
             self._ports.listen(port, factory, shared=True, hand_over=partial(self._hand, lease.name, port))
         except Unavailable as error:
             self.log.debug(
-                "port {port} of {name} is busy here and tried again in {seconds} s: {error}",
+                "port {port} of tunnel {name} is busy here, it is tried again in {seconds} s: {error}",
                 port=port,
                 name=lease.name,
-                seconds=TRY_AGAIN,
+                seconds=RETRY_AFTER,
                 error=error,
             )
             self._busy.add(lease.name)
-            if self._again is None:
-                self._again = self._clock.callLater(TRY_AGAIN, self._try_again)
+            if self._retrying is None:
+                self._retrying = self._clock.callLater(RETRY_AFTER, self._retry)
             return
         self._busy.discard(lease.name)
         self._served[lease.name] = port, factory
 
     def drain(self) -> None:
-        """This node goes away: serve no port that other nodes open. L{serve} those that they take from it."""
+        """This node will end: open no more ports of other nodes' tunnels, except by L{serve}."""
         self._draining = True
 
     def stop(self) -> None:
-        """Serve no more ports, and try no busy one again; those that are open stay."""
+        """Open no more ports, and try no busy one again. Open ports stay open."""
         self._draining = self._stopped = True
-        self._try_no_more()
+        self._cancel_retry()
 
-    def _try_again(self) -> None:
-        self._again = None
+    def _retry(self) -> None:
+        self._retrying = None
         busy, self._busy = self._busy, set()
         self.update(busy)
 
-    def _try_no_more(self) -> None:
-        again, self._again = self._again, None
-        if again is not None:
-            again.cancel()
+    def _cancel_retry(self) -> None:
+        retrying, self._retrying = self._retrying, None
+        if retrying is not None:
+            retrying.cancel()

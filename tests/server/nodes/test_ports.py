@@ -8,7 +8,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.protocols.tcp import TcpProtocol
-from burrow.server.nodes.ports import TRY_AGAIN, RemotePorts
+from burrow.server.nodes.ports import RETRY_AFTER, RemotePorts
 from burrow.server.nodes.records import Lease
 from burrow.server.ports import Ports
 
@@ -43,10 +43,10 @@ class Elsewhere(SynchronousTestCase):
     def test_busy_port_is_tried_until_it_is_open(self):
         self.elsewhere.update(["db"])
         for _ in range(3):
-            self.clock.advance(TRY_AGAIN)
+            self.clock.advance(RETRY_AFTER)
         self.assertEqual(self.reactor.tcpServers, [])
         self.busy = False
-        self.clock.advance(TRY_AGAIN)
+        self.clock.advance(RETRY_AFTER)
         self.assertEqual(self.reactor.tcpServers[0][0], 20_000)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
