@@ -7,10 +7,11 @@ and fail with L{StoreError} when the store cannot answer now; what they were to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import attr
+from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from burrow.errors import StoreError
@@ -167,50 +168,50 @@ class IStore(Interface):
     whoever needs to keep one (leases, nodes, certificates, locks), until removed or until their time is over.
     """
 
-    whole = Attribute(
+    whole: bool = Attribute(
         """
         Whether what is missing is not there: false for a while after the store lost everything, since other
         servers may still write what they know.
         """
     )
 
-    def open():  # type: ignore[no-untyped-def]
+    def open() -> Deferred[None]:
         """Get ready. Fires with None. Fails with L{StoreError}, whose text says what to do."""
 
-    def close():  # type: ignore[no-untyped-def]
+    def close() -> Deferred[None]:
         """Let go of everything. Fires with None."""
 
-    def add_token(token):  # type: ignore[no-untyped-def]
+    def add_token(token: Token) -> Deferred[None]:
         """Keep a L{Token}. Fails with L{Taken} if its name is in use."""
 
-    def token(token_id):  # type: ignore[no-untyped-def]
+    def token(token_id: str) -> Deferred[Token | None]:
         """Fires with the L{Token}, or None if there is none or it was revoked."""
 
-    def tokens():  # type: ignore[no-untyped-def]
+    def tokens() -> Deferred[list[Token]]:
         """Fires with all L{Token}s that are not revoked, by name."""
 
-    def revoke_token(name):  # type: ignore[no-untyped-def]
+    def revoke_token(name: str) -> Deferred[bool]:
         """Forget a token for ever; its reservations stay its own. Fires with whether there was one."""
 
-    def token_used(token_id, when):  # type: ignore[no-untyped-def]
+    def token_used(token_id: str, when: float) -> Deferred[None]:
         """
         Remember when a token was last used. Fires with None. Less than L{TOKEN_USED_STEP} seconds after the
         time that is known nothing is written.
         """
 
-    def find_tokens(ids):  # type: ignore[no-untyped-def]
+    def find_tokens(ids: Iterable[str]) -> Deferred[dict[str, Token]]:
         """
         Fires with those L{Token}s of these ids that the store has: a dictionary by id. Ask L{token} whether
         one that is missing was revoked.
         """
 
-    def change_token(name, changes):  # type: ignore[no-untyped-def]
+    def change_token(name: str, changes: dict[str, Any]) -> Deferred[Token | None]:
         """
         Give a token's fields other values, in one step: C{changes} by field, of C{digest} and the C{max_...}.
         Fires with the L{Token} as it is now, or None if there is none of that name.
         """
 
-    def reserve(reservation, limits=UNLIMITED):  # type: ignore[no-untyped-def]
+    def reserve(reservation: Reservation, limits: Limits = UNLIMITED) -> Deferred[Reservation]:
         """
         Make or renew a L{Reservation}, in one step that no other can split.
 
@@ -222,22 +223,22 @@ class IStore(Interface):
         then: what it owns already may always be renewed.
         """
 
-    def reservation(name):  # type: ignore[no-untyped-def]
+    def reservation(name: str) -> Deferred[Reservation | None]:
         """Fires with the L{Reservation} of a name, or None."""
 
-    def find_reservations(names):  # type: ignore[no-untyped-def]
+    def find_reservations(names: Iterable[str]) -> Deferred[dict[str, Reservation | None]]:
         """
         Look names up, all in one step. Fires with a dictionary of a L{Reservation} or None by name; a name
         that is missing in it cannot be told now.
         """
 
-    def remembered(token_id, agent, kind, upstream):  # type: ignore[no-untyped-def]
+    def remembered(token_id: str, agent: str, kind: str, upstream: str) -> Deferred[Reservation | None]:
         """Fires with the assigned L{Reservation} that fits all four, or None."""
 
-    def reservations():  # type: ignore[no-untyped-def]
+    def reservations() -> Deferred[list[Reservation]]:
         """Fires with all L{Reservation}s, by name."""
 
-    def free_ports(ports):  # type: ignore[no-untyped-def]
+    def free_ports(ports: Iterable[int]) -> Deferred[list[int]]:
         """
         Fires with those of some ports that no L{Reservation} has: a list, in the order given. The work grows
         with the ports asked for and not with what is reserved, where the store is shared: one question for
@@ -245,38 +246,40 @@ class IStore(Interface):
         port right after; L{reserve} then fails with L{Taken}.
         """
 
-    def release(name):  # type: ignore[no-untyped-def]
+    def release(name: str) -> Deferred[bool]:
         """Give a name, and its port, back. Fires with whether there was one."""
 
-    def transfer(name, token_id):  # type: ignore[no-untyped-def]
+    def transfer(name: str, token_id: str) -> Deferred[Reservation | None]:
         """
         Make a name, with its port, another token's, whatever that one's L{Limits}. Fires with the
         L{Reservation} as it is now, or None if nobody owns the name.
         """
 
-    def names_used(names, when):  # type: ignore[no-untyped-def]
+    def names_used(names: Iterable[str], when: float) -> Deferred[None]:
         """Remember that their tunnels were open at C{when}, in seconds since the epoch. Fires with None."""
 
-    def free_unused(before, now):  # type: ignore[no-untyped-def]
+    def free_unused(before: float, now: float) -> Deferred[list[str]]:
         """
         Free what the server chose and nobody used since C{before}: names, and ports of names that were asked
         for; see L{freed}. A name of which nobody knows when it was used counts as used C{now}. Each is
         decided and done in one step. Fires with the names that are free, or lost their port, sorted.
         """
 
-    def note(space, key):  # type: ignore[no-untyped-def]
+    def note(space: str, key: str) -> Deferred[str | None]:
         """Fires with the text of a note, or None if there is none or its time is over."""
 
-    def notes(space):  # type: ignore[no-untyped-def]
+    def notes(space: str) -> Deferred[dict[str, str]]:
         """Fires with all notes of a space: a dictionary of texts by key."""
 
-    def put_note(space, key, text, ttl=None):  # type: ignore[no-untyped-def]
+    def put_note(space: str, key: str, text: str, ttl: float | None = None) -> Deferred[None]:
         """
         Keep a note. C{ttl}: seconds; such a note may be lost with the machine's power, one without it is
         on the disk where the store has one. Fires with None.
         """
 
-    def swap_note(space, key, old, new, ttl=None):  # type: ignore[no-untyped-def]
+    def swap_note(
+        space: str, key: str, old: str | None, new: str | None, ttl: float | None = None
+    ) -> Deferred[bool]:
         """
         In one step: if the note's text is C{old} (None: there is none), make it C{new} (None: remove it).
         Fires with whether it was.
