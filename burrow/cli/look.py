@@ -11,6 +11,7 @@ from burrow.certificates.issued import read_chain, renewal_time
 from burrow.cli.store import which_store, with_store
 from burrow.cli.table import show_table
 from burrow.server.events import recent
+from burrow.store.base import IStore
 from burrow.store.spaces import CERTIFICATES, ERRORS
 from burrow.wording import at
 
@@ -42,7 +43,7 @@ def add_events(commands: Any) -> None:
 def events(arguments: argparse.Namespace) -> int:
     """C{burrow events}."""
 
-    async def work(store: Any) -> None:
+    async def work(store: IStore) -> None:
         rows: list[tuple[str, ...]] = [("WHEN", "NODE", "WHAT", "")]
         rows += [(at(event.when), event.node, event.kind, event.text) for event in await recent(store)]
         show_table(rows)
@@ -53,7 +54,7 @@ def events(arguments: argparse.Namespace) -> int:
 def certs(arguments: argparse.Namespace) -> int:
     """C{burrow certs}."""
 
-    async def work(store: Any) -> None:
+    async def work(store: IStore) -> None:
         errors = await store.notes(ERRORS)
         found = await store.notes(CERTIFICATES)
         rows: list[tuple[str, ...]] = [("NAME", "ISSUER", "EXPIRES", "RENEWED AFTER", "LAST ERROR")]

@@ -10,7 +10,7 @@ from burrow.cli.table import show_table
 from burrow.cli.tokens import when
 from burrow.errors import ConfigError
 from burrow.server.nodes.cluster import live_leases
-from burrow.store.base import Reservation
+from burrow.store.base import IStore, Reservation
 from burrow.store.spaces import DAY, RELEASED
 
 
@@ -48,7 +48,7 @@ def add_names(commands: Any) -> None:
 def names_list(arguments: argparse.Namespace) -> int:
     """C{burrow names list}."""
 
-    async def work(store: Any) -> None:
+    async def work(store: IStore) -> None:
         tokens = {token.id: token.name for token in await store.tokens()}
         live = await live_leases(store)
         rows: list[tuple[str, ...]] = [("NAME", "KIND", "PORT", "TOKEN", "LAST USED", "UPSTREAM")]
@@ -62,9 +62,9 @@ def names_list(arguments: argparse.Namespace) -> int:
     return with_store(arguments, work)
 
 
-async def _to_change(store: Any, arguments: argparse.Namespace) -> Reservation:
+async def _to_change(store: IStore, arguments: argparse.Namespace) -> Reservation:
     """The name's record. @raise ConfigError: nobody owns it, or its tunnel is open and that is not wanted."""
-    known: Reservation | None = await store.reservation(arguments.name)
+    known = await store.reservation(arguments.name)
     if known is None:
         raise ConfigError(f"nobody owns the name {arguments.name!r}: `burrow names list` shows them")
     if not arguments.force and known.name in await live_leases(store):
@@ -75,7 +75,7 @@ async def _to_change(store: Any, arguments: argparse.Namespace) -> Reservation:
 def names_release(arguments: argparse.Namespace) -> int:
     """C{burrow names release NAME}."""
 
-    async def work(store: Any) -> None:
+    async def work(store: IStore) -> None:
         known = await _to_change(store, arguments)
         # First, so that no tunnel stays open that is opened just now.
         await store.put_note(RELEASED, known.name, "released", DAY)
@@ -87,7 +87,7 @@ def names_release(arguments: argparse.Namespace) -> int:
 def names_transfer(arguments: argparse.Namespace) -> int:
     """C{burrow names transfer NAME TOKEN}."""
 
-    async def work(store: Any) -> None:
+    async def work(store: IStore) -> None:
         token = next((token for token in await store.tokens() if token.name == arguments.token), None)
         if token is None:
             raise ConfigError(f"there is no token named {arguments.token!r}: `burrow token list` shows them")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from burrow.cli.parsing import typed
@@ -12,7 +13,7 @@ from burrow.errors import ConfigError
 from burrow.server.config import ServerConfig
 from burrow.server.stores import DATABASE, open_store
 from burrow.server.tap import server_config
-from burrow.store.base import Taken
+from burrow.store.base import IStore, Taken
 from burrow.store.spaces import ACCOUNTS, CERTIFICATES, LIMITS, WEEK
 from burrow.values import STDIN, parse_path
 from burrow.wording import count_of
@@ -41,11 +42,12 @@ def which_store(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def with_store(arguments: argparse.Namespace, work: Any, *, creates: bool = False) -> int:
+def with_store(
+    arguments: argparse.Namespace, work: Callable[[IStore], Awaitable[None]], *, creates: bool = False
+) -> int:
     """
     Run C{work(store)} with the server's store.
 
-    @param work: an async function.
     @param creates: whether this command makes the store where there is none.
     @return: the exit code.
     @raise ConfigError: there is no such store, or it is in a server's memory.
@@ -95,7 +97,7 @@ def store_migrate(arguments: argparse.Namespace) -> int:
     """C{burrow store migrate TARGET}."""
     where = read_secret(STDIN, "target") if arguments.target == "-" else arguments.target
 
-    async def work(source: Any) -> None:
+    async def work(source: IStore) -> None:
         from twisted.internet import reactor
 
         is_url = "://" in where
@@ -113,7 +115,7 @@ def store_migrate(arguments: argparse.Namespace) -> int:
     return with_store(arguments, work)
 
 
-async def _copy(source: Any, target: Any) -> tuple[int, int, int]:
+async def _copy(source: IStore, target: IStore) -> tuple[int, int, int]:
     """
     Copy the records that C{target} does not have.
 

@@ -9,7 +9,7 @@ from typing import Any
 from burrow.cli.store import which_store, with_store
 from burrow.cli.table import show_table
 from burrow.errors import ConfigError
-from burrow.store.base import ROLES, Taken, Token
+from burrow.store.base import ROLES, IStore, Taken, Token
 from burrow.store.tokens import make_token, rotated
 from burrow.wording import at, count_of, shown
 
@@ -87,7 +87,7 @@ def token_create(arguments: argparse.Namespace) -> int:
     """C{burrow token create NAME}."""
     text, token = make_token(arguments.name, arguments.role, time.time(), **_changes(arguments))
 
-    async def work(store: Any) -> None:
+    async def work(store: IStore) -> None:
         try:
             await store.add_token(token)
         except Taken as error:
@@ -102,7 +102,7 @@ def token_create(arguments: argparse.Namespace) -> int:
 def token_list(arguments: argparse.Namespace) -> int:
     """C{burrow token list}."""
 
-    async def work(store: Any) -> None:
+    async def work(store: IStore) -> None:
         rows: list[tuple[str, ...]] = [("NAME", "ROLE", "CREATED", "LAST USED", "LIMITS")]
         rows += [
             (token.name, token.role, when(token.created), when(token.last_used), _limits(token))
@@ -129,7 +129,7 @@ def token_set(arguments: argparse.Namespace) -> int:
     if not changes:
         raise ConfigError("nothing to set: give --names, --ports, --tunnels or --sessions")
 
-    async def work(store: Any) -> None:
+    async def work(store: IStore) -> None:
         if await store.change_token(arguments.name, changes) is None:
             raise _no_token(arguments.name)
 
@@ -139,7 +139,7 @@ def token_set(arguments: argparse.Namespace) -> int:
 def token_rotate(arguments: argparse.Namespace) -> int:
     """C{burrow token rotate NAME}."""
 
-    async def work(store: Any) -> None:
+    async def work(store: IStore) -> None:
         token = next((token for token in await store.tokens() if token.name == arguments.name), None)
         if token is None:
             raise _no_token(arguments.name)
@@ -154,7 +154,7 @@ def token_rotate(arguments: argparse.Namespace) -> int:
 def token_revoke(arguments: argparse.Namespace) -> int:
     """C{burrow token revoke NAME}."""
 
-    async def work(store: Any) -> None:
+    async def work(store: IStore) -> None:
         if not await store.revoke_token(arguments.name):
             raise _no_token(arguments.name)
 

@@ -34,6 +34,7 @@ from burrow.link.address import Credentials, ServerAddress
 from burrow.options import add_arguments, load
 from burrow.server.config import ServerConfig
 from burrow.server.service import BurrowServer
+from burrow.store.base import IStore
 from burrow.store.tokens import check_token, make_token, rotated
 from burrow.trust import trust_root
 
@@ -89,7 +90,7 @@ def _config(arguments: argparse.Namespace) -> ServerConfig:
     return replace(config, https=listen, http="", state=config.state or state_folder() / "up")
 
 
-async def _own_token(store: Any, folder: Path) -> str:
+async def _own_token(store: IStore, folder: Path) -> str:
     """
     The token of this machine's agent. It is kept in a file in the state folder. If that is lost, the token
     gets another secret: names belong to the token's id, so the agent keeps them.

@@ -23,7 +23,7 @@ from burrow.server.revoking import TokenWatch
 from burrow.server.routes import Routes
 from burrow.server.sessions import Sessions, TooManySessions
 from burrow.server.tunnels import Tunnels
-from burrow.store.base import Token
+from burrow.store.base import IStore, Token
 from burrow.store.tokens import check_token
 
 _AGENT_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
@@ -44,7 +44,7 @@ class Agents:
     def __init__(
         self,
         clock: Any,
-        store: Any,
+        store: IStore,
         opening: Opening,
         tunnels: Tunnels,
         routes: Routes,

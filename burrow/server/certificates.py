@@ -10,11 +10,12 @@ from twisted.internet.defer import Deferred
 from burrow.certificates.files import FileCertificates
 from burrow.certificates.local import LocalCertificates
 from burrow.server.config import ServerConfig
+from burrow.store.base import IStore
 
 
 def make_certificates(
     reactor: Any,
-    store: Any,
+    store: IStore,
     config: ServerConfig,
     hosts: Callable[[], Iterable[str]],
     serves: Callable[[str], Deferred[bool]],

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from burrow.errors import StoreError
 from burrow.repeat import repeating
 from burrow.shown import escaped
-from burrow.store.base import record
+from burrow.store.base import IStore, record
 
 RING = 200
 """Events that a node keeps."""
@@ -53,7 +53,7 @@ class Events:
 
     log = Logger()
 
-    def __init__(self, clock: Any, store: Any, own_id: str, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Any, store: IStore, own_id: str, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._store = store
         self._own_id = own_id
@@ -99,7 +99,7 @@ class Events:
         """Once, at the start: of the events of earlier processes, remove all but the latest L{KEPT}."""
         if self._trimmed:
             return
-        notes: dict[str, str] = await self._store.notes(_SPACE)
+        notes = await self._store.notes(_SPACE)
         self._trimmed = True
         by_time = sorted(notes, key=lambda key: found.when if (found := _event(notes[key])) else 0.0)
         for key in by_time[:-KEPT]:
@@ -114,8 +114,8 @@ def _event(text: str) -> Event | None:
         return None
 
 
-async def recent(store: Any) -> list[Event]:
+async def recent(store: IStore) -> list[Event]:
     """All events in the store, the oldest first. @raise StoreError: the store cannot answer."""
-    notes: dict[str, str] = await store.notes(_SPACE)
+    notes = await store.notes(_SPACE)
     found = [event for text in notes.values() if (event := _event(text)) is not None]
     return sorted(found, key=lambda event: event.when)

@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall
 
 from burrow.errors import StoreError
+from burrow.store.base import IStore
 
 PAUSE = 0.02
 """Seconds between the answer to one question and the next question."""
@@ -40,7 +41,7 @@ class Lookups:
     @param alone: returns whether this node knows of no other node.
     """
 
-    def __init__(self, clock: Any, store: Any, alone: Callable[[], bool]) -> None:
+    def __init__(self, clock: Any, store: IStore, alone: Callable[[], bool]) -> None:
         self._clock = clock
         self._store = store
         self._alone = alone

@@ -36,7 +36,7 @@ from burrow.server.quotas import Quotas
 from burrow.server.routes import Routes
 from burrow.server.tunnel import Owner, Tunnel
 from burrow.server.tunnels import Tunnels
-from burrow.store.base import OverQuota, Reservation, Taken
+from burrow.store.base import IStore, OverQuota, Reservation, Taken
 
 _KIND = re.compile(r"[a-z][a-z0-9]{0,30}")
 _TRIES = 20
@@ -69,7 +69,7 @@ class Opening:
     def __init__(
         self,
         *,
-        store: Any,
+        store: IStore,
         tunnels: Tunnels,
         routes: Routes,
         quotas: Quotas,
@@ -222,7 +222,7 @@ class Opening:
         @raise TooManyTunnels: the token is at a limit.
         """
         try:
-            kept: Reservation = await self._store.reserve(wanted, limits)
+            kept = await self._store.reserve(wanted, limits)
         except OverQuota as error:
             raise TooManyTunnels(str(error)) from error
         except Taken as error:
@@ -255,7 +255,7 @@ class Opening:
                 continue
             try:
                 given = attr.evolve(reservation, port=port, port_assigned=True)
-                kept: Reservation = await self._store.reserve(given, limits)
+                kept = await self._store.reserve(given, limits)
             except OverQuota as error:
                 await self._ports.close(port, tunnel.factory)
                 raise TooManyTunnels(str(error)) from error

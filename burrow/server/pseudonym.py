@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from secrets import token_hex
-from typing import Any
 
 from burrow.errors import StoreError
+from burrow.store.base import IStore
 
 _NOTE = ("server", "via")
 
 
-async def pseudonym(store: Any) -> str:
+async def pseudonym(store: IStore) -> str:
     """The pseudonym, which is the same on all nodes of a store and unique to them."""
     own = f"burrow-{token_hex(6)}"
     try:

@@ -15,6 +15,7 @@ from twisted.internet.defer import ensureDeferred
 
 from burrow.server.rounds import Rounds
 from burrow.server.tunnels import Tunnels
+from burrow.store.base import IStore
 from burrow.store.spaces import RELEASED
 
 CHECK_EVERY = 2.0
@@ -27,7 +28,7 @@ class NameWatch(Rounds):
     every = CHECK_EVERY
     what = "a check of the names that were released"
 
-    def __init__(self, clock: Any, store: Any, tunnels: Tunnels) -> None:
+    def __init__(self, clock: Any, store: IStore, tunnels: Tunnels) -> None:
         super().__init__(clock)
         self._store = store
         self._tunnels = tunnels

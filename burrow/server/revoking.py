@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from burrow.errors import NotAllowed
 from burrow.server.rounds import Rounds
-from burrow.store.base import Token
+from burrow.store.base import IStore, Token
 
 CHECK_EVERY = 2.0
 """Seconds between two checks."""
@@ -49,7 +49,7 @@ class TokenWatch(Rounds):
     every = CHECK_EVERY
     what = "a check of the agents' tokens"
 
-    def __init__(self, clock: Any, store: Any, holders: Iterable[Holder]) -> None:
+    def __init__(self, clock: Any, store: IStore, holders: Iterable[Holder]) -> None:
         super().__init__(clock)
         self._clock = clock
         self._store = store

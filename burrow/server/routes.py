@@ -28,6 +28,7 @@ from burrow.server.nodes.links import Links
 from burrow.server.route import IRoute, NoRoute, Why
 from burrow.server.tunnel import Tunnel
 from burrow.server.waiting import Asking, Waiting
+from burrow.store.base import IStore
 
 
 class Routes:
@@ -37,7 +38,7 @@ class Routes:
     """
 
     def __init__(
-        self, clock: Any, store: Any, cluster: Cluster, links: Links, domain: str, hold: float
+        self, clock: Any, store: IStore, cluster: Cluster, links: Links, domain: str, hold: float
     ) -> None:
         self._store = store
         self._cluster = cluster

@@ -53,6 +53,7 @@ from burrow.server.site import Site
 from burrow.server.stores import open_store
 from burrow.server.tunnels import Tunnels
 from burrow.server.upkeep import Upkeep
+from burrow.store.base import IStore
 from burrow.store.spaces import DAY
 from burrow.values import split_listen
 from burrow.wording import count_of
@@ -62,7 +63,7 @@ class BurrowServer(MultiService):
     """
     A Burrow server.
 
-    @param store: an L{IStore<burrow.store.base.IStore>}, not opened; by default the configured one.
+    @param store: not opened; by default the configured one.
     @param inherited: see L{Listeners}. @param tcp_sockets: opens the public TCP ports.
     @param group: an id that all processes of one C{burrow server} share; empty for a process of its own.
     @ivar ready: fires with the server once it listens, or fails with the reason why it cannot.
@@ -75,7 +76,7 @@ class BurrowServer(MultiService):
         self,
         reactor: Any,
         config: ServerConfig,
-        store: Any = None,
+        store: IStore | None = None,
         *,
         inherited: Mapping[str, Sequence[int]] | None = None,
         tcp_sockets: TcpSockets | None = None,
@@ -84,14 +85,12 @@ class BurrowServer(MultiService):
         super().__init__()
         check_options(config)
         self.config = config
-        if store is None:
-            store = open_store(
-                reactor,
-                config,
-                alone=lambda: not self.cluster.others,
-                lost=lambda name: self._names.lost(name),
-            )
-        self.store = store
+        self.store = store or open_store(
+            reactor,
+            config,
+            alone=lambda: not self.cluster.others,
+            lost=lambda name: self._names.lost(name),
+        )
         self.ready: Deferred[BurrowServer] = Deferred()
         self._reactor = reactor
         limit = AddressLimit(

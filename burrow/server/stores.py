@@ -8,6 +8,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from burrow.server.config import ServerConfig
+from burrow.store.base import IStore
 from burrow.store.memory import MemoryStore
 from burrow.store.sqlite.store import SQLiteStore
 
@@ -19,7 +20,7 @@ def open_store(
     config: ServerConfig,
     alone: Callable[[], bool] | None = None,
     lost: Callable[[str], None] = lambda name: None,
-) -> Any:
+) -> IStore:
     """
     The store that a configuration names; not opened yet.
 

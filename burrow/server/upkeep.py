@@ -15,6 +15,7 @@ from typing import Any
 from burrow.server.events import Events
 from burrow.server.rounds import Rounds
 from burrow.server.tunnels import Tunnels
+from burrow.store.base import IStore
 from burrow.store.spaces import UPKEEP
 
 EVERY = 3600.0
@@ -35,7 +36,7 @@ class Upkeep(Rounds):
     def __init__(
         self,
         clock: Any,
-        store: Any,
+        store: IStore,
         tunnels: Tunnels,
         events: Events,
         after: float,
@@ -54,8 +55,8 @@ class Upkeep(Rounds):
         await self._store.names_used(self._tunnels.names, now)
         note = await self._store.note(UPKEEP, _KEY)
         last = None
-        with contextlib.suppress(TypeError, ValueError):
-            last = float(note)
+        with contextlib.suppress(ValueError):
+            last = None if note is None else float(note)
         if last is not None and 0 <= now - last < EVERY / 2:
             return  # another node did it
         if not await self._store.swap_note(UPKEEP, _KEY, note, repr(now)):

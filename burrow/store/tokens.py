@@ -59,7 +59,7 @@ async def check_token(store: IStore, text: str) -> Token | None:
     shape = _SHAPE.fullmatch(text)
     if shape is None:
         return None
-    token: Token | None = await store.token(shape[1])
+    token = await store.token(shape[1])
     digest = hashlib.sha256(shape[2].encode()).digest()
     # One comparison in either case, so that time tells nothing of which ids exist.
     same = hmac.compare_digest(digest, token.digest if token is not None else _NO_DIGEST)

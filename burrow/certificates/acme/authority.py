@@ -19,6 +19,7 @@ from burrow.certificates.acme.limits import Limits
 from burrow.certificates.acme.problems import AcmeUnreachable
 from burrow.certificates.acme.responder import TLSALPNResponder
 from burrow.certificates.sealed import Sealer
+from burrow.store.base import IStore
 from burrow.store.spaces import ACCOUNTS
 
 
@@ -59,7 +60,7 @@ class CertificateAuthority:
     def __init__(
         self,
         reactor: Any,
-        store: Any,
+        store: IStore,
         authority: Authority,
         sealer: Sealer,
         responder: TLSALPNResponder,

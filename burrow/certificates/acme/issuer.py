@@ -35,6 +35,7 @@ from burrow.certificates.acme.unwritten import Unwritten
 from burrow.certificates.base import ICertificates, Whose
 from burrow.certificates.sealed import Sealer
 from burrow.errors import CertificateFailed, Unavailable
+from burrow.store.base import IStore
 from burrow.wording import at
 
 CHECK_EVERY = 10.0
@@ -65,7 +66,7 @@ class AcmeCertificates:
     def __init__(
         self,
         reactor: Any,
-        store: Any,
+        store: IStore,
         domain: str,
         authorities: list[Authority],
         in_use: Callable[[], Iterable[str]],

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
 from cryptography import x509
 from twisted.logger import Logger
@@ -19,6 +18,7 @@ from burrow.certificates.base import server_context
 from burrow.certificates.issued import Issued, read_chain
 from burrow.certificates.sealed import SealedKey, Sealer
 from burrow.errors import CertificateFailed, StoreError
+from burrow.store.base import IStore
 from burrow.store.spaces import CERTIFICATES, ERRORS
 
 MAX_CONTEXTS = 2048
@@ -34,7 +34,7 @@ class Kept:
     log = Logger()
 
     def __init__(
-        self, store: Any, sealer: Sealer, unwritten: Unwritten, plans: Plans, now: Callable[[], float]
+        self, store: IStore, sealer: Sealer, unwritten: Unwritten, plans: Plans, now: Callable[[], float]
     ) -> None:
         self._store = store
         self._sealer = sealer
@@ -79,7 +79,7 @@ class Kept:
         return self._known.get(name)
 
     async def _load(self, name: str) -> None:
-        text: str | None = await self._store.note(CERTIFICATES, name)
+        text = await self._store.note(CERTIFICATES, name)
         text = self._unwritten.get(name) or text
         if text is not None:
             self._take(name, text)

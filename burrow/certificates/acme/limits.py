@@ -15,10 +15,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Any
 
 from burrow.certificates.acme.problems import AcmeProblem
 from burrow.errors import CertificateFailed, StoreError
+from burrow.store.base import IStore
 from burrow.store.spaces import LIMITS, WEEK
 from burrow.wording import at
 
@@ -59,7 +59,7 @@ class Limits:
     @param now: seconds since the epoch.
     """
 
-    def __init__(self, store: Any, authority: str, weekly: int, now: Callable[[], float]) -> None:
+    def __init__(self, store: IStore, authority: str, weekly: int, now: Callable[[], float]) -> None:
         self._store = store
         self._authority = authority
         self._weekly = weekly
@@ -69,7 +69,7 @@ class Limits:
         return f"{self._authority} {what}"
 
     async def _times(self, what: str, window: float) -> tuple[str | None, list[float]]:
-        text: str | None = await self._store.note(LIMITS, self._key(what))
+        text = await self._store.note(LIMITS, self._key(what))
         times = [] if text is None else json.loads(text)
         return text, [when for when in times if when > self._now() - window]
 
@@ -135,7 +135,7 @@ class Limits:
         if not renewal:
             scopes.append("refused new")
         for scope in scopes:
-            text: str | None = await self._store.note(LIMITS, self._key(scope))
+            text = await self._store.note(LIMITS, self._key(scope))
             # A later time is from before the clock was set back, or from a release without the cap.
             if text is not None and 0 < float(text) - self._now() <= REFUSED_LIMIT:
                 raise CertificateFailed(f"the CA's rate limit is reached until {at(float(text))}")

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from burrow.errors import StoreError
 from burrow.repeat import repeating
+from burrow.store.base import IStore
 
 TTL = 6.0
 """Seconds that a lock is kept without being renewed."""
@@ -26,7 +27,7 @@ class Locks:
 
     log = Logger()
 
-    def __init__(self, clock: Any, store: Any) -> None:
+    def __init__(self, clock: Any, store: IStore) -> None:
         self._store = store
         self._id = token_hex(8)
         self._held: set[str] = set()

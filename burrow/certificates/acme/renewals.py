@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
 
 from cryptography import x509
 from twisted.internet.defer import Deferred, gatherResults
@@ -22,6 +21,7 @@ from burrow.certificates.acme.locks import Locks
 from burrow.certificates.acme.orders import RENEWAL_TIMEOUT, Orders, RenewedTooOften
 from burrow.certificates.acme.plans import Plan, Plans
 from burrow.errors import BurrowError, CertificateFailed, StoreError
+from burrow.store.base import IStore
 from burrow.store.spaces import ERRORS
 from burrow.wording import at
 
@@ -46,7 +46,7 @@ class Renewals:
 
     def __init__(
         self,
-        store: Any,
+        store: IStore,
         kept: Kept,
         plans: Plans,
         locks: Locks,

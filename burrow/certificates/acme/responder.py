@@ -19,6 +19,7 @@ from zope.interface import implementer
 from burrow.certificates.acme.adapter import Challenge
 from burrow.certificates.base import CHALLENGE, server_context
 from burrow.certificates.selfsigned import self_signed
+from burrow.store.base import IStore
 
 CHALLENGE_TTL = 600.0
 """Seconds a challenge is open, at most."""
@@ -36,7 +37,7 @@ class TLSALPNResponder:
 
     challenge_type = "tls-alpn-01"
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: IStore) -> None:
         self._store = store
         self._contexts: OrderedDict[str, tuple[str, SSL.Context]] = OrderedDict()
 
@@ -56,7 +57,7 @@ class TLSALPNResponder:
 
     async def context(self, name: str) -> SSL.Context | None:
         """The context for a validation's handshake; None if no challenge is open for the name."""
-        response: str | None = await self._store.note(_SPACE, name)
+        response = await self._store.note(_SPACE, name)
         if response is None:
             self._contexts.pop(name, None)
             return None

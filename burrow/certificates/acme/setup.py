@@ -11,6 +11,7 @@ from burrow.certificates.acme.client import ExternalAccount
 from burrow.certificates.acme.issuer import AcmeCertificates
 from burrow.certificates.base import Whose
 from burrow.certificates.sealed import read_sealer
+from burrow.store.base import IStore
 from burrow.trust import trust_root
 
 UNWRITTEN = "certificates-for-store"
@@ -65,7 +66,7 @@ class AcmeOptions(Protocol):
 
 def acme_certificates(
     reactor: Any,
-    store: Any,
+    store: IStore,
     options: AcmeOptions,
     in_use: Callable[[], Iterable[str]],
     whose: Whose,

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from burrow.certificates.issued import read_chain
 from burrow.certificates.sealed import SealedKey, Sealer
 from burrow.errors import StoreError
+from burrow.store.base import IStore
 from burrow.store.spaces import ACCOUNTS, CERTIFICATES
 
 TIDY_EVERY = 6 * 3600.0
@@ -31,7 +32,7 @@ class Tidy:
 
     log = Logger()
 
-    def __init__(self, reactor: Any, store: Any, sealer: Sealer, now: Callable[[], float]) -> None:
+    def __init__(self, reactor: Any, store: IStore, sealer: Sealer, now: Callable[[], float]) -> None:
         self._reactor = reactor
         self._store = store
         self._sealer = sealer
@@ -87,7 +88,7 @@ class Tidy:
             to remove it. @return: how many were removed.
         """
         removed = 0
-        notes: dict[str, str] = await self._store.notes(space)
+        notes = await self._store.notes(space)
         for number, (key, text) in enumerate(notes.items()):
             if number % _AT_ONCE == 0:
                 await deferLater(self._reactor, 0)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from cryptography import x509
 from twisted.logger import Logger
 
 from burrow.certificates.issued import read_chain
 from burrow.errors import StoreError
+from burrow.store.base import IStore
 from burrow.store.spaces import CERTIFICATES
 
 _SUFFIX = ".pem"
@@ -28,7 +28,7 @@ class Unwritten:
 
     log = Logger()
 
-    def __init__(self, store: Any, folder: Path | None) -> None:
+    def __init__(self, store: IStore, folder: Path | None) -> None:
         self._store = store
         self._folder = folder
         self._texts: dict[str, str] = {}
@@ -82,7 +82,7 @@ class Unwritten:
         """
         for name, text in list(self._texts.items()):
             try:
-                there: str | None = await self._store.note(CERTIFICATES, name)
+                there = await self._store.note(CERTIFICATES, name)
                 older = there != text and (there is None or _begins(there) <= _begins(text))
                 if older and not await self._store.swap_note(CERTIFICATES, name, there, text):
                     continue  # another node wrote it meanwhile: compared again at the next call

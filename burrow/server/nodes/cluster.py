@@ -27,6 +27,7 @@ from twisted.logger import Logger
 from burrow.errors import StoreError
 from burrow.repeat import repeating
 from burrow.server.nodes.records import LEASES, NODES, Lease, Node, from_notes, to_text
+from burrow.store.base import IStore
 
 BEAT = 1.0
 """Seconds between two renewals, each with a look at the others."""
@@ -63,7 +64,7 @@ class Cluster:
     def __init__(
         self,
         clock: Any,
-        store: Any,
+        store: IStore,
         own_id: str,
         linked: Callable[[str], bool] = lambda node_id: False,
         now: Callable[[], float] = time.time,
@@ -366,7 +367,7 @@ def _tell(listeners: list[Callable[[Any], None]], what: Any) -> None:
         listener(what)
 
 
-async def live_leases(store: Any) -> dict[str, Lease]:
+async def live_leases(store: IStore) -> dict[str, Lease]:
     """The leases of all nodes that are alive, by name. @raise StoreError: the store cannot tell."""
     nodes = await store.notes(NODES)
     leases: dict[str, Lease] = from_notes(Lease, await store.notes(LEASES))
