@@ -19,7 +19,7 @@ exit codes: 0 asked to stop, 2 wrong usage, 69 server not reachable (with --no-r
 
 def make_parser() -> Parser:
     """The parser of the whole command line."""
-    from burrow.cli import look, names, serve, store, tokens, tunnel, up
+    from burrow.cli import demo, login, look, names, serve, store, tokens, tunnel, up
     from burrow.protocols.registry import kinds
 
     parser = Parser(
@@ -35,8 +35,8 @@ def make_parser() -> Parser:
         tunnel.add_kind(commands, kinds()[name])
     tunnel.add_start(commands)
     up.add_up(commands)
-    up.add_demo(commands)
-    tunnel.add_login(commands)
+    demo.add_demo(commands)
+    login.add_login(commands)
     serve.add_server(commands)
     tokens.add_token(commands)
     names.add_names(commands)

@@ -1,37 +1,29 @@
-"""C{burrow http}, C{burrow tcp} and every other kind; C{burrow start}; C{burrow login}."""
+"""C{burrow http}, C{burrow tcp} and every other kind; C{burrow start}."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-from pathlib import Path
 from typing import Any
 
 from burrow.cli.parsing import typed
-from burrow.cli.run import run, say
+from burrow.cli.run import run
 from burrow.cli.screen import Screen
 from burrow.client.agent import Agent
 from burrow.client.config import ClientConfig
-from burrow.client.secret import read_secret
 from burrow.client.service import (
-    CREDENTIALS_FILE,
     Read,
     chosen,
     client_settings,
-    credentials_of,
     make_agent,
     read_again,
 )
 from burrow.client.tunnels import TunnelRequest, tunnel_request
 from burrow.errors import BurrowError, ConfigError
-from burrow.folders import config_folder
 from burrow.hangup import on_hangup, stop_on_hangup
-from burrow.link.address import ServerAddress
-from burrow.link.dial import Dialer
 from burrow.options import add_arguments
 from burrow.protocols.upstream import UpstreamTLS
-from burrow.values import STDIN, parse_path, parse_port, parse_secret_path
+from burrow.values import parse_path, parse_port
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -95,33 +87,6 @@ def add_start(commands: Any) -> None:
     )
     _common(parser)
     parser.set_defaults(run=start)
-
-
-def add_login(commands: Any) -> None:
-    """C{burrow login}."""
-    parser = commands.add_parser(
-        "login",
-        help="remember a server and a token",
-        description="Check a token with its server and remember both for the commands that need them.",
-    )
-    parser.add_argument("server", metavar="URL", help="the server, as in https://example.com")
-    parser.add_argument(
-        "token",
-        nargs="?",
-        metavar="TOKEN",
-        help="the token that the server's owner gave you; - or nothing: read it from standard input, since "
-        "others may see a command line",
-    )
-    parser.add_argument(
-        "--token-file", type=typed(parse_secret_path), metavar="FILE", help="read the token from this file"
-    )
-    parser.add_argument(
-        "--insecure", action="store_true", help="use an http:// server that is not on this machine"
-    )
-    parser.add_argument(
-        "--ca-file", type=typed(parse_path), metavar="FILE", help="believe the CAs in this file alone"
-    )
-    parser.set_defaults(run=login)
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
@@ -189,51 +154,3 @@ def start(arguments: argparse.Namespace) -> int:
 
     config, requests = read()
     return _serve(arguments, config, requests, read)
-
-
-def login(arguments: argparse.Namespace) -> int:
-    """C{burrow login URL TOKEN}."""
-    ServerAddress.parse(arguments.server)  # an error in it is told before a token is asked for
-    ca_file = arguments.ca_file.absolute() if arguments.ca_file else None
-    if arguments.token_file is not None and arguments.token not in (None, "-"):
-        raise ConfigError("there is a token and a token file: give one of both")
-    token = arguments.token
-    if arguments.token_file is not None or token in (None, "-"):
-        token = read_secret(arguments.token_file or STDIN, "token")
-    config = ClientConfig(
-        server=arguments.server, token=token, ca_file=ca_file, insecure=arguments.insecure, no_retry=True
-    )
-
-    async def main(reactor: Any) -> None:
-        credentials = credentials_of(config, os.environ)
-        linked = await Dialer(reactor, credentials).dial()
-        linked.session.close("the token was checked")
-        path = config_folder() / CREDENTIALS_FILE
-        _write_credentials(path, str(credentials.address), config)
-        say(f"Logged in to {credentials.address}; the token is in {path}")
-
-    return run(main, log_level=config.log_level)
-
-
-def _toml(text: str) -> str:
-    """A TOML basic string."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-def _write_credentials(path: Path, server: str, config: ClientConfig) -> None:
-    lines = [f"server = {_toml(server)}", f"token = {_toml(config.token)}"]
-    if config.ca_file is not None:
-        lines.append(f"ca-file = {_toml(str(config.ca_file))}")
-    if config.insecure:
-        lines.append("insecure = true")
-    temporary = path.with_name(path.name + ".new")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            file.write("\n".join(lines) + "\n")
-        temporary.replace(path)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from error

@@ -1,8 +1,8 @@
-"""Tests for L{burrow.cli.up}: the token of this machine's agent."""
+"""Tests for L{burrow.cli.together}: the token of this machine's agent."""
 
 from twisted.internet.defer import Deferred
 
-from burrow.cli.up import _own_token
+from burrow.cli.together import _own_token
 from burrow.store.memory import MemoryStore
 from burrow.store.tokens import check_token
 
