@@ -1,8 +1,8 @@
 """
-The store's interface, and the two things it keeps.
+The store's interface, and the two kinds of records that it keeps: tokens and reservations.
 
-Every implementation runs the same tests (tests/store/test_store.py). All methods return Deferreds
-and fail with L{StoreError} when the store cannot answer now; what they were to write is then not written.
+Every implementation passes the same tests (tests/store/test_store.py). All methods return Deferreds, which
+fail with L{StoreError} if the store cannot answer now; what they were to write may be written then, or not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROLES = ("agent", "viewer", "admin")
 """What a token may do: run tunnels; look; everything."""
 
 USED_STEP = 3600.0
-"""Seconds between two times of use that are told apart, so that who opens a tunnel again writes nothing."""
+"""Seconds between two times of use that are told apart, so that reopening a tunnel writes nothing."""
 
 TOKEN_USED_STEP = 60.0
 """Likewise for tokens: see L{IStore.token_used}."""
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 class Taken(StoreError):
-    """The name or the port belongs to another token, or the token's name is in use."""
+    """A name or a port belongs to another token, or a new token's name is in use."""
 
 
 class OverQuota(Taken):
@@ -53,14 +53,14 @@ class OverQuota(Taken):
 @attr.frozen
 class Token:
     """
-    Who may use the server.
+    The record of a token.
 
-    @ivar id: the public half, by which it is found, and to which names belong. @ivar name: what its owner
-    calls it.
+    @ivar id: the public half, by which it is found, and to which names belong. @ivar name: what the server's
+    owner calls it.
     @ivar role: one of L{ROLES}. @ivar digest: SHA-256 of the secret half.
     @ivar created: seconds since the epoch. @ivar last_used: likewise; None before the first time.
-    @ivar max_names: see L{Limits}, as the next three; None: what the server is configured to allow.
-    @ivar version: how often it was changed: of two records of one token the one with more is the newer.
+    @ivar max_names: see L{Limits}, as the next three; None: the server's own limit.
+    @ivar version: how often it was changed; of two records of one token the one with the higher is newer.
     """
 
     id: str
@@ -76,7 +76,7 @@ class Token:
     version: int = 0
 
     def limits(self, defaults: Limits) -> Limits:
-        """What it may have: its own settings, and C{defaults} where it has none."""
+        """Its limits: its own, and C{defaults} where it has none."""
         own = {"names": self.max_names, "ports": self.max_ports}
         own |= {"tunnels": self.max_tunnels, "sessions": self.max_sessions}
         return attr.evolve(defaults, **{what: limit for what, limit in own.items() if limit is not None})
@@ -87,15 +87,15 @@ class Reservation:
     """
     Who owns a name.
 
-    @ivar name: the label. @ivar kind: the tunnel kind it was last opened as.
-    @ivar token: the owner's token id.
-    @ivar agent: the agent that last opened it. @ivar upstream: what it was last bound to.
-    @ivar port: its public port, for kinds that have one. @ivar assigned: the server chose the name, and
-    gives it again to the same agent for the same kind and upstream.
-    @ivar used: when the tunnel was open last, in seconds since the epoch; None: not known.
-    @ivar port_assigned: the server chose the port; None, in records of old releases: as the name.
-    @ivar asked: its owner asked for the name, or the server's owner gave it to it: it is never freed.
-    @ivar version: how often it changed hands: of two records of one name the one with more is the newer.
+    @ivar name: the label. @ivar kind: the kind of the tunnel that was last opened with it.
+    @ivar token: the id of the token that owns it.
+    @ivar agent: the agent that last opened it. @ivar upstream: the upstream it was last opened for.
+    @ivar port: its public port, for kinds that have one. @ivar assigned: whether the server chose the name;
+    it gives it again to the same agent for the same kind and upstream.
+    @ivar used: when its tunnel was last open, in seconds since the epoch; None: not known.
+    @ivar port_assigned: whether the server chose the port; None, in records of old releases: see C{assigned}.
+    @ivar asked: its owner asked for the name, or the server's owner gave it away: it is never freed.
+    @ivar version: how often its owner changed; of two records of one name the one with the higher is newer.
     """
 
     name: str
@@ -124,7 +124,7 @@ class Reservation:
 
 
 def renewed(known: Reservation, wanted: Reservation) -> Reservation:
-    """What a reservation becomes that its owner makes again: see L{IStore.reserve}."""
+    """What a reservation is once its owner has made it again: see L{IStore.reserve}."""
     of_port = known if wanted.port is None else wanted
     return attr.evolve(
         wanted,
@@ -146,8 +146,7 @@ def _used(known: float | None, wanted: float | None) -> float | None:
 
 def freed(known: Reservation, before: float) -> Reservation | None:
     """
-    What is left of a reservation once what the server chose is freed if it was not used since C{before}:
-    the same one, one without its port, or None. See L{IStore.free_unused}.
+    What L{IStore.free_unused} leaves of a reservation: the same object, one without a port, or None.
     """
     if known.used is None or known.used >= before:
         return known
@@ -157,29 +156,29 @@ def freed(known: Reservation, before: float) -> Reservation | None:
 
 
 def record(kind: type[_T], fields: Mapping[str, Any]) -> _T:
-    """A record from its fields; those that a newer release wrote and we do not know are left out."""
+    """A record from its fields, without those that this release does not know: a newer one wrote them."""
     known = {field.name for field in attr.fields(kind)}  # type: ignore[arg-type]
     return kind(**{name: value for name, value in fields.items() if name in known})
 
 
 class IStore(Interface):
     """
-    Tokens by id and name; reservations by name and port, all unique; and notes: texts by space and key, for
-    whoever needs to keep one (leases, nodes, certificates, locks), until removed or until their time is over.
+    Tokens, unique by id and by name; reservations, unique by name and by port; and notes: texts by space and
+    key (leases, nodes, certificates, locks), kept until they are removed or their time is over.
     """
 
     whole: bool = Attribute(
         """
-        Whether what is missing is not there: false for a while after the store lost everything, since other
-        servers may still write what they know.
+        False for a while after the store lost records, in which other servers may write them again: what is
+        missing may exist then.
         """
     )
 
     def open() -> Deferred[None]:
-        """Get ready. Fires with None. Fails with L{StoreError}, whose text says what to do."""
+        """Connect, or open the file. Fires with None. The text of a L{StoreError} says what to do."""
 
     def close() -> Deferred[None]:
-        """Let go of everything. Fires with None."""
+        """Close connections and files. Fires with None."""
 
     def add_token(token: Token) -> Deferred[None]:
         """Keep a L{Token}. Fails with L{Taken} if its name is in use."""
@@ -191,36 +190,38 @@ class IStore(Interface):
         """Fires with all L{Token}s that are not revoked, by name."""
 
     def revoke_token(name: str) -> Deferred[bool]:
-        """Forget a token for ever; its reservations stay its own. Fires with whether there was one."""
+        """Remove a token for ever; its reservations stay. Fires with whether there was one of that name."""
 
     def token_used(token_id: str, when: float) -> Deferred[None]:
         """
-        Remember when a token was last used. Fires with None. Less than L{TOKEN_USED_STEP} seconds after the
-        time that is known nothing is written.
+        Keep when a token was last used. Fires with None. Nothing is written if the time that is kept is less
+        than L{TOKEN_USED_STEP} seconds before C{when}.
         """
 
     def find_tokens(ids: Iterable[str]) -> Deferred[dict[str, Token]]:
         """
-        Fires with those L{Token}s of these ids that the store has: a dictionary by id. Ask L{token} whether
-        one that is missing was revoked.
+        Fires with a dictionary, by id, of those of these L{Token}s that the store has. One that is missing
+        may exist: L{token} tells whether it was revoked.
         """
 
     def change_token(name: str, changes: dict[str, Any]) -> Deferred[Token | None]:
         """
-        Give a token's fields other values, in one step: C{changes} by field, of C{digest} and the C{max_...}.
-        Fires with the L{Token} as it is now, or None if there is none of that name.
+        Change fields of a token, in one step. Fires with the L{Token} as it is now, or None if there is none
+        of that name.
+
+        @param changes: new values by field: of C{digest} and the C{max_...}.
         """
 
     def reserve(reservation: Reservation, limits: Limits = UNLIMITED) -> Deferred[Reservation]:
         """
-        Make or renew a L{Reservation}, in one step that no other can split.
+        Make or renew a L{Reservation}, in one step.
 
-        A name of the same token's takes the new kind, agent and upstream, and a port if one is given, or
-        keeps the port it has; it stays assigned if it was, and asked for if it ever was. If nothing changes,
-        nothing is written.
+        A name that the token owns gets the new kind, agent and upstream. It gets the new port, or keeps its
+        own if none is given. It stays C{assigned} or not, and C{asked} if it was. If nothing changes, nothing
+        is written.
         Fires with the L{Reservation} as it is now. Fails with L{Taken} if another token owns the name, or
-        another name has the port; with L{OverQuota} if the token had more names or ports than its L{Limits}
-        then: what it owns already may always be renewed.
+        another name has the port; with L{OverQuota} if the token would have more names or ports than
+        C{limits} allows: renewing what it owns is always allowed.
         """
 
     def reservation(name: str) -> Deferred[Reservation | None]:
@@ -228,41 +229,42 @@ class IStore(Interface):
 
     def find_reservations(names: Iterable[str]) -> Deferred[dict[str, Reservation | None]]:
         """
-        Look names up, all in one step. Fires with a dictionary of a L{Reservation} or None by name; a name
-        that is missing in it cannot be told now.
+        Fires with a dictionary of a L{Reservation} or None by name. A name of which the store cannot tell now
+        is missing in it.
         """
 
     def remembered(token_id: str, agent: str, kind: str, upstream: str) -> Deferred[Reservation | None]:
-        """Fires with the assigned L{Reservation} that fits all four, or None."""
+        """Fires with the L{Reservation} that is C{assigned} and has these four values, or None."""
 
     def reservations() -> Deferred[list[Reservation]]:
         """Fires with all L{Reservation}s, by name."""
 
     def free_ports(ports: Iterable[int]) -> Deferred[list[int]]:
         """
-        Fires with those of some ports that no L{Reservation} has: a list, in the order given. The work grows
-        with the ports asked for and not with what is reserved, where the store is shared: one question for
-        each 500 of them. Another may reserve a
-        port right after; L{reserve} then fails with L{Taken}.
+        Fires with a list of those of these ports that no L{Reservation} has, in their order. Where the store
+        is shared, the work grows with the ports asked for, one question for each 500, and not with the
+        reservations. Another server may reserve a port right after: L{reserve} then fails with L{Taken}.
         """
 
     def release(name: str) -> Deferred[bool]:
-        """Give a name, and its port, back. Fires with whether there was one."""
+        """Remove the reservation of a name, and so of its port. Fires with whether there was one."""
 
     def transfer(name: str, token_id: str) -> Deferred[Reservation | None]:
         """
-        Make a name, with its port, another token's, whatever that one's L{Limits}. Fires with the
-        L{Reservation} as it is now, or None if nobody owns the name.
+        Make another token the owner of a name and its port, whatever that token's L{Limits}. Fires with the
+        L{Reservation} as it is now, or None if there is none of that name.
         """
 
     def names_used(names: Iterable[str], when: float) -> Deferred[None]:
-        """Remember that their tunnels were open at C{when}, in seconds since the epoch. Fires with None."""
+        """Keep that these names' tunnels were open at C{when}, seconds since the epoch. Fires with None."""
 
     def free_unused(before: float, now: float) -> Deferred[list[str]]:
         """
         Free what the server chose and nobody used since C{before}: names, and ports of names that were asked
-        for; see L{freed}. A name of which nobody knows when it was used counts as used C{now}. Each is
-        decided and done in one step. Fires with the names that are free, or lost their port, sorted.
+        for; see L{freed}. A name without a time of use counts as used C{now}. Each name is decided and freed
+        in one step. Fires with the names that are free or lost their port, sorted.
+
+        @param before: seconds since the epoch. @param now: likewise.
         """
 
     def note(space: str, key: str) -> Deferred[str | None]:
@@ -273,8 +275,10 @@ class IStore(Interface):
 
     def put_note(space: str, key: str, text: str, ttl: float | None = None) -> Deferred[None]:
         """
-        Keep a note. C{ttl}: seconds; such a note may be lost with the machine's power, one without it is
-        on the disk where the store has one. Fires with None.
+        Keep a note. Fires with None.
+
+        @param ttl: seconds after which it is gone; such a note may be lost when the machine loses power.
+            None: it lasts, and is on the disk, if the store has one, when this fires.
         """
 
     def swap_note(
@@ -282,5 +286,7 @@ class IStore(Interface):
     ) -> Deferred[bool]:
         """
         In one step: if the note's text is C{old} (None: there is none), make it C{new} (None: remove it).
-        Fires with whether it was.
+        Fires with whether the text was C{old}.
+
+        @param ttl: see L{put_note}.
         """

@@ -1,4 +1,4 @@
-"""The store that forgets: for tests, and for whoever wants nothing kept."""
+"""The store in the memory of one process: for tests, and for servers that are to keep nothing."""
 
 from __future__ import annotations
 

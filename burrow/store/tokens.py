@@ -1,8 +1,8 @@
 """
-Tokens: made, shown once, kept as a hash, checked in constant time.
+Makes tokens, and checks them in constant time.
 
-A token reads C{burrow_ID_SECRET}. The id finds the record, the secret (160 random bits) proves
-it; only its SHA-256 is kept, which is enough for what nobody can guess.
+The text of a token is C{burrow_ID_SECRET}. The record is found by the id. Of the secret (160 random bits)
+only the SHA-256 is kept: a slow hash is needed only for secrets that can be guessed.
 """
 
 from __future__ import annotations
@@ -61,6 +61,6 @@ async def check_token(store: IStore, text: str) -> Token | None:
         return None
     token = await store.token(shape[1])
     digest = hashlib.sha256(shape[2].encode()).digest()
-    # One comparison in either case, so that time tells nothing of which ids exist.
+    # One comparison in either case, so that the time it takes does not tell which ids exist.
     same = hmac.compare_digest(digest, token.digest if token is not None else _NO_DIGEST)
     return token if same else None

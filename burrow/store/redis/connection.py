@@ -1,8 +1,8 @@
 """
-Where a Redis is, and the connections to it: plain, over TLS, or to whom Sentinels name as the master.
+The address of a Redis, and the connections to it: plain, over TLS, or to the master that Sentinels name.
 
-Every question has L{TIMEOUT} seconds; a Redis that is away, stopped or slow is a L{StoreError} then, and
-txredisapi connects again by itself.
+A question that Redis does not answer within L{TIMEOUT} seconds fails with L{StoreError}; txredisapi connects
+again by itself.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ def _is_loopback(host: str) -> bool:
 @attr.frozen
 class RedisAddress:
     """
-    Where a Redis is.
+    What C{--store} says of a Redis.
 
-    @ivar hosts: the Redis itself; with C{master}, its Sentinels. @ivar master: the name that the Sentinels
-    know it by. @ivar ca_file: with TLS, believe this file's authorities alone.
+    @ivar hosts: host and port of Redis; with C{master}, those of its Sentinels. @ivar master: the name that
+    the Sentinels know it by; empty without Sentinels. @ivar ca_file: with TLS, trust the CAs in this file
+    alone.
     """
 
     hosts: tuple[tuple[str, int], ...]
@@ -57,7 +58,7 @@ class RedisAddress:
 
     @property
     def in_clear(self) -> str:
-        """The first host that is reached over a network, and without TLS; empty if there is none."""
+        """The first host that is reached without TLS and not over the loopback; empty if there is none."""
         return "" if self.tls else next((host for host, _ in self.hosts if not _is_loopback(host)), "")
 
     @classmethod
@@ -116,7 +117,7 @@ class RedisConnection:
     """
     The connections to one Redis.
 
-    @ivar made: how many were made so far: behind another one there may be another Redis.
+    @ivar made: how many connections were made so far; a new one may lead to another Redis.
     """
 
     def __init__(self, reactor: Any, address: RedisAddress) -> None:
@@ -138,7 +139,7 @@ class RedisConnection:
             raise StoreError(f"Redis at {self.address} does not answer{why}") from error
 
     async def close(self) -> None:
-        """Let go of the connections, within L{TIMEOUT}."""
+        """Close the connections, within L{TIMEOUT}."""
         handler, self._handler = self._handler, None
         sentinel, self._sentinel = self._sentinel, None
         for closing in (handler, sentinel):
@@ -149,7 +150,7 @@ class RedisConnection:
                     continue  # it does not answer: the process's end closes the socket
 
     def _connect(self) -> Any:
-        """Begin to connect, with a new pool."""
+        """Begin to connect, with a new pool. @return: a Deferred that fires once it is connected."""
         address = self.address
         options = {
             "charset": "utf-8",
@@ -196,9 +197,9 @@ class RedisConnection:
         factory = self._handler._factory
         if not factory.size:
             if factory.stopped:
-                # It gives up for good when a Redis takes the connection and answers nothing.
+                # The pool gives up for good when a Redis accepts a connection and answers nothing.
                 self._connect().addErrback(lambda reason: None)
-            # Not left to wait for a connection: what failed must not be done later.
+            # Not queued until there is a connection: what failed must not be done later.
             raise StoreError(f"Redis at {self.address} cannot be reached")
         try:
             # Bounded by replyTimeout, which drops the connection. Cancelled, it would leave its answer to the

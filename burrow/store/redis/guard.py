@@ -1,19 +1,19 @@
 """
-Tells whether a Redis still has what it had: not after FLUSHALL, a start with an older snapshot or none, a
-failover to a replica that lagged behind, or once a key was evicted.
+Finds out whether a Redis went back: whether it lacks what it had, as after FLUSHALL, a start with an older
+snapshot or none, a failover to a replica that lagged behind, or the eviction of a key.
 
 Keys, all under C{burrow:}::
 
-    epoch         text   a word; another one once any server saw a loss, so that all see it; it ends in
-                         "-older" where something was left, which may be older than what was lost
-    generations   hash   server -> how often it looked or wrote, and when last, in seconds since the epoch
+    epoch         text   a random word, which a server that sees a loss replaces, so that all see it; it ends
+                         in "-older" where something was left, which may be older than what was lost
+    generations   hash   server -> how often it polled or wrote, and when last, in seconds since the epoch
     marks         hash   "token:ID", "name:NAME" -> version of what was revoked or released; "" -> how many
     mark-order    zset   the same in the order in which they were made; over L{MAX_MARKS} the oldest go
 
-Each server advances its own generation with whatever it writes, and once a second: one that is lower than it
-was answered before tells that Redis went back. Every hash that must last has a field with an empty name,
-which is missed when the hash was evicted. Both are tested in the step that asks. After a new connection the
-Redis at its end is asked who it is: a process that was not there before may lack what was written last.
+Each server advances its own generation with each write, and once a second. If it is lower than the last
+answer said, Redis went back. Every hash that must last has a field with an empty name: if it is missing, the
+hash was evicted. Both are checked in the same script as the question. After a new connection the guard asks
+which process answers: another one may lack what was written last.
 
 What is missing and has no mark was lost; what has a mark was revoked or released, and never comes back.
 """
@@ -139,7 +139,7 @@ return found
 
 
 class WentBack(StoreError):
-    """Redis lacks what it had: a name may belong to somebody though it looks free."""
+    """Redis lacks what it had: a name that is not in it may have an owner."""
 
     def __init__(self) -> None:
         super().__init__("Redis lost what was in it; the servers that know what was there write it again")
@@ -164,15 +164,15 @@ class Guard:
 
     @property
     def older(self) -> bool:
-        """Whether what is there may be older than what was lost."""
+        """Whether the records in Redis may be older than what was lost."""
         return self.epoch.endswith("-older")
 
     async def run(self, script: str, keys: list[str], *arguments: str, writes: bool = True) -> Any:
         """
         Run a script, unless Redis went back.
 
-        @param writes: whether it is to be missed if Redis goes back behind it.
-        @raise WentBack: nothing was done; L{settle} what is there, when it is mended.
+        @param writes: whether it writes what must last, so that it is noticed if Redis loses it.
+        @raise WentBack: nothing was done; call L{settle} once Redis is mended.
         """
         await self._meet()
         if self._doubted or not self.epoch:
@@ -185,14 +185,14 @@ class Guard:
         return answer[1] if len(answer) > 1 else None
 
     async def run_anyway(self, script: str, keys: list[str], *arguments: str) -> Any:
-        """Run a script on whatever is there: to mend it."""
+        """Run a script though Redis may have gone back: to mend it."""
         return await self._eval(script, keys, *arguments)
 
     async def _eval(self, script: str, keys: list[str], *arguments: str) -> Any:
         return await self._connection.ask("eval", _PRELUDE + script, keys, list(arguments))
 
     async def _meet(self) -> None:
-        """After a new connection: is it the process that it was?"""
+        """After a new connection, ask whether it leads to the same process."""
         made = self._connection.made
         if made == self._met:
             return
@@ -202,11 +202,11 @@ class Guard:
         self._process, self._met = process, made
 
     def doubt(self) -> None:
-        """Something is missing that was not removed."""
+        """Something is missing that was not removed: Redis went back, until L{settle}."""
         self._doubted = True
 
     async def went_back(self) -> bool:
-        """Whether it did since the last L{settle}. @raise StoreError: nobody knows."""
+        """Whether it did since the last L{settle}. @raise StoreError: Redis does not answer."""
         try:
             await self.run("return 1", [], writes=False)
         except WentBack:
@@ -215,8 +215,8 @@ class Guard:
 
     async def settle(self) -> None:
         """
-        Take what is here now for all there is. If this server is the first that saw a loss, there is another
-        epoch from now on, by which the others see it.
+        Take what is in Redis now for all there is. If this server is the first that saw a loss, it replaces
+        the epoch, by which the other servers see it.
         """
         await self._meet()
         state = [self.epoch, secrets.token_hex(8), "1" if self.epoch else "0"]
@@ -226,13 +226,13 @@ class Guard:
         self._doubted = False
 
     async def new_marks(self) -> dict[str, int]:
-        """Advance our generation. @return: the marks that were made since the last time."""
+        """Advance our generation. @return: the marks made since the last call, with their versions."""
         order, *found = await self.run(_LOOK, [], str(self._order))
         self._order = int(order)
         return {member: int(version) for member, version in zip(found[::2], found[1::2], strict=True)}
 
     def marks_known(self, order: int) -> None:
-        """All marks up to this one are known."""
+        """The first C{order} marks are known: L{new_marks} need not tell them."""
         self._order = order
 
     async def policy(self) -> str:
@@ -240,7 +240,7 @@ class Guard:
         return (await self._info("memory")).get("maxmemory_policy", "")
 
     async def _info(self, section: str) -> dict[str, str]:
-        """What Redis says of itself; nothing where we may not ask (ACL)."""
+        """A section of INFO; empty where an ACL forbids us to ask."""
         try:
             found: dict[str, str] = await self._connection.ask("info", section)
         except StoreError as error:
