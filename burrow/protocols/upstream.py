@@ -44,10 +44,12 @@ class UpstreamFailed(BurrowError):
 
     @ivar code: "refused", "timeout", "unknown-host", "certificate" or "failed".
     @ivar public: a text for visitors, which does not name hosts of the agent's network; by default the text.
+    @ivar told: whether the text was logged already.
     """
 
-    def __init__(self, code: str, text: str, public: str = "") -> None:
+    def __init__(self, code: str, text: str, public: str = "", *, told: bool = False) -> None:
         super().__init__(text)
+        self.told = told
         self.code = code
         self.public = public or text
 
@@ -191,9 +193,10 @@ class Upstream:
     def no_descriptor(self) -> UpstreamFailed:
         """The error when no file descriptor is left for a connection."""
         text = "The agent has as many connections open as it may have"
-        failed = UpstreamFailed("failed", f"{text}: none is left for {self}.", f"{text}. Try again soon.")
-        failed.told = True  # L{Shortage} logs it once a minute, not once a visitor
-        return failed
+        # L{Shortage} logs it once a minute, not once a visitor.
+        return UpstreamFailed(
+            "failed", f"{text}: none is left for {self}.", f"{text}. Try again soon.", told=True
+        )
 
     def _failed(self, code: str, text: str) -> UpstreamFailed:
         """An error whose public text names the host only if it is the loopback."""
