@@ -36,13 +36,22 @@ def option(
     secret: bool = False,
 ) -> Any:
     """
-    A field of a configuration class.
+    A field of a configuration class: a frozen dataclass.
 
-    @param parse: makes the value from a text; a ValueError's text says what to write instead.
-    @param many: the option may be given more than once; the value is a tuple.
-    @param secret: never shown.
+    @param default: a text is parsed, as one that a person gave; of C{many} each in a tuple of texts. Other
+        values, as None, are the field's own. False makes a switch, without a value on the command line.
+    @param help: one line. The default is added unless the line has it, and the environment variable.
+    @param parse: returns the value that a text stands for; its ValueError says what to write instead.
+    @param many: the option may be given more than once, and the value is a tuple.
+    @param secret: the value is in no error and no C{repr}.
     """
+    value = default
+    if many:
+        value = tuple(map(parse, default))
+    elif isinstance(default, str):
+        value = parse(default)
     metadata = {
+        "default": default,
         "help": help,
         "parse": parse,
         "metavar": metavar,
@@ -50,7 +59,7 @@ def option(
         "many": many,
         "flag": default is False,
     }
-    return dataclasses.field(default=default, repr=not secret, metadata=metadata)
+    return dataclasses.field(default=value, repr=not secret, metadata=metadata)
 
 
 def _value(field: dataclasses.Field[Any], given: Any, source: str, equals: str = " ") -> Any:
@@ -154,9 +163,9 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def _help(field: dataclasses.Field[Any]) -> str:
     """An option's help, with its default and its environment variable."""
-    text = str(field.metadata["help"])
-    if field.default not in (None, "", (), False) and "default" not in text:
-        text += f" (default: {field.default})"
+    text, default = str(field.metadata["help"]), field.metadata["default"]
+    if default not in (None, "", (), False) and "default" not in text:
+        text += f" (default: {default})"
     return f"{text} [{_PREFIX}{field.name.upper()}]"
 
 

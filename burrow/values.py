@@ -8,38 +8,88 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
+# -- addresses and ports --------------------------------------------------------------------------------
 
-def parse_listen(text: str) -> str:
-    """C{HOST:PORT}, C{:PORT} for all interfaces, C{off} for nowhere; returns it normalised."""
+
+def authority(host: str, port: int) -> str:
+    """C{HOST:PORT}, with an IPv6 address in brackets (RFC 3986 section 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """
+    Where a port listens.
+
+    @ivar host: a name or an address, IPv6 without brackets; empty for all interfaces.
+    @ivar port: 0 for one that the system chooses.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return authority(self.host, self.port)
+
+
+def parse_listen(text: str) -> ListenAddress | Literal["off"]:
+    """C{HOST:PORT}, C{:PORT} for all interfaces, C{off} for nowhere."""
     if text == "off":
-        return ""
+        return "off"
     host, colon, port = text.rpartition(":")
     host = host.strip("[]")
     if not colon or not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536):
         raise ValueError("write HOST:PORT, [IPv6]:PORT, :PORT for all interfaces, or off")
-    return f"[{host}]:{int(port)}" if ":" in host else f"{host}:{int(port)}"
+    return ListenAddress(host, int(port))
 
 
-def split_listen(listen: str) -> tuple[str, int]:
-    """What L{parse_listen} returned, as host and port; the host is empty for all interfaces."""
-    host, _, port = listen.rpartition(":")
-    return host.strip("[]"), int(port)
+def parse_port(text: str) -> int:
+    """A port, from 1."""
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536):
+        raise ValueError("write a port, 1 to 65535")
+    return int(text)
 
 
-def parse_ports(text: str) -> str:
-    """C{FIRST-LAST} or one port; returns it as written."""
+def parse_ports(text: str) -> range:
+    """C{FIRST-LAST}, or one port."""
     first, _, last = text.partition("-")
-    last = last or first
     try:
-        if parse_port(first) > parse_port(last):
-            raise ValueError
+        ports = range(parse_port(first), parse_port(last or first) + 1)
     except ValueError:
-        raise ValueError("write FIRST-LAST, both from 1 to 65535") from None
-    return text
+        ports = range(0)
+    if not ports:
+        raise ValueError("write FIRST-LAST, both from 1 to 65535")
+    return ports
+
+
+def parse_network(text: str) -> Network:
+    """
+    An address or a network in CIDR form. Of IPv4 ones that are mapped into IPv6 (RFC 4291 section 2.5.5.2),
+    the IPv4 network.
+    """
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError("write an address or a network, as in 10.0.0.0/8") from None
+    address = ipaddress.ip_address(text.partition("/")[0])
+    if address != network.network_address:
+        raise ValueError(f"write {network} for the network, or {address} for the address alone")
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
+    return network
+
+
+# -- names ----------------------------------------------------------------------------------------------
 
 
 MAX_DOMAIN = 189
@@ -47,7 +97,7 @@ MAX_DOMAIN = 189
 
 
 def parse_domain(text: str) -> str:
-    """A domain name, lower case, without a final dot."""
+    """A domain name in ASCII; returned in lower case and without a final dot."""
     domain = text.lower().rstrip(".")
     if not domain.isascii():
         raise ValueError("write the domain's ASCII form, whose labels begin with xn--")
@@ -65,11 +115,7 @@ def parse_domain(text: str) -> str:
 
 
 def parse_label(text: str) -> str:
-    """
-    A label (RFC 1123 section 2.1), in lower case.
-
-    @raise ValueError: it is none; the text says what would be.
-    """
+    """A label (RFC 1123 section 2.1); returned in lower case."""
     label = text.lower()
     if not _LABEL.fullmatch(label) or label[2:4] == "--":
         raise ValueError(
@@ -80,15 +126,19 @@ def parse_label(text: str) -> str:
 
 def parse_name(text: str) -> str:
     """
-    A name that a tunnel may have, in lower case: the server's rule, which agents know, too.
+    The name of a tunnel, which is a label; returned in lower case. Agents check names by the same rule as the
+    server.
 
-    @raise ValueError: it is none; the text is a whole sentence.
+    @raise ValueError: unlike other parsers' errors it is a whole sentence.
     """
     try:
         return parse_label(text)
     except ValueError as error:
         wanted = repr(text) if len(text) <= 80 else f"{text[:60]!r}... ({len(text)} characters)"
         raise ValueError(f"{wanted} is no possible name: {error}") from error
+
+
+# -- numbers --------------------------------------------------------------------------------------------
 
 
 def parse_seconds(text: str) -> float:
@@ -103,7 +153,7 @@ def parse_seconds(text: str) -> float:
 
 
 def parse_rate(text: str) -> float:
-    """A number of bytes a second; 0 for none."""
+    """A number of bytes a second; 0 for no limit."""
     try:
         rate = float(text)
     except ValueError:
@@ -125,7 +175,7 @@ def parse_grace(text: str) -> float:
 
 def parse_count(text: str) -> int:
     """A whole number above 0."""
-    # Not int() alone, which takes underscores and digits of all scripts; 9 digits suffice for all there is.
+    # Not int() alone, which takes underscores and the digits of all scripts. No option needs 10 digits.
     if not (text.isascii() and text.isdigit() and 0 < len(text) < 10 and int(text) > 0):
         raise ValueError("write a whole number above 0")
     return int(text)
@@ -141,44 +191,6 @@ def parse_most(text: str) -> int:
         raise ValueError("write a whole number, or 0 for no limit") from None
 
 
-def parse_port(text: str) -> int:
-    """A port."""
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536):
-        raise ValueError("write a port, 1 to 65535")
-    return int(text)
-
-
-def parse_network(text: str) -> str:
-    """An address or a network in CIDR form."""
-    try:
-        network = ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise ValueError("write an address or a network, as in 10.0.0.0/8") from None
-    address = ipaddress.ip_address(text.partition("/")[0])
-    if address != network.network_address:
-        raise ValueError(f"write {network} for the network, or {address} for the address alone")
-    return str(network)
-
-
-def parse_path(text: str) -> Path:
-    """A path; a leading ~ is the home folder."""
-    try:
-        if not text or "\0" in text:
-            raise ValueError
-        return Path(text).expanduser().absolute()
-    except (ValueError, RuntimeError):  # the second: ~ of a user whom nobody knows
-        raise ValueError("write a path") from None
-
-
-STDIN = Path("-")
-"""Stands for standard input."""
-
-
-def parse_secret_path(text: str) -> Path:
-    """A path, or C{-} for standard input."""
-    return STDIN if text == "-" else parse_path(text)
-
-
 def parse_days(text: str) -> float:
     """A number of days, 1 or more."""
     days = float(text)
@@ -189,3 +201,24 @@ def parse_days(text: str) -> float:
 
 NUMERIC = (parse_seconds, parse_grace, parse_rate, parse_count, parse_most, parse_ports)
 """Parsers of values that a TOML file may write as numbers."""
+
+# -- paths ----------------------------------------------------------------------------------------------
+
+
+def parse_path(text: str) -> Path:
+    """A path; a leading ~ is the home folder."""
+    try:
+        if not text or "\0" in text:
+            raise ValueError
+        return Path(text).expanduser().absolute()
+    except (ValueError, RuntimeError):  # the second: ~ of a user that does not exist
+        raise ValueError("write a path") from None
+
+
+STDIN = Path("-")
+"""Stands for standard input."""
+
+
+def parse_secret_path(text: str) -> Path:
+    """A path, or C{-} for standard input."""
+    return STDIN if text == "-" else parse_path(text)

@@ -1,6 +1,7 @@
 """Tests for L{burrow.options}."""
 
 import argparse
+from ipaddress import ip_network
 
 import pytest
 from twisted.python.usage import UsageError
@@ -20,7 +21,7 @@ def test_flag_before_environment_before_file_before_default():
 
 
 def test_lists_from_everywhere():
-    expected = ("10.0.0.0/8", "::1/128")
+    expected = tuple(map(ip_network, ("10.0.0.0/8", "::1/128")))
     assert load(ServerConfig, {"trusted_proxy": ["10.0.0.0/8", "::1"]}, {}).trusted_proxy == expected
     assert load(ServerConfig, {}, {"BURROW_TRUSTED_PROXY": "10.0.0.0/8, ::1"}).trusted_proxy == expected
     assert load(ServerConfig, {}, {}, {"trusted-proxy": ["10.0.0.0/8", "::1"]}).trusted_proxy == expected

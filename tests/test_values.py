@@ -1,13 +1,15 @@
 """Tests for L{burrow.values}."""
 
+import ipaddress
+
 import pytest
 
-from burrow.values import parse_listen
+from burrow.values import ListenAddress, parse_listen, parse_network, parse_ports
 
 
 def test_listen():
-    assert [parse_listen(text) for text in ("off", ":443", "[::1]:80", "127.0.0.1:0")] == [
-        "",
+    assert [str(parse_listen(text)) for text in ("off", ":443", "[::1]:80", "127.0.0.1:0")] == [
+        "off",
         ":443",
         "[::1]:80",
         "127.0.0.1:0",
@@ -15,3 +17,37 @@ def test_listen():
     for text in ("443", "x:", "x:99999", "x:-1"):
         with pytest.raises(ValueError, match="HOST:PORT"):
             parse_listen(text)
+
+
+def test_listen_has_host_and_port():
+    assert [parse_listen(text) for text in ("[::1]:080", "::1:80", ":443")] == [
+        ListenAddress("::1", 80),
+        ListenAddress("::1", 80),
+        ListenAddress("", 443),
+    ]
+
+
+def test_ports():
+    assert [parse_ports(text) for text in ("20000-20999", "7", "7-7", "7-")] == [
+        range(20000, 21000),
+        range(7, 8),
+        range(7, 8),
+        range(7, 8),
+    ]
+    for text in ("", "-", "9-7", "0-7", "1-65536", "x", "1-2-3"):
+        with pytest.raises(ValueError, match="FIRST-LAST"):
+            parse_ports(text)
+
+
+def test_networks():
+    for text, network in (
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("10.0.0.1", "10.0.0.1/32"),
+        ("2001:db8::/32", "2001:db8::/32"),
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+    ):
+        assert parse_network(text) == ipaddress.ip_network(network)
+    with pytest.raises(ValueError, match=r"10\.0\.0\.0/8"):
+        parse_network("x")
+    with pytest.raises(ValueError, match=r"write 10\.0\.0\.0/8 for the network, or 10\.0\.0\.1 for"):
+        parse_network("10.0.0.1/8")

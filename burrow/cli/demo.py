@@ -25,6 +25,7 @@ from burrow.errors import ConfigError, ServerUnreachable
 from burrow.hangup import stop_on_hangup
 from burrow.server.config import ServerConfig
 from burrow.trust import trust_root
+from burrow.values import ListenAddress
 
 _PATIENCE = 30.0
 """Seconds that C{demo --check} gives everything to start."""
@@ -85,7 +86,7 @@ async def _start_on_a_free_port(reactor: Any, config: ServerConfig, asked: bool)
         if asked:
             raise
         # Another program has the default port: the demo runs on any.
-        together = Together(reactor, replace(config, https="127.0.0.1:0"))
+        together = Together(reactor, replace(config, https=ListenAddress("127.0.0.1", 0)))
         await together.start()
     return together
 

@@ -42,7 +42,7 @@ def local_config(arguments: argparse.Namespace) -> ServerConfig:
     listen = config.https_listen
     if not listen:
         raise ConfigError("--https off is not possible here: the tunnels are served there")
-    return replace(config, https=listen, http="", state=config.state or state_folder() / "up")
+    return replace(config, https=listen, http="off", state=config.state or state_folder() / "up")
 
 
 async def _own_token(store: IStore, folder: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from burrow.errors import ConfigError
+from burrow.values import authority
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class ServerAddress:
     @property
     def authority(self) -> str:
         """C{host:port}, as in a Host header."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return authority(self.host, self.port)
 
     @property
     def private(self) -> bool:

@@ -41,17 +41,17 @@ def check_options(config: ServerConfig) -> None:
     """@raise ConfigError: two options contradict each other, or one lacks another that it needs."""
     if config.workers > 1 and config.store == "memory":
         raise ConfigError("--store memory is one process's: it has no --workers")
-    if config.workers > 1 and config.node_address[1]:
+    host, port = config.node_address.host, config.node_address.port
+    if config.workers > 1 and port:
         raise ConfigError("--node must end in :0 with --workers: each has a port of its own")
-    if config.node and config.node_address[0] in ("", "0.0.0.0", "::"):
+    if host in ("", "0.0.0.0", "::"):
         raise ConfigError("--node must be an address that the other servers can reach, not all of them")
-    if config.node:
-        try:
-            ipaddress.ip_address(config.node_address[0])
-        except ValueError as error:
-            raise ConfigError(
-                f"--node {config.node} is not possible: write an IP address of this machine's, and a port"
-            ) from error
+    try:
+        ipaddress.ip_address(host)
+    except ValueError as error:
+        raise ConfigError(
+            f"--node {config.node} is not possible: write an IP address of this machine's, and a port"
+        ) from error
     _ = config.public_base
     if config.tls == "files" and not (config.cert_file and config.key_file):
         raise ConfigError("--tls files needs --cert-file and --key-file")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from burrow.errors import ConfigError
 from burrow.folders import state_folder
 from burrow.limits import Limits
 from burrow.options import option
+from burrow.server.edge.forwarded import TRUSTED_HEADERS
 from burrow.values import (
+    ListenAddress,
+    Network,
     parse_count,
     parse_days,
     parse_domain,
@@ -23,7 +27,6 @@ from burrow.values import (
     parse_ports,
     parse_rate,
     parse_seconds,
-    split_listen,
 )
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
@@ -33,18 +36,30 @@ LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 
 
+_LOCALHOST = "127.0.0.1"
+
+
+def _listen(
+    given: ListenAddress | Literal["off"] | None, default: ListenAddress | None
+) -> ListenAddress | None:
+    """The address that an option gives; None for C{off}."""
+    if given is None:
+        return default
+    return given if isinstance(given, ListenAddress) else None
+
+
 @dataclass(frozen=True)
 class ServerConfig:
-    """Everything a server can be told. Options without a default that suits all derive it from the domain."""
+    """The options of a server. The default of an option that is None here depends on the domain."""
 
     domain: str = option("localhost", "the base domain: tunnels are names under it", parse=parse_domain)
-    https: str | None = option(
+    https: ListenAddress | Literal["off"] | None = option(
         None,
         "where the HTTPS port listens, or off (default: 127.0.0.1:8443 for localhost, else :443)",
         parse=parse_listen,
         metavar="HOST:PORT",
     )
-    http: str | None = option(
+    http: ListenAddress | Literal["off"] | None = option(
         None,
         "where the plain HTTP port listens, or off (default: 127.0.0.1:8080 for localhost, else :80)",
         parse=parse_listen,
@@ -122,17 +137,17 @@ class ServerConfig:
         parse=parse_path,
         metavar="FILE",
     )
-    node: str = option(
-        "",
+    node: ListenAddress | Literal["off"] | None = option(
+        None,
         "where the other servers of the same store link to this one: an address of this machine's that they "
         "can reach; without it, they are on this machine",
         parse=parse_listen,
         metavar="HOST:PORT",
     )
-    tcp_ports: str = option(
+    tcp_ports: range = option(
         "20000-20999", "public ports that TCP tunnels may have", parse=parse_ports, metavar="FIRST-LAST"
     )
-    trusted_proxy: tuple[str, ...] = option(
+    trusted_proxy: tuple[Network, ...] = option(
         (),
         "address or network of a proxy in front that is believed in the headers of --trusted-header; may be "
         "repeated",
@@ -141,7 +156,7 @@ class ServerConfig:
         many=True,
     )
     trusted_header: tuple[str, ...] = option(
-        ("X-Forwarded-For", "X-Forwarded-Proto"),
+        TRUSTED_HEADERS,
         "a header in which --trusted-proxy is believed: name each that the proxy sets itself, and none that "
         "it only passes on; may be repeated (default: X-Forwarded-For and X-Forwarded-Proto)",
         metavar="NAME",
@@ -229,7 +244,7 @@ class ServerConfig:
         parse=parse_most,
         metavar="N",
     )
-    uncounted_address: tuple[str, ...] = option(
+    uncounted_address: tuple[Network, ...] = option(
         LOOPBACK,
         "address or network that may have any number of connections, as a proxy's that passes TLS through; "
         "those of --trusted-proxy may anyway; may be repeated (default: the loopback)",
@@ -250,18 +265,16 @@ class ServerConfig:
         return Limits(self.token_names, self.token_ports, self.token_tunnels, self.token_sessions)
 
     @property
-    def https_listen(self) -> str:
-        """Where the HTTPS port listens; empty for nowhere."""
-        if self.tls == "off":
-            return ""
-        default = "127.0.0.1:8443" if self.local else ":443"
-        return default if self.https is None else self.https
+    def https_listen(self) -> ListenAddress | None:
+        """Where the HTTPS port listens; None for nowhere."""
+        default = ListenAddress(_LOCALHOST, 8443) if self.local else ListenAddress("", 443)
+        return None if self.tls == "off" else _listen(self.https, default)
 
     @property
-    def http_listen(self) -> str:
-        """Where the plain port listens; empty for nowhere."""
-        default = "127.0.0.1:8080" if self.local else ":80"
-        return default if self.http is None else self.http
+    def http_listen(self) -> ListenAddress | None:
+        """Where the plain HTTP port listens; None for nowhere."""
+        default = ListenAddress(_LOCALHOST, 8080) if self.local else ListenAddress("", 80)
+        return _listen(self.http, default)
 
     @property
     def acme_url(self) -> str:
@@ -275,20 +288,14 @@ class ServerConfig:
         return 45 if (urlsplit(url).hostname or "").endswith(".letsencrypt.org") else 0
 
     @property
-    def node_address(self) -> tuple[str, int]:
-        """Where the other nodes of the same store link to this one."""
-        return split_listen(self.node or "127.0.0.1:0")
+    def node_address(self) -> ListenAddress:
+        """Where this node listens for the links of other nodes of the same store."""
+        return _listen(self.node, None) or ListenAddress(_LOCALHOST, 0)
 
     @property
     def state_dir(self) -> Path:
         """The state folder."""
         return self.state or state_folder()
-
-    @property
-    def port_range(self) -> range:
-        """The public ports of TCP tunnels."""
-        first, _, last = self.tcp_ports.partition("-")
-        return range(int(first), int(last or first) + 1)
 
     @property
     def public_base(self) -> tuple[str, int] | None:

@@ -19,8 +19,8 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from burrow.mux.control import plain_address
-from burrow.server.edge.forwarded import network_of
 from burrow.sockets import lowest_transport
+from burrow.values import Network
 
 TELL_EVERY = 60.0
 """Seconds for which the warning about an address at its limit is not repeated."""
@@ -35,15 +35,15 @@ _HOST_BITS = 64
 class AddressLimit:
     """
     @param most: connections that one address may have; 0 for any number.
-    @param uncounted: addresses and networks (CIDR) that may have any number.
+    @param uncounted: networks whose addresses may have any number.
     """
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, most: int, uncounted: Iterable[str] = ()) -> None:
+    def __init__(self, clock: IReactorTime, most: int, uncounted: Iterable[Network] = ()) -> None:
         self._clock = clock
         self._most = most
-        self._uncounted = [network_of(network) for network in uncounted]
+        self._uncounted = list(uncounted)
         self._open: dict[Any, int] = {}
         self._told: dict[Any, float] = {}
 

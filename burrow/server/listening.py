@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolF
 
 from burrow.descriptors import EXHAUSTED, Shortage
 from burrow.errors import ConfigError
-from burrow.values import split_listen
+from burrow.values import ListenAddress
 
 ACCEPT_AGAIN = 0.25
 """Seconds until a port accepts again, after no file descriptor was left for a connection."""
@@ -55,14 +55,14 @@ def _open(host: str, port: int, *, share: bool) -> socket.socket:
     return handle
 
 
-def open_sockets(listen: str, option: str) -> list[socket.socket]:
+def open_sockets(listen: ListenAddress, option: str) -> list[socket.socket]:
     """
-    The sockets of C{HOST:PORT}: one, or two for all interfaces if one cannot accept both IPv6 and IPv4.
+    Open the sockets of an address: one, or two for all interfaces if one cannot accept both IPv6 and IPv4.
 
     @param option: the option that sets the address, for the error.
     @raise ConfigError: none can be opened.
     """
-    host, port = split_listen(listen)
+    host, port = listen.host, listen.port
     opened: list[socket.socket] = []
     failure: OSError | None = None
     for interface in [host] if host else ["::", "0.0.0.0"]:
@@ -163,11 +163,11 @@ class Listeners:
         self._inherited = dict(inherited)
         self._listening: list[IListeningPort] = []
 
-    def listen(self, name: str, listen: str, factory: IProtocolFactory) -> int:
+    def listen(self, name: str, listen: ListenAddress, factory: IProtocolFactory) -> int:
         """
         Serve a port by C{factory}. @return: its number.
 
-        @param name: "https" or "http". @param listen: its C{HOST:PORT}.
+        @param name: "https" or "http". @param listen: its address.
         @raise ConfigError: it cannot be opened.
         """
         numbers = self._inherited.pop(name, None)

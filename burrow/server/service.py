@@ -55,7 +55,6 @@ from burrow.server.tunnels import Tunnels
 from burrow.server.upkeep import Upkeep
 from burrow.store.base import IStore
 from burrow.store.spaces import DAY
-from burrow.values import split_listen
 from burrow.wording import count_of
 
 
@@ -114,7 +113,7 @@ class BurrowServer(MultiService):
         # Routes and tunnels.
         self._routes = Routes(reactor, self.store, self.cluster, self._links, config.domain, config.hold)
         listen = config.https_listen or config.http_listen
-        self._ports = Ports(self._tcp_sockets, split_listen(listen)[0], config.port_range, limit.guard)
+        self._ports = Ports(self._tcp_sockets, listen.host if listen else "", config.tcp_ports, limit.guard)
         self._neighbours = Neighbours(
             reactor, self.cluster, group, config.domain, self._ports.served, limit.guard
         )
@@ -232,23 +231,22 @@ class BurrowServer(MultiService):
         self._edge.forwarding.pseudonym = await pseudonym(self.store)
         visitors = VisitorFactory(self._edge, "https")
         plain: Any = VisitorFactory(self._edge, "http")
+        https, http = self.config.https_listen, self.config.http_listen
         https_port = http_port = 0
         try:
-            if self.certificates is not None:
+            if https is not None:
                 front = partial(
                     TLSFrontFactory, self.certificates, visitors, self._sweep, self.config.idle_timeout
                 )
                 self._neighbours.serve("https", front())
-                https_port = self._listeners.listen(
-                    "https", self.config.https_listen, front(self._neighbours.hand_https)
-                )
+                https_port = self._listeners.listen("https", https, front(self._neighbours.hand_https))
                 plain = VisitorFactory(self._edge, "http", self.site.redirect)
             elif self._neighbours.door:
                 self._neighbours.serve("http", plain)
                 hand_over = self._neighbours.hand_http
                 plain = PlainFrontFactory(plain, self._sweep, self.config.idle_timeout, hand_over)
-            if self.config.http_listen:
-                http_port = self._listeners.listen("http", self.config.http_listen, plain)
+            if http is not None:
+                http_port = self._listeners.listen("http", http, plain)
             self.site.listens(https_port, http_port)
             await self.cluster.join(self._listen_for_nodes())
         except BaseException:
@@ -263,19 +261,19 @@ class BurrowServer(MultiService):
             self.certificates.start()
         # By then every agent that came back has opened its ports again.
         self._closing_unused = self._reactor.callLater(EXPECT_FOR, self._tcp_sockets.close_unused)
-        warning = outgoing_warning(self.config.port_range)
+        warning = outgoing_warning(self.config.tcp_ports)
         if warning:
             self.log.warn("{text}", text=warning)
         self.log.info("Burrow {version} serves {url}", version=__version__, url=self.site.own_url)
 
     def _listen_for_nodes(self) -> Node:
         """Listen for the links of other nodes. @return: the note by which they find this node."""
-        host, port = self.config.node_address
-        self._node_port, certificate = listen_for_nodes(self._reactor, host, port, self._arrivals.factory)
+        where = self.config.node_address
+        self._node_port, certificate = listen_for_nodes(self._reactor, where, self._arrivals.factory)
         address: Any = self._node_port.getHost()
         return Node(
             id=self._node,
-            host=host,
+            host=where.host,
             port=address.port,
             secret=self._node_secret,
             certificate=certificate,

@@ -26,6 +26,7 @@ from burrow.supervisor.claim import Claim
 from burrow.supervisor.pipe import READY_TIMEOUT
 from burrow.supervisor.process import CannotStart, WorkerEnded, WorkerProcess, start_worker
 from burrow.supervisor.systemd import notify
+from burrow.values import ListenAddress
 
 STOP_TIMEOUT = 10.0
 """Seconds that a worker may take to stop beside C{stop_grace}: to close its sessions and leave the store."""
@@ -61,7 +62,7 @@ class Supervisor:
         self._say = say
         self._group = token_hex(6)
         self._config = read()
-        self._sockets: dict[tuple[str, str], list[socket.socket]] = {}
+        self._sockets: dict[tuple[str, ListenAddress], list[socket.socket]] = {}
         self._tcp: dict[int, socket.socket] = {}
         self._workers: set[WorkerProcess] = set()
         self._stopping = False
@@ -169,9 +170,9 @@ class Supervisor:
     # -- sockets of the main ports --------------------------------------------------------------------------
 
     @staticmethod
-    def _ports(config: ServerConfig) -> list[tuple[str, str]]:
+    def _ports(config: ServerConfig) -> list[tuple[str, ListenAddress]]:
         ports = [("https", config.https_listen), ("http", config.http_listen)]
-        return [(name, listen) for name, listen in ports if listen]
+        return [(name, listen) for name, listen in ports if listen is not None]
 
     def _open(self, config: ServerConfig) -> None:
         for name, listen in self._ports(config):

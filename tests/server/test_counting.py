@@ -13,6 +13,7 @@ from burrow.errors import ConfigError
 from burrow.options import load
 from burrow.server.config import LOOPBACK, ServerConfig
 from burrow.server.counting import MAX_TOLD, TELL_EVERY, AddressLimit, stop_counting
+from burrow.values import parse_network
 
 MOST = 3
 
@@ -36,7 +37,7 @@ class Listening:
 
     def __init__(self, most=MOST, uncounted=LOOPBACK, protocol=Protocol):
         self.clock = Clock()
-        self.limit = AddressLimit(self.clock, most, uncounted)
+        self.limit = AddressLimit(self.clock, most, map(parse_network, uncounted))
         self.factory = self.limit.guard(Factory.forProtocol(protocol))
 
     def connect(self, host):

@@ -13,6 +13,7 @@ from twisted.trial.unittest import TestCase
 from burrow.errors import ConfigError
 from burrow.server import listening
 from burrow.server.listening import Listeners, TcpSockets, open_sockets, stop_listening
+from burrow.values import ListenAddress
 from tests.e2e.harness import free_port
 
 
@@ -91,7 +92,7 @@ class Sockets(TestCase):
         self.assertEqual(caught.exception.socketError.errno, errno.EMFILE)
         self.assertEqual(told, [self.port])
         with self.assertRaisesRegex(ConfigError, "oo many open files"):
-            Listeners(reactor, {}).listen("https", f"127.0.0.1:{free_port()}", FACTORY)
+            Listeners(reactor, {}).listen("https", ListenAddress("127.0.0.1", free_port()), FACTORY)
 
     @staticmethod
     def no_descriptor(reactor, handle, factory):
@@ -152,12 +153,12 @@ class Sockets(TestCase):
         self.assertFalse(self.connects())
 
     async def test_main_ports_are_inherited_or_opened(self):
-        inherited = open_sockets(f"127.0.0.1:{self.port}", "--https")
+        inherited = open_sockets(ListenAddress("127.0.0.1", self.port), "--https")
         listeners = Listeners(reactor, {"https": [one.detach() for one in inherited]})
-        self.assertEqual(listeners.listen("https", "127.0.0.1:1", FACTORY), self.port)
-        number = listeners.listen("http", "127.0.0.1:0", FACTORY)
+        self.assertEqual(listeners.listen("https", ListenAddress("127.0.0.1", 1), FACTORY), self.port)
+        number = listeners.listen("http", ListenAddress("127.0.0.1", 0), FACTORY)
         self.assertNotEqual(number, self.port)
         with self.assertRaisesRegex(ConfigError, "--http HOST:PORT"):
-            listeners.listen("http", f"127.0.0.1:{number}", FACTORY)
+            listeners.listen("http", ListenAddress("127.0.0.1", number), FACTORY)
         await listeners.close()
         self.assertFalse(self.connects())

@@ -12,6 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from burrow.server.config import ServerConfig
 from burrow.supervisor import parent
 from burrow.supervisor.parent import Supervisor
+from burrow.values import ListenAddress
+
+HTTPS = ListenAddress("127.0.0.1", 0)
 
 
 class Reactor(MemoryReactorClock):
@@ -34,7 +37,7 @@ class Reactor(MemoryReactorClock):
 class Starting(SynchronousTestCase):
     def setUp(self):
         self.reactor = Reactor()
-        self.config = ServerConfig(state=self.folder(), https="127.0.0.1:0", http="")
+        self.config = ServerConfig(state=self.folder(), https=HTTPS, http="off")
         self.supervisor = Supervisor(self.reactor, ["burrow"], lambda: self.config, lambda line: None)
         self.supervisor._open(self.config)
         for handles in self.supervisor._sockets.values():
@@ -58,7 +61,7 @@ class Starting(SynchronousTestCase):
 
     def test_worker_with_the_configuration_of_before_leaves(self):
         starting = Deferred.fromCoroutine(self.supervisor._start_again())
-        self.supervisor._config = ServerConfig(state=self.config.state, https="127.0.0.1:0", http="")
+        self.supervisor._config = ServerConfig(state=self.config.state, https=HTTPS, http="off")
         self.reactor.workers[0].ready.callback([])
         self.successResultOf(starting)
         self.assertEqual(self.reactor.workers[0].signals, ["HUP"])
@@ -77,7 +80,7 @@ class Starting(SynchronousTestCase):
         self.assertEqual(told[1:], ["STATUS=serving again"])
 
     def test_reload_to_another_state_folder_changes_nothing(self):
-        self.supervisor._read = lambda: ServerConfig(state=self.folder(), https="127.0.0.1:0", http="")
+        self.supervisor._read = lambda: ServerConfig(state=self.folder(), https=HTTPS, http="off")
         self.supervisor.reload()
         self.assertEqual((self.supervisor._reloads, self.supervisor._failed_reloads), (0, 1))
         self.assertEqual(len(self.flushLoggedErrors()), 0)

@@ -19,6 +19,7 @@ from burrow.mux.control import plain_address, visitor_address
 from burrow.server.edge.fields import canonical, for_upstream, is_forwarding, write_head
 from burrow.server.edge.headers import Fields, Headers, tokens
 from burrow.server.edge.request_head import RequestHead
+from burrow.values import Network
 
 TRUSTED_HEADERS = ("X-Forwarded-For", "X-Forwarded-Proto")
 """What a trusted proxy is believed in, unless the configuration says otherwise."""
@@ -30,16 +31,6 @@ _PAIR = rb"[A-Za-z-]+=" + _NODE
 _ELEMENT = rb"[ \t]*(?:" + _PAIR + rb"(?:[ \t]*;[ \t]*" + _PAIR + rb")*[ \t]*)?"
 _FORWARDED = re.compile(_ELEMENT + rb"(?:," + _ELEMENT + rb")*")
 _AUTHORITY = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
-
-
-def network_of(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """A network; the IPv4 one that is meant if it is mapped into IPv6."""
-    network = ipaddress.ip_network(text)
-    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
-        mapped = network.network_address.ipv4_mapped
-        if mapped is not None:
-            return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
-    return network
 
 
 def _port(authority: bytes, scheme: str) -> bytes:
@@ -64,7 +55,7 @@ class Forwarding:
     """
     Whom the edge believes, and what it calls itself.
 
-    @param trusted: addresses and networks (CIDR) of the proxies in front that are believed.
+    @param trusted: the networks of the proxies in front that are believed.
     @param believed: names of the fields that they are believed in.
     @param pseudonym: what this server calls itself in Via: the same on all its nodes, no other server's.
     @raise ConfigError: a name is none of a field that proxies set.
@@ -72,12 +63,12 @@ class Forwarding:
 
     def __init__(
         self,
-        trusted: Iterable[str] = (),
+        trusted: Iterable[Network] = (),
         believed: Iterable[str] = TRUSTED_HEADERS,
         pseudonym: str = "burrow",
     ) -> None:
         self.pseudonym = pseudonym
-        self._trusted = [network_of(network) for network in trusted]
+        self._trusted = list(trusted)
         self._believed = frozenset(canonical(name.encode()) for name in believed)
         for name in self._believed:
             if not is_forwarding(name):

@@ -11,13 +11,14 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from burrow.errors import ConfigError
 from burrow.server.listening import wait_when_exhausted
 from burrow.server.nodes.link import make_certificate, node_context
+from burrow.values import ListenAddress
 
 BACKLOG = 64
 """Nodes' connections that wait in the kernel to be accepted."""
 
 
 def listen_for_nodes(
-    reactor: Any, host: str, port: int, factory: IProtocolFactory
+    reactor: Any, where: ListenAddress, factory: IProtocolFactory
 ) -> tuple[IListeningPort, str]:
     """
     Listen for the links of other nodes: without TLS on the loopback, with TLS elsewhere.
@@ -26,17 +27,16 @@ def listen_for_nodes(
     @raise ConfigError: the address is not this machine's, or is in use.
     """
     certificate = ""
-    options: dict[str, Any] = {"backlog": BACKLOG, "interface": host}
+    options: dict[str, Any] = {"backlog": BACKLOG, "interface": where.host}
     try:
-        if ipaddress.ip_address(host).is_loopback:
-            listening = reactor.listenTCP(port, factory, **options)
+        if ipaddress.ip_address(where.host).is_loopback:
+            listening = reactor.listenTCP(where.port, factory, **options)
         else:
-            identity, certificate = make_certificate(host)
-            listening = reactor.listenSSL(port, factory, node_context(*identity), **options)
+            identity, certificate = make_certificate(where.host)
+            listening = reactor.listenSSL(where.port, factory, node_context(*identity), **options)
     except (CannotListenError, ValueError) as error:
-        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         raise ConfigError(
-            f"cannot listen on {shown}: {error}; choose another with --node HOST:PORT, "
+            f"cannot listen on {where}: {error}; choose another with --node HOST:PORT, "
             "where HOST is an IP address of this machine's"
         ) from error
     return wait_when_exhausted(reactor, listening), certificate

@@ -9,6 +9,7 @@ from burrow.errors import ConfigError
 from burrow.server.edge.fields import canonical, for_upstream, is_forwarding
 from burrow.server.edge.forwarded import Forwarding, Hop
 from burrow.server.edge.headers import Headers
+from burrow.values import parse_network
 from tests.server.edge.edges import Exchange, Peer
 
 
@@ -57,7 +58,10 @@ OURS = {
 
 def test_stranger_is_not_believed():
     others = [(name.encode(), b"6.6.6.6") for name in ALSO_DROPPED]
-    for forwarding in (Forwarding(["192.168.0.0/16"]), Forwarding(["192.168.0.0/16"], ALSO_DROPPED[:-5])):
+    for forwarding in (
+        Forwarding([parse_network("192.168.0.0/16")]),
+        Forwarding([parse_network("192.168.0.0/16")], ALSO_DROPPED[:-5]),
+    ):
         fields, visitor, scheme = apply(forwarding, [*FORGED, (b"Accept", b"x"), *others])
         assert fields == {b"accept": b"x", **OURS}
         assert (visitor, scheme) == ("10.0.0.9", "https")
@@ -72,7 +76,7 @@ def test_the_docs_name_what_is_dropped():
 
 
 def test_trusted_proxy_is_believed_in_two_fields_and_extended():
-    fields, visitor, scheme = apply(Forwarding(["10.0.0.0/8"]), FORGED)
+    fields, visitor, scheme = apply(Forwarding([parse_network("10.0.0.0/8")]), FORGED)
     assert fields == {
         **OURS,
         b"x-forwarded-for": b"1.2.3.4, 10.0.0.9",
@@ -85,7 +89,7 @@ def test_trusted_proxy_is_believed_in_two_fields_and_extended():
 
 def test_trusted_proxy_is_believed_in_what_is_named():
     named = ["X-Forwarded-Host", "x-forwarded-port", "FORWARDED", "X-Real-IP", "X-Forwarded-Client-Cert"]
-    believing = Forwarding(["10.0.0.9"], named)
+    believing = Forwarding([parse_network("10.0.0.9")], named)
     fields, visitor, scheme = apply(
         believing, [*FORGED, (b"X-Forwarded-Client-Cert", b"c"), (b"X_Real_IP", b"6")]
     )
@@ -114,7 +118,7 @@ def test_trusted_proxy_is_believed_in_what_is_named():
 )
 def test_forwarded_that_is_none_is_dropped(value, kept):
     """An open quotation mark would take in what is added behind it."""
-    fields, _, _ = apply(Forwarding(["10.0.0.9"], ["Forwarded"]), [(b"Forwarded", value)])
+    fields, _, _ = apply(Forwarding([parse_network("10.0.0.9")], ["Forwarded"]), [(b"Forwarded", value)])
     assert fields[b"forwarded"] == (value + b", " if kept else b"") + OURS[b"forwarded"]
 
 
@@ -127,11 +131,11 @@ def test_forwarded_that_is_none_is_dropped(value, kept):
     ],
 )
 def test_nonsense_of_a_trusted_proxy_is_dropped(name, value):
-    assert apply(Forwarding(["10.0.0.9"], [name]), [(name.encode(), value)])[0] == OURS
+    assert apply(Forwarding([parse_network("10.0.0.9")], [name]), [(name.encode(), value)])[0] == OURS
 
 
 def test_websocket_schemes_of_a_trusted_proxy():
-    believing = Forwarding(["10.0.0.9"])
+    believing = Forwarding([parse_network("10.0.0.9")])
     assert apply(believing, [(b"X-Forwarded-Proto", b"ws, http")])[2] == "http"
     assert apply(believing, [(b"X-Forwarded-Proto", b"WSS")], scheme="http")[2] == "https"
 
@@ -151,7 +155,7 @@ def test_websocket_schemes_of_a_trusted_proxy():
     ],
 )
 def test_visitor_is_the_last_that_no_proxy_of_ours_is(hops, visitor):
-    assert apply(Forwarding(["10.0.0.0/8"]), [(b"X-Forwarded-For", hops)])[1] == visitor
+    assert apply(Forwarding([parse_network("10.0.0.0/8")]), [(b"X-Forwarded-For", hops)])[1] == visitor
 
 
 def test_ipv6_is_quoted():
@@ -163,7 +167,7 @@ def test_ipv6_is_quoted():
 
 @pytest.mark.parametrize("trusted", ["10.0.0.0/8", "::ffff:10.0.0.0/104", "::ffff:10.0.0.9/128"])
 def test_ipv4_through_a_socket_for_both_is_ipv4(trusted):
-    exchange = Exchange(peer="::ffff:10.0.0.9", trusted=[trusted])
+    exchange = Exchange(peer="::ffff:10.0.0.9", trusted=[parse_network(trusted)])
     sent = exchange.ask(b"GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 5.5.5.5\r\n\r\n")
     assert b"X-Forwarded-For: 5.5.5.5, 10.0.0.9\r\n" in sent
     assert b"for=10.0.0.9;" in sent
