@@ -119,7 +119,7 @@ def load(
     @param flags: what the command line gave, by field name; None means not given.
     @param table: what a TOML file gave, by flag name without the dashes.
     @param only: the fields to fill, if not all.
-    @raise ConfigError: a value is not possible, or the table has a key that nobody knows.
+    @raise ConfigError: a value is not possible, or the table has an unknown key.
     """
     values: dict[str, Any] = {}
     rest = dict(table or {})

@@ -1,4 +1,4 @@
-"""Regular work that goes on after it has failed once."""
+"""Regular work that continues after a failure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TELL_EVERY = 60.0
 
 def repeating(clock: Any, work: Callable[[], Any], what: str) -> LoopingCall:
     """
-    A L{LoopingCall} of C{work}, not started, that logs an exception and goes on. A plain LoopingCall ends at
+    A L{LoopingCall} of C{work}, not started, that logs an exception and continues. A plain LoopingCall ends at
     the first exception, silently.
 
     @param work: may return a Deferred or a coroutine; the next turn waits for it. @param what: a name of the

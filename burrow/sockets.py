@@ -39,7 +39,7 @@ def lowest_transport(transport: Any) -> Any:
 def swap_protocol(transport: Any, protocol: Any) -> None:
     """
     Put another protocol on a connection, in or outside TLS: what comes from now on, and the connection's end,
-    go to it alone. The protocol before is told nothing.
+    go to it alone. The protocol before gets no call.
     """
     if isinstance(transport, TLSMemoryBIOProtocol):
         transport.wrappedProtocol = protocol

@@ -1,4 +1,4 @@
-"""What our two twistd commands do as C{burrow} does: signals, exit codes, one line for what is wrong."""
+"""Makes the two twistd commands behave as C{burrow}: signals, exit codes, errors in one line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _code = 0
 
 
 def allow_files() -> None:
-    """Allow as many files and connections as the system does; a low limit is told."""
+    """Raise the limit of files and connections as far as the system allows; warn if it stays low."""
     raise_limit()
     warning = low_warning()
     if warning:
@@ -30,20 +30,20 @@ def allow_files() -> None:
 
 
 def refuse(error: BurrowError) -> SystemExit:
-    """What to raise where the configuration is wrong, before the reactor runs: its line is on the screen."""
+    """Print an error of the configuration. @return: what to raise then, before the reactor runs."""
     print(f"burrow: {error}", file=sys.stderr, flush=True)
     return SystemExit(error.exit_code)
 
 
 def end_by(reactor: Any, reason: Failure) -> None:
-    """An errback for what ends the whole: stop the reactor, and end with the error's exit code."""
+    """An errback for a fatal error: stop the reactor, and end with the error's exit code."""
     global _code
     known = isinstance(reason.value, BurrowError)
     _code = reason.value.exit_code if isinstance(reason.value, BurrowError) else 1
     if known:
         _log.critical("{error}", error=reason.getErrorMessage())
     else:
-        _log.failure("unexpected", reason)
+        _log.failure("stopping: an unexpected error occurred", reason)
     try:
         reactor.stop()
     except ReactorNotRunning:
@@ -52,8 +52,8 @@ def end_by(reactor: Any, reason: Failure) -> None:
 
 def take_signals(reactor: Any, service: Any) -> None:
     """
-    Let the first SIGTERM or SIGINT stop C{service} with the reactor, and the second end now what it still
-    waits for. To be called before the reactor runs.
+    Let the first SIGTERM or SIGINT stop the reactor and C{service}, and the second cancel what the service
+    still waits for. Call this before the reactor runs.
     """
     stopping: list[Deferred[Any]] = []
     stop_service: Callable[[], Deferred[Any]] = service.stopService
@@ -80,7 +80,7 @@ def take_signals(reactor: Any, service: Any) -> None:
 
 @atexit.register
 def _exit() -> None:
-    """twistd has no way to an exit code of ours: its runner returns, and the program ends with 0."""
+    """End with our exit code. twistd cannot set one: its runner returns, and the program ends with 0."""
     if _code:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Certificates for tests: what somebody who has a wildcard has in files."""
+"""Certificate files for tests."""
 
 import datetime
 

@@ -101,7 +101,7 @@ def _permits(ca: x509.Certificate, domain: str) -> bool:
 class LocalCertificates:
     """
     @param folder: where the authority is, or will be made. @param domain: the base domain.
-    @param whose: see L{Whose}; only names that somebody owns get a certificate of their own.
+    @param whose: see L{Whose}; only names with an owner get a certificate of their own.
     @ivar ca_file: the authority's certificate, to be imported by clients.
     @raise ConfigError: the authority's files cannot be made or read.
     """
@@ -165,7 +165,7 @@ class LocalCertificates:
     def context(self, name: str | None) -> Deferred[SSL.Context | None]:
         """
         See L{ICertificates}. Names outside the base domain get the base domain's certificate; names under it
-        that nobody owns get one for the base domain and a wildcard.
+        without an owner get one for the base domain and a wildcard.
         """
         if name is None or not name.endswith("." + self._domain):
             return succeed(self._context(self._domain))

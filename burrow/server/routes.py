@@ -120,7 +120,7 @@ class Routes:
         otherwise.
 
         @param asking: who waits; None for a visitor that has certainly not left.
-        @raise StoreError: the store cannot tell whether somebody owns the name.
+        @raise StoreError: the store cannot tell whether the name has an owner.
         """
         found = self.find(name)
         if found is not None:

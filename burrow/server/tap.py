@@ -19,7 +19,7 @@ Options = twistd_options(ServerConfig, "[options]")
 
 
 def server_config(flags: dict[str, Any], config_file: str | None) -> ServerConfig:
-    """Flags, environment and file, put together. @raise ConfigError: they do not fit."""
+    """Read the configuration from flags, environment and file. @raise ConfigError: it is not valid."""
     table: dict[str, Any] = {}
     if config_file:
         table = read_toml(Path(config_file))
@@ -33,7 +33,7 @@ def server_config(flags: dict[str, Any], config_file: str | None) -> ServerConfi
 
 
 def makeService(options: Any) -> IService:
-    """What twistd calls."""
+    """Called by twistd: makes the service."""
     from twisted.internet import reactor
 
     measure_by_ticks(reactor)

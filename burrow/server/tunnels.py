@@ -92,7 +92,7 @@ class Tunnels:
         await self.close(tunnel)
 
     async def taken(self, lease: Lease) -> None:
-        """Another node has the lease of a tunnel of ours, and its token owns the name: close ours."""
+        """Another node took the lease of a tunnel of this node, which is closed here."""
         tunnel = self._open.get(lease.name)
         if tunnel is not None:
             self._displace(tunnel, lease.token)

@@ -100,7 +100,7 @@ def test_half_of_an_authority(tmp_path, lost):
 
 @pytest.mark.parametrize("broken", [CA_FILE, CA_KEY_FILE])
 def test_files_that_are_none(tmp_path, broken):
-    """Somebody put them there: they are not overwritten."""
+    """Another program put the files there: they are not overwritten."""
     start(tmp_path)
     (tmp_path / broken).write_text("nonsense")
     with pytest.raises(ConfigError, match=broken):

@@ -71,7 +71,7 @@ def test_what_has_no_key(broken):
 
 
 def test_openssl_opens_it(text, tmp_path):
-    """Whoever has the secret needs no Burrow for it."""
+    """The secret decrypts the key without Burrow."""
     (tmp_path / "secret").write_bytes(ONE + b"\n")
     command = ["openssl", "pkey", "-passin", f"file:{tmp_path / 'secret'}", "-pubout"]
     sealed = Sealer([ONE]).seal(text).encode()

@@ -566,7 +566,7 @@ def test_agent_needs_nothing_of_linux(world, hello):
 
 
 def test_https_upstream_that_signs_for_itself(world, tmp_path):
-    """Development servers do, and on the loopback nobody is in between."""
+    """Development servers have such certificates, and the loopback has no network in between."""
     import ssl
 
     from tests.e2e.harness import Upstream

@@ -1,4 +1,4 @@
-"""What strangers, broken visitors and broken agents send. Each gets its error; nobody else notices."""
+"""Invalid bytes from strangers, visitors and agents: each sender gets its error, others do not notice."""
 
 import contextlib
 import os

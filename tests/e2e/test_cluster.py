@@ -329,7 +329,7 @@ def test_node_that_stops_sends_its_agents_away_first(nodes, upstream, reloaded):
 
 
 def test_stopping_node_answers_or_refuses_whoever_comes(nodes, upstream):
-    """No visitor, and no agent, is taken by a port that nobody serves any more."""
+    """A port that no longer serves accepts no visitor and no agent."""
     one, two = nodes.worlds
     agent = one.agent("http", upstream(lambda handler: reply(handler, b"hello")).port, "--name", "gently")
     agent.ready()

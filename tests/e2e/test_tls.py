@@ -24,7 +24,7 @@ def serial(port, host, cafile, *, check_name=True):
 
 
 def test_certificate_of_every_name(world, upstream):
-    """Each tunnel has one; what is nobody's has one together, which takes nothing for each."""
+    """Each tunnel has its own; names without an owner share one, so that a further name costs nothing."""
     service = upstream(lambda handler: reply(handler, b"hello")).port
     one, two = (world.agent("http", service, "--name", f"sni-{number}") for number in range(2))
     ca_file = world.folder / "state" / "ca.pem"

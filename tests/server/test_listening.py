@@ -100,7 +100,7 @@ class Sockets(TestCase):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     async def exhausted_port(self):
-        """A port whose socket has somebody waiting, and no descriptor for them."""
+        """A port with a waiting connection, and no descriptor left for it."""
         opened = self.listen()
         exhausted = opened.socket._socket = Exhausted(opened.socket._socket)
         self.assertTrue(self.connects())

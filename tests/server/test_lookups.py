@@ -1,4 +1,4 @@
-"""Tests for L{burrow.server.lookups}: what it costs to ask for names that are nobody's."""
+"""Tests for L{burrow.server.lookups}: the cost of questions about names without an owner."""
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock

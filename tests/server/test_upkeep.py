@@ -1,4 +1,4 @@
-"""Tests for L{burrow.server.upkeep}: what nobody uses is freed, and nothing else."""
+"""Tests for L{burrow.server.upkeep}: unused names and ports are freed, and nothing else."""
 
 import attr
 from twisted.internet.defer import Deferred, fail

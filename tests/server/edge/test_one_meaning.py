@@ -70,7 +70,7 @@ def lines(pairs):
 
 @st.composite
 def chunked(draw, body):
-    """A chunked body as anybody may write one: uneven chunks, zeros, extensions, trailers."""
+    """A chunked body as any client may write it: uneven chunks, zeros, extensions, trailers."""
     out, rest = b"", body
     while rest:
         size = draw(st.integers(1, len(rest)))

@@ -165,7 +165,7 @@ class Changing(TestCase):
         others.forget()
 
     async def test_no_descriptor_is_left_where_the_visitor_came_in(self):
-        """It stays, and nobody else has it."""
+        """The connection stays here, and no other process has it."""
         make = socket.socket
 
         def none(family=-1, *given, **more):
