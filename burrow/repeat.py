@@ -16,8 +16,8 @@ TELL_EVERY = 60.0
 
 def repeating(clock: Any, work: Callable[[], Any], what: str) -> LoopingCall:
     """
-    A L{LoopingCall} of C{work}, not started, that logs an exception and continues. A plain LoopingCall ends at
-    the first exception, silently.
+    A L{LoopingCall} of C{work}, not started, that logs an exception and continues. A plain LoopingCall ends
+    at the first exception, silently.
 
     @param work: may return a Deferred or a coroutine; the next turn waits for it. @param what: a name of the
         work, for the log.

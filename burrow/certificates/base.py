@@ -50,7 +50,7 @@ class ICertificates(Interface):
         """
 
 
-Whose = Callable[[str], Deferred[bool]]
+HasOwner = Callable[[str], Deferred[bool]]
 """
 Called with a host. Fires with whether a tunnel is open there, or its name has an owner; False for hosts
 outside the base domain. Fails with L{StoreError<burrow.errors.StoreError>} if the store is needed and away.

@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from burrow.certificates.base import ICertificates, Whose, server_context
+from burrow.certificates.base import HasOwner, ICertificates, server_context
 from burrow.certificates.pair import Pair
 from burrow.errors import ConfigError, StoreError
 
@@ -101,15 +101,15 @@ def _permits(ca: x509.Certificate, domain: str) -> bool:
 class LocalCertificates:
     """
     @param folder: where the authority is, or will be made. @param domain: the base domain.
-    @param whose: see L{Whose}; only names with an owner get a certificate of their own.
+    @param has_owner: see L{HasOwner}; only names with an owner get a certificate of their own.
     @ivar ca_file: the authority's certificate, to be imported by clients.
     @raise ConfigError: the authority's files cannot be made or read.
     """
 
     log = Logger()
 
-    def __init__(self, folder: Path, domain: str, whose: Whose) -> None:
-        self._whose = whose
+    def __init__(self, folder: Path, domain: str, has_owner: HasOwner) -> None:
+        self._has_owner = has_owner
         self.ca_file = folder / CA_FILE
         self._domain = domain
         # One key for all names: it never leaves the process, and making one for each name would take time.
@@ -175,7 +175,7 @@ class LocalCertificates:
 
     async def _find(self, name: str) -> SSL.Context:
         try:
-            owned = await self._whose(name)
+            owned = await self._has_owner(name)
         except StoreError:
             owned = False  # open tunnels are known without the store
         return self._context(name if owned else _DEFAULT)

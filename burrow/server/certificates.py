@@ -25,7 +25,7 @@ def make_certificates(
     An L{ICertificates<burrow.certificates.base.ICertificates>}; None for a server without TLS.
 
     @param hosts: the hosts of the tunnels that are open here.
-    @param serves: see L{burrow.certificates.base.Whose}.
+    @param serves: see L{burrow.certificates.base.HasOwner}.
     @param note: called with the kind and the text of each event.
     """
     if config.tls == "local":

@@ -158,7 +158,7 @@ class Routes:
         return self.expected(name)
 
     def serves(self, host: str) -> Deferred[bool]:
-        """Whether a host belongs to a tunnel, open or not: see L{burrow.certificates.base.Whose}."""
+        """Whether a host belongs to a tunnel, open or not: see L{burrow.certificates.base.HasOwner}."""
         name, _, domain = host.partition(".")
         if domain != self._domain:
             return succeed(False)

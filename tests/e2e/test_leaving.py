@@ -361,7 +361,9 @@ def test_curl_gets_an_answer_in_the_middle_of_its_upload(either, tcp_upstream, t
 
 
 def test_curl_is_told_that_its_expectation_fails(either, tcp_upstream):
-    """RFC 9110 section 10.1.1: the edge cannot know whether its body still comes, so it closes the connection."""
+    """
+    RFC 9110 section 10.1.1: the edge cannot know whether its body still comes, so it closes the connection.
+    """
 
     def serve(connection):
         assert b"100-continue" in connection.recv(65536).lower()

@@ -1,4 +1,4 @@
-"""Tests for L{burrow.server.released}: what becomes of a tunnel whose name is its token's no more."""
+"""Tests for L{burrow.server.released}: tunnels are closed whose name their token no longer owns."""
 
 from twisted.internet.defer import Deferred, fail
 

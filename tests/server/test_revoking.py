@@ -1,4 +1,4 @@
-"""Tests for L{burrow.server.revoking}: what becomes of sessions whose token is good no more."""
+"""Tests for L{burrow.server.revoking}: sessions end whose token is no longer valid."""
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionLost

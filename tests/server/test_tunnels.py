@@ -1,4 +1,4 @@
-"""Tests for L{burrow.server.opening}, tunnels and routes: how a tunnel comes to be, and how not."""
+"""Tests for L{burrow.server.opening}, tunnels and routes: how tunnels are opened, and refused."""
 
 import errno
 from dataclasses import replace

@@ -1,8 +1,8 @@
 """
-Certificates from a CA by ACME: one a name, before its tunnel is announced.
+Certificates from a CA by ACME: one for each name, before its tunnel is announced.
 
-L{AcmeCertificates} puts the parts together: what is kept (L{burrow.certificates.acme.kept}), what is ordered
-(L{burrow.certificates.acme.orders}) and what is renewed (L{burrow.certificates.acme.renewals}).
+L{AcmeCertificates} puts the parts together: the cache (L{burrow.certificates.acme.cache}), the orders
+(L{burrow.certificates.acme.orders}) and the renewals (L{burrow.certificates.acme.renewals}).
 
 A first certificate is ordered by L{AcmeCertificates.ready}, which is called when a tunnel opens on a reserved
 name, and for the base domain. No handshake causes an order.
@@ -23,16 +23,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.certificates.acme.authority import Authority, CertificateAuthority
-from burrow.certificates.acme.kept import Kept
+from burrow.certificates.acme.cache import Cache
 from burrow.certificates.acme.locks import Locks
-from burrow.certificates.acme.once import Once
 from burrow.certificates.acme.orders import ISSUE_TIMEOUT, Orders
 from burrow.certificates.acme.plans import Plans
 from burrow.certificates.acme.renewals import Renewals
 from burrow.certificates.acme.responder import TLSALPNResponder
+from burrow.certificates.acme.single_flight import SingleFlight
 from burrow.certificates.acme.tidy import Tidy
 from burrow.certificates.acme.unwritten import Unwritten
-from burrow.certificates.base import ICertificates, Whose
+from burrow.certificates.base import HasOwner, ICertificates
 from burrow.certificates.sealed import Sealer
 from burrow.errors import CertificateFailed, Unavailable
 from burrow.store.base import IStore
@@ -55,7 +55,7 @@ class AcmeCertificates:
     """
     @param domain: the base domain, which has a certificate, too.
     @param authorities: the CAs, in the order in which they are asked.
-    @param in_use: returns the names of the tunnels that are open here. @param whose: see L{Whose}.
+    @param in_use: returns the names of the tunnels that are open here. @param has_owner: see L{HasOwner}.
     @param now: seconds since the epoch. @param sealer: encrypts the private keys in the store.
     @param folder: where certificates are kept while the store cannot be written; None for memory alone.
     @param tell: called with a word for programs and a sentence, when a certificate was issued or was not.
@@ -70,7 +70,7 @@ class AcmeCertificates:
         domain: str,
         authorities: list[Authority],
         in_use: Callable[[], Iterable[str]],
-        whose: Whose,
+        has_owner: HasOwner,
         now: Callable[[], float] = time.time,
         sealer: Sealer | None = None,
         folder: Path | None = None,
@@ -79,18 +79,18 @@ class AcmeCertificates:
         self._reactor = reactor
         self._domain = domain
         self._in_use = in_use
-        self._whose = whose
+        self._has_owner = has_owner
         self._now = now
         self._tell = tell
         sealer = sealer or Sealer()
         plans = Plans(now)
-        self._obtaining = Once()
+        self._obtaining = SingleFlight()
         self._room = DeferredSemaphore(ORDERS_AT_ONCE)
         self._responder = TLSALPNResponder(store)
         self._locks = Locks(reactor, store)
         self._unwritten = Unwritten(store, folder)
         self._tidy = Tidy(reactor, store, sealer, now)
-        self.kept = Kept(store, sealer, self._unwritten, plans, now)
+        self.cache = Cache(store, sealer, self._unwritten, plans, now)
         self._authorities = [
             CertificateAuthority(
                 reactor,
@@ -99,7 +99,7 @@ class AcmeCertificates:
                 sealer,
                 self._responder,
                 now,
-                leaf=self.kept.leaf,
+                leaf=self.cache.leaf,
                 issued=self._issued,
                 check=self._check,
                 check_every=CHECK_EVERY,
@@ -109,7 +109,7 @@ class AcmeCertificates:
         self._orders = Orders(reactor, self._authorities, self._locks, self._responder)
         self.renewals = Renewals(
             store,
-            self.kept,
+            self.cache,
             plans,
             self._locks,
             self._orders,
@@ -121,7 +121,7 @@ class AcmeCertificates:
 
     def start(self) -> None:
         """See L{ICertificates}: begin the checks, of which the first orders the base domain's certificate."""
-        self.kept.start()
+        self.cache.start()
         self._authorities[0].service.startService()
 
     def stop(self) -> Deferred[None]:
@@ -145,7 +145,7 @@ class AcmeCertificates:
 
     async def _issued(self, name: str, text: str) -> None:
         """A CA has issued: key and chain in PEM form."""
-        plan = await self.kept.save(name, text)
+        plan = await self.cache.save(name, text)
         self.renewals.issued(name, plan)
         text = f"{name} has a certificate until {at(plan.expires)}"
         self.log.info("{text}", text=text)
@@ -169,19 +169,19 @@ class AcmeCertificates:
             name = self._domain
         elif not self._serves(name):
             return succeed(None)
-        known = self.kept.get(name)
+        known = self.cache.get(name)
         if known is None:
             return Deferred.fromCoroutine(self._context(name))
         if self._now() - known.loaded > RELOAD_EVERY or known.loaded > self._now():
             known.loaded = self._now()  # one handshake reloads it; others go on with what there is
-            ensureDeferred(self.kept.load(name)).addErrback(self._not_loaded, name)
+            ensureDeferred(self.cache.load(name)).addErrback(self._not_loaded, name)
         return succeed(known.context)
 
     async def _context(self, name: str) -> SSL.Context | None:
         try:
-            if name != self._domain and not await self._whose(name):
+            if name != self._domain and not await self._has_owner(name):
                 return None
-            known = await self.kept.load(name)
+            known = await self.cache.load(name)
         except CertificateFailed as error:
             self.log.debug("a handshake for {name} gets no certificate: {error}", name=name, error=error)
             return None
@@ -201,8 +201,8 @@ class AcmeCertificates:
         return Deferred.fromCoroutine(self._ready(name))
 
     async def _ready(self, name: str) -> None:
-        known = self.kept.get(name) or await self.kept.load(name)
-        if not self.kept.valid(known):
+        known = self.cache.get(name) or await self.cache.load(name)
+        if not self.cache.valid(known):
             await self._obtaining.do(name, self._in_turn)
 
     async def _in_turn(self, name: str) -> None:
@@ -220,14 +220,14 @@ class AcmeCertificates:
         """Order a certificate, or wait for the node that does. @raise CertificateFailed: there is none."""
         ends = self._reactor.seconds() + ISSUE_TIMEOUT
         while not await self._locks.take(name):
-            if self.kept.valid(await self.kept.load(name)):
+            if self.cache.valid(await self.cache.load(name)):
                 return
             if self._reactor.seconds() > ends:
                 raise CertificateFailed(f"another node still orders the certificate of {name}")
             await deferLater(self._reactor, _LOCK_POLL)
         try:
-            known = await self.kept.load(name)
-            if not self.kept.valid(known):
+            known = await self.cache.load(name)
+            if not self.cache.valid(known):
                 await self._orders.order(name, renewal=known is not None)
         finally:
             await self._orders.release(name)

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from burrow.certificates.acme.authority import CertificateAuthority
-from burrow.certificates.acme.kept import Kept
+from burrow.certificates.acme.cache import Cache
 from burrow.certificates.acme.locks import Locks
 from burrow.certificates.acme.orders import RENEWAL_TIMEOUT, Orders, RenewedTooOften
 from burrow.certificates.acme.plans import Plan, Plans
@@ -47,7 +47,7 @@ class Renewals:
     def __init__(
         self,
         store: IStore,
-        kept: Kept,
+        cache: Cache,
         plans: Plans,
         locks: Locks,
         orders: Orders,
@@ -57,7 +57,7 @@ class Renewals:
         now: Callable[[], float],
     ) -> None:
         self._store = store
-        self._kept = kept
+        self._cache = cache
         self._plans = plans
         self._locks = locks
         self._orders = orders
@@ -95,7 +95,7 @@ class Renewals:
         """
         for name in [name for name in names if self._plans.get(name) is None and self._may_begin(name)]:
             try:
-                await self._kept.load(name)
+                await self._cache.load(name)
             except StoreError as error:
                 self.log.warn("the certificate of {name} cannot be loaded: {error}", name=name, error=error)
                 return
@@ -130,7 +130,7 @@ class Renewals:
             if not await self._locks.take(name):
                 return False
             try:
-                await self._kept.load(name)
+                await self._cache.load(name)
                 plan = self._plans.get(name)
                 # Another node may have renewed it just now.
                 kept = plan is None or plan is before or self._now() >= plan.renew_at

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from burrow.certificates.acme.authority import Authority
 from burrow.certificates.acme.client import ExternalAccount
 from burrow.certificates.acme.issuer import AcmeCertificates
-from burrow.certificates.base import Whose
+from burrow.certificates.base import HasOwner
 from burrow.certificates.sealed import read_sealer
 from burrow.store.base import IStore
 from burrow.trust import trust_root
@@ -69,7 +69,7 @@ def acme_certificates(
     store: IStore,
     options: AcmeOptions,
     in_use: Callable[[], Iterable[str]],
-    whose: Whose,
+    has_owner: HasOwner,
     tell: Callable[[str, str], None],
 ) -> AcmeCertificates:
     """
@@ -95,7 +95,7 @@ def acme_certificates(
         options.domain,
         authorities,
         in_use,
-        whose,
+        has_owner,
         sealer=read_sealer(options.store_key),
         folder=options.state_dir / UNWRITTEN,
         tell=tell,

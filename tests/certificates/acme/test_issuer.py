@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from burrow.certificates.acme import issuer, kept, plans, renewals
+from burrow.certificates.acme import cache, issuer, plans, renewals
 from burrow.certificates.acme.authority import Authority
 from burrow.certificates.acme.client import ExternalAccount
 from burrow.certificates.acme.issuer import AcmeCertificates
@@ -47,7 +47,7 @@ class WithFakeCA(SynchronousTestCase):
             DOMAIN,
             authorities or [Authority("https://ca/dir", weekly=self.weekly)],
             lambda: self.names,
-            self.whose,
+            self.has_owner,
             self.clock.seconds,
             folder=self.folder,
             **options,
@@ -55,7 +55,7 @@ class WithFakeCA(SynchronousTestCase):
         self.addCleanup(lambda: self.successResultOf(made.stop()))
         return made
 
-    def whose(self, host):
+    def has_owner(self, host):
         self.asked.append(host)
         return succeed(host not in self.nobodys)
 
@@ -156,7 +156,7 @@ class Refusals(WithFakeCA):
             self.clock.advance(3)
             self.ready("new")
             self.store._notes.clear()
-            self.certificates.kept._known.clear()
+            self.certificates.cache._known.clear()
         self.refusing("slow down", 0)
         self.refused("new")
         self.ca.refuse = lambda name: None
@@ -241,7 +241,7 @@ class Informed(WithFakeCA):
 
     def test_more_names_than_contexts(self):
         """Each is asked about as often as the CA says, so many at once, and nothing is loaded again."""
-        self.patch(kept, "MAX_CONTEXTS", 20)
+        self.patch(cache, "MAX_CONTEXTS", 20)
         self.window("2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z", 6 * 3600)
         self.use(*(f"n{number}" for number in range(44)))
         self.certificates.start()
@@ -255,7 +255,7 @@ class Informed(WithFakeCA):
         self.round(20)
         self.assertEqual(loads, [])
         self.assertEqual(self.ca.asked["renewal"], 45)
-        self.assertEqual(len(self.certificates.kept), 20)
+        self.assertEqual(len(self.certificates.cache), 20)
 
 
 class AtOnce(WithFakeCA):
@@ -406,12 +406,12 @@ class Outcomes(WithFakeCA):
         name = f"kept.{DOMAIN}"
         mend = self.break_store()
         self.ready("kept")
-        leaf = self.certificates.kept.leaf(name)
+        leaf = self.certificates.cache.leaf(name)
         self.successResultOf(self.certificates.stop())
         self.certificates = self.make()
         self.start()
         self.ready("kept")
-        self.assertEqual(self.certificates.kept.leaf(name), leaf)
+        self.assertEqual(self.certificates.cache.leaf(name), leaf)
         self.assertEqual(self.ca.issued[name], 1)
         mend()
         self.round()
@@ -429,9 +429,9 @@ class Outcomes(WithFakeCA):
         self.successResultOf(other.ready(name))
         self.certificates.start()
         self.round()
-        self.successResultOf(Deferred.fromCoroutine(self.certificates.kept.load(name)))
-        self.assertEqual(self.certificates.kept.get(name).text, other.kept.get(name).text)
-        self.assertEqual(self.note(CERTIFICATES, name), other.kept.get(name).text)
+        self.successResultOf(Deferred.fromCoroutine(self.certificates.cache.load(name)))
+        self.assertEqual(self.certificates.cache.get(name).text, other.cache.get(name).text)
+        self.assertEqual(self.note(CERTIFICATES, name), other.cache.get(name).text)
         self.assertEqual(list(self.folder.glob("*")), [])
 
     def test_file_that_is_none(self):
@@ -576,7 +576,7 @@ class Kept(WithFakeCA):
         self.use("used", "closed")
         self.names.discard(f"closed.{DOMAIN}")
         self.start()
-        closed = self.certificates.kept.leaf(f"closed.{DOMAIN}").not_valid_after_utc.timestamp()
+        closed = self.certificates.cache.leaf(f"closed.{DOMAIN}").not_valid_after_utc.timestamp()
         self.store.put_note(CERTIFICATES, "strange", "no certificate at all")
         self.clock.advance(closed + KEEP_EXPIRED - 10 - self.clock.seconds())
         self.round(1)
@@ -633,7 +633,7 @@ class Kept(WithFakeCA):
     def test_keys_that_are_there_are_encrypted_and_encrypted_anew(self):
         self.use("blog")
         self.start()
-        leaf = self.certificates.kept.leaf(f"blog.{DOMAIN}")
+        leaf = self.certificates.cache.leaf(f"blog.{DOMAIN}")
         self.assertNotIn("ENCRYPTED", self.note(CERTIFICATES, f"blog.{DOMAIN}"))
         secrets = [b"first" * 8, b"second" * 8]
         for known in (secrets[:1], secrets[::-1], secrets[1:]):
@@ -643,5 +643,5 @@ class Kept(WithFakeCA):
                 Sealer(known[:1]).key(self.note(space, key))
                 self.assertIn("ENCRYPTED", self.note(space, key))
             self.ready("blog")
-            self.assertEqual(self.certificates.kept.leaf(f"blog.{DOMAIN}"), leaf)
+            self.assertEqual(self.certificates.cache.leaf(f"blog.{DOMAIN}"), leaf)
         self.assertEqual(self.ca.issued[f"blog.{DOMAIN}"], 1)

@@ -128,7 +128,7 @@ class WithPebble(TestCase):
 
     async def serial(self, name):
         await self.certificates.context(name)
-        return self.certificates.kept.leaf(name).serial_number
+        return self.certificates.cache.leaf(name).serial_number
 
     async def test_twenty_ask_and_one_order_is_made(self):
         name = f"wanted.{DOMAIN}"
@@ -143,7 +143,7 @@ class WithPebble(TestCase):
         self.assertEqual(self.pebble.orders(), 5)
         for name in names:
             await other.context(name)
-            self.assertEqual(other.kept.leaf(name), self.certificates.kept.leaf(name))
+            self.assertEqual(other.cache.leaf(name), self.certificates.cache.leaf(name))
 
     @pytest.mark.slow
     async def test_clock_jumps_by_months(self):
@@ -152,14 +152,14 @@ class WithPebble(TestCase):
         await self.certificates.ready(name)
         self.names.add(name)
         self.certificates.start()
-        await self.until(lambda: self.certificates.kept.leaf(DOMAIN) is not None)
+        await self.until(lambda: self.certificates.cache.leaf(DOMAIN) is not None)
         first = await self.serial(name)
         self.offset += 30 * 86_400
         await deferLater(reactor, 0.5)
         self.assertEqual(self.pebble.orders(), 2)
         self.offset += 40 * 86_400
         await self.until(lambda: self.pebble.orders() == 4)
-        await self.until(lambda: self.certificates.kept.leaf(name).serial_number != first)
+        await self.until(lambda: self.certificates.cache.leaf(name).serial_number != first)
         # Pebble's clock did not jump: what it issued is due by ours as it comes, and is not asked for
         # again and again.
         await deferLater(reactor, 1.0)

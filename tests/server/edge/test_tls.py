@@ -157,7 +157,7 @@ class Front(SynchronousTestCase):
 
     def test_store_that_cannot_tell(self):
         self.whose = lambda host: fail(StoreError("away"))
-        self.certificates._whose = self.whose
+        self.certificates._has_owner = self.whose
         self.assertEqual(self.shown(f"blog.{DOMAIN}"), sorted(["*." + DOMAIN, DOMAIN]))
 
     def test_names_that_no_host_has_are_unrecognized(self):
@@ -199,7 +199,7 @@ class Front(SynchronousTestCase):
     def test_certificate_that_takes_its_time(self):
         """The connection is not read meanwhile, and it does not take for ever."""
         waiting = Deferred()
-        self.certificates._whose = lambda host: waiting
+        self.certificates._has_owner = lambda host: waiting
         late, gone = Visit(self.factory), Visit(self.factory)
         for visit in (late, gone):
             visit.send(records(message(server_name(f"blog.{DOMAIN}".encode()))))

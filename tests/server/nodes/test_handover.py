@@ -1,4 +1,4 @@
-"""Tests for L{burrow.server.nodes.handover}: sockets that change over to another process, here all in one."""
+"""Tests for L{burrow.server.nodes.handover}: sockets that go to another process (here the same)."""
 
 import errno
 import os

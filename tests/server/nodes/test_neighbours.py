@@ -1,4 +1,4 @@
-"""Tests for L{burrow.server.nodes.neighbours}: who is handed over to whom, and what serves who comes so."""
+"""Tests for L{burrow.server.nodes.neighbours}: which visitors are handed over, and what serves them."""
 
 from types import SimpleNamespace
 

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 
-class Once:
+class SingleFlight:
     """The keys whose work runs, with the callers that wait. Bounded by its callers."""
 
     def __init__(self) -> None:

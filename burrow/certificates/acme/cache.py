@@ -11,8 +11,8 @@ from collections.abc import Callable
 from cryptography import x509
 from twisted.logger import Logger
 
-from burrow.certificates.acme.once import Once
 from burrow.certificates.acme.plans import Plan, Plans
+from burrow.certificates.acme.single_flight import SingleFlight
 from burrow.certificates.acme.unwritten import Unwritten
 from burrow.certificates.base import server_context
 from burrow.certificates.issued import Issued, read_chain
@@ -25,7 +25,7 @@ MAX_CONTEXTS = 2048
 """Certificates in memory, at most; the one that was loaded longest ago is dropped first."""
 
 
-class Kept:
+class Cache:
     """
     @param sealer: encrypts the private keys in the store. @param plans: gets each certificate.
     @param unwritten: keeps certificates until the store can be written. @param now: seconds since the epoch.
@@ -42,14 +42,18 @@ class Kept:
         self._plans = plans
         self._now = now
         self._known: OrderedDict[str, Issued] = OrderedDict()
-        self._loading = Once()
+        self._loading = SingleFlight()
 
     def __len__(self) -> int:
         """How many certificates are in memory."""
         return len(self._known)
 
     def start(self) -> None:
-        """Take what was kept in files before a restart. @raise CertificateFailed: see L{load}."""
+        """
+        Load the certificates that were kept in files before a restart.
+
+        @raise CertificateFailed: see L{load}.
+        """
         for name in self._unwritten.read():
             self._take(name, self._unwritten.get(name) or "")
 
