@@ -96,6 +96,12 @@ def agent_left(host: str) -> Page:
     return Page(503, AGENT_AWAY, "The agent is away", text, ((b"Retry-After", b"60"),))
 
 
+def store_away() -> Page:
+    """Who serves the name cannot be asked now."""
+    text = "The server cannot tell now which tunnel this is. Try again in a few seconds."
+    return Page(503, "store-away", "The server is not ready", text, ((b"Retry-After", b"5"),))
+
+
 def upstream_failed(code: str, text: str) -> Page:
     """
     The agent is there, and the service behind it did not answer.

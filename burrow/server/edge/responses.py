@@ -1,12 +1,13 @@
 """
 What an upstream answers on a stream: response heads parsed, bodies passed on as they come.
 
-One L{Responses} sits on one stream, which carries one visitor connection's requests to one upstream, one
-after the other. It tells its visitor's connection, an L{IAnswered}, what came.
+One L{Responses} sits on one stream, which carries requests of one visitor's connection to one upstream, one
+after the other. It tells the exchange whose answer is under way, an L{IAnswered}, what came.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -23,7 +24,7 @@ from burrow.server.edge.response_head import ResponseHead, ResponseReader
 
 
 class IAnswered(Interface):
-    """The visitor's side of an exchange."""
+    """Who is told of one answer. After the last three nothing more is told."""
 
     def answer_head(head: ResponseHead) -> None:
         """A head, interim ones (1xx) and a 101 included. May raise L{BadMessage}: it cannot be passed on."""
@@ -32,13 +33,13 @@ class IAnswered(Interface):
         """Bytes of the body, not empty."""
 
     def answer_end(trailers: Fields) -> None:
-        """The response is whole."""
+        """The answer is whole."""
 
     def answer_switched(end: PipeEnd) -> None:
         """After a 101: what follows is the stream's new protocol's, which reads once it is joined."""
 
     def answer_lost(error: str) -> None:
-        """No more will come: what the upstream did, in words; empty if it went between two responses."""
+        """No more will come: what the upstream did, in words."""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -46,6 +47,8 @@ class Responses(Protocol):
     """
     The edge's end of a stream.
 
+    @param lost: called when no more comes on the stream, before the exchange that waits is told; not after
+        L{detach}.
     @ivar usable: whether another request may be sent on it.
     @ivar used: how many responses came whole.
     @ivar whole: whether the last request has been sent to its end.
@@ -57,8 +60,9 @@ class Responses(Protocol):
 
     transport: Any
 
-    def __init__(self, visitor: Any) -> None:
-        self._visitor = visitor
+    def __init__(self, lost: Callable[[], None]) -> None:
+        self._on_lost: Callable[[], None] | None = lost
+        self._answered: Any = None
         self._reader = ResponseReader()
         self._body: Body | None = None
         self._keep_alive = True
@@ -68,15 +72,21 @@ class Responses(Protocol):
         self.used = 0
         self.whole = True
 
-    def expect(self, method: bytes, *, whole: bool) -> None:
-        """The answer to a C{method} request comes next. C{whole}: whether no body of it is to come."""
+    def expect(self, answered: Any, method: bytes, *, whole: bool) -> None:
+        """
+        The answer to a C{method} request comes next.
+
+        @param answered: an L{IAnswered}, which is told of it.
+        @param whole: whether no body of the request is to come.
+        """
+        self._answered = answered
         self._method = method
         self.whole = whole
 
     @property
     def waiting(self) -> bool:
         """Whether an answer is under way."""
-        return bool(self._method)
+        return self._answered is not None
 
     @property
     def granted(self) -> int:
@@ -91,11 +101,11 @@ class Responses(Protocol):
         @param left: the visitor is gone. A request that is whole is delivered whole all the same: with a FIN
             behind it, and a reset at the first byte of an answer; or, once an answer has begun, with a reset.
         """
-        self._visitor = None
+        waiting, self._answered, self._on_lost = self.waiting, None, None
         self.usable = False
         if self.transport is not None:
             self.transport.unregisterProducer()
-            if self.whole and not self.waiting:
+            if self.whole and not waiting:
                 self.transport.loseConnection()
             elif not (self.whole and left):
                 self.transport.abortConnection()
@@ -111,37 +121,30 @@ class Responses(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Bytes of the upstream's."""
         try:
-            while data and self._visitor is not None:
-                data = self._receive(data)
+            while data and self._answered is not None:
+                if self._body is None:
+                    data = self._receive_head(data)
+                else:
+                    payload, data = self._body.feed(data)
+                    if payload:
+                        self._answered.answer_body(payload)
+                if self._body is not None and self._body.done and self._answered is not None:
+                    self._end(self._body, data)
         except BadMessage as error:
             self._lost(f"its answer cannot be passed on: {error.text}")
-
-    def _receive(self, data: bytes) -> bytes:
-        if not self._method:
+        if data and self.usable and self._answered is None:
             self._lost("it sent more than it was asked for")
-            return b""
-        if self._body is not None:
-            payload, rest = self._body.feed(data)
-            if payload:
-                self._visitor.answer_body(payload)
-            self._check_end(rest)
-            return rest
+
+    def _receive_head(self, data: bytes) -> bytes:
+        """Read a head. @return: what is behind it."""
         result = self._reader.feed(data, self._method)
         if result is None:
             return b""
         head, rest = result
         if head.status == 101:
-            self._visitor.answer_head(head)
-            visitor, self._visitor = self._visitor, None
-            self.usable = False
-            self.transport.unregisterProducer()
-            end = PipeEnd()
-            self.transport.become(end, rest)
-            visitor.answer_switched(end)
+            self._switch(head, rest)
             return b""
-        if head.status < 200:
-            self._visitor.answer_head(head)
-        else:
+        if head.status >= 200:
             self._keep_alive = head.keep_alive
             if head.chunked:
                 self._body = ChunkedBody(named_by_connection(head.headers))
@@ -149,27 +152,34 @@ class Responses(Protocol):
                 self._body = LengthBody(head.length)
             else:
                 self._body = UntilCloseBody()
-            self._visitor.answer_head(head)
-            self._check_end(rest)
+        self._answered.answer_head(head)
         return rest
 
-    def _check_end(self, rest: bytes = b"") -> None:
-        body = self._body
-        if body is not None and body.done and self._visitor is not None:
-            self._body = None
-            self._method = b""
-            self.used += 1
-            # Bytes behind an answer belong to no request: nobody else's may meet them.
-            if rest or not self._keep_alive:
-                self.usable = False
-            self._visitor.answer_end(body.trailers)
+    def _switch(self, head: ResponseHead, rest: bytes) -> None:
+        """The stream is another protocol's from here on."""
+        self._answered.answer_head(head)
+        answered, self._answered, self._on_lost = self._answered, None, None
+        self.usable = False
+        self.transport.unregisterProducer()
+        end = PipeEnd()
+        self.transport.become(end, rest)
+        answered.answer_switched(end)
+
+    def _end(self, body: Body, rest: bytes = b"") -> None:
+        """The answer is whole. C{rest}: what came behind it."""
+        answered, self._answered, self._body = self._answered, None, None
+        self.used += 1
+        # Bytes behind an answer belong to no request: nobody else's may meet them.
+        if rest or not self._keep_alive:
+            self.usable = False
+        answered.answer_end(body.trailers)
 
     def readConnectionLost(self) -> None:
         """The upstream closed its half: for a body that ends with the connection, its end."""
         self.usable = False
         if isinstance(self._body, UntilCloseBody):
-            self._body.done = True
-            self._check_end()
+            if self._answered is not None:
+                self._end(self._body)
         else:
             self._lost("it closed the connection" + (" before the end of its answer" if self.waiting else ""))
 
@@ -182,9 +192,11 @@ class Responses(Protocol):
 
     def _lost(self, error: str) -> None:
         self.usable = False
-        visitor, self._visitor = self._visitor, None
-        if visitor is not None:
-            waiting, self._method = self.waiting, b""
-            visitor.answer_lost(error if waiting else "")
+        answered, self._answered = self._answered, None
+        lost, self._on_lost = self._on_lost, None
+        if lost is not None:
+            lost()
+        if answered is not None:
+            answered.answer_lost(error)
         if self.transport is not None and self.transport.connected:
             self.transport.abortConnection()

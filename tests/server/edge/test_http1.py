@@ -1,4 +1,7 @@
-"""Tests for L{burrow.server.edge.http1} and L{burrow.server.edge.responses}, on a pair of sessions."""
+"""
+Tests for L{burrow.server.edge.http1}, and for L{burrow.server.edge.visitor}, C{kept} and C{responses} below
+it, on a pair of sessions.
+"""
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
@@ -9,13 +12,15 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from burrow.errors import StoreError, StreamGone
-from burrow.server.edge import http1, pages, upgraded
+from burrow.server.edge import pages, upgraded, visitor
 from burrow.server.edge.context import Edge
 from burrow.server.edge.flow import MAX_WAITING
 from burrow.server.edge.forwarded import Forwarding
-from burrow.server.edge.http1 import LEAVE_WITHIN, LINGER, VisitorFactory
+from burrow.server.edge.http1 import VisitorFactory
+from burrow.server.edge.kept import LEAVE_WITHIN
 from burrow.server.edge.pace import NO_RATE, Rate
 from burrow.server.edge.sweep import Sweep
+from burrow.server.edge.visitor import LINGER
 from burrow.server.route import NoRoute, Why
 from burrow.testing import HalfCloseRecorder, Recorders, SessionPair
 
@@ -711,7 +716,7 @@ def test_begun_answer_has_no_time():
 
 
 def test_rest_is_flushed_while_the_visitor_takes_it(monkeypatch):
-    monkeypatch.setattr(http1, "taken", lambda transport: transport.taken)
+    monkeypatch.setattr(visitor, "taken", lambda transport: transport.taken)
     visit = Visit()
     visit.ask(GET.replace(b"1.1", b"1.0"))
     visit.answer(OK)
@@ -726,7 +731,7 @@ def test_rest_is_flushed_while_the_visitor_takes_it(monkeypatch):
 
 
 def test_rest_is_flushed_for_as_long_as_it_takes_where_no_rate_is_asked_for(monkeypatch):
-    monkeypatch.setattr(http1, "taken", lambda transport: None)
+    monkeypatch.setattr(visitor, "taken", lambda transport: None)
     visit = Visit(rate=NO_RATE)
     visit.ask(GET.replace(b"1.1", b"1.0"))
     visit.answer(OK)
@@ -785,7 +790,7 @@ def test_no_rate_is_asked_for():
 @pytest.mark.parametrize("after", ["answer", "upgrade"])
 @pytest.mark.parametrize(("amount", "end"), [(999, "aborted"), (1000, "")])
 def test_slow_reader(monkeypatch, after, amount, end):
-    for module in (http1, upgraded):
+    for module in (visitor, upgraded):
         monkeypatch.setattr(module, "taken", lambda transport: transport.taken)
     visit = Visit()
     visit.socket.limit = 1000
@@ -805,7 +810,7 @@ def test_slow_reader(monkeypatch, after, amount, end):
 
 
 def test_quiet_reader_is_not_slow(monkeypatch):
-    for module in (http1, upgraded):
+    for module in (visitor, upgraded):
         monkeypatch.setattr(module, "taken", lambda transport: transport.taken)
     for request, answer in ((GET, LONG), (UPGRADE, SWITCH)):
         visit = Visit()

@@ -1,0 +1,345 @@
+"""
+One request and its answer: who answers it is decided, it is sent to the upstream, and its answer passed on.
+
+An L{Exchange} is made for each request. How messages are framed on the visitor's connection is the matter of
+that connection, an L{IConnection}: it passes on the body of the request as it comes, and is told the answer.
+An HTTP/2 connection may have several exchanges at a time.
+
+What an exchange does, in this order, unless it ends before::
+
+    begin               the server answers by a page of its own, or takes the connection over (an agent's
+                        WebSocket); or the request is routed
+    waits               for the route, which may come later (--hold). No body is taken meanwhile
+    the head is sent    on a stream to the agent; then the body, as it comes
+    the answer begins   within response_timeout of the head, of the last byte of the body that the upstream
+                        took, or of the last interim answer; else the visitor gets a page
+    the answer ends     or breaks: a begun answer is never continued by a page
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import Attribute, Interface, implementer
+
+from burrow.errors import StoreError, StreamGone
+from burrow.mux.pipe import PipeEnd
+from burrow.protocols.http import FAILURE_HEADER
+from burrow.server.edge import pages
+from burrow.server.edge.body import chunk, last_chunk
+from burrow.server.edge.context import Edge
+from burrow.server.edge.headers import Fields
+from burrow.server.edge.hops import last_stop
+from burrow.server.edge.request_head import RequestHead
+from burrow.server.edge.response_head import ResponseHead
+from burrow.server.edge.responses import IAnswered, Responses
+from burrow.server.route import IRoute, NoRoute
+
+_FAILURE_FIELD = FAILURE_HEADER.lower()
+_MAX_FAILURE = 4096
+"""Bytes of an agent's text about a failure, at most; the rest is dropped."""
+
+_IDEMPOTENT = (b"GET", b"HEAD", b"OPTIONS", b"TRACE")
+
+
+class IConnection(Interface):
+    """
+    A visitor's connection, as an exchange sees it. The calls that begin with C{answer} are made in the order
+    of an answer's parts; after C{answer_end}, C{answer_page}, C{break_off}, C{hand_over} and C{switch} the
+    exchange is over, and calls nothing more.
+    """
+
+    hop = Attribute("A L{Hop<burrow.server.edge.forwarded.Hop>}: writes the heads of its requests anew.")
+    shown = Attribute("What it was shown in TLS: a L{Shown<burrow.server.edge.tls.Shown>}; or None.")
+    own = Attribute("What the server itself says to a request: an L{Own<burrow.server.edge.context.Own>}.")
+    ended = Attribute("Whether the visitor closed its half: it sends no more, or is gone.")
+
+    def stream_to(route: IRoute, address: tuple[str, str]) -> Responses:
+        """
+        A stream to a route on which a request can be sent, new or kept from the last one.
+
+        @param address: the visitor's address, C{host:port}, and scheme.
+        @raise StreamGone: none can be opened.
+        """
+
+    def body_awaited() -> None:
+        """The request was sent; the visitor is to send its body from now on, in time."""
+
+    def advance() -> None:
+        """Something happened outside of the connection's own events: bytes that waited may be usable now."""
+
+    def answer_interim(head: ResponseHead) -> None:
+        """An interim answer (1xx, but not 101)."""
+
+    def answer(head: ResponseHead) -> None:
+        """The head of the final answer."""
+
+    def answer_data(data: bytes) -> None:
+        """Bytes of its body, not empty."""
+
+    def answer_end(trailers: Fields) -> None:
+        """It is whole."""
+
+    def answer_page(page: pages.Page, *, linger: bool = False) -> None:
+        """A page of ours is the whole answer. C{linger}: the visitor may still be sending the request."""
+
+    def break_off() -> None:
+        """No more comes of an answer that has begun: the visitor must not take it for a whole one."""
+
+    def answer_switch(head: ResponseHead) -> None:
+        """The upstream switches (101). @raise BadMessage: to a protocol that was not asked for."""
+
+    def switch(end: PipeEnd) -> None:
+        """Join the connection with the stream after a 101."""
+
+    def hand_over(factory: IProtocolFactory) -> None:
+        """Another protocol takes the connection over, beginning with this request."""
+
+
+@implementer(IAnswered)
+class Exchange:
+    """
+    See the module's own words.
+
+    @param connection: an L{IConnection}.
+    @ivar request: the request's head. @ivar whole: whether its body has come to its end.
+    @ivar answer: the head of the upstream's final answer, once the visitor is sent it.
+    @ivar deadline: see L{burrow.server.edge.sweep.Deadlined}.
+    """
+
+    log = Logger()
+
+    def __init__(self, edge: Edge, connection: Any, request: RequestHead) -> None:
+        self.request = request
+        self.whole = request.length == 0
+        self.answer: ResponseHead | None = None
+        self.deadline: float | None = None
+        self._edge = edge
+        self._connection = connection
+        self._over = False
+        self._head = b""
+        self._address = ("", "")
+        self._routing: Deferred[IRoute] | None = None
+        self._rerouted = False
+        self._route: IRoute | None = None
+        self._responses: Responses | None = None
+        self._granted = 0
+        self._failure: tuple[str, bytearray] | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether the request waits for its route."""
+        return self._routing is not None
+
+    @property
+    def may_be_gone(self) -> bool:
+        """See L{Asking<burrow.server.waiting.Asking>}."""
+        ended: bool = self._connection.ended
+        return ended
+
+    @property
+    def endless(self) -> bool:
+        """Whether its answer has no end of its own: an event stream."""
+        answer = self.answer
+        return answer is not None and answer.headers.value(b"content-type").startswith(b"text/event-stream")
+
+    # -- who answers --------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Decide who answers, and send the request there."""
+        request, connection = self.request, self._connection
+        self._edge.sweep.add(self, self._edge.response_timeout)
+        if connection.shown is not None and not connection.shown.covers(request.host):
+            self._page(pages.misdirected(request.host))
+            return
+        own = connection.own(request)
+        if own is None:
+            self._find_route()
+        elif isinstance(own, pages.Page):
+            self._page(own)
+        else:
+            self.stop()
+            connection.hand_over(own)
+
+    def _find_route(self) -> None:
+        page = last_stop(self.request, self._edge.forwarding)
+        if page is not None:
+            self._page(page)
+            return
+        self._head, self._address = self._connection.hop.rewrite(self.request)
+        found = self._edge.find(self.request.host, self)
+        if not isinstance(found, Deferred):
+            self._send_head(found)
+            return
+        self._routing = found
+        found.addCallbacks(self._routed, self._not_routed)
+
+    def _routed(self, route: IRoute) -> None:
+        self._routing = None
+        if not self._over:
+            self._begin_response_time()
+            self._send_head(route)
+            self._connection.advance()
+
+    def _not_routed(self, reason: Failure) -> None:
+        self._routing = None
+        if self._over:
+            return  # the visitor left
+        if isinstance(reason.value, NoRoute):
+            self._page(pages.no_route(self.request.host, reason.value.why))
+        else:
+            if not reason.check(StoreError):
+                self.log.failure("a request could not be routed", reason)
+            self._page(pages.store_away())
+        self._connection.advance()
+
+    # -- the request --------------------------------------------------------------------------------------
+
+    def _send_head(self, route: IRoute) -> None:
+        request = self.request
+        try:
+            responses = self._connection.stream_to(route, self._address)
+        except StreamGone:
+            self._page(pages.agent_away(request.host))
+            return
+        self._route, self._responses = route, responses
+        responses.expect(self, request.method, whole=self.whole)
+        responses.transport.write(self._head)
+        if request.length != 0:
+            self._granted = responses.granted
+            if not (self.whole or request.headers.value(b"expect")):
+                # With Expect the visitor waits for what the upstream says to it.
+                self._connection.body_awaited()
+
+    def send_body(self, data: bytes, trailers: Fields | None = None) -> None:
+        """
+        Some of the request's body has come.
+
+        @param trailers: the fields behind the body, if this is its end.
+        """
+        chunked = self.request.length is None
+        out = chunk(data) if data and chunked else data
+        if trailers is not None:
+            self.whole = True
+            if chunked:
+                out += last_chunk(trailers)
+        if self._responses is not None:
+            self._responses.whole = self.whole
+            if out:
+                self._responses.transport.write(out)
+        if self.deadline is not None:
+            self._begin_response_time()
+
+    # -- the time for the answer --------------------------------------------------------------------------
+
+    def _begin_response_time(self) -> None:
+        """The upstream has response_timeout from now on to begin its answer, or to take more of the body."""
+        self._edge.sweep.add(self, self._edge.response_timeout)
+        if self._responses is not None:
+            self._granted = self._responses.granted
+
+    def timed_out(self) -> None:
+        """The sweep's word: no answer has begun. How long a route is waited for is not decided here."""
+        if self._routing is not None or self._upstream_takes():
+            self._edge.sweep.add(self, self._edge.response_timeout)
+        else:
+            seconds = f"{self._edge.response_timeout:g} seconds"
+            text = f"The upstream has not begun its answer within {seconds}."
+            self._page(pages.upstream_failed("timeout", text), linger=True)
+
+    def _upstream_takes(self) -> bool:
+        """Whether the agent has passed on some of the request since that was asked last."""
+        if self._responses is None or self.request.length == 0:
+            return False
+        before, self._granted = self._granted, self._responses.granted
+        return self._granted > before
+
+    # -- the answer ---------------------------------------------------------------------------------------
+
+    def answer_head(self, head: ResponseHead) -> None:
+        """See L{IAnswered}."""
+        if head.status < 200:
+            if head.status == 101:
+                self._connection.answer_switch(head)
+            else:
+                self._connection.answer_interim(head)
+                self._begin_response_time()  # the upstream works on it (RFC 2518 section 10.1)
+        elif _FAILURE_FIELD in head.headers and (code := head.headers.value(_FAILURE_FIELD)):
+            self._failure = code.decode("latin-1"), bytearray()
+        else:
+            self._edge.sweep.discard(self)
+            self.answer = head
+            self._connection.answer(head)
+
+    def answer_body(self, data: bytes) -> None:
+        """See L{IAnswered}."""
+        if self._failure is None:
+            self._connection.answer_data(data)
+        else:
+            self._failure[1].extend(data[: _MAX_FAILURE - len(self._failure[1])])
+
+    def answer_end(self, trailers: Fields) -> None:
+        """See L{IAnswered}."""
+        if self._failure is None:
+            self._over = True
+            self._connection.answer_end(trailers)
+            return
+        code, text = self._failure
+        if code == pages.AGENT_AWAY:
+            # Another node's word: the agent left it, and came to no other.
+            self._page(pages.agent_away(self.request.host))
+        else:
+            self._page(pages.upstream_failed(code, text.decode("utf-8", "replace")))
+
+    def answer_switched(self, end: PipeEnd) -> None:
+        """See L{IAnswered}."""
+        self.stop()
+        self._connection.switch(end)
+
+    def answer_lost(self, error: str) -> None:
+        """See L{IAnswered}."""
+        responses, self._responses = self._responses, None
+        assert responses is not None
+        if self.answer is not None:
+            self.stop()
+            self._connection.break_off()
+            return
+        self._failure = None
+        self._unanswered(responses, error)
+        self._connection.advance()
+
+    def _unanswered(self, responses: Responses, error: str) -> None:
+        """The stream ended, and nothing of the answer had come: ask again, where asking is all it was."""
+        request, route = self.request, self._route
+        assert route is not None
+        only_asks = request.method in _IDEMPOTENT and request.length == 0
+        if only_asks and not self._rerouted and route.may_have_moved:
+            # The agent went with the request, or may have, on another node: let its successor answer.
+            self._rerouted = True
+            self._find_route()
+        elif not route.alive:
+            self._page(pages.agent_away(request.host))
+        elif only_asks and responses.used:
+            # The upstream closed a kept connection while this request was on its way to it.
+            self._send_head(route)
+        else:
+            self._page(pages.upstream_failed("failed", f"The upstream failed: {error}."))
+
+    # -- the end ------------------------------------------------------------------------------------------
+
+    def _page(self, page: pages.Page, *, linger: bool = False) -> None:
+        self.stop()
+        self._connection.answer_page(page, linger=linger)
+
+    def stop(self) -> None:
+        """It is over: the visitor is gone, was answered, or wants no answer. Nobody is told anything more."""
+        self._over = True
+        routing, self._routing = self._routing, None
+        if routing is not None:
+            routing.cancel()
+        if self.deadline is not None:
+            self._edge.sweep.discard(self)
