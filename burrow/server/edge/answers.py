@@ -14,6 +14,8 @@ from burrow.server.edge.headers import Fields, Headers
 from burrow.server.edge.request_head import RequestHead
 from burrow.server.edge.response_head import ResponseHead
 
+_LINE = b"HTTP/1.1 %d %b"
+
 
 class AnswerHead(NamedTuple):
     """
@@ -58,12 +60,12 @@ def write_answer(request: RequestHead, head: ResponseHead, domain: str, *, close
         options.append(b"keep-alive")
     if options:
         fields.append((b"Connection", b", ".join(options)))
-    return AnswerHead(_write(head, fields), chunked, close)
+    return AnswerHead(write_head(_LINE % (head.status, head.reason), fields), chunked, close)
 
 
 def write_interim(head: ResponseHead, domain: str) -> bytes:
     """The head of an interim answer (1xx, but not 101), which has no body and no framing."""
-    return _write(head, _fields(head.headers, domain))
+    return write_head(_LINE % (head.status, head.reason), _fields(head.headers, domain))
 
 
 def write_switch(request: RequestHead, head: ResponseHead, domain: str) -> bytes | None:
@@ -72,11 +74,7 @@ def write_switch(request: RequestHead, head: ResponseHead, domain: str) -> bytes
         return None
     fields = _fields(head.headers, domain)
     fields += [(b"Connection", b"Upgrade"), (b"Upgrade", request.upgrade)]
-    return _write(head, fields)
-
-
-def _write(head: ResponseHead, fields: Fields) -> bytes:
-    return write_head(b"HTTP/1.1 %d %b" % (head.status, head.reason), fields)
+    return write_head(_LINE % (head.status, head.reason), fields)
 
 
 def _fields(headers: Headers, domain: str) -> Fields:

@@ -153,7 +153,8 @@ class Exchange:
         """Decide who answers, and send the request there."""
         request, connection = self.request, self._connection
         self._edge.sweep.add(self, self._edge.response_timeout)
-        if connection.shown is not None and not connection.shown.covers(request.host):
+        shown = connection.shown
+        if shown is not None and shown.name != request.host and not shown.covers(request.host):
             self._page(pages.misdirected(request.host))
             return
         own = connection.own(request)
@@ -166,12 +167,14 @@ class Exchange:
             connection.hand_over(own)
 
     def _find_route(self) -> None:
-        page = last_stop(self.request, self._edge.forwarding)
-        if page is not None:
-            self._page(page)
-            return
-        self._head, self._address = self._connection.hop.rewrite(self.request)
-        found = self._edge.find(self.request.host, self)
+        request = self.request
+        if request.max_forwards == 0 or b"via" in request.headers:
+            page = last_stop(request, self._edge.forwarding)
+            if page is not None:
+                self._page(page)
+                return
+        self._head, self._address = self._connection.hop.rewrite(request)
+        found = self._edge.find(request.host, self)
         if not isinstance(found, Deferred):
             self._send_head(found)
             return

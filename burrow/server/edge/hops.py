@@ -16,8 +16,11 @@ _SECRET = frozenset((b"authorization", b"cookie", b"cookie2", b"proxy-authorizat
 
 
 def last_stop(head: RequestHead, forwarding: Forwarding) -> Page | None:
-    """What the edge answers itself, since the request may not be passed on; None if it may."""
-    if b"via" in head.headers and forwarding.looped(head.headers):
+    """
+    What the edge answers itself, since the request may not be passed on; None if it may, as any may that has
+    neither Via nor a Max-Forwards of 0.
+    """
+    if forwarding.looped(head.headers):
         return loop(head.host)
     if head.max_forwards != 0:
         return None

@@ -25,10 +25,8 @@ from burrow.server.edge.headers import Fields
 from burrow.server.edge.pace import Pace
 from burrow.server.edge.request_head import RequestHead, RequestReader
 from burrow.server.edge.response_head import ResponseHead
-from burrow.server.edge.responses import Responses
 from burrow.server.edge.upgraded import Upgraded
 from burrow.server.edge.visitor import OPEN, State, Visitor
-from burrow.server.route import IRoute
 
 
 @implementer(IConnection)
@@ -149,10 +147,6 @@ class Http1Visitor(Visitor):
         self.answer_page(pages.bad_request(408, text), linger=True)
 
     # -- the exchange's answer: see L{IConnection} --------------------------------------------------------
-
-    def stream_to(self, route: IRoute, address: tuple[str, str]) -> Responses:
-        """See L{IConnection}."""
-        return self._kept.to(route, address)
 
     def answer_interim(self, head: ResponseHead) -> None:
         """See L{IConnection}. HTTP/1.0 has no interim answers."""

@@ -62,34 +62,35 @@ class RequestReader(HeadReader):
         @raise BadMessage: with the status to answer.
         """
         cut = self.cut(data)
-        return None if cut is None else (_request(cut[0], cut[1]), cut[2])
-
-
-def _request(line: re.Match[bytes], fields: bytes) -> RequestHead:
-    method, target, version = line[1], line[2], line[3].decode()
-    if version not in ("1.1", "1.0"):
-        raise BadMessage(505, f"HTTP/{version} is not spoken here: use HTTP/1.1")
-    if method == b"CONNECT":
-        raise BadMessage(405, "this server is no proxy: CONNECT is not for it")
-    if len(target) > MAX_TARGET:
-        raise BadMessage(414, f"the request target is longer than {MAX_TARGET // 1024} KiB")
-    if fields.count(b"\n") > MAX_HEADERS + 1:
-        raise BadMessage(431, f"the request has more than {MAX_HEADERS} header fields")
-    headers = read_fields(httptools.HttpRequestParser, b"POST / HTTP/1.1\r\n", fields)
-    target, host, authority = _where(method, target, version, headers)
-    framed = b"content-length" in headers or b"transfer-encoding" in headers
-    length = _request_length(headers, version) if framed else 0
-    connection = headers.tokens(b"connection") if b"connection" in headers else ()
-    keep_alive = b"close" not in connection and (version == "1.1" or b"keep-alive" in connection)
-    upgrade = b""
-    # A server may ignore an Upgrade (RFC 9110 section 7.8). Of another protocol than WebSocket the edge would
-    # not know what passes: h2c, which RFC 9113 section 3.1 takes back, would carry whole requests past it.
-    if b"upgrade" in connection and version == "1.1" and method == b"GET" and length == 0:
-        upgrade = b"websocket" if b"websocket" in headers.tokens(b"upgrade") else b""
-    forwards = _max_forwards(headers) if method in (b"OPTIONS", b"TRACE") else None
-    return RequestHead(
-        method, target, headers, version, host, authority, length, keep_alive, upgrade, forwards
-    )
+        if cut is None:
+            return None
+        line, fields, rest = cut
+        method, target, version = line[1], line[2], line[3].decode()
+        if version not in ("1.1", "1.0"):
+            raise BadMessage(505, f"HTTP/{version} is not spoken here: use HTTP/1.1")
+        if method == b"CONNECT":
+            raise BadMessage(405, "this server is no proxy: CONNECT is not for it")
+        if len(target) > MAX_TARGET:
+            raise BadMessage(414, f"the request target is longer than {MAX_TARGET // 1024} KiB")
+        if fields.count(b"\n") > MAX_HEADERS + 1:
+            raise BadMessage(431, f"the request has more than {MAX_HEADERS} header fields")
+        headers = read_fields(httptools.HttpRequestParser, b"POST / HTTP/1.1\r\n", fields)
+        target, host, authority = _where(method, target, version, headers)
+        framed = b"content-length" in headers or b"transfer-encoding" in headers
+        length = _request_length(headers, version) if framed else 0
+        connection = headers.tokens(b"connection") if b"connection" in headers else ()
+        keep_alive = b"close" not in connection and (version == "1.1" or b"keep-alive" in connection)
+        upgrade = b""
+        # A server may ignore an Upgrade (RFC 9110 section 7.8). Of another protocol than WebSocket the edge
+        # would not know what passes: h2c, which RFC 9113 section 3.1 takes back, would carry whole requests
+        # past it.
+        if b"upgrade" in connection and version == "1.1" and method == b"GET" and length == 0:
+            upgrade = b"websocket" if b"websocket" in headers.tokens(b"upgrade") else b""
+        forwards = _max_forwards(headers) if method in (b"OPTIONS", b"TRACE") else None
+        head = RequestHead(
+            method, target, headers, version, host, authority, length, keep_alive, upgrade, forwards
+        )
+        return head, rest
 
 
 def _where(method: bytes, target: bytes, version: str, headers: Headers) -> tuple[bytes, str, bytes]:

@@ -52,33 +52,34 @@ class ResponseReader(HeadReader):
         @raise BadMessage: this is no response.
         """
         cut = self.cut(data)
-        return None if cut is None else (_response(cut[0], cut[1], method), cut[2])
-
-
-def _response(line: re.Match[bytes], fields: bytes, method: bytes) -> ResponseHead:
-    version, status, reason = line[1], int(line[2]), line[3] or b""
-    if version not in (b"1.1", b"1.0"):
-        raise BadMessage(502, f"the response is HTTP/{version.decode()}, which is not spoken here")
-    headers = read_fields(httptools.HttpResponseParser, b"HTTP/1.1 200 OK\r\n", _mended(fields))
-    codings = headers.tokens(b"transfer-encoding") if b"transfer-encoding" in headers else None
-    declared = content_length(headers)
-    chunked = bool(codings)
-    if chunked and codings != [b"chunked"]:
-        # Another coding is for the hop that asked for it by TE, and we never do.
-        raise BadMessage(502, "the response has a Transfer-Encoding that is not chunked")
-    connection = headers.tokens(b"connection") if b"connection" in headers else ()
-    # HTTP/1.0 has no Transfer-Encoding: what is behind such an answer is not believed (RFC 9112 section 6.1).
-    keep_alive = b"close" not in connection and (
-        version == b"1.1" or (b"keep-alive" in connection and not chunked)
-    )
-    length = declared
-    bodiless = status < 200 or status in (204, 304)
-    if method == b"HEAD" or bodiless:
-        length, chunked = 0, False
-    elif chunked:
-        length = None
-    keep_alive = keep_alive and (chunked or length is not None)
-    return ResponseHead(status, reason, headers, length, chunked, keep_alive, declared, bodiless)
+        if cut is None:
+            return None
+        line, fields, rest = cut
+        version, status, reason = line[1], int(line[2]), line[3] or b""
+        if version not in (b"1.1", b"1.0"):
+            raise BadMessage(502, f"the response is HTTP/{version.decode()}, which is not spoken here")
+        headers = read_fields(httptools.HttpResponseParser, b"HTTP/1.1 200 OK\r\n", _mended(fields))
+        codings = headers.tokens(b"transfer-encoding") if b"transfer-encoding" in headers else None
+        declared = content_length(headers)
+        chunked = bool(codings)
+        if chunked and codings != [b"chunked"]:
+            # Another coding is for the hop that asked for it by TE, and we never do.
+            raise BadMessage(502, "the response has a Transfer-Encoding that is not chunked")
+        connection = headers.tokens(b"connection") if b"connection" in headers else ()
+        # HTTP/1.0 has no Transfer-Encoding: what is behind such an answer is not believed (RFC 9112 section
+        # 6.1).
+        keep_alive = b"close" not in connection and (
+            version == b"1.1" or (b"keep-alive" in connection and not chunked)
+        )
+        length = declared
+        bodiless = status < 200 or status in (204, 304)
+        if method == b"HEAD" or bodiless:
+            length, chunked = 0, False
+        elif chunked:
+            length = None
+        keep_alive = keep_alive and (chunked or length is not None)
+        head = ResponseHead(status, reason, headers, length, chunked, keep_alive, declared, bodiless)
+        return head, rest
 
 
 def _mended(fields: bytes) -> bytes:

@@ -98,6 +98,7 @@ class Visitor(Protocol):
         self._reading = Reading(self)
         self._answers = Answering(self)
         self._kept = KeptStream(edge.sweep, self._reading, self._answers)
+        self.stream_to = self._kept.to  # see IConnection
         self._takes = Pace(edge.sweep, edge.rate, self._taken, self._abort)
         self._received = 0
         self._moved = 0

@@ -16,6 +16,7 @@ from burrow.server.edge.http1 import VisitorFactory
 from burrow.server.edge.request_head import RequestReader
 from burrow.server.edge.responses import IAnswered, Responses
 from burrow.server.edge.sweep import Sweep
+from burrow.server.edge.tls import Shown
 from burrow.server.route import NoRoute, Why
 from tests.server.edge.edges import Peer, Wire
 
@@ -164,12 +165,9 @@ def test_request_and_answer():
 
 
 def test_the_server_answers_itself():
-    class Shown:
-        def covers(self, host):
-            return False
-
     assert Visit(own=lambda head: pages.Page(200, "own", "Own", "x")).told == ["own"]
-    assert Visit(shown=Shown()).told == ["misdirected"]
+    other = Shown("u.example.com", None, frozenset(["u.example.com"]))
+    assert Visit(shown=other).told == ["misdirected"]
     assert Visit("OPTIONS", "Max-Forwards: 0").told == ["options"]
     factory = object()
     visit = Visit(own=lambda head: factory)
