@@ -11,6 +11,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+HOUR, DAY, WEEK = 3600.0, 86_400.0, 604_800.0
+"""In seconds."""
+
 ticks: Callable[[], float]
 if hasattr(time, "CLOCK_BOOTTIME"):
     ticks = partial(time.clock_gettime, time.CLOCK_BOOTTIME)  # Linux: CLOCK_MONOTONIC stands still in sleep

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     # Beside the layers: used by all, and use none.
     {
+        "addresses",
         "clock",
         "folders",
         "descriptors",

@@ -18,6 +18,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 from zope.interface import implementer
 
+from burrow.addresses import ListenAddress
 from burrow.cli.run import complain, run, say
 from burrow.cli.together import Together, add_local_options, local_config
 from burrow.client.tunnels import tunnel_request
@@ -25,7 +26,6 @@ from burrow.errors import ConfigError, ServerUnreachable
 from burrow.hangup import stop_on_hangup
 from burrow.server.config import ServerConfig
 from burrow.trust import trust_root
-from burrow.values import ListenAddress
 
 _PATIENCE = 30.0
 """Seconds that C{demo --check} gives everything to start."""

@@ -8,10 +8,11 @@ from typing import Any
 from burrow.cli.store import which_store, with_store
 from burrow.cli.table import show_table
 from burrow.cli.tokens import when
+from burrow.clock import DAY
 from burrow.errors import ConfigError
 from burrow.server.nodes.cluster import live_leases
 from burrow.store.base import IStore, Reservation
-from burrow.store.spaces import DAY, RELEASED
+from burrow.store.spaces import RELEASED
 
 
 def add_names(commands: Any) -> None:

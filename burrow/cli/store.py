@@ -9,12 +9,13 @@ from typing import Any
 from burrow.cli.parsing import typed
 from burrow.cli.run import run
 from burrow.client.secret import read_secret
+from burrow.clock import WEEK
 from burrow.errors import ConfigError
 from burrow.server.config import ServerConfig
 from burrow.server.stores import DATABASE, open_store
 from burrow.server.tap import server_config
 from burrow.store.base import IStore, Taken
-from burrow.store.spaces import ACCOUNTS, CERTIFICATES, LIMITS, WEEK
+from burrow.store.spaces import ACCOUNTS, CERTIFICATES, LIMITS
 from burrow.values import STDIN, parse_path
 from burrow.wording import count_of
 

@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import Any
 
+from burrow.addresses import parse_port
 from burrow.cli.parsing import typed
 from burrow.cli.run import run
 from burrow.cli.screen import Screen
@@ -23,7 +24,7 @@ from burrow.errors import BurrowError, ConfigError
 from burrow.hangup import on_hangup, stop_on_hangup
 from burrow.options import add_arguments
 from burrow.protocols.upstream import UpstreamTLS
-from burrow.values import parse_path, parse_port
+from burrow.values import parse_path
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -14,7 +14,10 @@ SESSION_HEADER = "Burrow-Session"
 RECEIVED_HEADER = "Burrow-Received"
 """Both ways: how many bytes of the session's byte stream its sender has received."""
 
-AGENT_PATH = "/_burrow/agent"
+OWN_PATH = "/_burrow"
+"""What is below this path on the base domain is for agents and other programs."""
+
+AGENT_PATH = f"{OWN_PATH}/agent"
 """Where a server takes its agents' WebSockets, on the base domain."""
 
 AGENT_HEADER = "Burrow-Agent"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from burrow.addresses import DEFAULT_PORTS, authority, is_localhost
 from burrow.errors import ConfigError
-from burrow.values import authority
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class ServerAddress:
         if parts.path not in ("", "/") or parts.query or parts.username:
             raise ConfigError(f"the server address {text!r} must end after the host and port")
         secure = parts.scheme == "https"
-        return cls(secure, parts.hostname, port or (443 if secure else 80))
+        return cls(secure, parts.hostname, port or DEFAULT_PORTS[parts.scheme])
 
     @property
     def authority(self) -> str:
@@ -62,7 +62,7 @@ class ServerAddress:
     def private(self) -> bool:
         """Whether what is sent cannot be read on the way: it goes over TLS, or stays on this machine."""
         host = self.host.rstrip(".")
-        if self.secure or host == "localhost" or host.endswith(".localhost"):
+        if self.secure or is_localhost(host):
             return True
         try:
             address = ipaddress.ip_address(host)

@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from burrow import __version__
+from burrow.addresses import bracketed, is_localhost
 from burrow.descriptors import exhausted
 from burrow.errors import BurrowError, Refused, ServerUnreachable, WireError
 from burrow.link import (
@@ -70,7 +71,7 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
                 RECEIVED_HEADER: str(previous.lifeline.received),
             }
         return ConnectingRequest(
-            host=f"[{host}]" if ":" in host else host,
+            host=bracketed(host),
             port=credentials.address.port,
             resource=AGENT_PATH,
             headers={
@@ -240,7 +241,7 @@ class DialFactory(WebSocketClientFactory):  # type: ignore[misc]
 def _endpoint(reactor: Any, credentials: Credentials) -> IStreamClientEndpoint:
     address = credentials.address
     # RFC 6761 section 6.3: names under localhost are the loopback, whatever the resolver knows of them.
-    host = "localhost" if address.host.endswith(".localhost") else address.host
+    host = "localhost" if is_localhost(address.host) else address.host
     proxy = proxy_for("https" if address.secure else "http", host)
     endpoint: IStreamClientEndpoint
     if proxy is None:

@@ -17,6 +17,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from burrow.addresses import bracketed
 from burrow.errors import ConfigError
 from burrow.sockets import swap_protocol
 
@@ -111,7 +112,7 @@ class ConnectProxyEndpoint:
 
     def __init__(self, proxy: IStreamClientEndpoint, host: str, port: int, credentials: str) -> None:
         self._proxy = proxy
-        self._host = f"[{host}]" if ":" in host else host
+        self._host = bracketed(host)
         self._port = port
         self._credentials = credentials
 

@@ -19,6 +19,7 @@ from twisted.internet.error import (
     TimeoutError,
 )
 
+from burrow.addresses import DEFAULT_PORTS, authority, is_localhost
 from burrow.errors import BurrowError, ConfigError
 from burrow.trust import trust_root
 
@@ -118,7 +119,7 @@ class Upstream:
                 # Not the scheme's default port: a single word may be anything, not only a host.
                 url = f", or {schemes[0]}://{text} for its own port" if schemes[0] == "http" else ""
                 raise ConfigError(f"{text!r} is no upstream, having no port: {examples}{url}")
-            port = {"http": 80, "https": 443}.get(parts.scheme)
+            port = DEFAULT_PORTS.get(parts.scheme)
         if not port:
             raise ConfigError(f"{text!r} has no possible port: ports are 1 to 65535")
         return cls(parts.scheme, parts.hostname, port)
@@ -144,15 +145,14 @@ class Upstream:
     def __str__(self) -> str:
         if self.scheme == "unix":
             return f"unix:{self.host}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        return f"{self.scheme}://{authority(self.host, self.port)}"
 
     @property
     def loopback(self) -> bool:
         """Whether it is on the agent's own machine, by its name or address."""
         if self.scheme == "unix":
             return False
-        if self.host == "localhost" or self.host.endswith(".localhost"):
+        if is_localhost(self.host):
             return True
         try:
             return ipaddress.ip_address(self.host).is_loopback

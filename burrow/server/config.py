@@ -7,24 +7,28 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from burrow.addresses import (
+    DEFAULT_PORTS,
+    ListenAddress,
+    Network,
+    is_localhost,
+    parse_listen,
+    parse_network,
+    parse_ports,
+)
 from burrow.errors import ConfigError
 from burrow.folders import state_folder
 from burrow.limits import Limits
 from burrow.options import option
 from burrow.server.edge.forwarded import TRUSTED_HEADERS
 from burrow.values import (
-    ListenAddress,
-    Network,
     parse_count,
     parse_days,
     parse_domain,
     parse_grace,
     parse_label,
-    parse_listen,
     parse_most,
-    parse_network,
     parse_path,
-    parse_ports,
     parse_rate,
     parse_seconds,
 )
@@ -257,7 +261,7 @@ class ServerConfig:
     @property
     def local(self) -> bool:
         """Whether the base domain is the loopback's own (RFC 6761 section 6.3)."""
-        return self.domain == "localhost" or self.domain.endswith(".localhost")
+        return is_localhost(self.domain)
 
     @property
     def token_limits(self) -> Limits:
@@ -313,4 +317,4 @@ class ServerConfig:
             parts, port = urlsplit(""), None
         if parts.scheme not in ("http", "https") or parts.hostname != self.domain or port == 0:
             raise ConfigError(f"--public-url must look like https://{self.domain} or with a port behind it")
-        return parts.scheme, port or {"http": 80, "https": 443}[parts.scheme]
+        return parts.scheme, port or DEFAULT_PORTS[parts.scheme]

@@ -18,9 +18,9 @@ from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from burrow.addresses import Network
 from burrow.mux.control import plain_address
 from burrow.sockets import lowest_transport
-from burrow.values import Network
 
 TELL_EVERY = 60.0
 """Seconds for which the warning about an address at its limit is not repeated."""

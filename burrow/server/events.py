@@ -16,6 +16,7 @@ from typing import Any
 import attr
 from twisted.logger import Logger
 
+from burrow.clock import DAY
 from burrow.errors import StoreError
 from burrow.repeat import repeating
 from burrow.shown import escaped
@@ -31,7 +32,6 @@ EVERY = 1.0
 """Seconds between two writes."""
 
 _SPACE = "events"
-_TTL = 86_400.0
 
 
 @attr.frozen
@@ -87,7 +87,7 @@ class Events:
             event = self._pending[0]
             key = f"{self._own_id}-{self._count % RING:03}"
             try:
-                await self._store.put_note(_SPACE, key, json.dumps(attr.asdict(event)), _TTL)
+                await self._store.put_note(_SPACE, key, json.dumps(attr.asdict(event)), DAY)
             except StoreError as error:
                 self.log.debug("events wait for the store: {error}", error=error)
                 return

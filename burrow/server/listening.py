@@ -18,9 +18,9 @@ from typing import Any
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
 
+from burrow.addresses import ListenAddress
 from burrow.descriptors import EXHAUSTED, Shortage
 from burrow.errors import ConfigError
-from burrow.values import ListenAddress
 
 ACCEPT_AGAIN = 0.25
 """Seconds until a port accepts again, after no file descriptor was left for a connection."""

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.logger import Logger
 
 from burrow import __version__
+from burrow.clock import DAY
 from burrow.link.accept import AcceptFactory
 from burrow.mux.interfaces import CloseCode
 from burrow.protocols.registry import kinds
@@ -54,7 +55,6 @@ from burrow.server.stores import open_store
 from burrow.server.tunnels import Tunnels
 from burrow.server.upkeep import Upkeep
 from burrow.store.base import IStore
-from burrow.store.spaces import DAY
 from burrow.wording import count_of
 
 

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IProtocolFactory
 
 from burrow import __version__
-from burrow.link import AGENT_PATH
+from burrow.addresses import DEFAULT_PORTS, bracketed
+from burrow.link import AGENT_PATH, OWN_PATH
 from burrow.server.config import ServerConfig
 from burrow.server.edge import pages
 from burrow.server.edge.request_head import RequestHead
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+HEALTH_PATH = f"{OWN_PATH}/health"
+"""A page that says that the server runs, for load balancers and monitoring."""
 
 
 class Site:
@@ -38,7 +40,7 @@ class Site:
         """The public URL of a host."""
         ports = ("https", self._https_port) if self._secure else ("http", self._http_port)
         scheme, port = self._base or ports
-        return f"{scheme}://{host}" if port == _DEFAULT_PORTS[scheme] else f"{scheme}://{host}:{port}"
+        return f"{scheme}://{host}" if port == DEFAULT_PORTS[scheme] else f"{scheme}://{host}:{port}"
 
     @property
     def own_url(self) -> str:
@@ -54,7 +56,7 @@ class Site:
             if head.upgrade.lower() == b"websocket":
                 return self._agents(head)
             return pages.bad_request(400, "agents connect here by WebSocket")
-        if path == "/_burrow/health":
+        if path == HEALTH_PATH:
             return pages.Page(200, "healthy", "Burrow is well", f"Version {__version__}.")
         if path == "/":
             text = "This is a Burrow server: its tunnels are names under this domain."
@@ -69,7 +71,7 @@ class Site:
         if not (self._is_own(host) or host.endswith("." + self._domain)):
             return pages.no_such_tunnel(host)
         target = head.target.decode("latin-1") if head.target != b"*" else "/"
-        location = self.url(f"[{host}]" if ":" in host else host) + target
+        location = self.url(bracketed(host)) + target
         text = f"This server speaks HTTPS: {location}"
         return pages.Page(308, "https", "Over there", text, ((b"Location", location.encode("latin-1")),))
 

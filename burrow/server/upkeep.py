@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from burrow.clock import DAY, HOUR
 from burrow.server.events import Events
 from burrow.server.rounds import Rounds
 from burrow.server.tunnels import Tunnels
 from burrow.store.base import IStore
 from burrow.store.spaces import UPKEEP
 
-EVERY = 3600.0
+EVERY = HOUR
 """Seconds between two rounds, and from the start to the first, when agents are back."""
 
 _KEY = "unused"
@@ -67,7 +68,7 @@ class Upkeep(Rounds):
             await self._store.names_used(known, now)
             return
         for name in await self._store.free_unused(now - self._after, now):
-            days = self._after / 86_400
+            days = self._after / DAY
             text = (
                 f"{name} was not used for {days:g} days: the name or port that the server chose is free now"
             )

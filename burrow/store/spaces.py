@@ -7,19 +7,16 @@ ACCOUNTS = "acme-accounts"
 """The key of our account in PEM form, by the URL of the CA's directory."""
 
 LIMITS = "acme-limits"
-"""When what was ordered from a CA; such notes have L{WEEK} seconds at most."""
+"""When what was ordered from a CA; such notes have a week at most."""
 
 ERRORS = "certificate-errors"
 """Why the last renewal failed, by name."""
 
 RELEASED = "released"
-"""How a name left its token, by name, for L{DAY} seconds: nodes close its tunnel if it is open."""
+"""How a name left its token, by name, for a day: nodes close its tunnel if it is open."""
 
 UPKEEP = "upkeep"
 """When a server last did the upkeep, in seconds since the epoch."""
-
-DAY = 86_400.0
-WEEK = 7 * DAY
 
 LASTING = (CERTIFICATES, ACCOUNTS)
 """The spaces whose notes have no time."""

@@ -19,6 +19,7 @@ from twisted.internet.defer import CancelledError, TimeoutError, ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from burrow.addresses import ListenAddress
 from burrow.errors import BurrowError, ConfigError
 from burrow.server.config import ServerConfig
 from burrow.server.listening import open_sockets
@@ -26,7 +27,6 @@ from burrow.supervisor.claim import Claim
 from burrow.supervisor.pipe import READY_TIMEOUT
 from burrow.supervisor.process import CannotStart, WorkerEnded, WorkerProcess, start_worker
 from burrow.supervisor.systemd import notify
-from burrow.values import ListenAddress
 
 STOP_TIMEOUT = 10.0
 """Seconds that a worker may take to stop beside C{stop_grace}: to close its sessions and leave the store."""

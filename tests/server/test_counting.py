@@ -9,11 +9,11 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
+from burrow.addresses import parse_network
 from burrow.errors import ConfigError
 from burrow.options import load
 from burrow.server.config import LOOPBACK, ServerConfig
 from burrow.server.counting import MAX_TOLD, TELL_EVERY, AddressLimit, stop_counting
-from burrow.values import parse_network
 
 MOST = 3
 

@@ -10,10 +10,10 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from burrow.addresses import ListenAddress
 from burrow.errors import ConfigError
 from burrow.server import listening
 from burrow.server.listening import Listeners, TcpSockets, open_sockets, stop_listening
-from burrow.values import ListenAddress
 from tests.e2e.harness import free_port
 
 

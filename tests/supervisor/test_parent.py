@@ -9,10 +9,10 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from burrow.addresses import ListenAddress
 from burrow.server.config import ServerConfig
 from burrow.supervisor import parent
 from burrow.supervisor.parent import Supervisor
-from burrow.values import ListenAddress
 
 HTTPS = ListenAddress("127.0.0.1", 0)
 

@@ -17,12 +17,12 @@ import re
 from collections.abc import Callable
 
 from burrow.certificates.acme.problems import AcmeProblem
+from burrow.clock import DAY, HOUR, WEEK
 from burrow.errors import CertificateFailed, StoreError
 from burrow.store.base import IStore
-from burrow.store.spaces import LIMITS, WEEK
+from burrow.store.spaces import LIMITS
 from burrow.wording import at
 
-HOUR, DAY = 3600.0, 86_400.0
 SAME_NAME, FAILED = 4, 4
 """Certificates for one name a week; failed validations of one name an hour."""
 

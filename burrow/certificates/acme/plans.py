@@ -15,11 +15,12 @@ import attr
 from cryptography import x509
 
 from burrow.certificates.issued import renewal_time
+from burrow.clock import HOUR
 
 ASK_AT_ONCE = 20
 """Requests to the CA for renewal information, in one check of what is due."""
 
-ASK_AGAIN = 6 * 3600.0
+ASK_AGAIN = 6 * HOUR
 """Seconds until the CA is asked again, if it has no renewal information or did not answer."""
 
 _LAST_PART = 1 / 20

@@ -8,11 +8,12 @@ from typing import Any
 from cryptography import x509
 
 from burrow.certificates.acme.jws import encode
+from burrow.clock import DAY, HOUR
 
-ASK_SOONEST, ASK_LATEST = 60.0, 86_400.0
+ASK_SOONEST, ASK_LATEST = 60.0, DAY
 """Seconds until the CA is asked again, at least and at most, whatever it says (section 4.3.2)."""
 
-ASK_USUALLY = 6 * 3600.0
+ASK_USUALLY = 6 * HOUR
 """Seconds until the CA is asked again, where its answer does not say (section 4.3.3 recommends them)."""
 
 

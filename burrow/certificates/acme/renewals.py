@@ -20,6 +20,7 @@ from burrow.certificates.acme.cache import Cache
 from burrow.certificates.acme.locks import Locks
 from burrow.certificates.acme.orders import RENEWAL_TIMEOUT, Orders, RenewedTooOften
 from burrow.certificates.acme.plans import Plan, Plans
+from burrow.clock import DAY, HOUR
 from burrow.errors import BurrowError, CertificateFailed, StoreError
 from burrow.store.base import IStore
 from burrow.store.spaces import ERRORS
@@ -28,11 +29,11 @@ from burrow.wording import at
 RENEW_AT_ONCE = 10
 """Certificates that are renewed at the same time, the most urgent first."""
 
-RETRY_FIRST, RETRY_LIMIT = 60.0, 6 * 3600.0
+RETRY_FIRST, RETRY_LIMIT = 60.0, 6 * HOUR
 """Seconds until a failed renewal is tried again: first, and at most."""
 
 _NAMES_AT_ONCE = 50
-_ERROR_TTL = 14 * 86_400.0
+_ERROR_TTL = 14 * DAY
 
 
 class Renewals:

@@ -14,14 +14,15 @@ from twisted.logger import Logger
 
 from burrow.certificates.issued import read_chain
 from burrow.certificates.sealed import SealedKey, Sealer
+from burrow.clock import DAY, HOUR
 from burrow.errors import StoreError
 from burrow.store.base import IStore
 from burrow.store.spaces import ACCOUNTS, CERTIFICATES
 
-TIDY_EVERY = 6 * 3600.0
+TIDY_EVERY = 6 * HOUR
 """Seconds between the beginnings of two runs."""
 
-KEEP_EXPIRED = 14 * 86_400.0
+KEEP_EXPIRED = 14 * DAY
 """Seconds that a certificate is kept after it expired, for `burrow certs` to show."""
 
 _AT_ONCE = 20

@@ -16,6 +16,7 @@ from twisted.web.http_headers import Headers
 
 from burrow import __version__
 from burrow.certificates.acme.problems import AcmeUnreachable
+from burrow.clock import WEEK
 
 CONNECT_TIMEOUT = 10.0
 REQUEST_TIMEOUT = 30.0
@@ -24,7 +25,7 @@ REQUEST_TIMEOUT = 30.0
 MAX_NONCES = 50
 """Nonces that are kept for later requests."""
 
-_LONGEST_WAIT = 7 * 86_400.0
+_LONGEST_WAIT = WEEK
 
 
 @attr.frozen

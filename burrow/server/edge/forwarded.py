@@ -14,17 +14,17 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from burrow.addresses import DEFAULT_PORTS, Network
 from burrow.errors import ConfigError
 from burrow.mux.control import plain_address, visitor_address
 from burrow.server.edge.fields import canonical, for_upstream, is_forwarding, write_head
 from burrow.server.edge.headers import Fields, Headers, tokens
 from burrow.server.edge.request_head import RequestHead
-from burrow.values import Network
 
 TRUSTED_HEADERS = ("X-Forwarded-For", "X-Forwarded-Proto")
 """What a trusted proxy is believed in, unless the configuration says otherwise."""
 
-_PORTS = {"http": b"80", "https": b"443"}
+_PORTS = {scheme: b"%d" % port for scheme, port in DEFAULT_PORTS.items()}
 _EXTENDED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"forwarded")
 _NODE = rb'(?:[!#$%&\'*+.^_`|~0-9A-Za-z-]+|"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*")'
 _PAIR = rb"[A-Za-z-]+=" + _NODE

@@ -8,10 +8,10 @@ from typing import Any
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
+from burrow.addresses import ListenAddress
 from burrow.errors import ConfigError
 from burrow.server.listening import wait_when_exhausted
 from burrow.server.nodes.link import make_certificate, node_context
-from burrow.values import ListenAddress
 
 BACKLOG = 64
 """Nodes' connections that wait in the kernel to be accepted."""

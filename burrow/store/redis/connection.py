@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.ssl import optionsForClientTLS
 
+from burrow.addresses import is_localhost
 from burrow.errors import ConfigError, StoreError
 from burrow.trust import trust_root
 
@@ -35,7 +36,7 @@ def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host.lower().rstrip(".") == "localhost" or host.lower().rstrip(".").endswith(".localhost")
+        return is_localhost(host.lower().rstrip("."))
 
 
 @attr.frozen

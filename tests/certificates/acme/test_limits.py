@@ -14,9 +14,10 @@ from burrow.certificates.acme.limits import (
     scope_of,
 )
 from burrow.certificates.acme.problems import AcmeProblem
+from burrow.clock import WEEK
 from burrow.errors import CertificateFailed, StoreError
 from burrow.store.memory import MemoryStore
-from burrow.store.spaces import LIMITS, WEEK
+from burrow.store.spaces import LIMITS
 
 
 class Counting(SynchronousTestCase):

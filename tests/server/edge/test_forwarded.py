@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from burrow.addresses import parse_network
 from burrow.errors import ConfigError
 from burrow.server.edge.fields import canonical, for_upstream, is_forwarding
 from burrow.server.edge.forwarded import Forwarding, Hop
 from burrow.server.edge.headers import Headers
-from burrow.values import parse_network
 from tests.server.edge.edges import Exchange, Peer
 
 

@@ -1,10 +1,10 @@
-"""Tests for L{burrow.values}."""
+"""Tests for L{burrow.addresses}."""
 
 import ipaddress
 
 import pytest
 
-from burrow.values import ListenAddress, parse_listen, parse_network, parse_ports
+from burrow.addresses import ListenAddress, authority, is_localhost, parse_listen, parse_network, parse_ports
 
 
 def test_listen():
@@ -51,3 +51,16 @@ def test_networks():
         parse_network("x")
     with pytest.raises(ValueError, match=r"write 10\.0\.0\.0/8 for the network, or 10\.0\.0\.1 for"):
         parse_network("10.0.0.1/8")
+
+
+def test_hosts_in_urls():
+    assert [authority(host, 8443) for host in ("a.example", "192.0.2.1", "2001:db8::1")] == [
+        "a.example:8443",
+        "192.0.2.1:8443",
+        "[2001:db8::1]:8443",
+    ]
+
+
+def test_names_of_the_loopback():
+    names = ("localhost", "a.localhost", "localhost.example", "notlocalhost", "")
+    assert [name for name in names if is_localhost(name)] == ["localhost", "a.localhost"]

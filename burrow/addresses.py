@@ -1,0 +1,96 @@
+"""
+Hosts, ports, listen addresses and networks: how they are written, and parsers of what people write.
+
+A parser takes a text and returns the value, or raises a L{ValueError} whose text says what to write instead.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Literal
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+"""The port of a URL that has none, by scheme."""
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def bracketed(host: str) -> str:
+    """A host as URLs have it: an IPv6 address in brackets (RFC 3986 section 3.2.2)."""
+    return f"[{host}]" if ":" in host else host
+
+
+def authority(host: str, port: int) -> str:
+    """C{HOST:PORT}, with an IPv6 address in brackets."""
+    return f"{bracketed(host)}:{port}"
+
+
+def is_localhost(name: str) -> bool:
+    """Whether a name, in lower case, is the loopback's own (RFC 6761 section 6.3)."""
+    return name == "localhost" or name.endswith(".localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """
+    Where a port listens.
+
+    @ivar host: a name or an address, IPv6 without brackets; empty for all interfaces.
+    @ivar port: 0 for one that the system chooses.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return authority(self.host, self.port)
+
+
+def parse_listen(text: str) -> ListenAddress | Literal["off"]:
+    """C{HOST:PORT}, C{:PORT} for all interfaces, C{off} for nowhere."""
+    if text == "off":
+        return "off"
+    host, colon, port = text.rpartition(":")
+    host = host.strip("[]")
+    if not colon or not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536):
+        raise ValueError("write HOST:PORT, [IPv6]:PORT, :PORT for all interfaces, or off")
+    return ListenAddress(host, int(port))
+
+
+def parse_port(text: str) -> int:
+    """A port, from 1."""
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536):
+        raise ValueError("write a port, 1 to 65535")
+    return int(text)
+
+
+def parse_ports(text: str) -> range:
+    """C{FIRST-LAST}, or one port."""
+    first, _, last = text.partition("-")
+    try:
+        ports = range(parse_port(first), parse_port(last or first) + 1)
+    except ValueError:
+        ports = range(0)
+    if not ports:
+        raise ValueError("write FIRST-LAST, both from 1 to 65535")
+    return ports
+
+
+def parse_network(text: str) -> Network:
+    """
+    An address or a network in CIDR form. Of IPv4 ones that are mapped into IPv6 (RFC 4291 section 2.5.5.2),
+    the IPv4 network.
+    """
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError("write an address or a network, as in 10.0.0.0/8") from None
+    address = ipaddress.ip_address(text.partition("/")[0])
+    if address != network.network_address:
+        raise ValueError(f"write {network} for the network, or {address} for the address alone")
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
+    return network
