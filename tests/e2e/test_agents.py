@@ -188,7 +188,7 @@ def test_revoked_token(world, hello):
 def test_viewers_token_runs_no_tunnels(world):
     agent = world.agent("http", 3000, BURROW_TOKEN=world.token("viewer", "viewer"))
     assert agent.program.wait() == 77
-    assert "may look" in agent.program.output
+    assert "may not run tunnels" in agent.program.output
 
 
 def test_tokens_are_listed_with_their_use(world, hello):
@@ -488,7 +488,7 @@ def test_more_tunnels_than_an_agent_may_have(make_world, hello, tmp_path):
     agent = world.agent("start", "--config", file)
     agent.ready(3)
     wait_for(lambda: agent.events("refused"), "the refusal")
-    assert "may have 3" in agent.events("refused")[0]["message"]
+    assert "has 3 tunnels open" in agent.events("refused")[0]["message"]
 
 
 # -- the other ways in ------------------------------------------------------------------------
