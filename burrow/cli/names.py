@@ -8,11 +8,9 @@ from typing import Any
 from burrow.cli.store import which_store, with_store
 from burrow.cli.table import show_table
 from burrow.cli.tokens import when
-from burrow.clock import DAY
 from burrow.errors import ConfigError
-from burrow.server.nodes.cluster import live_leases
+from burrow.server.nodes.records import live_leases
 from burrow.store.base import IStore, Reservation
-from burrow.store.spaces import RELEASED
 
 
 def add_names(commands: Any) -> None:
@@ -78,8 +76,6 @@ def names_release(arguments: argparse.Namespace) -> int:
 
     async def work(store: IStore) -> None:
         known = await _to_change(store, arguments)
-        # First, so that no tunnel stays open that is opened just now.
-        await store.put_note(RELEASED, known.name, "released", DAY)
         await store.release(known.name)
 
     return with_store(arguments, work)
@@ -95,7 +91,6 @@ def names_transfer(arguments: argparse.Namespace) -> int:
         known = await _to_change(store, arguments)
         if known.token == token.id:
             return
-        await store.put_note(RELEASED, known.name, "transferred", DAY)
         if await store.transfer(known.name, token.id) is None:
             raise ConfigError(f"nobody owns the name {arguments.name!r} any more")
 

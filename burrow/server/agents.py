@@ -62,6 +62,7 @@ class Agents:
         self._cluster = cluster
         self.connected: set[Agent] = set()
         self.watch = TokenWatch(clock, store, self.connected)
+        cluster.changes.listeners.append(self.watch.changed)
         self._sessions = Sessions(clock, self.connected, cluster.sessions_elsewhere)
 
     async def authenticate(self, handshake: Handshake) -> Token:
@@ -125,6 +126,7 @@ class Agents:
             self._routes,
         )
         self.connected.add(agent)
+        self.watch.began(agent)
         self._sessions.begun(token.id)
         self._cluster.session_began(token.id)
         self.log.info("agent {name!r} is connected from {peer}", name=token.name, peer=handshake.peer)

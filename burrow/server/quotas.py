@@ -48,8 +48,7 @@ class Quotas:
         ours = self._of_token.get(token, Counter())
         if limits.tunnels is not None and name not in ours:
             elsewhere = sum(
-                lease.token == token and lease.name != name and lease.name not in ours
-                for lease in self._cluster.theirs
+                other != name and other not in ours for other in self._cluster.names_elsewhere(token)
             )
             if len(ours) + elsewhere >= limits.tunnels:
                 raise TooManyTunnels(

@@ -1,10 +1,9 @@
 """
 Names that the server's owner took back, or gave to another token, while their tunnels were open.
 
-Whoever does that leaves a note (L{RELEASED<burrow.store.spaces.RELEASED>}). Each node reads these notes every
-L{CHECK_EVERY} seconds, and closes the tunnels of such names that are not their tokens' any more. The same
-becomes of a name of which a store that was away finds out later
-(L{KnownStore<burrow.store.known.store.KnownStore>}).
+The store tells each node which names changed (L{burrow.server.changes}); a node asks of those that are open
+here whose they are, and closes the tunnels that are not their tokens' any more. The same becomes of a name of
+which a store that was away finds out later (L{KnownStore<burrow.store.known.store.KnownStore>}).
 """
 
 from __future__ import annotations
@@ -14,9 +13,10 @@ from typing import Any
 from twisted.internet.defer import ensureDeferred
 
 from burrow.server.rounds import Rounds
+from burrow.server.tunnel import Tunnel
 from burrow.server.tunnels import Tunnels
-from burrow.store.base import IStore
-from burrow.store.spaces import RELEASED
+from burrow.store.base import IStore, Reservation
+from burrow.store.changes import Changes
 
 CHECK_EVERY = 2.0
 """Seconds between two checks."""
@@ -32,27 +32,36 @@ class NameWatch(Rounds):
         super().__init__(clock)
         self._store = store
         self._tunnels = tunnels
-        self._lost: set[str] = set()
+        self._doubted: set[str] = set()
+        tunnels.on_opened.append(self._opened)
+
+    def _opened(self, tunnel: Tunnel) -> None:
+        # It was not open when the store told that its name changed, if it did since it was reserved.
+        self._doubted.add(tunnel.name)
+
+    def changed(self, changes: Changes) -> None:
+        """See L{ChangeReader<burrow.server.changes.ChangeReader>}."""
+        names = self._tunnels.names if changes.whole else changes.names
+        self._doubted.update(name for name in names if self._tunnels.by_name(name) is not None)
 
     def lost(self, name: str) -> None:
-        """The name may be another token's than its tunnel's: look now, or as soon as possible."""
+        """The name may be another token's than its tunnel's: ask now, or as soon as possible."""
         if self._tunnels.by_name(name) is not None:
-            self._lost.add(name)
+            self._doubted.add(name)
             ensureDeferred(self._try())
 
     async def round(self) -> None:
         """See L{Rounds}."""
-        for name in list(self._lost):
-            await self._check_name(name)
-            self._lost.discard(name)
-        for name in await self._store.notes(RELEASED):
-            await self._check_name(name)
-
-    async def _check_name(self, name: str) -> None:
-        tunnel = self._tunnels.by_name(name)
-        if tunnel is None:
+        open_now = {name: tunnel for name in self._doubted if (tunnel := self._tunnels.by_name(name))}
+        self._doubted &= open_now.keys()
+        if not open_now:
             return
-        known = await self._store.reservation(name)
-        if self._tunnels.by_name(name) is tunnel and (known is None or known.token != tunnel.owner.token):
-            now = "released it" if known is None else "gave it to another token"
-            await self._tunnels.take_away(tunnel, f"{tunnel.url} is closed: the server's owner {now}")
+        owned: dict[str, Reservation | None] = await self._store.find_reservations(open_now)
+        for name, known in owned.items():
+            tunnel = open_now[name]
+            if self._tunnels.by_name(name) is not tunnel:
+                continue  # closed, or opened anew, which asks again
+            self._doubted.discard(name)
+            if known is None or known.token != tunnel.owner.token:
+                now = "released it" if known is None else "gave it to another token"
+                await self._tunnels.take_away(tunnel, f"{tunnel.url} is closed: the server's owner {now}")

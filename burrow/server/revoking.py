@@ -1,7 +1,10 @@
 """
-Whether the tokens of connected agents still are what the agents showed: asked every L{CHECK_EVERY} seconds
-for all of them with one question, and again at each command. An agent whose token was revoked, or was given
-another secret, is told so and its session ends, attached or not.
+Whether the tokens of connected agents still are what the agents showed.
+
+The store tells each node which tokens changed (L{burrow.server.changes}). Of those that agents here showed,
+and of each that a new agent showed, a node asks every L{CHECK_EVERY} seconds with one question what they are
+now; and at each command. An agent whose token was revoked, or was given another secret, is told so and its
+session ends, attached or not.
 
 While the store cannot tell, sessions go on; they end at the first check after it can.
 """
@@ -14,6 +17,7 @@ from typing import Any, Protocol
 from burrow.errors import NotAllowed
 from burrow.server.rounds import Rounds
 from burrow.store.base import IStore, Token
+from burrow.store.changes import Changes
 
 CHECK_EVERY = 2.0
 """Seconds between two checks."""
@@ -54,6 +58,16 @@ class TokenWatch(Rounds):
         self._clock = clock
         self._store = store
         self._holders = holders
+        self._doubted: set[str] = set()
+
+    def began(self, holder: Holder) -> None:
+        """An agent is connected: its token may have changed since it was checked."""
+        self._doubted.add(holder.token.id)
+
+    def changed(self, changes: Changes) -> None:
+        """See L{ChangeReader<burrow.server.changes.ChangeReader>}."""
+        ids = {holder.token.id for holder in self._holders} if changes.whole or changes.tokens else set()
+        self._doubted |= ids if changes.whole else ids & changes.tokens
 
     async def ask_again(self, holder: Holder) -> Token:
         """
@@ -72,19 +86,21 @@ class TokenWatch(Rounds):
         return now
 
     async def round(self) -> None:
-        """Check all of them. See L{Rounds}."""
-        ids = {holder.token.id for holder in self._holders}
-        if not ids:
+        """Check those that may have changed. See L{Rounds}."""
+        if not self._doubted:
             return
+        ids = self._doubted = self._doubted & {holder.token.id for holder in self._holders}
         found: dict[str, Token | None] = dict(await self._store.find_tokens(ids))
         for token_id in ids - found.keys():
             # Not there: revoked, or lost with what a store lost, which only this question tells apart.
             found[token_id] = await self._store.token(token_id)
+        self._doubted = self._doubted - found.keys()
         for holder in list(self._holders):
             if holder.token.id in found:
                 now = found[holder.token.id]
                 why = refusal(holder.token, now)
                 if why:
+                    self._doubted.add(holder.token.id)  # until it is gone
                     holder.end(why)
                 elif now is not None:
                     holder.token = now

@@ -50,7 +50,7 @@ class Routes:
         self._expected = Expected(clock)
         self._waiting = Waiting(clock)
         self._lookups = Lookups(clock, store, lambda: not cluster.others)
-        cluster.hurried = lambda: bool(self._waiting)
+        cluster.hurried.append(lambda: bool(self._waiting))
         links.on_up.append(self.wake)
         cluster.on_leases.append(lambda names: self.wake())
         cluster.on_dead.append(self._node_died)

@@ -178,6 +178,7 @@ class BurrowServer(MultiService):
             reactor, self._node, self._node_secret, self._routes.of_node, self.cluster.look, accept
         )
         self._names = NameWatch(reactor, self.store, self.tunnels)
+        self.cluster.changes.listeners.append(self._names.changed)
         self._upkeep = Upkeep(reactor, self.store, self.tunnels, self.events, config.free_after * DAY)
 
         # Visitors, and the end.

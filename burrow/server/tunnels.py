@@ -21,6 +21,7 @@ class Tunnels:
     """
     @param routes: where visitors find the tunnels. @param ports: serves those with a TCP port.
     @param cluster: has their leases. @param quotas: counts them.
+    @ivar on_opened: called, each with the L{Tunnel}, when one was opened.
     @ivar on_closed: called, each without arguments, when a tunnel was closed.
     """
 
@@ -35,6 +36,7 @@ class Tunnels:
         self._quotas = quotas
         self._events = events
         self._open: dict[str, Tunnel] = {}
+        self.on_opened: list[Callable[[Tunnel], None]] = []
         self.on_closed: list[Callable[[], None]] = []
         cluster.on_taken.append(self._taken)
 
@@ -65,6 +67,8 @@ class Tunnels:
         before = self._open.get(tunnel.name)
         self._open[tunnel.name] = tunnel
         self._routes.add(tunnel)
+        for listener in self.on_opened:
+            listener(tunnel)
         if before is not None:
             self._quotas.remove_name(before.owner.token, before.name)
             self._quotas.remove(before.owner.session)

@@ -7,7 +7,7 @@ fail with L{StoreError} if the store cannot answer now; what they were to write 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 import attr
@@ -16,6 +16,7 @@ from zope.interface import Attribute, Interface
 
 from burrow.errors import StoreError
 from burrow.limits import UNLIMITED, Limits
+from burrow.store.changes import Changes, Note
 from burrow.wording import count_of
 
 ROLES = ("agent", "viewer", "admin")
@@ -289,4 +290,20 @@ class IStore(Interface):
         Fires with whether the text was C{old}.
 
         @param ttl: see L{put_note}.
+        """
+
+    def changes(spaces: Collection[str], since: str, note: Note | None = None) -> Deferred[Changes]:
+        """
+        What changed since the last time: among the tokens, the reservations, and the notes of some spaces.
+        The work grows with what changed. That a note has more time now, or that a token or a name was
+        used, is no change; that a note's time is over may be told late.
+
+        @param since: the version of the L{Changes} of the last time, or empty.
+        @param note: what to keep first, as L{put_note} does.
+        """
+
+    def follow(changed: Callable[[], None]) -> None:
+        """
+        Call C{changed}, without arguments, soon after another process changed something, if the store can
+        tell. So who asks for L{changes} every now and then may ask earlier. To be called before L{open}.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import attr
@@ -12,6 +12,7 @@ from zope.interface import implementer
 
 from burrow.limits import UNLIMITED, Limits
 from burrow.store.base import TOKEN_USED_STEP, IStore, OverQuota, Reservation, Taken, Token, freed, renewed
+from burrow.store.changes import NAMES, TOKENS, ChangeLog, Changes, Note, by_space
 
 _TIDY_EVERY = 10.0
 
@@ -32,6 +33,7 @@ class MemoryStore:
         self._tidied = float("-inf")
         self._tokens: dict[str, Token] = {}
         self._reservations: dict[str, Reservation] = {}
+        self._log = ChangeLog()
 
     def open(self) -> Deferred[None]:
         """Nothing to do."""
@@ -45,8 +47,19 @@ class MemoryStore:
         """See L{IStore}."""
         if any(other.name == token.name for other in self._tokens.values()):
             return fail(Taken(f"there is a token named {token.name!r} already"))
-        self._tokens[token.id] = token
+        self._keep_token(token)
         return succeed(None)
+
+    def _keep_token(self, token: Token) -> None:
+        self._tokens[token.id] = token
+        self._log.add(TOKENS, token.id)
+
+    def _keep(self, name: str, reservation: Reservation | None) -> None:
+        if reservation is None:
+            del self._reservations[name]
+        else:
+            self._reservations[name] = reservation
+        self._log.add(NAMES, name)
 
     def token(self, token_id: str) -> Deferred[Token | None]:
         """See L{IStore}."""
@@ -61,6 +74,7 @@ class MemoryStore:
         for token in self._tokens.values():
             if token.name == name:
                 del self._tokens[token.id]
+                self._log.add(TOKENS, token.id)
                 return succeed(True)
         return succeed(False)
 
@@ -82,7 +96,7 @@ class MemoryStore:
         for token in self._tokens.values():
             if token.name == name:
                 changed = attr.evolve(token, **changes, version=token.version + 1)
-                self._tokens[token.id] = changed
+                self._keep_token(changed)
                 return succeed(changed)
         return succeed(None)
 
@@ -105,7 +119,8 @@ class MemoryStore:
             return fail(OverQuota("ports", limits.ports))
         if known is not None:
             reservation = renewed(known, reservation)
-        self._reservations[reservation.name] = reservation
+        if reservation != known:
+            self._keep(reservation.name, reservation)
         return succeed(reservation)
 
     def reservation(self, name: str) -> Deferred[Reservation | None]:
@@ -135,7 +150,10 @@ class MemoryStore:
 
     def release(self, name: str) -> Deferred[bool]:
         """See L{IStore}."""
-        return succeed(self._reservations.pop(name, None) is not None)
+        known = name in self._reservations
+        if known:
+            self._keep(name, None)
+        return succeed(known)
 
     def transfer(self, name: str, token_id: str) -> Deferred[Reservation | None]:
         """See L{IStore}."""
@@ -143,7 +161,7 @@ class MemoryStore:
         if known is None:
             return succeed(None)
         moved = attr.evolve(known, token=token_id, asked=True, version=known.version + 1)
-        self._reservations[name] = moved
+        self._keep(name, moved)
         return succeed(moved)
 
     def names_used(self, names: Iterable[str], when: float) -> Deferred[None]:
@@ -160,20 +178,21 @@ class MemoryStore:
             left = freed(known, before)
             if known.used is None:
                 self._reservations[name] = attr.evolve(known, used=now)
-            elif left is None:
-                del self._reservations[name]
-                changed.append(name)
             elif left is not known:
-                self._reservations[name] = left
+                self._keep(name, left)
                 changed.append(name)
         return succeed(changed)
 
     def _note(self, space: str, key: str) -> str | None:
         text, until = self._notes.get((space, key), (None, None))
         if until is not None and until <= self._now():
-            del self._notes[space, key]
+            self._remove(space, key)
             return None
         return text
+
+    def _remove(self, space: str, key: str) -> None:
+        del self._notes[space, key]
+        self._log.add(space, key)
 
     def note(self, space: str, key: str) -> Deferred[str | None]:
         """See L{IStore}."""
@@ -191,6 +210,8 @@ class MemoryStore:
             self._tidied = now
             for kept in list(self._notes):
                 self._note(*kept)
+        if self._note(space, key) != text:
+            self._log.add(space, key)
         self._notes[space, key] = text, None if ttl is None else now + ttl
         return succeed(None)
 
@@ -200,8 +221,23 @@ class MemoryStore:
         """See L{IStore}."""
         if self._note(space, key) != old:
             return succeed(False)
-        if new is None:
-            self._notes.pop((space, key), None)
-        else:
+        if new is not None:
             self.put_note(space, key, new, ttl)
+        elif old is not None:
+            self._remove(space, key)
         return succeed(True)
+
+    def changes(self, spaces: Collection[str], since: str, note: Note | None = None) -> Deferred[Changes]:
+        """See L{IStore}."""
+        renewed = note is not None and self._note(note.space, note.key) is not None
+        if note is not None:
+            self.put_note(note.space, note.key, note.text, note.ttl)
+        changed = self._log.since(since)
+        keys = by_space(self._notes if changed is None else changed, spaces)
+        notes = {space: {key: self._note(space, key) for key in keys[space]} for space in spaces}
+        tokens, names = (frozenset(keys[space]) for space in (TOKENS, NAMES))
+        version = self._log.version  # now: what was found to be over is in the log, and was told
+        return succeed(Changes(version, changed is None, notes, tokens, names, renewed))
+
+    def follow(self, changed: Callable[[], None]) -> None:
+        """See L{IStore}. Nobody is called."""

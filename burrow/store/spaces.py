@@ -12,9 +12,6 @@ LIMITS = "acme-limits"
 ERRORS = "certificate-errors"
 """Why the last renewal failed, by name."""
 
-RELEASED = "released"
-"""How a name left its token, by name, for a day: nodes close its tunnel if it is open."""
-
 UPKEEP = "upkeep"
 """When a server last did the upkeep, in seconds since the epoch."""
 

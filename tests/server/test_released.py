@@ -3,9 +3,9 @@
 from twisted.internet.defer import Deferred, fail
 
 from burrow.errors import StoreError
+from burrow.mux.control import OpenTunnel
 from burrow.server.nodes.records import Lease
 from burrow.server.released import CHECK_EVERY, NameWatch
-from burrow.store.spaces import RELEASED
 from tests.server import test_channel
 
 
@@ -13,20 +13,18 @@ class Released(test_channel.Connected):
     def setUp(self):
         super().setUp()
         self.watch = NameWatch(self.clock, self.store, self.tunnels)
+        self.cluster.changes.listeners.append(self.watch.changed)
         self.watch.start()
         self.addCleanup(self.watch.stop)
         self.pair = self.connect()
         self.told = self.opened(self.pair).told
 
     def check(self):
+        self.successResultOf(Deferred.fromCoroutine(self.cluster.look()))
         self.clock.advance(CHECK_EVERY)
         self.pair.pump()
 
-    def note(self):
-        self.successResultOf(self.store.put_note(RELEASED, "blog", "released", 1000.0))
-
     def test_released_name_is_closed_and_its_agent_told(self):
-        self.note()
         self.check()
         self.assertIsNotNone(self.tunnels.by_name("blog"))
         self.successResultOf(self.store.release("blog"))
@@ -39,7 +37,6 @@ class Released(test_channel.Connected):
         self.assertEqual(len(self.told), 1)
 
     def test_name_of_another_token(self):
-        self.note()
         self.successResultOf(self.store.transfer("blog", "token2"))
         self.check()
         self.assertIsNone(self.tunnels.by_name("blog"))
@@ -50,15 +47,18 @@ class Released(test_channel.Connected):
         self.watch.lost("blog")
         self.assertIsNotNone(self.tunnels.by_name("blog"))
         self.successResultOf(self.store.transfer("blog", "token2"))
-        reservation, self.store.reservation = self.store.reservation, lambda name: fail(StoreError("away"))
+        find, self.store.find_reservations = (
+            self.store.find_reservations,
+            lambda names: fail(StoreError("away")),
+        )
         self.watch.lost("blog")
         self.assertIsNotNone(self.tunnels.by_name("blog"))
-        self.store.reservation = reservation
+        self.store.find_reservations = find
         self.check()
         self.assertIsNone(self.tunnels.by_name("blog"))
         self.assertEqual([code for code, _, _ in self.told], ["released"])
         self.watch.lost("blog")
-        self.assertEqual(self.watch._lost, set())
+        self.assertEqual(self.watch._doubted, set())
 
     def test_another_token_takes_over(self):
         """On another node: its agent is not told that it was one of its own token's."""
@@ -70,7 +70,6 @@ class Released(test_channel.Connected):
         self.assertEqual(self.told, [("released", why, "blog")])
 
     def test_name_that_its_token_has_again(self):
-        self.note()
         self.successResultOf(self.store.release("blog"))
         self.opened_again()
         self.check()
@@ -83,12 +82,47 @@ class Released(test_channel.Connected):
         self.told.clear()
 
     def test_store_that_is_away(self):
-        self.note()
         self.successResultOf(self.store.release("blog"))
-        reservation = self.store.reservation
-        self.store.reservation = lambda name: fail(StoreError("away"))
+        find, self.store.find_reservations = (
+            self.store.find_reservations,
+            lambda names: fail(StoreError("away")),
+        )
         self.check()
         self.assertIsNotNone(self.tunnels.by_name("blog"))
-        self.store.reservation = reservation
+        self.store.find_reservations = find
         self.check()
         self.assertIsNone(self.tunnels.by_name("blog"))
+
+    def test_released_while_its_tunnel_opened(self):
+        """The store told that the name changed before there was a tunnel of ours."""
+        other = self.connect("agent-5678")
+        ready = Deferred()
+        self.ready = lambda host: ready
+        control = self.control(other)
+        opening = control.callRemote(OpenTunnel, kind="http", upstream="x", name="shop")
+        other.pump()
+        self.successResultOf(self.store.release("shop"))
+        self.check()
+        ready.callback(None)
+        other.pump()
+        self.successResultOf(opening)
+        self.assertIsNotNone(self.tunnels.by_name("shop"))
+        self.check()
+        self.assertIsNone(self.tunnels.by_name("shop"))
+
+    def test_no_question_while_nothing_changes(self):
+        self.check()
+        self.store.find_reservations = None
+        self.check()
+        self.assertIsNotNone(self.tunnels.by_name("blog"))
+
+    def test_store_that_cannot_tell_what_changed(self):
+        """All open names are asked for, in one question."""
+        self.check()
+        asked, find = [], self.store.find_reservations
+        self.store.find_reservations = lambda names: asked.append(list(names)) or find(names)
+        self.successResultOf(self.store.release("blog"))
+        self.cluster.changes.forget()
+        self.check()
+        self.assertIsNone(self.tunnels.by_name("blog"))
+        self.assertEqual(asked, [["blog"]])

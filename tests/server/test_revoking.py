@@ -26,6 +26,7 @@ class Watched(test_channel.Connected):
         self.addCleanup(self.agents.watch.stop)
 
     def check(self, pair):
+        self.successResultOf(Deferred.fromCoroutine(self.cluster.look()))
         self.clock.advance(CHECK_EVERY)
         pair.pump()
 
@@ -68,6 +69,7 @@ class Watched(test_channel.Connected):
         self.clock.advance(CHECK_EVERY)
         self.assertFalse(session.lost)
         self.store.revoke_token("laptop")
+        self.successResultOf(Deferred.fromCoroutine(self.cluster.look()))
         self.clock.advance(CHECK_EVERY)
         self.assertTrue(session.lost)
         self.assertIsNotNone(stream.lost)
@@ -131,6 +133,32 @@ class Watched(test_channel.Connected):
         self.check(pair)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.store.find_tokens = find
+        self.check(pair)
+        self.assertEqual(pair.closed, [(WHY, CloseCode.REVOKED)])
+
+    def test_revoked_between_its_check_and_its_session(self):
+        """The store told that the token changed before the agent was one of ours."""
+        self.store.revoke_token("laptop")
+        self.successResultOf(Deferred.fromCoroutine(self.cluster.look()))
+        pair = self.connect()
+        self.check(pair)
+        self.assertEqual(pair.closed, [(WHY, CloseCode.REVOKED)])
+
+    def test_no_question_while_nothing_changes(self):
+        pair = self.connect()
+        self.check(pair)
+        self.store.find_tokens = self.store.token = None
+        other = make_token("other", "agent", 1.0)[1]
+        self.store.add_token(other)
+        self.check(pair)
+        self.assertEqual(pair.closed, [])
+
+    def test_store_that_cannot_tell_what_changed(self):
+        """All are asked for."""
+        pair = self.connect()
+        self.check(pair)
+        self.store.revoke_token("laptop")
+        self.cluster.changes.forget()
         self.check(pair)
         self.assertEqual(pair.closed, [(WHY, CloseCode.REVOKED)])
 

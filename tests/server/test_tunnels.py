@@ -240,8 +240,8 @@ class Opening(SynchronousTestCase):
 
     def test_tunnels_on_other_nodes_count(self):
         limits = Limits(tunnels=2)
-        self.theirs = [Lease("there", "node2", "http", None, 1.0, "token1")]
-        self.patch(Cluster, "theirs", property(lambda cluster: self.theirs))
+        elsewhere = {"token1": ["there"]}
+        self.patch(Cluster, "names_elsewhere", lambda cluster, token: elsewhere.get(token, ()))
         self.open(self.owner(), name="one", limits=limits)
         self.refused(TooManyTunnels, self.owner(), name="two", limits=limits)
         self.open(self.owner(), name="there", limits=limits)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import attr
@@ -26,17 +26,15 @@ from twisted.logger import Logger
 
 from burrow.errors import StoreError
 from burrow.repeat import repeating
+from burrow.server.changes import ChangeReader
+from burrow.server.nodes.leases import Leases
+from burrow.server.nodes.members import BEAT, NODE_TTL, Members
 from burrow.server.nodes.records import LEASES, NODES, Lease, Node, from_notes, to_text
 from burrow.store.base import IStore
-
-BEAT = 1.0
-"""Seconds between two renewals, each with a look at the others."""
+from burrow.store.changes import Note
 
 SHORT_BEAT = 0.1
-"""Seconds between two looks while visitors wait for a tunnel that may open on another node."""
-
-NODE_TTL = 5.0
-"""Seconds after its last renewal that a node counts as dead."""
+"""Seconds between two readings while visitors wait, or other nodes write: see L{IStore.follow}."""
 
 LEASE_TTL = 7200.0
 """Seconds that a lease is kept without being renewed."""
@@ -45,13 +43,15 @@ RENEW_LEASES = 3000.0
 """Seconds between two renewals of a lease."""
 
 _AT_ONCE = 100
+"""Leases that are renewed, and those of dead nodes that are removed, after one reading, at most."""
 
 
 class Cluster:
     """
     @param own_id: this node's id. @param now: seconds since the epoch, for what other machines compare.
-    @ivar others: the other nodes that are alive, by id.
     @param linked: says whether a node can be reached, whatever the store says.
+    @ivar changes: what is read of the store, for others who follow it, too.
+    @ivar hurried: asked, each without arguments, whether visitors wait for what other nodes may open.
     @ivar on_nodes: called without arguments when another node came or went.
     @ivar on_leases: called with the names on which the leases of other nodes changed.
     @ivar on_taken: called with the lease of another node's on a name that we held. If it is another token's,
@@ -71,52 +71,54 @@ class Cluster:
     ) -> None:
         self.own_id = own_id
         self.node: Node | None = None
-        self.others: dict[str, Node] = {}
+        self.changes = ChangeReader(store, (NODES, LEASES))
+        self.hurried: list[Callable[[], bool]] = []
         self.on_nodes: list[Callable[[], None]] = []
         self.on_leases: list[Callable[[Collection[str]], None]] = []
         self.on_taken: list[Callable[[Lease], None]] = []
         self.on_dead: list[Callable[[list[str]], None]] = []
         self._linked = linked
-        self.hurried: Callable[[], bool] = lambda: False
+        self._members = Members(own_id, clock.seconds(), linked)
         self._sessions: Counter[str] = Counter()
         self._now = now
         self._clock = clock
         self._store = store
-        self._held: dict[str, Lease] = {}
-        self._theirs: dict[str, Lease] = {}
+        self._leases = Leases(own_id)
         self._beaten = float("-inf")
+        self._written_to = False
         self._renewed: dict[str, float] = {}
-        self._beats: dict[str, tuple[int | None, float]] = {}
-        self._unnoted: set[str] = set()
-        self._read = clock.seconds()
-        self._patient = float("-inf")
         self._written = ""
         self._loop = repeating(clock, self._beat, "a look at the other nodes")
         self._looking = DeferredLock()
         self._leaving = False
+        store.follow(self._hurry)
+
+    @property
+    def others(self) -> dict[str, Node]:
+        """The other nodes that are alive, by id."""
+        return self._members.others
 
     # -- its life -----------------------------------------------------------------------------------------
 
     async def join(self, node: Node) -> None:
         """Be there for the others, as C{node}. @raise StoreError: the store cannot tell who is."""
-        self.node = node
-        await self._look()
+        self.node = attr.evolve(node, logs=True)
+        await self.look()
         self._loop.start(SHORT_BEAT, now=False)
 
     async def drain(self) -> None:
         """Tell the others that this node takes no more agents; know where these may go."""
         if self.node is not None:
             self.node = attr.evolve(self.node, draining=True)
-            await self._quietly(self._renew_node())
-            await self._quietly(self._look())
+            await self._quietly(self.look(renew=True))
 
     async def leave(self) -> None:
         """Be gone, and hold nothing."""
         if self._loop.running:
             self._loop.stop()
         self._leaving = True
-        for lease in list(self._held.values()):
-            await self.let_go(lease.name)
+        for name in list(self._leases.held):
+            await self.let_go(name)
         if self.node is not None:
             await self._quietly(self._store.swap_note(NODES, self.own_id, self._written, None))
 
@@ -125,17 +127,20 @@ class Cluster:
     async def hold(self, name: str, kind: str, port: int | None, token: str = "") -> None:
         """Take a name, whoever held it. If the store is away that is done when it is back."""
         before = await self.ask(name)
-        if self._theirs.pop(name, None) is not None:
-            _tell(self.on_leases, [name])
         # Later than the lease that it replaces, also where another machine's clock is ahead.
         since = max(self._now(), 0.0 if before is None else before.since + 0.001)
-        lease = self._held[name] = Lease(name, self.own_id, kind, port, since, token)
+        lease = Lease(name, self.own_id, kind, port, since, token)
+        if self._leases.hold(lease):
+            _tell(self.on_leases, [name])
+        self._renewed.pop(name, None)
         self._renewed[name] = self._clock.seconds()
-        await self._quietly(self._store.put_note(LEASES, lease.name, to_text(lease), LEASE_TTL))
+        if not await self._quietly(self._store.put_note(LEASES, name, to_text(lease), LEASE_TTL)):
+            self._leases.not_written(name)
 
     async def let_go(self, name: str) -> None:
         """Give a name up, if it is still ours."""
-        lease = self._held.pop(name, None)
+        lease = self._leases.let_go(name)
+        self._renewed.pop(name, None)
         if lease is not None:
             await self._quietly(self._store.swap_note(LEASES, name, to_text(lease), None))
 
@@ -144,25 +149,30 @@ class Cluster:
         try:
             lease = await self._lease(name)
             if lease is not None and lease.node not in self.others and lease.node != self.own_id:
-                await self._look()  # a node that came after the last look, or died since
+                await self.look()  # a node that came after the last look, or died since
                 lease = await self._lease(name)
         except StoreError:
             return self.elsewhere(name)
-        if lease is not None and lease.node in self.others and name not in self._held:
-            self._theirs[name] = lease
+        if lease is not None and lease.node in self.others:
+            self._leases.seen(lease)
         return self.elsewhere(name)
 
     async def _lease(self, name: str) -> Lease | None:
-        text = None if name in self._held else await self._store.note(LEASES, name)
+        text = None if name in self._leases.held else await self._store.note(LEASES, name)
         return None if text is None else from_notes(Lease, {name: text}).get(name)
 
     def elsewhere(self, name: str) -> Lease | None:
         """The lease of another node that is alive on a name, as of the last look."""
-        return self._theirs.get(name)
+        return self._leases.theirs.get(name)
 
-    async def look(self) -> None:
-        """See who is there and who holds what, now. @raise StoreError: the store cannot tell."""
-        await self._look()
+    async def look(self, renew: bool = False) -> None:
+        """
+        See who is there and who holds what, now; renew this node's note if it is time, or with C{renew}.
+
+        @raise StoreError: the store cannot tell.
+        """
+        # One after the other, each newer.
+        await self._looking.run(self._look_now, renew)
 
     async def strangers(self) -> bool:
         """
@@ -170,7 +180,7 @@ class Cluster:
         that died counts as there for L{NODE_TTL}.
         """
         try:
-            await self._look()
+            await self.look()
         except StoreError:
             return False  # nothing changes hands now
         ours = self.node.group if self.node is not None else ""
@@ -193,124 +203,95 @@ class Cluster:
         """How many sessions a token, by its id, has on other nodes that are alive, as of the last look."""
         return sum(node.sessions.get(token_id, 0) for node in self.others.values())
 
-    @property
-    def theirs(self) -> Iterable[Lease]:
-        """All leases of other nodes that are alive, as of the last look."""
-        return self._theirs.values()
+    def names_elsewhere(self, token_id: str) -> Collection[str]:
+        """The names that a token, by its id, has open on other nodes that are alive, as of the last look."""
+        return self._leases.names_of_token(token_id)
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    async def _quietly(self, asking: Awaitable[Any]) -> None:
-        """Ask for what is repaired later if the store cannot do it now."""
+    async def _quietly(self, asking: Awaitable[Any]) -> bool:
+        """Ask for what is repaired later if the store cannot do it now. @return: whether it could."""
         try:
             await asking
         except StoreError as error:
             self.log.warn("the store could not be told who holds what: {error}", error=error)
+            return False
+        return True
+
+    def _hurry(self) -> None:
+        self._written_to = True
 
     async def _beat(self) -> None:
-        now = self._clock.seconds()
-        if now - self._beaten < BEAT and not (self.others and self.hurried()):
+        if self._clock.seconds() - self._beaten < BEAT and not (
+            self.others
+            and self.changes.knows
+            and (self._written_to or any(hurried() for hurried in self.hurried))
+        ):
             return
         try:
-            await self._look()
+            await self.look()
         except StoreError as error:
             # What is known stays: whoever serves goes on to.
             self.log.debug("the other nodes cannot be looked for: {error}", error=error)
 
-    async def _look(self) -> None:
-        """Renew ourselves; see who is there and who holds what. One look after the other, each newer."""
-        await self._looking.run(self._look_now)
-
-    async def _look_now(self) -> None:
+    async def _look_now(self, renew: bool) -> None:
         now = self._clock.seconds()
-        noted = await self._store.notes(NODES)
-        nodes = from_notes(Node, noted)
-        if now - self._beaten >= BEAT and self.node is not None:
+        self._written_to = False
+        note = self._renewal() if renew or now - self._beaten >= BEAT else None
+        changes = await self.changes.read(note)
+        if note is not None:
             self._beaten = now
-            await self._renew_node()
-        known = nodes.pop(self.own_id, None) is not None
-        nodes = self._alive(nodes, now)
-        gone = self.others.keys() - nodes.keys()
-        came = nodes.keys() - self.others.keys()
-        shared = bool(nodes or gone) or not known
-        notes = await self._store.notes(LEASES) if shared else {}
+        known = changes.renewed if note is not None else self._members.knows_us
+        self._members.read(changes.notes[NODES], changes.whole)
+        self._leases.read(changes.notes[LEASES], changes.whole)
         if self._leaving:
             return
         # What was read is taken over before the store is asked again: it may be away by then.
-        before, self.others = self._theirs, nodes
-        contested = self._see(notes, yielding=self._store.whole and not known)
+        contested = self._take_over(known)
+        if not all(node.logs for node in self.others.values()):
+            self.changes.forget()
+        for lease in contested:
+            await self._settle(lease)
+        await self._repair()
+        await self._renew()
+
+    def _take_over(self, known: bool) -> list[Lease]:
+        """
+        Tell the listeners what is so now.
+
+        @param known: whether this node's note was there: else others took it for dead.
+        @return: see L{_settle}.
+        """
+        whole = self._store.whole
+        gone, came, noted = self._members.update(self._clock.seconds(), whole)
+        lost = [name for name, lease in self._leases.theirs.items() if lease.node in gone] if gone else []
+        self._leases.of_nodes(gone | came | noted)
+        resolved = self._leases.resolve(
+            self.others, self._members.unnoted, whole, yielding=whole and not known
+        )
         for node in gone:
             self.log.info("node {node} is gone", node=node)
         for node in came:
             self.log.info("node {node} is there", node=node)
-        lost = [name for name, lease in before.items() if lease.node in gone and name not in self._theirs]
+        for lease in resolved.taken:
+            _tell(self.on_taken, lease)
+        lost = [name for name in lost if self.elsewhere(name) is None]
         if lost:
             _tell(self.on_dead, lost)
         if gone or came:
             for listener in self.on_nodes:
                 listener()
-        changed = [name for name in {*before, *self._theirs} if before.get(name) != self._theirs.get(name)]
-        if changed:
-            _tell(self.on_leases, changed)
-        for lease in contested:
-            await self._settle(lease)
-        if shared:
-            await self._repair(notes, noted.keys() - self._beats.keys())
-        await self._renew()
+        if resolved.changed:
+            _tell(self.on_leases, resolved.changed)
+        return resolved.contested
 
-    async def _renew_node(self) -> None:
-        assert self.node is not None
+    def _renewal(self) -> Note | None:
+        """What renews this node's note."""
+        if self.node is None:
+            return None
         self.node = attr.evolve(self.node, beat=(self.node.beat or 0) + 1, sessions=dict(self._sessions))
         self._written = to_text(self.node)
-        await self._store.put_note(NODES, self.own_id, self._written, NODE_TTL)
-
-    def _alive(self, noted: dict[str, Node], now: float) -> dict[str, Node]:
-        """
-        Of the nodes that have a note those that are alive: their beat went on within L{NODE_TTL} by our
-        clock, whatever the store's is set to. And those without that can be reached, or may write it again.
-        """
-        beats = {}
-        for key, node in noted.items():
-            beat, when = self._beats.get(key, (None, now))
-            beats[key] = node.beat, now if node.beat is None or node.beat != beat else when
-        self._beats = beats
-        if now - self._read > 3 * BEAT:
-            # Nobody could look for a while: they may not have come to write again.
-            self._patient = now + NODE_TTL
-        self._read = now
-        patient = not self._store.whole or now < self._patient
-        alive = {key: node for key, node in noted.items() if now - beats[key][1] < NODE_TTL}
-        self._unnoted = {
-            key
-            for key, node in self.others.items()
-            if key not in alive and (patient or (self._linked(key) and not node.draining))
-        }
-        return {**{key: self.others[key] for key in self._unnoted}, **alive}
-
-    def _see(self, notes: dict[str, str], *, yielding: bool) -> list[Lease]:
-        """
-        Take over who holds what. Later leases on what we hold win; all do where we were taken for dead
-        (C{yielding}), whatever the clocks say.
-
-        @return: those that would win and are of another token than ours: see L{_settle}.
-        """
-        leases = from_notes(Lease, notes)
-        kept = {name: lease for name, lease in self._theirs.items() if lease.node in self._unnoted}
-        leases = {**(kept if self._store.whole else self._theirs), **leases}
-        theirs = {name: lease for name, lease in leases.items() if lease.node in self.others}
-        later = [
-            theirs[name]
-            for name, ours in self._held.items()
-            if name in theirs and (yielding or theirs[name].newer_than(ours))
-        ]
-        contested = [lease for lease in later if lease.of_another_token(self._held[lease.name])]
-        taken = [lease for lease in later if lease not in contested]
-        for lease in taken:
-            del self._held[lease.name]
-        self._theirs = {name: lease for name, lease in theirs.items() if name not in self._held}
-        for lease in taken:
-            _tell(self.on_taken, lease)
-        return contested
+        return Note(NODES, self.own_id, self._written, NODE_TTL)
 
     async def _settle(self, lease: Lease) -> None:
         """
@@ -320,12 +301,11 @@ class Cluster:
         @raise StoreError: the store cannot tell; ours stays until it can.
         """
         owner = await self._store.reservation(lease.name)
-        ours = self._held.get(lease.name)
+        ours = self._leases.held.get(lease.name)
         if ours is None or not lease.of_another_token(ours):
             return  # let go, or opened with the other token, meanwhile
         if owner is not None and owner.token == lease.token:
-            del self._held[lease.name]
-            self._theirs[lease.name] = lease
+            self._leases.lose(lease)
             _tell(self.on_taken, lease)
             _tell(self.on_leases, [lease.name])
             return
@@ -335,40 +315,33 @@ class Cluster:
             name=lease.name,
         )
         since = max(self._now(), lease.since + 0.001)
-        self._held[lease.name] = attr.evolve(ours, since=since)  # written by the repair that follows
+        self._leases.take_again(attr.evolve(ours, since=since))  # written by the repair that follows
 
     async def _renew(self) -> None:
-        """Renew leases before they run out, at most L{_AT_ONCE} a look; what another took stays its own."""
+        """Renew leases before they run out, some after each look; what another took stays its own."""
         now = self._clock.seconds()
-        self._renewed = {name: self._renewed.get(name, now) for name in self._held}
-        due = [name for name, when in self._renewed.items() if now - when >= RENEW_LEASES]
-        for name in due[:_AT_ONCE]:
-            lease = self._held.get(name)
+        for _ in range(_AT_ONCE):
+            name, when = next(iter(self._renewed.items()), ("", now))
+            if now - when < RENEW_LEASES:
+                return
+            lease = self._leases.held.get(name)
             if lease is not None:
                 text = to_text(lease)
                 if not await self._store.swap_note(LEASES, name, text, text, LEASE_TTL):
                     await self._store.swap_note(LEASES, name, None, text, LEASE_TTL)
+            if self._renewed.pop(name, None) is not None and name in self._leases.held:
                 self._renewed[name] = now
 
-    async def _repair(self, notes: dict[str, str], unreadable: set[str]) -> None:
-        """Write again what of ours is not there as it should be; remove what dead nodes held."""
-        for name, ours in list(self._held.items()):
-            if notes.get(name) != to_text(ours) and self._held.get(name) is ours:
-                await self._store.swap_note(LEASES, name, notes.get(name), to_text(ours), LEASE_TTL)
-        alive = {self.own_id, *self.others, *unreadable}
-        for name, lease in from_notes(Lease, notes).items():
-            dead = lease.node not in alive
-            if dead and name not in self._held:
-                await self._store.swap_note(LEASES, name, notes[name], None)
+    async def _repair(self) -> None:
+        """Write again what of ours is not there as it should be; remove what nobody holds."""
+        for ours, text in self._leases.unwritten():
+            if self._leases.held.get(ours.name) is ours:
+                await self._store.swap_note(LEASES, ours.name, text, to_text(ours), LEASE_TTL)
+        for name, text in self._leases.worthless(self._members.ids, _AT_ONCE):
+            if name not in self._leases.held:
+                await self._store.swap_note(LEASES, name, text, None)
 
 
 def _tell(listeners: list[Callable[[Any], None]], what: Any) -> None:
     for listener in listeners:
         listener(what)
-
-
-async def live_leases(store: IStore) -> dict[str, Lease]:
-    """The leases of all nodes that are alive, by name. @raise StoreError: the store cannot tell."""
-    nodes = await store.notes(NODES)
-    leases: dict[str, Lease] = from_notes(Lease, await store.notes(LEASES))
-    return {name: lease for name, lease in leases.items() if lease.node in nodes}

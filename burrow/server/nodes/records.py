@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import attr
 
-from burrow.store.base import record
+from burrow.store.base import IStore, record
 
 NODES, LEASES = "nodes", "leases"
 
@@ -33,6 +33,8 @@ class Node:
     @ivar door: the socket where processes of its group hand it connections; empty if they cannot: see
         L{burrow.server.nodes.handover}.
     @ivar beat: how often it has renewed its note; None in notes of older releases.
+    @ivar logs: whether what it writes is told by L{IStore.changes<burrow.store.base.IStore.changes>}: not in
+        older releases.
     """
 
     id: str
@@ -47,6 +49,7 @@ class Node:
     sessions: dict[str, int] = attr.field(factory=dict)
     beat: int | None = None
     door: str = ""
+    logs: bool = False
 
 
 @attr.frozen
@@ -89,3 +92,10 @@ def from_notes(kind: type[_T], notes: dict[str, str]) -> dict[str, _T]:
         except (ValueError, TypeError, AttributeError, RecursionError):
             continue
     return found
+
+
+async def live_leases(store: IStore) -> dict[str, Lease]:
+    """The leases of all nodes that are alive, by name. @raise StoreError: the store cannot tell."""
+    nodes = await store.notes(NODES)
+    leases: dict[str, Lease] = from_notes(Lease, await store.notes(LEASES))
+    return {name: lease for name, lease in leases.items() if lease.node in nodes}

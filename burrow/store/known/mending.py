@@ -75,11 +75,10 @@ class Mending:
             raise NotKnown("Redis lost what was in it, and the servers write it again")
 
     async def open(self) -> None:
-        """Learn everything. @raise StoreError: Redis is away."""
+        """Find out whether there was a loss while this server did not run."""
         if self._last_epoch() not in ("", self._guard.epoch):
             self._lost = self._clock.seconds()
         self._write_epoch()
-        await self.read()
 
     async def read(self) -> None:
         """Learn all that is there; find what is missing though nobody removed it."""

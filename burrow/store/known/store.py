@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from zope.interface import implementer
 from burrow.errors import StoreError
 from burrow.limits import UNLIMITED, Limits
 from burrow.store.base import IStore, Reservation, Taken, Token
+from burrow.store.changes import Changes, Note
 from burrow.store.deferring import returns_deferred
 from burrow.store.known.checked import CheckedRedis
 from burrow.store.known.mending import Mending, NotKnown
@@ -46,7 +47,7 @@ class KnownStore:
         self._mending = Mending(clock, redis, self._records, mark, alone)
         self._checked = CheckedRedis(redis, self._records, self._mending)
         self._questions = Questions(clock, self._mending.fill)
-        self._polling = Polling(clock, redis, self._records, self._mending, self._questions)
+        self._polling = Polling(clock, redis, self._records, self._mending, self._questions, self._checked)
 
     @property
     def whole(self) -> bool:
@@ -63,8 +64,7 @@ class KnownStore:
                 "Redis may throw away what it must keep: its maxmemory-policy is {policy}; set noeviction",
                 policy=policy,
             )
-        await self._mending.open()
-        self._polling.start()
+        await self._polling.start()
 
     @returns_deferred
     async def close(self) -> None:
@@ -290,3 +290,14 @@ class KnownStore:
         if swapped:
             self._records.keep_note(space, key, new, ttl)
         return swapped
+
+    # -- changes --------------------------------------------------------------------------------------------
+
+    @returns_deferred
+    async def changes(self, spaces: Collection[str], since: str, note: Note | None = None) -> Changes:
+        """See L{IStore}. What changed is known here before it is told."""
+        return await self._polling.changes(spaces, since, note)
+
+    def follow(self, changed: Callable[[], None]) -> None:
+        """See L{IStore}."""
+        self._redis.follow(changed)

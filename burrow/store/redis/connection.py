@@ -8,6 +8,7 @@ again by itself.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -24,6 +25,9 @@ from burrow.trust import trust_root
 
 TIMEOUT = 3.0
 """Seconds for an answer."""
+
+CHANNEL = "burrow:changed"
+"""Where those who change something publish who they are."""
 
 _POOL = 2
 _SHAPE = (
@@ -114,6 +118,40 @@ def _host(piece: str, default: int) -> tuple[str, int]:
     return parts.hostname, port
 
 
+class _Subscriber(txredisapi.SubscriberProtocol):  # type: ignore[misc]
+    """A connection that is subscribed to L{CHANNEL} as soon as it is ready."""
+
+    heard: Callable[[str], None]
+
+    def connectionMade(self) -> Any:
+        ready = super().connectionMade()
+        self.transport.setTcpKeepAlive(True)
+        return ready.addCallback(lambda _: self._subscribe())
+
+    def _subscribe(self) -> None:
+        if self.connected:  # else it was refused
+            self.subscribe(CHANNEL)
+
+    def messageReceived(self, pattern: object, channel: str, message: str) -> None:
+        type(self).heard(message)
+
+
+class _MasterSubscriber(txredisapi.SentinelRedisProtocol, _Subscriber):  # type: ignore[misc]
+    """The same, to the master that Sentinels name."""
+
+    def connectionMade(self) -> Any:
+        ready = txredisapi.SentinelRedisProtocol.connectionMade(self)
+        return ready.addCallback(lambda _: self._subscribe())
+
+
+def _subscribed(factory: type, protocol: type, heard: Callable[[str], None] | None) -> Any:
+    """txredisapi's factory of connections, or of such as are subscribed: it takes the protocol as a class."""
+    if heard is None:
+        return factory
+    subscriber = type(protocol.__name__, (protocol,), {"heard": staticmethod(heard)})
+    return type(factory.__name__, (factory,), {"protocol": subscriber})
+
+
 class RedisConnection:
     """
     The connections to one Redis.
@@ -127,6 +165,7 @@ class RedisConnection:
         self._reactor = reactor
         self._handler: Any = None
         self._sentinel: Any = None
+        self._listener: Any = None
 
     async def open(self) -> None:
         """@raise StoreError: it does not answer within L{TIMEOUT}."""
@@ -142,16 +181,22 @@ class RedisConnection:
     async def close(self) -> None:
         """Close the connections, within L{TIMEOUT}."""
         handler, self._handler = self._handler, None
+        listener, self._listener = self._listener, None
         sentinel, self._sentinel = self._sentinel, None
-        for closing in (handler, sentinel):
+        for closing in (handler, listener, sentinel):
             if closing is not None:
                 try:
                     await closing.disconnect().addTimeout(TIMEOUT, self._reactor)
                 except (TimeoutError, txredisapi.RedisError):
                     continue  # it does not answer: the process's end closes the socket
 
-    def _connect(self) -> Any:
-        """Begin to connect, with a new pool. @return: a Deferred that fires once it is connected."""
+    def _start(self, poolsize: int, subscribe: Callable[[str], None] | None = None) -> Any:
+        """
+        Begin to connect, and again whenever that is needed.
+
+        @param subscribe: called with what is published on L{CHANNEL}; such connections do nothing else.
+        @return: txredisapi's handler.
+        """
         address = self.address
         options = {
             "charset": "utf-8",
@@ -166,20 +211,28 @@ class RedisConnection:
                     address.hosts, reconnect=True, connectTimeout=TIMEOUT, replyTimeout=TIMEOUT
                 )
                 self._sentinel.discovery_timeout = TIMEOUT
-            self._handler = self._sentinel.master_for(
-                address.master, dbid=address.database, poolsize=_POOL, **options
+            kind = _subscribed(txredisapi.SentinelConnectionFactory, _MasterSubscriber, subscribe)
+            handler = self._sentinel.master_for(
+                address.master, kind, dbid=address.database, poolsize=poolsize, **options
             )
-            factory = self._handler._factory
+            factory = handler._factory
         else:
             host, port = address.hosts[0]
             endpoint: Any = HostnameEndpoint(self._reactor, host, port, timeout=TIMEOUT)
             if address.tls:
                 trust = optionsForClientTLS(host, trustRoot=trust_root(address.ca_file))
                 endpoint = wrapClientTLS(trust, endpoint)
-            factory = txredisapi.RedisFactory(None, address.database, _POOL, isLazy=True, **options)
+            kind = _subscribed(txredisapi.RedisFactory, _Subscriber, subscribe)
+            factory = kind(None, address.database, poolsize, isLazy=True, **options)
             factory.startConnecting(endpoint)
-            self._handler = factory.handler
+            handler = factory.handler
         factory.initialDelay, factory.maxDelay = 0.1, 1.0
+        return handler
+
+    def _connect(self) -> Any:
+        """Begin to connect, with a new pool."""
+        self._handler = self._start(_POOL)
+        factory = self._handler._factory
         add = factory.addConnection
 
         def made(connection: Any) -> None:
@@ -188,6 +241,14 @@ class RedisConnection:
 
         factory.addConnection = made
         return self._handler._connected
+
+    def listen(self, heard: Callable[[str], None]) -> None:
+        """
+        Call C{heard} with what is published on L{CHANNEL}, over a connection of its own; L{open} comes first.
+        While that connection is lost nothing is heard.
+        """
+        self._listener = self._start(1, heard)
+        self._listener._connected.addErrback(lambda reason: None)
 
     async def ask(self, command: str, *arguments: Any) -> Any:
         """

@@ -34,6 +34,7 @@ if owner and owner ~= mine['id'] and redis.call('HEXISTS', KEYS[1], owner) == 1 
 end
 redis.call('HSET', KEYS[2], mine['name'], mine['id'])
 redis.call('HSET', KEYS[1], mine['id'], cjson.encode(mine))
+changed('tokens', mine['id'])
 return 1
 """
 
@@ -84,6 +85,7 @@ elseif kind == 'token' then
         local called = known['name']
         if redis.call('HGET', KEYS[5], called) == name then redis.call('HDEL', KEYS[5], called) end
         redis.call('HDEL', KEYS[4], name)
+        changed('tokens', name)
     end
 end
 """
@@ -92,6 +94,10 @@ end
 _INDEX = (
     RESERVATION_FUNCTIONS
     + """
+for _, set in ipairs({'owned', 'owned-ports'}) do
+    redis.call('DEL', key(set))
+    redis.call('ZADD', key(set), 0, '')
+end
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
     local known = decoded(all[i + 1], all[i])
@@ -180,5 +186,5 @@ class Contents:
         await self._run(SWAP_NOTE, [note_key(space)], key, "", "=" + text, "")
 
     async def index(self) -> None:
-        """Make the hashes anew by which records are found, where they lack something."""
+        """Make anew what records are found and counted by, where that lacks something."""
         await self._run(_INDEX, [*RESERVATION_KEYS, *TOKEN_KEYS])

@@ -10,10 +10,14 @@ Keys, all under C{burrow:}::
     marks         hash   "token:ID", "name:NAME" -> version of what was revoked or released; "" -> how many
     mark-order    zset   the same in the order in which they were made; over L{MAX_MARKS} the oldest go
 
+    owned         zset   "TOKEN:NAME" of each reservation; C{owned-ports} of those with a port: to count them
+
+and those of L{burrow.store.redis.change_log}.
+
 Each server advances its own generation with each write, and once a second. If it is lower than the last
-answer said, Redis went back. Every hash that must last has a field with an empty name: if it is missing, the
-hash was evicted. Both are checked in the same script as the question. After a new connection the guard asks
-which process answers: another one may lack what was written last.
+answer said, Redis went back. Every hash and set that must last has a field or member with an empty name: if
+it is missing, the hash or set was evicted. Both are checked in the same script as the question. After a new
+connection the guard asks which process answers: another one may lack what was written last.
 
 What is missing and has no mark was lost; what has a mark was revoked or released, and never comes back.
 """
@@ -26,6 +30,7 @@ from typing import Any
 from txredisapi import ResponseError
 
 from burrow.errors import StoreError
+from burrow.store.redis.change_log import LOG_FUNCTIONS
 from burrow.store.redis.connection import RedisConnection
 from burrow.store.spaces import LASTING
 
@@ -48,6 +53,7 @@ _HASHES = ", ".join(
 _PRELUDE = f"""
 local function key(name) return '{PREFIX}' .. name end
 local hashes = {{{_HASHES}}}
+local sets = {{'mark-order', 'owned', 'owned-ports'}}
 -- The record that key has, or nil if it is none: somebody else may have written it.
 local function decoded(text, key)
     local good, found = pcall(cjson.decode, text or '')
@@ -60,6 +66,7 @@ local function decoded(text, key)
     if key and (found['id'] or found['name']) ~= key then return nil end
     return found
 end
+{LOG_FUNCTIONS}
 local function marked(member)
     local version = redis.call('HGET', key('marks'), member)
     return version and tonumber(version)
@@ -91,7 +98,10 @@ local function intact(epoch, server, count)
     for _, name in ipairs(hashes) do
         if redis.call('HEXISTS', key(name), '') == 0 then return false end
     end
-    return redis.call('ZSCORE', key('mark-order'), '') and generation(server) >= count
+    for _, name in ipairs(sets) do
+        if not redis.call('ZSCORE', key(name), '') then return false end
+    end
+    return generation(server) >= count
 end
 """
 
@@ -104,15 +114,17 @@ local function work()
 end
 local result = work()
 if writes == '1' then count = advance(server, count) end
+if news then redis.pcall('PUBLISH', key('changed'), server) end  -- it may not be allowed (ACL)
 return {count, result}
 """
 
 _SETTLE = """
+local lacking = redis.call('HLEN', key('reservations')) ~= redis.call('ZCARD', key('owned'))
 for _, name in ipairs(hashes) do
     local none = string.sub(name, 1, 6) == 'notes:' and '\\n' or ''
     redis.call('HSETNX', key(name), '', name == 'marks' and '0' or none)
 end
-redis.call('ZADD', key('mark-order'), 0, '')
+for _, name in ipairs(sets) do redis.call('ZADD', key(name), 0, '') end
 local epoch = redis.call('GET', key('epoch'))
 if not epoch or (epoch == ARGV[2] and ARGV[4] == '1') then
     epoch = ARGV[3] .. (epoch and '-older' or '')
@@ -124,17 +136,21 @@ for i = 1, #all, 2 do
     local seconds = tonumber(string.match(all[i + 1], '%d+$') or '0')
     if seconds < now - tonumber(ARGV[6]) then redis.call('HDEL', key('generations'), all[i]) end
 end
-return {advance(ARGV[1], tonumber(ARGV[5])), epoch}
+return {advance(ARGV[1], tonumber(ARGV[5])), epoch, lacking and 1 or 0}
 """
 
 _LOOK = """
+local after = table.remove(ARGV, 1)
 local order = redis.call('HGET', key('marks'), '')
 local found = {order}
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', key('mark-order'), '(' .. ARGV[1], '+inf')) do
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', key('mark-order'), '(' .. after, '+inf')) do
     found[#found + 1] = member
     found[#found + 1] = tostring(marked(member) or 0)
 end
-return found
+local function more()
+%s
+end
+return {found, more()}
 """
 
 
@@ -149,13 +165,14 @@ class Guard:
     """
     One server's questions to one Redis, each answered by a Redis that has what it had, or not at all.
 
+    @ivar server: this server's id among those that use the Redis.
     @ivar epoch: the word that tells all servers whether something was lost; empty before L{settle}.
     """
 
     def __init__(self, connection: RedisConnection) -> None:
         self.epoch = ""
         self._connection = connection
-        self._server = secrets.token_hex(6)
+        self.server = secrets.token_hex(6)
         self._generation = 0
         self._order = 0
         self._process = ""
@@ -177,7 +194,7 @@ class Guard:
         await self._meet()
         if self._doubted or not self.epoch:
             raise WentBack
-        state = [self.epoch, self._server, str(self._generation), "1" if writes else "0"]
+        state = [self.epoch, self.server, str(self._generation), "1" if writes else "0"]
         answer = await self._eval(_GUARDED % script, keys, *state, *arguments)
         if int(answer[0]) < 0:
             raise WentBack
@@ -213,23 +230,32 @@ class Guard:
             return True
         return False
 
-    async def settle(self) -> None:
+    async def settle(self) -> bool:
         """
         Take what is in Redis now for all there is. If this server is the first that saw a loss, it replaces
         the epoch, by which the other servers see it.
+
+        @return: whether the sets that count names lack some: an older release wrote them.
         """
         await self._meet()
         state = [self.epoch, secrets.token_hex(8), "1" if self.epoch else "0"]
         state += [str(self._generation), str(FORGET_AFTER)]
-        answer = await self.run_anyway(_SETTLE, [], self._server, *state)
+        answer = await self.run_anyway(_SETTLE, [], self.server, *state)
         self._generation, self.epoch = int(answer[0]), answer[1]
         self._doubted = False
+        return bool(int(answer[2]))
 
-    async def new_marks(self) -> dict[str, int]:
-        """Advance our generation. @return: the marks made since the last call, with their versions."""
-        order, *found = await self.run(_LOOK, [], str(self._order))
+    async def new_marks(self, script: str = "return 0", *arguments: str) -> tuple[dict[str, int], Any]:
+        """
+        Advance our generation.
+
+        @param script: is run in the same step, with C{arguments}.
+        @return: the marks made since the last call, with their versions, and what the script answers.
+        """
+        (order, *found), answer = await self.run(_LOOK % script, [], str(self._order), *arguments)
         self._order = int(order)
-        return {member: int(version) for member, version in zip(found[::2], found[1::2], strict=True)}
+        marks = {member: int(version) for member, version in zip(found[::2], found[1::2], strict=True)}
+        return marks, answer
 
     def marks_known(self, order: int) -> None:
         """The first C{order} marks are known: L{new_marks} need not tell them."""

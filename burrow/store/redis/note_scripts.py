@@ -1,4 +1,6 @@
-"""Lua scripts that read and write notes. KEYS: the hash of the space."""
+"""Lua scripts that read and write notes. KEYS: the hash of the space, but for L{NOTE_CHANGES}."""
+
+from burrow.store.redis.change_log import CHANGES
 
 _NOTE_FUNCTIONS = """
 local time = redis.call('TIME')
@@ -10,14 +12,20 @@ local function read(raw)
     if ends and ends <= now then return false end
     return string.sub(raw, newline + 1)
 end
-local function write(key, text, ttl)
+local function logged(hash, name)
+    changed(string.sub(hash, #key('notes:') + 1), name)
+end
+local function write(hash, name, text, ttl)
     local ends = ''
     if ttl ~= '' then ends = string.format('%.3f', now + ttl) end
-    redis.call('HSET', KEYS[1], key, ends .. '\\n' .. text)
-    local index = KEYS[1] .. ':ends'
-    if ends == '' then redis.call('ZREM', index, key) else redis.call('ZADD', index, ends, key) end
+    if read(redis.call('HGET', hash, name)) ~= text then logged(hash, name) end
+    redis.call('HSET', hash, name, ends .. '\\n' .. text)
+    local index = hash .. ':ends'
+    if ends == '' then redis.call('ZREM', index, name) else redis.call('ZADD', index, ends, name) end
     for _, old in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', now, 'LIMIT', 0, 20)) do
-        if not read(redis.call('HGET', KEYS[1], old)) then redis.call('HDEL', KEYS[1], old) end
+        if not read(redis.call('HGET', hash, old)) and redis.call('HDEL', hash, old) == 1 then
+            logged(hash, old)
+        end
         redis.call('ZREM', index, old)
     end
 end
@@ -42,6 +50,7 @@ for i = 1, #all, 2 do
         found[#found + 1] = text
     elseif not text then
         redis.call('HDEL', KEYS[1], all[i])
+        logged(KEYS[1], all[i])
     end
 end
 return found
@@ -51,7 +60,7 @@ return found
 PUT_NOTE = (
     _NOTE_FUNCTIONS
     + """
-write(ARGV[1], ARGV[2], ARGV[3])
+write(KEYS[1], ARGV[1], ARGV[2], ARGV[3])
 """
 )
 
@@ -65,11 +74,13 @@ elseif known ~= string.sub(ARGV[2], 2) then
     return 0
 end
 if ARGV[3] == '' then
-    redis.call('HDEL', KEYS[1], ARGV[1])
+    if redis.call('HDEL', KEYS[1], ARGV[1]) == 1 then logged(KEYS[1], ARGV[1]) end
     redis.call('ZREM', KEYS[1] .. ':ends', ARGV[1])
 else
-    write(ARGV[1], string.sub(ARGV[3], 2), ARGV[4])
+    write(KEYS[1], ARGV[1], string.sub(ARGV[3], 2), ARGV[4])
 end
 return 1
 """
 )
+
+NOTE_CHANGES = _NOTE_FUNCTIONS + CHANGES

@@ -5,7 +5,13 @@ local function given(value) return value ~= nil and value ~= cjson.null end
 local function key_of(known)
     return cjson.encode({known['token'], known['agent'], known['kind'], known['upstream']})
 end
+local function owner_of(known) return tostring(known['token']) .. ':' .. known['name'] end
+local function owned(set, token)
+    return tonumber(redis.call('ZLEXCOUNT', key(set), '[' .. token .. ':', '(' .. token .. ';'))
+end
 local function forget(known)
+    redis.call('ZREM', key('owned'), owner_of(known))
+    redis.call('ZREM', key('owned-ports'), owner_of(known))
     if given(known['port']) then redis.call('HDEL', KEYS[2], known['port']) end
     local key = key_of(known)
     if redis.call('HGET', KEYS[3], key) == known['name'] then redis.call('HDEL', KEYS[3], key) end
@@ -14,12 +20,18 @@ local function remove(known)
     mark('name:' .. known['name'], known['version'] or 0)
     redis.call('HDEL', KEYS[1], known['name'])
     forget(known)
+    changed('reservations', known['name'])
 end
 local function keep(known)
-    if given(known['port']) then redis.call('HSET', KEYS[2], known['port'], known['name']) end
+    redis.call('ZADD', key('owned'), 0, owner_of(known))
+    if given(known['port']) then
+        redis.call('ZADD', key('owned-ports'), 0, owner_of(known))
+        redis.call('HSET', KEYS[2], known['port'], known['name'])
+    end
     if known['assigned'] then redis.call('HSET', KEYS[3], key_of(known), known['name']) end
     local kept = cjson.encode(known)
     redis.call('HSET', KEYS[1], known['name'], kept)
+    changed('reservations', known['name'])
     return kept
 end
 """
@@ -58,20 +70,8 @@ if given(wanted['port']) then
     local owner = redis.call('HGET', KEYS[2], wanted['port'])
     if owner and owner ~= wanted['name'] then return 'port' end
 end
-if more_names or more_ports then
-    local names, ports = 0, 0
-    for _, text in ipairs(redis.call('HVALS', KEYS[1])) do
-        if string.find(text, wanted['token'], 1, true) then
-            local own = decoded(text)
-            if own and own['token'] == wanted['token'] then
-                names = names + 1
-                if given(own['port']) then ports = ports + 1 end
-            end
-        end
-    end
-    if more_names and names >= tonumber(ARGV[2]) then return 'names' end
-    if more_ports and ports >= tonumber(ARGV[3]) then return 'ports' end
-end
+if more_names and owned('owned', wanted['token']) >= tonumber(ARGV[2]) then return 'names' end
+if more_ports and owned('owned-ports', wanted['token']) >= tonumber(ARGV[3]) then return 'ports' end
 if known then
     local same = not given(known['port']) or redis.call('HGET', KEYS[2], known['port']) == known['name']
     if known['assigned'] then same = same and redis.call('HGET', KEYS[3], key_of(known)) == known['name'] end
@@ -98,7 +98,12 @@ RELEASE = (
 local known = redis.call('HGET', KEYS[1], ARGV[1])
 if not known or ARGV[1] == '' then return 0 end
 known = decoded(known, ARGV[1])
-if known then remove(known) else redis.call('HDEL', KEYS[1], ARGV[1]) end
+if known then
+    remove(known)
+else
+    redis.call('HDEL', KEYS[1], ARGV[1])
+    changed('reservations', ARGV[1])
+end
 return 1
 """
 )

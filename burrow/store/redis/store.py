@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from zope.interface import implementer
 
 from burrow.limits import UNLIMITED, Limits
 from burrow.store.base import TOKEN_USED_STEP, USED_STEP, IStore, OverQuota, Reservation, Taken, Token, record
+from burrow.store.changes import NAMES, TOKENS, Changes, Note
 from burrow.store.deferring import returns_deferred
 from burrow.store.redis.connection import RedisAddress, RedisConnection
 from burrow.store.redis.contents import Contents
 from burrow.store.redis.guard import Guard
-from burrow.store.redis.note_scripts import NOTE, NOTES, PUT_NOTE, SWAP_NOTE
+from burrow.store.redis.note_scripts import NOTE, NOTE_CHANGES, NOTES, PUT_NOTE, SWAP_NOTE
 from burrow.store.redis.records import (
     RESERVATION_KEYS,
     TOKEN_KEYS,
@@ -57,6 +58,7 @@ class RedisStore:
         self.guard = Guard(self._connection)
         self._run = self.guard.run
         self._records = RecordReader()
+        self._followers: list[Callable[[], None]] = []
         self.contents = Contents(self.guard, self._records)
 
     @returns_deferred
@@ -64,7 +66,10 @@ class RedisStore:
         """See L{IStore}."""
         await self._connection.open()
         try:
-            await self.guard.settle()
+            if await self.guard.settle():
+                await self.contents.index()
+            if self._followers:
+                self._connection.listen(self._heard)
         except BaseException:
             await self._connection.close()
             raise
@@ -248,6 +253,45 @@ class RedisStore:
         texts = ["" if text is None else "=" + text for text in (old, new)]
         arguments = [key, *texts, _seconds(ttl)]
         return bool(int(await self._run(SWAP_NOTE, [note_key(space)], *arguments, writes=ttl is None)))
+
+    # -- changes --------------------------------------------------------------------------------------------
+
+    @returns_deferred
+    async def changes(self, spaces: Collection[str], since: str, note: Note | None = None) -> Changes:
+        """See L{IStore}."""
+        _, changes = await self.poll(spaces, since, note)
+        return changes
+
+    async def poll(
+        self, spaces: Collection[str], since: str, note: Note | None = None
+    ) -> tuple[dict[str, int], Changes]:
+        """
+        What changed, see L{IStore.changes}, and what was marked, see
+        L{Guard.new_marks<burrow.store.redis.guard.Guard.new_marks>}, in one question.
+        """
+        epoch, _, count = since.partition(":")
+        kept = ["", "", "", ""] if note is None else [note.space, note.key, note.text, _seconds(note.ttl)]
+        known = count if epoch == self.guard.epoch else ""
+        marks, answer = await self.guard.new_marks(NOTE_CHANGES, known, *kept, *spaces)
+        count, whole, renewed, found, records = answer
+        notes: dict[str, dict[str, str | None]] = {space: {} for space in spaces}
+        for space, key, text in zip(found[::3], found[1::3], found[2::3], strict=True):
+            notes[space][key] = text
+        changed: dict[str, set[str]] = {TOKENS: set(), NAMES: set()}
+        for space, key in zip(records[::2], records[1::2], strict=True):
+            changed[space].add(key)
+        tokens, names = (frozenset(changed[space]) for space in (TOKENS, NAMES))
+        version = f"{self.guard.epoch}:{count}"
+        return marks, Changes(version, bool(int(whole)), notes, tokens, names, bool(int(renewed)))
+
+    def follow(self, changed: Callable[[], None]) -> None:
+        """See L{IStore}."""
+        self._followers.append(changed)
+
+    def _heard(self, server: str) -> None:
+        if server != self.guard.server:
+            for changed in self._followers:
+                changed()
 
 
 def _seconds(ttl: float | None) -> str:

@@ -4,6 +4,7 @@ ADD_TOKEN = """
 if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 1 then return 0 end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[1])
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+changed('tokens', ARGV[1])
 return 1
 """
 
@@ -13,6 +14,7 @@ if not id or ARGV[1] == '' then return 0 end
 mark('token:' .. id, 0)
 redis.call('HDEL', KEYS[2], ARGV[1])
 redis.call('HDEL', KEYS[1], id)
+changed('tokens', id)
 return 1
 """
 
@@ -40,6 +42,7 @@ for field, value in pairs(cjson.decode(ARGV[2])) do token[field] = value end
 token['version'] = (token['version'] or 0) + 1
 local kept = cjson.encode(token)
 redis.call('HSET', KEYS[1], id, kept)
+changed('tokens', id)
 return {id, kept}
 """
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from burrow.store.sqlite import changes
+
 TIDY_EVERY = 10.0
 """Seconds between two removals of notes whose time is over."""
 
@@ -58,6 +60,7 @@ class Notes:
         now = self._now()
         cursor.execute("DELETE FROM live_notes WHERE until <= ?", (now,))
         cursor.execute("UPDATE live_notes SET until = ? + ttl WHERE until > ? + ttl", (now, now))
+        changes.forget(cursor)
 
     @staticmethod
     def lasts(space: str, key: str, text: str | None, ttl: float | None) -> Callable[[Any], bool]:

@@ -47,8 +47,56 @@ MIGRATIONS = (
     ALTER TABLE reservations ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX owned ON reservations (token, port);
     """,
+    """
+    CREATE TABLE changes (
+        count INTEGER PRIMARY KEY AUTOINCREMENT, space TEXT NOT NULL, key TEXT NOT NULL, UNIQUE (space, key)
+    );
+    CREATE TABLE changes_forgotten (count INTEGER NOT NULL);
+    INSERT INTO changes_forgotten VALUES (0);
+    CREATE TRIGGER token_added AFTER INSERT ON tokens BEGIN
+        INSERT OR REPLACE INTO changes (space, key) VALUES ('tokens', NEW.id);
+    END;
+    CREATE TRIGGER token_changed
+    AFTER UPDATE OF name, role, digest, max_names, max_ports, max_tunnels, max_sessions, version
+    ON tokens BEGIN
+        INSERT OR REPLACE INTO changes (space, key) VALUES ('tokens', NEW.id);
+    END;
+    CREATE TRIGGER token_revoked AFTER DELETE ON tokens BEGIN
+        INSERT OR REPLACE INTO changes (space, key) VALUES ('tokens', OLD.id);
+    END;
+    CREATE TRIGGER name_reserved AFTER INSERT ON reservations BEGIN
+        INSERT OR REPLACE INTO changes (space, key) VALUES ('reservations', NEW.name);
+    END;
+    CREATE TRIGGER name_changed
+    AFTER UPDATE OF kind, token, agent, upstream, port, assigned, port_assigned, asked, version
+    ON reservations BEGIN
+        INSERT OR REPLACE INTO changes (space, key) VALUES ('reservations', NEW.name);
+    END;
+    CREATE TRIGGER name_released AFTER DELETE ON reservations BEGIN
+        INSERT OR REPLACE INTO changes (space, key) VALUES ('reservations', OLD.name);
+    END;
+    CREATE TRIGGER note_kept AFTER INSERT ON notes BEGIN
+        INSERT OR REPLACE INTO changes (space, key) VALUES (NEW.space, NEW.key);
+    END;
+    CREATE TRIGGER note_removed AFTER DELETE ON notes BEGIN
+        INSERT OR REPLACE INTO changes (space, key) VALUES (OLD.space, OLD.key);
+    END;
+    CREATE TRIGGER live_note_kept BEFORE INSERT ON live_notes
+    WHEN NOT EXISTS (
+        SELECT 1 FROM live_notes
+        WHERE space = NEW.space AND key = NEW.key AND text = NEW.text AND until > NEW.until - NEW.ttl
+    ) BEGIN
+        INSERT OR REPLACE INTO changes (space, key) VALUES (NEW.space, NEW.key);
+    END;
+    CREATE TRIGGER live_note_removed AFTER DELETE ON live_notes BEGIN
+        INSERT OR REPLACE INTO changes (space, key) VALUES (OLD.space, OLD.key);
+    END;
+    """,
 )
-"""The schema, a step a version: the file's user_version says how many were taken. Never change one."""
+"""The schema, a step a version: the file's user_version says how many were taken. Never change one.
+
+Triggers log what changed, so that nothing that writes can forget to, a process of an older release included.
+"""
 
 _log = Logger()
 
@@ -68,8 +116,12 @@ def migrate(connection: sqlite3.Connection) -> int:
                 f"the database has version {version}, this Burrow knows {len(MIGRATIONS)}: use a newer Burrow"
             )
         for number in range(version, len(MIGRATIONS)):
-            for statement in MIGRATIONS[number].split(";"):
-                connection.execute(statement)
+            statement = ""
+            for piece in MIGRATIONS[number].split(";"):
+                statement += piece + ";"
+                if sqlite3.complete_statement(statement):  # a trigger has more than one semicolon
+                    connection.execute(statement)
+                    statement = ""
             connection.execute(f"PRAGMA user_version = {number + 1}")
         connection.execute("COMMIT")
     except BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from zope.interface import implementer
 from burrow.errors import StoreError
 from burrow.limits import UNLIMITED, Limits
 from burrow.store.base import TOKEN_USED_STEP, IStore, Reservation, Taken, Token, renewed
+from burrow.store.changes import NAMES, TOKENS, Changes, Note, by_space
 from burrow.store.deferring import returns_deferred
-from burrow.store.sqlite import reservations
+from burrow.store.sqlite import changes, reservations
 from burrow.store.sqlite.database import Database
 from burrow.store.sqlite.notes import Notes
 
@@ -233,6 +234,40 @@ class SQLiteStore:
             lambda cursor: self._notes.put(cursor, space, key, text, ttl),
             sync=self._notes.lasts(space, key, text, ttl),
         )
+
+    @returns_deferred
+    async def changes(self, spaces: Collection[str], since: str, note: Note | None = None) -> Changes:
+        """See L{IStore}."""
+        renewed = False if note is None else await self._renew(note)
+
+        def read(cursor: Any) -> Changes:
+            changed = changes.since(cursor, since)
+            if changed is None:
+                notes: dict[str, dict[str, str | None]] = {
+                    space: dict(self._notes.all(cursor, space)) for space in spaces
+                }
+                return Changes(str(changes.count(cursor)), True, notes, renewed=renewed)
+            keys = by_space(changed, spaces)
+            notes = {
+                space: {key: self._notes.text(cursor, space, key) for key in keys[space]} for space in spaces
+            }
+            tokens, names = (frozenset(keys[space]) for space in (TOKENS, NAMES))
+            return Changes(str(changes.count(cursor)), False, notes, tokens, names, renewed)
+
+        return await self._database.read(read)
+
+    def _renew(self, note: Note) -> Deferred[bool]:
+        """Keep a note. @return: fires with whether it was there."""
+
+        def renew(cursor: Any) -> bool:
+            there = self._notes.text(cursor, note.space, note.key) is not None
+            self._notes.put(cursor, note.space, note.key, note.text, note.ttl)
+            return there
+
+        return self._database.write(renew, sync=False)
+
+    def follow(self, changed: Callable[[], None]) -> None:
+        """See L{IStore}. Nobody is called: other processes tell nothing."""
 
     def swap_note(
         self, space: str, key: str, old: str | None, new: str | None, ttl: float | None = None

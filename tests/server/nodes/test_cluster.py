@@ -13,10 +13,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.errors import StoreError
-from burrow.server.nodes import cluster
-from burrow.server.nodes.cluster import BEAT, LEASE_TTL, NODE_TTL, RENEW_LEASES, Cluster
+from burrow.server.nodes import cluster, members
+from burrow.server.nodes.cluster import LEASE_TTL, RENEW_LEASES, Cluster
+from burrow.server.nodes.members import BEAT, NODE_TTL
 from burrow.server.nodes.records import Node
 from burrow.store.base import Reservation
+from burrow.store.changes import ChangeLog
 from burrow.store.memory import MemoryStore
 from burrow.testing import SlowStore
 
@@ -32,17 +34,43 @@ class Away:
         return lambda *arguments: fail(StoreError("away"))
 
 
+class Switched:
+    """Each node's own way to the store, that may be cut."""
+
+    def __init__(self, inner):
+        self.inner = self.real = inner
+
+    def cut(self):
+        self.inner = Away()
+        return self.inner
+
+    def mend(self):
+        self.inner = self.real
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+def lose(store):
+    """The store loses all notes."""
+    store._notes.clear()
+    store._log = ChangeLog()
+
+
 class Nodes(SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
         self.store = MemoryStore(self.clock.seconds)
         self.lost, self.taken = [], []
         self.linked = defaultdict(set)
+        self.ways = defaultdict(lambda: Switched(self.store))
         self.one, self.two = self.make("one"), self.make("two")
 
     def make(self, name, clock=None):
         clock = clock or self.clock
-        made = Cluster(clock, self.store, name, lambda node_id: node_id in self.linked[name], clock.seconds)
+        made = Cluster(
+            clock, self.ways[name], name, lambda node_id: node_id in self.linked[name], now=clock.seconds
+        )
         made.on_dead.append(self.lost.extend)
         made.on_taken.append(lambda lease: self.taken.append((name, lease.name, lease.node)))
         node = Node(name, "127.0.0.1", 7000, "secret", "", "0", self.clock.seconds(), group=name)
@@ -136,7 +164,7 @@ class Nodes(SynchronousTestCase):
         three = self.make("three", behind)
         self.hold(self.one)
         three._beaten = float("-inf")
-        self.do(three._look())
+        self.do(three.look())
         self.hold(three)
         self.pass_time(3 * BEAT)
         self.assertEqual(self.taken, [("one", "blog", "three")])
@@ -167,7 +195,7 @@ class Nodes(SynchronousTestCase):
     def test_store_that_lost_everything_is_told_again(self):
         self.hold(self.one)
         self.pass_time(BEAT)
-        self.store._notes.clear()
+        lose(self.store)
         self.pass_time(3 * BEAT)
         self.assertEqual(self.two.elsewhere("blog").node, "one")
 
@@ -175,7 +203,7 @@ class Nodes(SynchronousTestCase):
         self.hold(self.one)
         self.pass_time(BEAT)
         self.one._loop.stop()
-        self.store._notes.clear()
+        lose(self.store)
         self.store.whole = False
         self.pass_time(2 * BEAT)
         self.assertEqual((list(self.two.others), self.two.elsewhere("blog").node), (["one"], "one"))
@@ -203,16 +231,15 @@ class Nodes(SynchronousTestCase):
         for first, second in ((self.one, self.two), (self.two, self.one)):
             self.hold(first, f"of-{first.own_id}")
             self.pass_time(2 * BEAT)
-            store = first._store
-            away = Away()
-            first._store = second._store = away
+            ways = self.ways[first.own_id], self.ways[second.own_id]
+            away = [way.cut() for way in ways]
             self.pass_time(2 * NODE_TTL)
-            self.assertGreater(away.asked, 10)
+            self.assertGreater(away[0].asked, 10)
             self.assertEqual(second.elsewhere(f"of-{first.own_id}").node, first.own_id)
             self.hold(second, f"new-{second.own_id}")
-            second._store = store
+            ways[1].mend()
             self.pass_time(2 * BEAT)
-            first._store = store
+            ways[0].mend()
             self.pass_time(3 * BEAT)
             self.assertEqual(first.elsewhere(f"new-{second.own_id}").node, second.own_id)
             self.assertEqual(second.elsewhere(f"of-{first.own_id}").node, first.own_id)
@@ -223,12 +250,13 @@ class Nodes(SynchronousTestCase):
         self.hold(self.one)
         self.pass_time(BEAT)
         self.linked["two"] = {"one"}
-        self.one._store = Away()
+        self.ways["one"].cut()
         self.patch(cluster, "LEASE_TTL", 1.0)
         for _ in range(3):
             self.pass_time(NODE_TTL)
             self.assertEqual((list(self.two.others), self.two.elsewhere("blog").node), (["one"], "one"))
-            self.store._notes.pop(("leases", "blog"), None)  # as if its time were over
+            if ("leases", "blog") in self.store._notes:
+                self.store._remove("leases", "blog")  # as if its time were over
         self.assertEqual(self.lost, [])
         self.linked["two"].clear()
         self.pass_time(2 * BEAT)
@@ -268,7 +296,7 @@ class Nodes(SynchronousTestCase):
         self.patch(cluster.Cluster, "ask", nobody)
         self.hold(self.two)
         self.hold(self.one)
-        self.assertEqual(self.one._held["blog"].since, self.two._held["blog"].since)
+        self.assertEqual(self.one._leases.held["blog"].since, self.two._leases.held["blog"].since)
         self.patch(cluster.Cluster, "ask", ask)
         self.pass_time(3 * BEAT)
         self.assertEqual(self.taken, [("one", "blog", "two")])
@@ -294,7 +322,7 @@ class Nodes(SynchronousTestCase):
         """What cannot be read is left alone, unknown fields are left out, and the looks go on."""
         self.hold(self.one)
         node = {**attr.asdict(self.one.node), "id": "newer", "color": "red", "beat": None}
-        lease = {**attr.asdict(self.one._held["blog"]), "name": "n", "node": "newer", "color": "red"}
+        lease = {**attr.asdict(self.one._leases.held["blog"]), "name": "n", "node": "newer", "color": "red"}
         for text in ("[]", "nonsense", "{}", "null"):
             self.store.put_note("nodes", "strange", text)
             self.store.put_note("nodes", "newer", json.dumps(node))
@@ -312,10 +340,10 @@ class Nodes(SynchronousTestCase):
         self.pass_time(2 * BEAT)
         looks = []
         look = self.two._look_now
-        self.two._look_now = lambda: looks.append(self.clock.seconds()) or look()
+        self.two._look_now = lambda renew: looks.append(self.clock.seconds()) or look(renew)
         self.pass_time(3 * BEAT)
         self.assertIn(len(looks), (3, 4))
-        self.two.hurried = lambda: True
+        self.two.hurried.append(lambda: True)
         looks.clear()
         self.pass_time(BEAT)
         self.assertGreaterEqual(len(looks), 9)
@@ -348,7 +376,7 @@ class Nodes(SynchronousTestCase):
     def test_what_is_known_is_said_while_the_store_is_away(self):
         self.hold(self.one)
         self.pass_time(2 * BEAT)
-        self.two._store = Away()
+        self.ways["two"].cut()
         self.assertEqual(self.do(self.two.ask("blog")).node, "one")
         self.assertIsNone(self.do(self.two.ask("other")))
         self.assertFalse(self.do(self.two.strangers()))
@@ -369,11 +397,11 @@ class Nodes(SynchronousTestCase):
         self.assertTrue(self.do(self.one.strangers()))
 
     def test_looks_go_on_after_an_exception(self):
-        notes = self.store.notes
-        self.store.notes = lambda space: 1 / 0
+        changes = self.store.changes
+        self.store.changes = lambda *arguments: 1 / 0
         self.pass_time(3 * BEAT)
         self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
-        self.store.notes = notes
+        self.store.changes = changes
         self.hold(self.one)
         self.pass_time(2 * BEAT)
         self.assertEqual(self.two.elsewhere("blog").node, "one")
@@ -427,7 +455,7 @@ class Nodes(SynchronousTestCase):
             Deferred.fromCoroutine(node.hold("blog", "http", None))
             clock.pump([0.1] * apart)
         clock.pump([0.1] * 150)
-        holding = [node.own_id for node in nodes if "blog" in node._held]
+        holding = [node.own_id for node in nodes if "blog" in node._leases.held]
         assert len(holding) == 1, (holding, taken)
         for node in nodes:
             seen = node.elsewhere("blog")
@@ -436,10 +464,12 @@ class Nodes(SynchronousTestCase):
     def keep_for(self, seconds, nodes):
         """Let time pass; each node's lease is in the store, and known to the others, all along."""
         # Fewer turns than in earnest.
+        self.patch(members, "NODE_TTL", 50.0)
         self.patch(cluster, "NODE_TTL", 50.0)
         for node in nodes:
             self.hold(node, f"of-{node.own_id}")
         self.pass_time(2 * BEAT)
+        self.patch(members, "BEAT", 10.0)
         self.patch(cluster, "BEAT", 10.0)
         changes = []
         for node in nodes:
@@ -451,7 +481,7 @@ class Nodes(SynchronousTestCase):
             leases = self.successResultOf(self.store.notes("leases"))
             self.assertEqual(leases.keys(), names.keys(), f"after {self.clock.seconds()} s")
         for node in nodes:
-            known = {lease.name: lease.node for lease in node.theirs}
+            known = {lease.name: lease.node for lease in node._leases.theirs.values()}
             self.assertEqual(known, {name: own for name, own in names.items() if own != node.own_id})
         self.assertEqual((changes, self.lost, self.taken), ([], [], []))
 

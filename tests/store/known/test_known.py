@@ -12,7 +12,8 @@ from twisted.trial.unittest import TestCase
 from burrow.errors import StoreError
 from burrow.limits import Limits
 from burrow.store.base import Taken
-from burrow.store.known.polling import READ_EVERY
+from burrow.store.known import polling
+from burrow.store.known.polling import ASKED_WITHIN, CHECK_AT_ONCE, CHECK_EVERY, POLL_EVERY
 from burrow.store.redis import connection
 from burrow.store.redis.records import to_text
 from burrow.store.spaces import CERTIFICATES
@@ -146,8 +147,8 @@ class Known(TestCase):
                 self.redis.ask("HSET", f"burrow:{key}", "junk", text)
             with capturedLogs() as logs:
                 two = await self.servers.open(alone=lambda: True)
-                for _ in range(2 * READ_EVERY):
-                    await two._polling.poll()
+                for _ in range(2 * CHECK_EVERY):
+                    await two._polling._poll_if_needed()
                 told = [log for log in logs if "cannot be read" in log["log_format"]]
                 self.assertEqual([log["key"] for log in told], ["junk", "junk"], text)
                 self.assertEqual([log for log in logs if "merging" in log["log_format"]], [])
@@ -219,23 +220,85 @@ class Known(TestCase):
         self.assertEqual(await one.note(CERTIFICATES, "blog"), "text")
         self.assertEqual(await one.notes(CERTIFICATES), {"blog": "text"})
 
-    async def test_all_is_read_anew_once_in_a_while_and_not_at_each_look(self):
+    async def test_what_other_servers_change_is_known_at_the_next_poll(self):
+        """And everything is read only at the start."""
         one, two = await self.servers.open(), await self.servers.open()
-        reads = []
-        everything = two._redis.contents.everything
-        two._redis.contents.everything = lambda: reads.append(looks) or everything()
+        everything, two._redis.contents.everything = two._redis.contents.everything, None
         await one.add_token(OLD)
-        for looks in range(1, 2 * READ_EVERY + 1):  # noqa: B007 - the lambda tells it
-            await two._polling.poll()
-        self.assertEqual(reads, [READ_EVERY, 2 * READ_EVERY])
+        await one.add_token(attr.evolve(OLD, id="kept", name="kept"))
+        await one.reserve(NAME)
+        await two._polling.poll()
+        self.assertEqual((two._records.tokens["old"], two._records.names), (OLD, {"blog": NAME}))
+        await one.revoke_token("old")
+        await one.transfer("blog", "other")
+        await two._polling.poll()
+        two._redis.contents.everything = everything
         await self.away()
-        self.assertEqual(await two.token("old"), OLD)
+        self.assertEqual((await two.reservation("blog")).token, "other")
+        self.assertIsNone(await two.token("old"))
+        self.assertEqual((await two.token("kept")).name, "kept")
+
+    async def test_what_changed_is_known_before_who_asks_is_told(self):
+        one, two = await self.servers.open(), await self.servers.open()
+        version = (await two.changes(("a",), "")).version
+        await one.reserve(NAME)
+        await one.put_note("a", "key", "text", 100.0)
+        changes = await two.changes(("a",), version)
+        self.assertEqual((changes.whole, changes.names), (False, {"blog"}))
+        self.assertEqual(changes.notes, {"a": {"key": "text"}})
+        self.assertEqual(two._records.names["blog"], NAME)
+        # Who asks from another version on makes nothing be missed.
+        await one.add_token(OLD)
+        self.assertTrue((await two.changes(("a",), "")).whole)
+        self.assertEqual(two._records.tokens["old"], OLD)
+
+    async def test_who_asks_for_changes_polls(self):
+        """One question a second is enough for both."""
+        one = await self.servers.open(alone=lambda: True)
+        asked, ask = [], one._redis._connection.ask
+        one._redis._connection.ask = lambda *arguments: (
+            asked.append(self.servers.clock.seconds()) or ask(*arguments)
+        )
+        changes = await one.changes((), "")
+        asked.clear()
+        for _ in range(5):
+            self.servers.clock.advance(POLL_EVERY)
+            changes = await one.changes((), changes.version)
+            await one._polling._poll_if_needed()
+        self.assertEqual(len(asked), 5)
+        self.servers.clock.advance(ASKED_WITHIN)
+        await one._polling._poll_if_needed()
+        self.assertEqual(len(asked), 6)
+
+    async def test_log_of_changes_that_is_lost_alone(self):
+        """Everything is read again."""
+        one, two = await self.servers.open(), await self.servers.open()
+        version = (await two.changes((), "")).version
+        await one.add_token(OLD)
+        self.redis.ask("DEL", "burrow:changes")
+        await one.reserve(NAME)
+        self.assertTrue((await two.changes((), version)).whole)
+        await two._polling._poll_if_needed()
+        self.assertEqual((two._records.tokens, two._records.names), ({"old": OLD}, {"blog": NAME}))
+
+    async def test_records_that_somebody_deletes_come_back(self):
+        """Some are checked now and then, all in turn."""
+        one = await self.servers.open(alone=lambda: True)
+        await one.add_token(OLD)
+        await one.reserve(NAME)
+        self.patch(polling, "CHECK_AT_ONCE", 1)
+        for key, field in (("reservations", "blog"), ("tokens", "old")):
+            self.redis.ask("HDEL", f"burrow:{key}", field)
+            for _ in range(3 * CHECK_EVERY):
+                await one._polling._poll_if_needed()
+            self.assertEqual(self.redis.ask("HEXISTS", f"burrow:{key}", field), b"1")
+        self.assertLess(1, CHECK_AT_ONCE)
 
     async def test_looks_go_on_after_an_exception(self):
         one = await self.servers.open()
         one._polling._loop.start(1.0, now=False)
         look = one._redis.guard.new_marks
-        one._redis.guard.new_marks = lambda: 1 / 0
+        one._redis.guard.new_marks = lambda *arguments: 1 / 0
         self.servers.clock.advance(1.0)
         self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
         one._redis.guard.new_marks = look

@@ -118,7 +118,8 @@ class Lost(TestCase):
         before = self.servers.snapshot()
         await self.one.add_token(NEW)
         await self.one.reserve(NAME)
-        await self.servers.look()
+        await self.one._polling.poll()
+        await self.two._redis.guard.new_marks()  # of the loss it will know, and of the records it does not
         self.servers.go_back(before)
         # First a server that never heard of either.
         self.assertEqual(await self.told(self.two.token("new")), "not known")

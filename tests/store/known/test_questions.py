@@ -54,7 +54,6 @@ class Questions(TestCase):
         await store.open()
         self.addCleanup(store.close)
         looks = []
-        self.patch(store._polling, "_turn", lambda: looks.append(clock.seconds()))
         self.patch(store._polling._loop, "f", lambda: looks.append(clock.seconds()))
         clock.pump([POLL_EVERY / 2] * 8)
         self.assertEqual(looks, [POLL_EVERY * turn for turn in (1, 2, 3, 4)])

@@ -1,0 +1,206 @@
+"""
+Which node holds which tunnel, from what was read of the store: no I/O.
+
+The work of each step grows with the names that it is about, and not with the leases that there are.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+
+import attr
+
+from burrow.server.nodes.records import Lease, from_notes, to_text
+
+
+@attr.frozen
+class Resolved:
+    """
+    What came of a look at some names.
+
+    @ivar changed: names of which another node's lease came, went or changed.
+    @ivar taken: other nodes' leases that won over ours.
+    @ivar contested: those that would win, and are another token's: the store has to say whose the name is.
+    """
+
+    changed: list[str]
+    taken: list[Lease]
+    contested: list[Lease]
+
+
+class Leases:
+    """
+    @param own_id: this node's id.
+    @ivar held: our own, by name. @ivar theirs: those of other nodes that are alive, by name.
+    """
+
+    def __init__(self, own_id: str) -> None:
+        self._own_id = own_id
+        self.held: dict[str, Lease] = {}
+        self.theirs: dict[str, Lease] = {}
+        self._noted: dict[str, tuple[str, Lease]] = {}
+        self._names_of: defaultdict[str, set[str]] = defaultdict(set)
+        self._of_token: defaultdict[str, set[str]] = defaultdict(set)
+        self._again: set[str] = set()
+        self._unwritten: set[str] = set()
+
+    # -- ours -----------------------------------------------------------------------------------------------
+
+    def hold(self, lease: Lease) -> bool:
+        """The name is ours from now on. @return: whether it was another node's."""
+        self.held[lease.name] = lease
+        return self._forget(lease.name)
+
+    def not_written(self, name: str) -> None:
+        """A lease of ours could not be written."""
+        self._unwritten.add(name)
+
+    def let_go(self, name: str) -> Lease | None:
+        """The name is not ours any more. @return: the lease, if it was ours."""
+        self._again.add(name)
+        return self.held.pop(name, None)
+
+    # -- what is read ---------------------------------------------------------------------------------------
+
+    def seen(self, lease: Lease) -> None:
+        """A lease of another node that is alive was read by itself: it counts until the next reading."""
+        if lease.name not in self.held:
+            self._take_over(lease)
+            self._again.add(lease.name)
+
+    def read(self, notes: Mapping[str, str | None], whole: bool) -> None:
+        """
+        Take over what was read.
+
+        @param notes: texts by name, None for a lease that was removed.
+        @param whole: whether there are no others.
+        """
+        known = self._noted.keys() | self.held.keys() | self.theirs.keys()
+        gone = known - notes.keys() if whole else ()
+        for name in (*gone, *notes):
+            self._note(name, notes.get(name))
+        self._again.update(notes, gone)
+
+    def _note(self, name: str, text: str | None) -> None:
+        before = self._noted.pop(name, None)
+        if before is not None:
+            self._drop(self._names_of, before[1].node, name)
+        # What another release writes and we cannot read is left out, and left alone.
+        lease = None if text is None else from_notes(Lease, {name: text}).get(name)
+        if text is not None and lease is not None:
+            self._noted[name] = text, lease
+            self._names_of[lease.node].add(name)
+
+    def of_nodes(self, nodes: Iterable[str]) -> None:
+        """These nodes came, went, or are there in another way: resolve their leases again."""
+        for node in nodes:
+            self._again |= self._names_of.get(node, set())
+            self._again.update(name for name, lease in self.theirs.items() if lease.node == node)
+
+    def resolve(
+        self, alive: Collection[str], unnoted: Collection[str], whole: bool, yielding: bool
+    ) -> Resolved:
+        """
+        See whose the names are that were read, or may have changed since the last time. Later leases on what
+        we hold win; all do where we were taken for dead (C{yielding}), whatever the clocks say.
+
+        @param alive: the other nodes that are. @param unnoted: those among them that have no note now: their
+            leases may be missing with it, and stay. @param whole: see L{IStore.whole}.
+        """
+        names = {*self._again, *self.held} if yielding else self._again
+        self._again = set()
+        resolved = Resolved([], [], [])
+        for name in names:
+            lease = self._lease(name, unnoted, whole)
+            if lease is not None and lease.node not in alive:
+                lease = None
+            ours = self.held.get(name)
+            if ours is not None:
+                self._unwritten.add(name)
+                if lease is None or not (yielding or lease.newer_than(ours)):
+                    continue
+                if lease.of_another_token(ours):
+                    resolved.contested.append(lease)
+                    self._again.add(name)
+                    continue
+                self.lose(lease)
+                resolved.taken.append(lease)
+                resolved.changed.append(name)
+            elif lease is None:
+                if self._forget(name):
+                    resolved.changed.append(name)
+            elif self.theirs.get(name) != lease:
+                self._take_over(lease)
+                resolved.changed.append(name)
+        return resolved
+
+    def _lease(self, name: str, unnoted: Collection[str], whole: bool) -> Lease | None:
+        if name in self._noted:
+            return self._noted[name][1]
+        known = self.theirs.get(name)
+        return known if known is not None and (not whole or known.node in unnoted) else None
+
+    def lose(self, lease: Lease) -> None:
+        """What we held is another node's."""
+        del self.held[lease.name]
+        self._unwritten.discard(lease.name)
+        self._take_over(lease)
+
+    def take_again(self, ours: Lease) -> None:
+        """Ours, later than another's: it is to be written."""
+        self.held[ours.name] = ours
+        self._unwritten.add(ours.name)
+
+    # -- what is to be written ------------------------------------------------------------------------------
+
+    def unwritten(self) -> list[tuple[Lease, str | None]]:
+        """Leases of ours that are not in the store as they should be, each with the text that is there."""
+        found = []
+        for name in list(self._unwritten):
+            ours = self.held.get(name)
+            text = self._noted[name][0] if name in self._noted else None
+            if ours is None or text == to_text(ours):
+                self._unwritten.discard(name)
+            else:
+                found.append((ours, text))
+        return found
+
+    def worthless(self, alive: Collection[str], most: int) -> list[tuple[str, str]]:
+        """
+        Leases in the store that are nobody's: of nodes that are not alive, and ours that we do not hold.
+
+        @return: names and texts, C{most} at most.
+        """
+        found: list[tuple[str, str]] = []
+        for node in self._names_of.keys() - set(alive):
+            for name in self._names_of[node]:
+                if len(found) >= most:
+                    return found
+                if name not in self.held:
+                    found.append((name, self._noted[name][0]))
+        return found
+
+    def names_of_token(self, token_id: str) -> Collection[str]:
+        """The names that a token, by its id, has open on other nodes that are alive."""
+        return self._of_token.get(token_id, ())
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    def _take_over(self, lease: Lease) -> None:
+        self._forget(lease.name)
+        self.theirs[lease.name] = lease
+        self._of_token[lease.token].add(lease.name)
+
+    def _forget(self, name: str) -> bool:
+        lease = self.theirs.pop(name, None)
+        if lease is None:
+            return False
+        self._drop(self._of_token, lease.token, name)
+        return True
+
+    @staticmethod
+    def _drop(index: dict[str, set[str]], key: str, name: str) -> None:
+        index[key].discard(name)
+        if not index[key]:
+            del index[key]

@@ -1,0 +1,87 @@
+"""Which other nodes are alive, from what was read of the store: no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from burrow.server.nodes.records import Node, from_notes
+
+BEAT = 1.0
+"""Seconds between two renewals of a node's note."""
+
+NODE_TTL = 5.0
+"""Seconds after its last renewal that a node counts as dead."""
+
+
+class Members:
+    """
+    @param own_id: this node's id. @param now: seconds that never go back, as of the start.
+    @param linked: says whether a node can be reached, whatever the store says.
+    @ivar others: the other nodes that are alive, by id.
+    @ivar unnoted: those among them that have no note now.
+    """
+
+    def __init__(self, own_id: str, now: float, linked: Callable[[str], bool]) -> None:
+        self.others: dict[str, Node] = {}
+        self.unnoted: set[str] = set()
+        self._own_id = own_id
+        self._linked = linked
+        self._noted: dict[str, Node | None] = {}
+        self._beats: dict[str, tuple[int | None, float]] = {}
+        self._seen = now
+        self._patient = float("-inf")
+
+    @property
+    def knows_us(self) -> bool:
+        """Whether our own note is there."""
+        return self._own_id in self._noted
+
+    @property
+    def ids(self) -> set[str]:
+        """Of the other nodes that may hold something: those alive, and those whose notes cannot be read."""
+        return {*self.others, *(key for key, node in self._noted.items() if node is None)}
+
+    def read(self, notes: Mapping[str, str | None], whole: bool) -> None:
+        """
+        Take over what was read.
+
+        @param notes: texts by id, None for a note that was removed.
+        @param whole: whether there are no others.
+        """
+        if whole:
+            self._noted = {}
+        for key, text in notes.items():
+            if text is None:
+                self._noted.pop(key, None)
+            else:
+                self._noted[key] = from_notes(Node, {key: text}).get(key)
+
+    def update(self, now: float, whole: bool) -> tuple[set[str], set[str], set[str]]:
+        """
+        See who is alive: whose beat went on within L{NODE_TTL} by our clock, whatever the store's is set to;
+        and who has no note, but can be reached, or may write it again.
+
+        @param whole: see L{IStore.whole<burrow.store.base.IStore.whole>}.
+        @return: who is gone, who came, and whose note is missing now or is there again.
+        """
+        beats = {}
+        noted = {key: node for key, node in self._noted.items() if node is not None and key != self._own_id}
+        for key, node in noted.items():
+            beat, when = self._beats.get(key, (None, now))
+            beats[key] = node.beat, now if node.beat is None or node.beat != beat else when
+        self._beats = beats
+        if now - self._seen > 3 * BEAT:
+            # Nothing could be read for a while: they may not have come to write again.
+            self._patient = now + NODE_TTL
+        self._seen = now
+        patient = not whole or now < self._patient
+        alive = {key: node for key, node in noted.items() if now - beats[key][1] < NODE_TTL}
+        before, unnoted = self.others, self.unnoted
+        self.unnoted = {
+            key
+            for key, node in before.items()
+            if key not in alive and (patient or (self._linked(key) and not node.draining))
+        }
+        self.others = {**{key: before[key] for key in self.unnoted}, **alive}
+        gone, came = before.keys() - self.others.keys(), self.others.keys() - before.keys()
+        return gone, came, unnoted ^ self.unnoted
