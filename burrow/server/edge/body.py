@@ -61,7 +61,7 @@ class LengthBody:
 
 
 class UntilCloseBody:
-    """A body that ends with the connection: whoever sees that says so by L{end}."""
+    """A body that ends with the connection: its user sets C{done} then."""
 
     def __init__(self) -> None:
         self.done = False

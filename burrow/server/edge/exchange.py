@@ -103,7 +103,7 @@ class IConnection(Interface):
 @implementer(IAnswered)
 class Exchange:
     """
-    See the module's own words.
+    See the module's docstring.
 
     @param connection: an L{IConnection}.
     @ivar request: the request's head. @ivar whole: whether its body has come to its end.
@@ -246,7 +246,7 @@ class Exchange:
             self._granted = self._responses.granted
 
     def timed_out(self) -> None:
-        """The sweep's word: no answer has begun. How long a route is waited for is not decided here."""
+        """Called by the sweep: no answer has begun. How long a route is waited for is not decided here."""
         if self._routing is not None or self._upstream_takes():
             self._edge.sweep.add(self, self._edge.response_timeout)
         else:
@@ -293,7 +293,7 @@ class Exchange:
             return
         code, text = self._failure
         if code == pages.AGENT_AWAY:
-            # Another node's word: the agent left it, and came to no other.
+            # Another node says so: the agent left it, and connected to no other.
             self._page(pages.agent_away(self.request.host))
         else:
             self._page(pages.upstream_failed(code, text.decode("utf-8", "replace")))
@@ -339,7 +339,7 @@ class Exchange:
         self._connection.answer_page(page, linger=linger)
 
     def stop(self) -> None:
-        """It is over: the visitor is gone, was answered, or wants no answer. Nobody is told anything more."""
+        """The exchange is over: the visitor left, was answered, or wants no answer. Nothing more is told."""
         self._over = True
         routing, self._routing = self._routing, None
         if routing is not None:

@@ -44,7 +44,8 @@ class Flowing(Protocol):
 @implementer(IPushProducer)
 class Reading:
     """
-    The visitor's connection as the producer of its stream: two reasons to pause, one transport.
+    The visitor's connection as the producer of its stream. It is paused while the stream is full, and while
+    more than L{MAX_WAITING} bytes wait at the edge.
 
     @ivar paused: whether nothing is read now.
     """
@@ -70,7 +71,7 @@ class Reading:
         self.update()
 
     def update(self) -> None:
-        """Read, or do not, as things are now."""
+        """Pause or resume the transport, if that is due now."""
         visitor = self._visitor
         pause = self._stream_full or visitor.waiting_bytes > MAX_WAITING
         if pause != self.paused and visitor.connected and not visitor.ended:
@@ -103,7 +104,7 @@ class Answering:
         self._visitor.visitor_full()
 
     def resumeProducing(self) -> None:
-        """It is empty."""
+        """The connection's buffer is empty."""
         self.full = False
         if self.stream is not None:
             self.stream.resumeProducing()

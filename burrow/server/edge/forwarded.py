@@ -3,8 +3,8 @@ A request's head as the upstream gets it: what is understood of it, and what the
 
 The edge sets X-Forwarded-For, -Proto, -Host and -Port, Forwarded (RFC 7239) and Via (RFC 9110 section 7.6.3).
 What a visitor sent of the kind is dropped, in any spelling that a CGI-like upstream would read as the same.
-A configured proxy in front is believed, and extended, in the fields that the configuration names: of the
-others nobody knows whether it sets them or passes on what a stranger sent.
+A configured proxy in front is believed, and extended, in the fields that the configuration names. The others
+are dropped: the proxy may set them, or pass on what a visitor sent.
 """
 
 from __future__ import annotations

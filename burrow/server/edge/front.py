@@ -1,7 +1,8 @@
 """
-Before a visitor is served in clear: which host it asks for decides which process of this server serves it.
+The plain port of a server of several processes: reads a connection's first head, since the host that it asks
+for decides which process serves the connection.
 
-The TLS port knows that from the ClientHello (L{burrow.server.edge.tls}); here the first head is read for it.
+On the TLS port the ClientHello tells the host: see L{burrow.server.edge.tls}.
 """
 
 from __future__ import annotations
@@ -47,15 +48,15 @@ class PlainFront(Protocol):
         self._received = bytearray()  # bounded by what a head may have
 
     def connectionMade(self) -> None:
-        """Give the stranger some time."""
+        """Begin the time for the head."""
         self.factory.sweep.add(self, self.factory.idle_timeout)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """It left, or another process has it."""
+        """The visitor left, or another process has the connection."""
         self.factory.sweep.discard(self)
 
     def timed_out(self) -> None:
-        """The sweep's word: the head did not come in time. The visitor's protocol says what is to be said."""
+        """Called by the sweep: the head did not come in time. The protocol that serves visitors answers."""
         self._serve()
 
     def dataReceived(self, data: bytes) -> None:
@@ -72,7 +73,7 @@ class PlainFront(Protocol):
             self._serve()
 
     def _serve(self) -> None:
-        """Serve it here."""
+        """Serve the connection in this process."""
         self.factory.sweep.discard(self)
         protocol: Any = self.factory.inner.buildProtocol(self._addr)
         swap_protocol(self.transport, protocol)

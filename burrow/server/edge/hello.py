@@ -1,8 +1,9 @@
 """
-The first message of a TLS handshake, read before TLS is: which name is asked for, by which protocols.
+The first message of a TLS handshake, read before TLS begins: which name and which protocols are asked for. So
+a certificate can be waited for without a blocking call in a TLS callback. No I/O.
 
 Sources: RFC 8446 sections 4.1.2 (ClientHello) and 5.1 (records), RFC 6066 section 3 (server_name), RFC 7301
-section 3.1 (ALPN). No I/O. So a certificate can be waited for without a blocking call in a TLS callback.
+section 3.1 (ALPN).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ MAX_NAME = 253
 """Characters of a host name, at most (RFC 1035 section 2.3.4)."""
 
 _MAX_RECORD = 1 << 14
-_SERVER_NAME, _ALPN = 0, 16
+_SERVER_NAME, _ALPN = b"\x00\x00", b"\x00\x10"
 _NAME = re.compile(rb"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
 _IPV4 = re.compile(rb"[0-9]+(?:\.[0-9]+)*\.?")
 
@@ -30,7 +31,7 @@ class NotTLS(Exception):
 
 
 class NoName(NotTLS):
-    """The server name is none that a host can have (RFC 6066 section 3): not in ASCII, too long."""
+    """No host can have the server name (RFC 6066 section 3): it is not in ASCII, too long or malformed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,36 +46,37 @@ class ClientHello:
 
 
 class _Reader:
-    """Reads numbers and length-prefixed fields; short input is L{NotTLS}."""
+    """
+    Reads a structure from its beginning. All methods raise L{NotTLS} where it is too short.
+
+    @ivar left: bytes that were not read yet.
+    """
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._position = 0
+        self.left = len(data)
 
     def take(self, size: int) -> bytes:
-        end = self._position + size
-        if end > len(self._data):
-            raise NotTLS("a field of the ClientHello is longer than the message")
-        piece = self._data[self._position : end]
-        self._position = end
-        return piece
-
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "big")
+        """The next C{size} bytes."""
+        return self._cut(len(self._data) - self.left, size)
 
     def field(self, size: int) -> bytes:
         """A field behind a length of C{size} bytes."""
-        return self.take(self.number(size))
+        at = len(self._data) - self.left
+        return self._cut(at + size, int.from_bytes(self._data[at : at + size], "big"))
 
-    @property
-    def more(self) -> bool:
-        return self._position < len(self._data)
+    def _cut(self, start: int, size: int) -> bytes:
+        end = start + size
+        if end > len(self._data):
+            raise NotTLS("a field of the ClientHello is longer than the message")
+        self.left = len(self._data) - end
+        return self._data[start:end]
 
 
 class HelloReader:
     """
-    Reads the ClientHello at the beginning of a connection, from bytes split in any way. Each byte is looked
-    at once, and kept.
+    Reads the ClientHello at the beginning of a connection, from bytes split in any way. Each byte is parsed
+    once, and kept.
 
     @ivar received: all bytes so far, for the TLS that begins then; bounded by L{MAX_HELLO} and one read.
     """
@@ -122,7 +124,7 @@ class HelloReader:
         return None
 
     def _length(self) -> int | None:
-        """What the message says of its length, once that is known."""
+        """The length that the message declares; None before its first 4 bytes have come."""
         if len(self._message) < 4:
             return None
         length = int.from_bytes(self._message[1:4], "big")
@@ -138,10 +140,10 @@ def _parse(hello: bytes) -> ClientHello:
         reader.field(size)
     name: str | None = None
     protocols: tuple[bytes, ...] = ()
-    seen: set[int] = set()
-    extensions = _Reader(reader.field(2) if reader.more else b"")
-    while extensions.more:
-        kind, body = extensions.number(2), extensions.field(2)
+    seen: set[bytes] = set()
+    extensions = _Reader(reader.field(2) if reader.left else b"")
+    while extensions.left:
+        kind, body = extensions.take(2), extensions.field(2)
         if kind not in (_SERVER_NAME, _ALPN):
             continue
         if kind in seen:
@@ -157,8 +159,8 @@ def _parse(hello: bytes) -> ClientHello:
 def _server_name(body: _Reader) -> str | None:
     names = _Reader(body.field(2))
     name: bytes | None = None
-    while names.more:
-        is_host, value = names.number(1) == 0, names.field(2)
+    while names.left:
+        is_host, value = names.take(1) == b"\x00", names.field(2)
         if is_host and name is not None:
             raise NotTLS("the ClientHello has two names of one type")
         if is_host:
@@ -177,7 +179,7 @@ def _host(value: bytes) -> str | None:
 
 def _protocols(body: _Reader) -> tuple[bytes, ...]:
     offered, names = [], _Reader(body.field(2))
-    while names.more:
+    while names.left:
         offered.append(names.field(1))
     if not offered or not all(offered):
         raise NotTLS("a protocol's name has 1 to 255 bytes")

@@ -31,7 +31,7 @@ from burrow.server.edge.visitor import OPEN, State, Visitor
 
 @implementer(IConnection)
 class Http1Visitor(Visitor):
-    """See the module's own words, and L{Visitor}'s."""
+    """See the docstrings of the module and of L{Visitor}."""
 
     def __init__(self, edge: Edge, scheme: str, own: Own) -> None:
         super().__init__(edge, scheme, own)
@@ -158,7 +158,7 @@ class Http1Visitor(Visitor):
         """See L{IConnection}."""
         exchange = self._exchange
         assert exchange is not None
-        # An answer that begins before the request's end is the last: nobody knows where the next would begin.
+        # An answer that begins before the request's end is the last: where a next one begins is unknown.
         close = self._close_after or self._edge.draining or not exchange.whole
         answer = write_answer(exchange.request, head, self._edge.domain, close=close)
         self._chunked, self._close_after = answer.chunked, answer.close

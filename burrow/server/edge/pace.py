@@ -1,9 +1,9 @@
 """
 The least that a visitor has to send of a body, or to take of an answer, while it is waited for.
 
-Who sends or takes less than C{rate} bytes a second over C{window} seconds only holds places: a connection, a
-stream, and one of the upstream's. Nothing is counted where nothing is awaited of the visitor: a WebSocket, an
-event stream or a long poll may be quiet for as long as it likes.
+A visitor that sends or takes less than C{least} bytes a second over C{window} seconds is ended: it occupies a
+connection, a stream, and a connection of the upstream. Nothing is counted while nothing is awaited of the
+visitor: a WebSocket, an event stream or a long poll may be quiet without limit.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ class Pace:
         self._fast = True
 
     def stop(self) -> None:
-        """The visitor is gone."""
+        """Watch no more."""
         if self.deadline is not None:
             self._sweep.discard(self)
 
     def timed_out(self) -> None:
-        """The sweep's word: a window has passed."""
+        """Called by the sweep: a window has passed."""
         count = self._count()
         slow = count is not None and count - self._before < self._rate.least * self._rate.window
         if slow and not self._fast:

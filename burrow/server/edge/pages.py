@@ -106,7 +106,7 @@ def upstream_failed(code: str, text: str) -> Page:
     """
     The agent is there, and the service behind it did not answer.
 
-    @param code: the agent's word, as the text is, and perhaps its upstream's.
+    @param code: why, as the agent says. @param text: a sentence of the agent's, perhaps of its upstream's.
     """
     text = _printable(text.strip())
     if not _CODE.fullmatch(code):

@@ -115,7 +115,7 @@ class Responses(Protocol):
                 self.transport.breakConnection()
 
     def timed_out(self) -> None:
-        """The sweep's word: the request of a visitor that left was not taken in time."""
+        """Called by the sweep: the request of a visitor that left was not taken in time."""
         self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
@@ -169,7 +169,7 @@ class Responses(Protocol):
         """The answer is whole. C{rest}: what came behind it."""
         answered, self._answered, self._body = self._answered, None, None
         self.used += 1
-        # Bytes behind an answer belong to no request: nobody else's may meet them.
+        # Bytes behind an answer belong to no request: no later request may get them as its answer.
         if rest or not self._keep_alive:
             self.usable = False
         answered.answer_end(body.trailers)

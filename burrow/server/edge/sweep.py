@@ -1,4 +1,4 @@
-"""Deadlines without a timer a connection: one look a second at those that have one."""
+"""Deadlines of connections without a timer for each: all are checked once a second."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class Sweep:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._members: set[Deadlined] = set()
-        self._loop = repeating(clock, self._look, "ending what takes too long")
+        self._loop = repeating(clock, self._check, "ending what takes too long")
 
     def __iter__(self) -> Iterator[Deadlined]:
         """Those that have a deadline now."""
         return iter(self._members)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begin to check."""
         self._loop.start(INTERVAL, now=False)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Check no more."""
         if self._loop.running:
             self._loop.stop()
 
@@ -57,7 +57,7 @@ class Sweep:
         member.deadline = None
         self._members.discard(member)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = self._clock.seconds()
         late = [member for member in self._members if member.deadline is not None and member.deadline <= now]
         for member in late:

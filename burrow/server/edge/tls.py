@@ -1,11 +1,11 @@
 """
 The TLS port: reads the ClientHello, asks for the name's certificate, and only then begins TLS.
 
-While a certificate is on its way the connection is not read, so a stranger costs at most one
-ClientHello. A connection that does not complete a hello, or has no certificate, in time is closed by the
-edge's sweep. What is refused here, and how (alerts of RFC 8446 section 6):
+While the certificate is looked for, the connection is not read: it takes the memory of one ClientHello and
+one read at most. The edge's sweep closes a connection whose hello is not complete, or whose certificate is
+not found, in time. What is refused here, and how (alerts of RFC 8446 section 6):
 
-- what is no TLS: decode_error;
+- bytes that are not TLS: decode_error; a request in clear gets an HTTP answer;
 - a server name that no host can have, or that there is no certificate for: unrecognized_name;
 - no protocol of ours among those that ALPN offers: no_application_protocol (RFC 7301 section 3.2).
 """
@@ -37,7 +37,7 @@ from burrow.server.edge.sweep import Sweep
 from burrow.sockets import swap_protocol
 
 HANDSHAKE_TIMEOUT = 15.0
-"""Seconds a stranger has for a whole ClientHello, and its certificate to be found, at most."""
+"""Seconds from the connection until the ClientHello is whole and its certificate is found, at most."""
 
 _ALERT_NOT_TLS = b"\x15\x03\x01\x00\x02\x02\x32"  # fatal decode_error (RFC 8446 section 6)
 _ALERT_NO_NAME = b"\x15\x03\x03\x00\x02\x02\x70"  # fatal unrecognized_name (RFC 6066 section 3)
@@ -52,9 +52,11 @@ _PLAIN_ANSWER = (
 
 class Shown:
     """
-    What a connection was shown.
+    The certificate that a visitor was shown on its connection.
 
-    @ivar name: the server name that it asked for; None without one. @ivar names: what the certificate covers.
+    @ivar context: the TLS context with the certificate.
+    @ivar name: the server name that the visitor asked for; None without one.
+    @ivar names: the names that the certificate covers.
     """
 
     __slots__ = ("context", "name", "names")
@@ -93,7 +95,11 @@ class _VisitorTLSFactory(TLSMemoryBIOFactory):
 
 
 class TLSFront(Protocol):
-    """One visitor's or agent's connection, until TLS begins."""
+    """
+    One visitor's or agent's connection, until TLS begins.
+
+    @ivar deadline: see L{burrow.server.edge.sweep.Deadlined}.
+    """
 
     log = Logger()
     transport: Any
@@ -107,13 +113,13 @@ class TLSFront(Protocol):
         self.deadline: float | None = None
 
     def connectionMade(self) -> None:
-        """Give the stranger some time."""
+        """Begin the time for the hello and its certificate."""
         self.factory.sweep.add(self, self.factory.timeout)
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
 
     def timed_out(self) -> None:
-        """The sweep's word: no hello came, or no certificate for it."""
+        """Called by the sweep: no hello came, or no certificate was found for it."""
         self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
@@ -135,7 +141,7 @@ class TLSFront(Protocol):
             self._ask(hello)
 
     def _ask(self, hello: ClientHello) -> None:
-        """Ask for the certificate; what offers no protocol of ours gets none."""
+        """Look for the certificate, unless another process takes the connection or no protocol is ours."""
         certificates = self.factory.certificates
         nothing = _ALERT_NO_NAME
         if hello.protocols == (CHALLENGE,):
@@ -145,14 +151,14 @@ class TLSFront(Protocol):
             self._refuse(_ALERT_NO_PROTOCOL)
             return
         elif self.factory.hand_over(hello.name or "", self.transport, self._hello.received):
-            return  # another process of this server has it now, and here it is lost
+            return  # another process of this server has the connection; here it is lost
         else:
             asking = maybeDeferred(certificates.context, hello.name)
         asking.addCallbacks(self._begin, self._failed, callbackArgs=(hello.name, nothing))
         asking.addErrback(self._broken)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Gone before TLS began."""
+        """The connection was lost before TLS began."""
         self._gone = True
         self.factory.sweep.discard(self)
 
@@ -170,14 +176,19 @@ class TLSFront(Protocol):
 
     def _failed(self, reason: Failure) -> None:
         if reason.check(StoreError):
-            # Whoever keeps the store has told of it; each stranger's handshake need not.
-            self.log.debug("no certificate for a handshake: {error}", error=reason.value)
+            # The store logs that it cannot be reached: not once more for each handshake.
+            self.log.debug(
+                "the store has no certificate for a TLS handshake, which is refused: {error}",
+                error=reason.value,
+            )
         else:
-            self.log.failure("no certificate could be had for a handshake", reason)
+            self.log.failure(
+                "looking for the certificate of a TLS handshake failed; the handshake is refused", reason
+            )
         self._refuse(_ALERT_INTERNAL)
 
     def _broken(self, reason: Failure) -> None:
-        self.log.failure("TLS could not begin", reason)
+        self.log.failure("TLS could not begin on a connection, which is reset", reason)
         self.transport.abortConnection()
 
     def _refuse(self, answer: bytes) -> None:

@@ -18,7 +18,7 @@ from burrow.sockets import idle, lowest_transport, taken
 
 @implementer(IPushProducer)
 class _Watched:
-    """A producer; while it is paused, the visitor has to take something."""
+    """A producer whose pauses are watched: while it is paused, the visitor has to take something."""
 
     def __init__(self, source: Any, pace: Pace) -> None:
         self._source = source
@@ -71,7 +71,7 @@ class Upgraded(PipeEnd):
         """Nothing runs here: close the connection, and the stream with it."""
         self.transport.unregisterProducer()  # TLS in Twisted would wait for its end
         self.transport.loseConnection()
-        lowest_transport(self.transport).loseConnection()  # nor wait for the visitor's word
+        lowest_transport(self.transport).loseConnection()  # nor wait for the visitor's close_notify
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The visitor is gone."""

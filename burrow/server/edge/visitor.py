@@ -147,7 +147,7 @@ class Visitor(Protocol):
         self._give_up(left=True)
 
     def timed_out(self) -> None:
-        """The sweep's word: what was waited for did not come."""
+        """Called by the sweep: what was waited for did not come."""
         if self.state is State.IDLE:
             if self._answers.full:
                 self._edge.sweep.add(self, self._edge.idle_timeout)  # its pace is watched
