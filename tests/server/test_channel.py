@@ -192,7 +192,7 @@ class GoingAway(Connected):
         self.assertIs(self.successResultOf(waiting), self.tunnels.by_name("blog"))
         self.assertTrue(self.tunnels.by_name("blog").connected)
 
-    def test_nobody_waits_for_ever(self):
+    def test_no_visitor_waits_for_ever(self):
         pair = self.connect()
         self.opened(pair)
         self.visit(pair)
@@ -295,7 +295,7 @@ class Channel(Connected):
         self.assert_broken(box(hello="world"), "cannot be used: it is neither a command nor an answer")
         self.assert_broken(box(), "cannot be used: it is neither a command nor an answer")
 
-    def test_answer_to_what_nobody_asked(self):
+    def test_answer_without_a_command(self):
         self.assert_broken(box(_answer="77"), "cannot be used: it answers a command that was not sent")
         self.assert_broken(box(_error="77"), "cannot be used: it answers a command that was not sent")
 

@@ -88,7 +88,7 @@ class Opening(SynchronousTestCase):
         second = self.open(self.owner(), name="blog")
         self.assertEqual([self.successResultOf(one) for one in waiting], [second] * 5)
 
-    def test_visitor_waits_while_nobody_knows_what_was_in_the_store(self):
+    def test_visitor_waits_while_the_store_cannot_tell_what_it_had(self):
         attached = Deferred.fromCoroutine(self.routes.wait_for("blog"))
         self.assertIsNone(self.successResultOf(attached))
         self.store.whole = False
@@ -261,7 +261,7 @@ class Opening(SynchronousTestCase):
         )
         self.assertEqual(kept["other"].used, 1005.0)
 
-    def test_names_that_are_nobodys_cost_no_lease_and_one_question(self):
+    def test_names_without_an_owner_cost_no_lease_and_one_question(self):
         self.reactor.advance(EXPECT_FOR)
         asked = []
         find, note = self.store.find_reservations, self.store.note
@@ -272,7 +272,7 @@ class Opening(SynchronousTestCase):
         self.assertEqual([self.successResultOf(one) for one in waiting], [None] * 100)
         self.assertEqual(asked, ["names", "names"])
 
-    def test_a_name_whose_owner_the_store_cannot_tell_is_somebodys_if_its_tunnel_is_open(self):
+    def test_name_of_an_open_tunnel_has_an_owner_though_the_store_cannot_tell(self):
         """After a loss, on a node that has not seen yet that the tunnel opened on another."""
         self.store.find_reservations = lambda names: fail(StoreError("not sure"))
         leases = {"blog": Lease("blog", "node2", "http", None, 1.0, "token1")}

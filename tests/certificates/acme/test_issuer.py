@@ -517,7 +517,7 @@ class Shown(WithFakeCA):
     def context(self, name):
         return self.successResultOf(self.certificates.context(name))
 
-    def test_names_that_are_nobodys(self):
+    def test_names_without_an_owner(self):
         """They cost a question together with others', and none of the store's by themselves."""
         self.use("blog")
         self.start()
@@ -572,7 +572,7 @@ class Shown(WithFakeCA):
 class Kept(WithFakeCA):
     """What is in the store."""
 
-    def test_certificates_of_names_that_nobody_has_any_more(self):
+    def test_certificates_of_names_that_are_not_in_use(self):
         self.use("used", "closed")
         self.names.discard(f"closed.{DOMAIN}")
         self.start()

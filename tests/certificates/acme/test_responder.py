@@ -34,7 +34,7 @@ class Answers(SynchronousTestCase):
         self.assertIsNone(self.context("a.example"))
         self.assertEqual(self.made, [("a.example", "first"), ("a.example", "second")])
 
-    def test_challenge_that_nobody_ended(self):
+    def test_challenge_that_was_not_ended(self):
         self.responder.start_responding("a.example", None, "first")
         self.now += CHALLENGE_TTL - 1
         self.assertIsNotNone(self.context("a.example"))

@@ -50,7 +50,7 @@ class Elsewhere(SynchronousTestCase):
         self.assertEqual(self.reactor.tcpServers[0][0], 20_000)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_nobody_tries_when_the_tunnel_is_gone_or_the_node_stops(self):
+    def test_no_retry_when_the_tunnel_is_closed_or_the_node_stops(self):
         self.elsewhere.serve(self.leases[0])
         self.leases.clear()
         self.elsewhere.update(["db"])
