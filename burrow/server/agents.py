@@ -137,7 +137,9 @@ class Agents:
         self.connected.discard(agent)
         self._cluster.session_ended(agent.token.id)
         self.log.info(
-            "agent {name!r} is gone: {reason}", name=agent.token.name, reason=reason.getErrorMessage()
+            "the session of agent {name!r} ended: {reason}",
+            name=agent.token.name,
+            reason=reason.getErrorMessage(),
         )
         self._events.add("agent-gone", f"agent {agent.token.name!r} is gone: {reason.getErrorMessage()}")
         ending = Deferred.fromCoroutine(agent.gone(reason))

@@ -101,7 +101,9 @@ class Cache:
             except SealedKey as error:
                 raise CertificateFailed(f"the certificate of {name}: {error}") from error
             except ValueError as error:
-                self.log.error("the certificate of {name} in the store: {error}", name=name, error=error)
+                self.log.error(
+                    "cannot use the certificate of {name} in the store: {error}", name=name, error=error
+                )
                 return
             known = Issued(text, chain[0], server_context(key, chain))
             while len(self._known) >= MAX_CONTEXTS:
@@ -125,7 +127,7 @@ class Cache:
         except StoreError as error:
             self._unwritten.keep(name, text)
             self.log.error(
-                "the new certificate of {name} cannot be written to the store; this is tried again: {error}",
+                "cannot write the new certificate of {name} to the store, which is tried again: {error}",
                 name=name,
                 error=error,
             )

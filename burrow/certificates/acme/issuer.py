@@ -189,7 +189,7 @@ class AcmeCertificates:
 
     def _not_loaded(self, reason: Failure, name: str) -> None:
         self.log.warn(
-            "the certificate of {name} cannot be read from the store; the one from before is used: {error}",
+            "cannot read the certificate of {name} from the store, the one read before is used: {error}",
             name=name,
             error=reason.value,
         )

@@ -79,6 +79,8 @@ class Locks:
                 elif name not in self._held:
                     await self.release(name)  # the holder released it meanwhile
             except StoreError as error:
-                self.log.warn("cannot renew the lock on {name}: {error}", name=name, error=error)
+                self.log.warn(
+                    "cannot renew the lock on {name}, which is tried again: {error}", name=name, error=error
+                )
             except Exception:
-                self.log.failure("cannot renew the lock on {name}", name=name)
+                self.log.failure("cannot renew the lock on {name}, which is tried again", name=name)

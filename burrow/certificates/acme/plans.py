@@ -80,7 +80,7 @@ class Plans:
         waiting = [name for name, plan in self._plans.items() if plan.ask_at <= now]
         return sorted(waiting, key=lambda name: self._plans[name].ask_at)[:ASK_AT_ONCE]
 
-    def told(self, name: str, window: tuple[float, float, float] | None) -> None:
+    def set_window(self, name: str, window: tuple[float, float, float] | None) -> None:
         """
         Change a plan by the CA's renewal information.
 
@@ -97,7 +97,7 @@ class Plans:
         plan.renew_at = min(random.uniform(start, end), plan.expires - plan.lifetime * _LAST_PART)
         plan.ask_at = self._now() + again
 
-    def not_now(self, name: str) -> None:
+    def postpone(self, name: str) -> None:
         """Renew at the usual time instead of the CA's, which has wanted renewals too often."""
         plan = self._plans[name]
         plan.renew_at = plan.usually

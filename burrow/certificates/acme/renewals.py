@@ -98,7 +98,11 @@ class Renewals:
             try:
                 await self._cache.load(name)
             except StoreError as error:
-                self.log.warn("the certificate of {name} cannot be loaded: {error}", name=name, error=error)
+                self.log.warn(
+                    "cannot load the certificate of {name}, the next check tries again: {error}",
+                    name=name,
+                    error=error,
+                )
                 return
             except Exception as error:
                 await self._postpone(name, str(error))
@@ -120,8 +124,11 @@ class Renewals:
         except (BurrowError, x509.ExtensionNotFound):
             pass
         except Exception:
-            self.log.failure("the CA's renewal information about {name} cannot be read", name=name)
-        self._plans.told(name, window)
+            self.log.failure(
+                "cannot read the CA's renewal information about {name}, which is renewed at its usual time",
+                name=name,
+            )
+        self._plans.set_window(name, window)
 
     async def _lock(self, name: str) -> bool:
         """Take the name's lock. @return: whether it is ours, and the name still is to be renewed."""
@@ -139,9 +146,13 @@ class Renewals:
                 if not kept:
                     await self._locks.release(name)
         except (StoreError, CertificateFailed) as error:
-            self.log.warn("{name} cannot be renewed now: {error}", name=name, error=error)
+            self.log.warn(
+                "cannot renew the certificate of {name}, the next check tries again: {error}",
+                name=name,
+                error=error,
+            )
         except Exception:
-            self.log.failure("{name} cannot be renewed now; other names are", name=name)
+            self.log.failure("cannot renew the certificate of {name}, the next check tries again", name=name)
         return kept
 
     async def _renew(self, name: str) -> None:
@@ -151,7 +162,7 @@ class Renewals:
         try:
             await self._orders.order(name, renewal=plan is not None, early=early, within=RENEWAL_TIMEOUT)
         except RenewedTooOften:
-            self._plans.not_now(name)
+            self._plans.postpone(name)
             self.log.warn(
                 "the CA wants {name} to be renewed again and again: it is renewed at its usual time",
                 name=name,
@@ -159,9 +170,13 @@ class Renewals:
         except CertificateFailed as error:
             await self._postpone(name, str(error))
         except StoreError as error:
-            self.log.warn("{name} cannot be renewed now: {error}", name=name, error=error)
+            self.log.warn(
+                "cannot renew the certificate of {name}, the next check tries again: {error}",
+                name=name,
+                error=error,
+            )
         except Exception:
-            self.log.failure("{name} cannot be renewed now; other names are", name=name)
+            self.log.failure("cannot renew the certificate of {name}, the next check tries again", name=name)
         finally:
             self._renewing.discard(name)
             await self._orders.release(name)
