@@ -1,8 +1,8 @@
 """
-What changes in the store, for all parts of a node that follow it: they are told from one question.
+Reads what changed in the store, with one question for all parts of a node that need it.
 
-Who follows keeps what it was told until it dealt with it: nothing is told twice, except where the store
-cannot tell what changed, and tells all.
+Each change is reported once, so a listener has to remember it until it has handled it. If the store cannot
+tell what changed, everything is reported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from burrow.store.changes import Changes, Note
 
 class ChangeReader:
     """
-    @param spaces: whose notes are read.
+    @param spaces: the spaces whose notes are read.
     @ivar listeners: called, each with the L{Changes}, at each reading.
     """
 
@@ -27,24 +27,24 @@ class ChangeReader:
 
     @property
     def knows(self) -> bool:
-        """Whether the next reading tells only what changed, and not everything."""
+        """Whether the next reading reports only what changed, and not everything."""
         return bool(self._version)
 
     async def read(self, note: Note | None = None) -> Changes:
         """
-        Read once, and tell the listeners. One reading at a time, please.
+        Read the changes once, and call the listeners. Do not call this while a reading runs.
 
         @param note: see L{IStore.changes}. @raise StoreError: the store cannot tell.
         """
         whole = self._store.whole
         changes: Changes = await self._store.changes(self._spaces, self._version, note)
-        # After a loss other servers write again what they know: what is missing until then is not gone, and
-        # is told once more when that is over.
+        # After a loss of data other servers write again what they know: what is missing until then is not
+        # gone. So everything is read again afterwards.
         self._version = changes.version if whole and self._store.whole else ""
         for listener in self.listeners:
             listener(changes)
         return changes
 
     def forget(self) -> None:
-        """The next reading is to tell everything: somebody writes what the store's log does not tell."""
+        """Report everything at the next reading, since a node writes changes that the store does not log."""
         self._version = ""

@@ -1,7 +1,7 @@
 """
-Which node holds which tunnel, from what was read of the store: no I/O.
+Which node holds which tunnel, from the notes that were read from the store. No I/O.
 
-The work of each step grows with the names that it is about, and not with the leases that there are.
+The work of each step grows with the names that changed, not with the number of leases.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from burrow.server.nodes.records import Lease, from_notes, to_text
 @attr.frozen
 class Resolved:
     """
-    What came of a look at some names.
+    The outcome of L{Leases.resolve}.
 
-    @ivar changed: names of which another node's lease came, went or changed.
-    @ivar taken: other nodes' leases that won over ours.
-    @ivar contested: those that would win, and are another token's: the store has to say whose the name is.
+    @ivar changed: names on which the lease of another node is new, changed or gone.
+    @ivar taken: leases of other nodes that replaced ours.
+    @ivar contested: leases that would replace ours, but are of another token: the store has to tell the
+        owner.
     """
 
     changed: list[str]
@@ -32,7 +33,7 @@ class Resolved:
 class Leases:
     """
     @param own_id: this node's id.
-    @ivar held: our own, by name. @ivar theirs: those of other nodes that are alive, by name.
+    @ivar held: the leases of this node, by name. @ivar theirs: those of other nodes that are alive, by name.
     """
 
     def __init__(self, own_id: str) -> None:
@@ -48,33 +49,33 @@ class Leases:
     # -- ours -----------------------------------------------------------------------------------------------
 
     def hold(self, lease: Lease) -> bool:
-        """The name is ours from now on. @return: whether it was another node's."""
+        """This node holds the name now. @return: whether another node held it."""
         self.held[lease.name] = lease
         return self._forget(lease.name)
 
     def not_written(self, name: str) -> None:
-        """A lease of ours could not be written."""
+        """A lease of this node could not be written."""
         self._unwritten.add(name)
 
     def let_go(self, name: str) -> Lease | None:
-        """The name is not ours any more. @return: the lease, if it was ours."""
+        """This node does not hold the name any more. @return: the lease, if it held it."""
         self._again.add(name)
         return self.held.pop(name, None)
 
     # -- what is read ---------------------------------------------------------------------------------------
 
     def seen(self, lease: Lease) -> None:
-        """A lease of another node that is alive was read by itself: it counts until the next reading."""
+        """Take one lease of a living node that was read by itself: it counts until the next reading."""
         if lease.name not in self.held:
             self._take_over(lease)
             self._again.add(lease.name)
 
     def read(self, notes: Mapping[str, str | None], whole: bool) -> None:
         """
-        Take over what was read.
+        Take the notes that were read.
 
         @param notes: texts by name, None for a lease that was removed.
-        @param whole: whether there are no others.
+        @param whole: whether these are all notes, and not only those that changed.
         """
         known = self._noted.keys() | self.held.keys() | self.theirs.keys()
         gone = known - notes.keys() if whole else ()
@@ -86,14 +87,14 @@ class Leases:
         before = self._noted.pop(name, None)
         if before is not None:
             self._drop(self._names_of, before[1].node, name)
-        # What another release writes and we cannot read is left out, and left alone.
+        # A lease that this release cannot read is ignored, and stays in the store.
         lease = None if text is None else from_notes(Lease, {name: text}).get(name)
         if text is not None and lease is not None:
             self._noted[name] = text, lease
             self._names_of[lease.node].add(name)
 
     def of_nodes(self, nodes: Iterable[str]) -> None:
-        """These nodes came, went, or are there in another way: resolve their leases again."""
+        """The state of these nodes changed: resolve their leases again."""
         for node in nodes:
             self._again |= self._names_of.get(node, set())
             self._again.update(name for name, lease in self.theirs.items() if lease.node == node)
@@ -102,11 +103,13 @@ class Leases:
         self, alive: Collection[str], unnoted: Collection[str], whole: bool, yielding: bool
     ) -> Resolved:
         """
-        See whose the names are that were read, or may have changed since the last time. Later leases on what
-        we hold win; all do where we were taken for dead (C{yielding}), whatever the clocks say.
+        Decide who holds the names that were read, or may have changed since the last call. A later lease
+        replaces one of this node; any lease does if other nodes took this one for dead, whatever the clocks
+        say.
 
-        @param alive: the other nodes that are. @param unnoted: those among them that have no note now: their
-            leases may be missing with it, and stay. @param whole: see L{IStore.whole}.
+        @param alive: the other nodes that are alive. @param unnoted: those among them without a note now:
+            their leases may be missing too, and are kept. @param whole: see L{IStore.whole}.
+        @param yielding: whether other nodes took this one for dead.
         """
         names = {*self._again, *self.held} if yielding else self._again
         self._again = set()
@@ -142,20 +145,20 @@ class Leases:
         return known if known is not None and (not whole or known.node in unnoted) else None
 
     def lose(self, lease: Lease) -> None:
-        """What we held is another node's."""
+        """Another node holds a name now that this one held."""
         del self.held[lease.name]
         self._unwritten.discard(lease.name)
         self._take_over(lease)
 
     def take_again(self, ours: Lease) -> None:
-        """Ours, later than another's: it is to be written."""
+        """Hold a name by a lease that is later than another node's; it has to be written."""
         self.held[ours.name] = ours
         self._unwritten.add(ours.name)
 
     # -- what is to be written ------------------------------------------------------------------------------
 
     def unwritten(self) -> list[tuple[Lease, str | None]]:
-        """Leases of ours that are not in the store as they should be, each with the text that is there."""
+        """Leases of this node that the store lacks or has otherwise, each with the text that is there."""
         found = []
         for name in list(self._unwritten):
             ours = self.held.get(name)
@@ -168,7 +171,8 @@ class Leases:
 
     def worthless(self, alive: Collection[str], most: int) -> list[tuple[str, str]]:
         """
-        Leases in the store that are nobody's: of nodes that are not alive, and ours that we do not hold.
+        Leases in the store that nobody holds: of dead nodes, and of this node for names that it does not
+        hold.
 
         @return: names and texts, C{most} at most.
         """

@@ -1,4 +1,4 @@
-"""Which other nodes are alive, from what was read of the store: no I/O."""
+"""Which other nodes are alive, from the notes that were read from the store. No I/O."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ NODE_TTL = 5.0
 
 class Members:
     """
-    @param own_id: this node's id. @param now: seconds that never go back, as of the start.
-    @param linked: says whether a node can be reached, whatever the store says.
+    @param own_id: this node's id. @param now: the clock's seconds, which never go back, at the start.
+    @param linked: returns whether this node is linked to another, which is then alive.
     @ivar others: the other nodes that are alive, by id.
-    @ivar unnoted: those among them that have no note now.
+    @ivar unnoted: those among them without a note now.
     """
 
     def __init__(self, own_id: str, now: float, linked: Callable[[str], bool]) -> None:
@@ -33,20 +33,20 @@ class Members:
 
     @property
     def knows_us(self) -> bool:
-        """Whether our own note is there."""
+        """Whether this node's note is in the store."""
         return self._own_id in self._noted
 
     @property
     def ids(self) -> set[str]:
-        """Of the other nodes that may hold something: those alive, and those whose notes cannot be read."""
+        """The ids of other nodes that may hold leases: those alive, and those whose notes cannot be read."""
         return {*self.others, *(key for key, node in self._noted.items() if node is None)}
 
     def read(self, notes: Mapping[str, str | None], whole: bool) -> None:
         """
-        Take over what was read.
+        Take the notes that were read.
 
         @param notes: texts by id, None for a note that was removed.
-        @param whole: whether there are no others.
+        @param whole: whether these are all notes, and not only those that changed.
         """
         if whole:
             self._noted = {}
@@ -58,11 +58,11 @@ class Members:
 
     def update(self, now: float, whole: bool) -> tuple[set[str], set[str], set[str]]:
         """
-        See who is alive: whose beat went on within L{NODE_TTL} by our clock, whatever the store's is set to;
-        and who has no note, but can be reached, or may write it again.
+        Decide which nodes are alive: those whose beat changed within the last L{NODE_TTL} seconds of this
+        node's own clock; and those without a note that are linked, or may write it again.
 
         @param whole: see L{IStore.whole<burrow.store.base.IStore.whole>}.
-        @return: who is gone, who came, and whose note is missing now or is there again.
+        @return: the ids of nodes that died, that are new, and whose note is now missing or there again.
         """
         beats = {}
         noted = {key: node for key, node in self._noted.items() if node is not None and key != self._own_id}
@@ -71,7 +71,7 @@ class Members:
             beats[key] = node.beat, now if node.beat is None or node.beat != beat else when
         self._beats = beats
         if now - self._seen > 3 * BEAT:
-            # Nothing could be read for a while: they may not have come to write again.
+            # The store was away: the other nodes may not have written since it is back.
             self._patient = now + NODE_TTL
         self._seen = now
         patient = not whole or now < self._patient
