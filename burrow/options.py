@@ -1,9 +1,9 @@
 """
-The mechanism of options: a role's configuration is a frozen dataclass, and each option is one field of it.
+The mechanism of options: a role's configuration is a frozen dataclass, and each of its fields is an option.
 
-From the field L{option} come its flag, environment variable, key in a TOML file, help, default, and the
-option of C{twistd}: C{--https} is C{https} in a file and C{BURROW_HTTPS} in the environment. The flag counts
-before the environment, the environment before the file, the file before the default.
+Its flag, environment variable, key in a TOML file, help, default and the option of C{twistd} follow from that
+field: C{--https} is C{https} in a file and C{BURROW_HTTPS} in the environment. The flag counts before the
+environment, the environment before the file, the file before the default.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import tomllib
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +23,94 @@ from burrow.values import NUMERIC
 from burrow.wording import did_you_mean, shown
 
 _C = TypeVar("_C")
-_PREFIX = "BURROW_"
+_DECLARED = "burrow.option"
+"""The key of an L{Option} in the metadata of its field."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """
+    One option of a configuration class; see L{option}.
+
+    @ivar name: the name of its field.
+    """
+
+    name: str
+    default: Any
+    help: str
+    parse: Callable[[str], Any]
+    metavar: str
+    choices: tuple[str, ...]
+    many: bool
+    secret: bool
+
+    @property
+    def key(self) -> str:
+        """Its key in a TOML file, and its flag without the dashes."""
+        return self.name.replace("_", "-")
+
+    @property
+    def flag(self) -> str:
+        """Its flag."""
+        return f"--{self.key}"
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return f"BURROW_{self.name.upper()}"
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether the flag alone is the value True."""
+        return self.default is False
+
+    @property
+    def full_help(self) -> str:
+        """The help, with the default and the environment variable."""
+        text = self.help
+        if self.default not in (None, "", (), False) and "default" not in text:
+            text += f" (default: {self.default})"
+        return f"{text} [{self.variable}]"
+
+    def value(self, given: Any, source: str, equals: str = " ") -> Any:
+        """
+        @param given: a text; of C{many} also a sequence of texts; from a file any value of TOML.
+        @param source: where it was given, for the error. @param equals: what stands there before the value.
+        @raise ConfigError: the value is not possible.
+        """
+        item = given
+        try:
+            if self.many:
+                items = given if isinstance(given, (list, tuple)) else str(given).split(",")
+                values = []
+                for item in items:
+                    if isinstance(given, list) and not isinstance(item, str):
+                        raise ValueError("write texts")
+                    values.append(self.parse(item.strip()))
+                return tuple(values)
+            return _switch(given) if self.is_switch else self._single(given)
+        except ValueError as error:
+            value = "" if self.secret else f"{equals}{shown(item)}"
+            raise ConfigError(f"{source}{value} is not possible: {error}") from error
+
+    def _single(self, given: Any) -> Any:
+        numeric = self.parse in NUMERIC
+        if isinstance(given, bool) or not isinstance(given, (str, int, float) if numeric else (str, Path)):
+            wanted = " or ".join(self.choices) if self.choices else "a number" if numeric else "a text"
+            raise ValueError(f"write {wanted}")
+        text = str(given)
+        if self.choices and text not in self.choices:
+            raise ValueError(f"write one of {', '.join(self.choices)}{did_you_mean(text, self.choices)}")
+        return self.parse(text)
+
+
+def _switch(given: Any) -> bool:
+    if isinstance(given, bool):
+        return given
+    switches = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if str(given).lower() not in switches:
+        raise ValueError("write true or false")
+    return switches[str(given).lower()]
 
 
 def option(
@@ -36,73 +124,31 @@ def option(
     secret: bool = False,
 ) -> Any:
     """
-    A field of a configuration class: a frozen dataclass.
+    Declare an option: a field of a frozen dataclass.
 
-    @param default: a text is parsed, as one that a person gave; of C{many} each in a tuple of texts. Other
-        values, as None, are the field's own. False makes a switch, without a value on the command line.
-    @param help: one line. The default is added unless the line has it, and the environment variable.
+    @param default: a text is parsed as one that a person gave; of C{many} each in a tuple of texts. Other
+        values, as None, are the field's own. False makes a switch, which has no value on the command line.
+    @param help: one line; the environment variable is added, and the default unless the line has it.
     @param parse: returns the value that a text stands for; its ValueError says what to write instead.
-    @param many: the option may be given more than once, and the value is a tuple.
-    @param secret: the value is in no error and no C{repr}.
+    @param many: whether the option may be given more than once: the value is a tuple.
+    @param secret: whether the value is left out of errors and of C{repr}.
     """
     value = default
     if many:
         value = tuple(map(parse, default))
     elif isinstance(default, str):
         value = parse(default)
-    metadata = {
-        "default": default,
-        "help": help,
-        "parse": parse,
-        "metavar": metavar,
-        "choices": choices,
-        "many": many,
-        "flag": default is False,
-    }
-    return dataclasses.field(default=value, repr=not secret, metadata=metadata)
+    declared = Option("", default, help, parse, metavar, choices, many, secret)
+    return dataclasses.field(default=value, repr=not secret, metadata={_DECLARED: declared})
 
 
-def _value(field: dataclasses.Field[Any], given: Any, source: str, equals: str = " ") -> Any:
-    """
-    @param given: a text; or from a file, whatever TOML has.
-    @raise ConfigError: it is not possible.
-    """
-    meta = field.metadata
-    item = given
-    try:
-        if meta["many"]:
-            items = given if isinstance(given, (list, tuple)) else str(given).split(",")
-            values = []
-            for item in items:
-                if isinstance(given, list) and not isinstance(item, str):
-                    raise ValueError("write texts")
-                values.append(meta["parse"](item.strip()))
-            return tuple(values)
-        if meta["flag"]:
-            if isinstance(given, bool):
-                return given
-            switches = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-            if str(given).lower() not in switches:
-                raise ValueError("write true or false")
-            return switches[str(given).lower()]
-        numeric = meta["parse"] in NUMERIC
-        if isinstance(given, bool) or not isinstance(given, (str, int, float) if numeric else (str, Path)):
-            wanted = " or ".join(meta["choices"]) if meta["choices"] else "a number" if numeric else "a text"
-            raise ValueError(f"write {wanted}")
-        text = str(given)
-        if meta["choices"] and text not in meta["choices"]:
-            raise ValueError(
-                f"write one of {', '.join(meta['choices'])}{did_you_mean(text, meta['choices'])}"
-            )
-        return meta["parse"](text)
-    except ValueError as error:
-        value = "" if not field.repr else f"{equals}{shown(item)}"
-        raise ConfigError(f"{source}{value} is not possible: {error}") from error
-
-
-def flag(name: str) -> str:
-    """An option's flag."""
-    return "--" + name.replace("_", "-")
+def options_of(cls: type[Any], only: Collection[str] | None = None) -> list[Option]:
+    """The options of a configuration class, in order. C{only}: the names of those to take, if not all."""
+    return [
+        dataclasses.replace(field.metadata[_DECLARED], name=field.name)
+        for field in dataclasses.fields(cls)
+        if only is None or field.name in only
+    ]
 
 
 def load(
@@ -114,42 +160,35 @@ def load(
     only: Collection[str] | None = None,
 ) -> _C:
     """
-    Put a configuration together.
+    Make a configuration.
 
     @param flags: what the command line gave, by field name; None means not given.
-    @param table: what a TOML file gave, by flag name without the dashes.
-    @param only: the fields to fill, if not all.
+    @param table: what a TOML file gave, by key. @param source: the file, for errors.
+    @param only: the names of the options that may be given, if not all.
     @raise ConfigError: a value is not possible, or the table has an unknown key.
     """
     values: dict[str, Any] = {}
-    rest = dict(table or {})
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        name = field.name
-        if only is not None and name not in only:
-            continue
-        key = name.replace("_", "-")
-        in_table = rest.pop(key, None)
-        variable = _PREFIX + name.upper()
-        if flags.get(name) not in (None, (), []):
-            values[name] = _value(field, flags[name], flag(name))
-        elif environ.get(variable):
-            values[name] = _value(field, environ[variable], variable)
-        elif in_table is not None:
-            values[name] = _value(field, in_table, f"{source}: {key}", " = ")
-    keys = [field.name.replace("_", "-") for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
-    check_keys(rest, keys, source)
+    table = table or {}
+    for each in options_of(cls, only):
+        if flags.get(each.name) not in (None, (), []):
+            values[each.name] = each.value(flags[each.name], each.flag)
+        elif environ.get(each.variable):
+            values[each.name] = each.value(environ[each.variable], each.variable)
+        elif table.get(each.key) is not None:
+            values[each.name] = each.value(table[each.key], f"{source}: {each.key}", " = ")
+    check_keys(table, [each.key for each in options_of(cls)], source)
     return cls(**values)
 
 
 def check_keys(table: Collection[str], known: Collection[str], source: str) -> None:
-    """@raise ConfigError: a table of a file has a key that is not known."""
+    """@raise ConfigError: C{table}, from the file C{source}, has a key that is not among C{known}."""
     for key in sorted(set(table) - set(known)):
         guess = did_you_mean(key, known) or did_you_mean(key.replace("_", "-"), known)
         raise ConfigError(f"{source}: there is no option {shown(key)[1:-1]}{guess}")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """@raise ConfigError: the file cannot be read, or is not TOML."""
+    """The top table of a file. @raise ConfigError: the file cannot be read, or is not TOML."""
     try:
         # An editor may have put a byte order mark first.
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -161,59 +200,49 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not TOML: {error}") from error
 
 
-def _help(field: dataclasses.Field[Any]) -> str:
-    """An option's help, with its default and its environment variable."""
-    text, default = str(field.metadata["help"]), field.metadata["default"]
-    if default not in (None, "", (), False) and "default" not in text:
-        text += f" (default: {default})"
-    return f"{text} [{_PREFIX}{field.name.upper()}]"
-
-
 def add_arguments(
     parser: argparse._ActionsContainer, cls: type[Any], only: Collection[str] | None = None
 ) -> None:
     """
-    Give an argparse parser the options of a configuration class; none has a default there.
+    Add the options of a configuration class to an argparse parser, without defaults and unparsed.
 
-    @param only: the fields to take, if not all.
+    @param only: the names of the options to add, if not all.
     """
-    for field in dataclasses.fields(cls):
-        if only is not None and field.name not in only:
-            continue
-        meta = field.metadata
-        if meta["flag"]:
-            parser.add_argument(flag(field.name), action="store_true", default=None, help=_help(field))
+    for each in options_of(cls, only):
+        if each.is_switch:
+            parser.add_argument(each.flag, action="store_true", default=None, help=each.full_help)
         else:
             parser.add_argument(
-                flag(field.name),
-                action="append" if meta["many"] else "store",
-                metavar=meta["metavar"]
-                or ("{" + ",".join(meta["choices"]) + "}" if meta["choices"] else None),
-                help=_help(field).replace("%", "%%"),
+                each.flag,
+                action="append" if each.many else "store",
+                metavar=each.metavar or ("{" + ",".join(each.choices) + "}" if each.choices else None),
+                help=each.full_help.replace("%", "%%"),
             )
 
 
+def flags_given(arguments: argparse.Namespace, cls: type[Any]) -> dict[str, Any]:
+    """What a command line gave of a class's options, by field name: for L{load}."""
+    names = {each.name for each in options_of(cls)}
+    return {name: value for name, value in vars(arguments).items() if name in names}
+
+
 def twistd_options(cls: type[Any], synopsis_text: str) -> type[usage.Options]:
-    """The same options for a twistd plugin; C{flags_given} of an instance is what L{load} takes."""
-    fields = dataclasses.fields(cls)
-    repeated = [field.name for field in fields if field.metadata["many"]]
+    """
+    The same options for a twistd plugin. The C{flags_given} of an instance returns what L{load} takes as
+    C{flags}.
+    """
+    options = options_of(cls)
 
     class Options(usage.Options):
         synopsis = synopsis_text
-        optFlags = [
-            [field.name.replace("_", "-"), None, _help(field)] for field in fields if field.metadata["flag"]
-        ]
+        optFlags = [[each.key, None, each.full_help] for each in options if each.is_switch]
         optParameters = [
             ["config", None, None, "a TOML file with these options"],
-            *(
-                [field.name.replace("_", "-"), None, None, _help(field)]
-                for field in fields
-                if not field.metadata["flag"]
-            ),
+            *([each.key, None, None, each.full_help] for each in options if not each.is_switch),
         ]
 
         def parseOptions(self, options: Any = None) -> None:
-            """Read a command line. As by C{burrow}, shortened options are refused."""
+            """Parse a command line. Abbreviated options are refused, as by C{burrow}."""
             for word in options or ():
                 name = str(word)[2:].partition("=")[0]
                 known = {one.rstrip("=") for one in self.longOpt}
@@ -222,10 +251,11 @@ def twistd_options(cls: type[Any], synopsis_text: str) -> type[usage.Options]:
             super().parseOptions(options)
 
         def flags_given(self) -> dict[str, Any]:
-            """What the command line gave, by field name."""
-            given = {field.name: self[field.name.replace("_", "-")] for field in fields}
-            for name in repeated:
-                given[name] = given[name].split(",") if given[name] else None
-            return {name: value or None for name, value in given.items()}
+            """What the command line gave, by field name; None for what it did not give."""
+            given = {}
+            for each in options:
+                value = self[each.key] or None
+                given[each.name] = value.split(",") if each.many and value else value
+            return given
 
     return Options

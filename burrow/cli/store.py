@@ -11,6 +11,7 @@ from burrow.cli.run import run
 from burrow.client.secret import read_secret
 from burrow.clock import WEEK
 from burrow.errors import ConfigError
+from burrow.options import flags_given
 from burrow.server.config import ServerConfig
 from burrow.server.stores import DATABASE, open_store
 from burrow.server.tap import server_config
@@ -26,10 +27,8 @@ def read_config(arguments: argparse.Namespace) -> ServerConfig:
 
     @raise ConfigError: a value is not possible, or the file cannot be read.
     """
-    names = ServerConfig.__dataclass_fields__
-    flags = {name: value for name, value in vars(arguments).items() if name in names}
     file = getattr(arguments, "config", None)
-    return server_config(flags, None if file is None else str(file))
+    return server_config(flags_given(arguments, ServerConfig), None if file is None else str(file))
 
 
 def which_store(parser: argparse.ArgumentParser) -> None:

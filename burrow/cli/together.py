@@ -16,7 +16,7 @@ from burrow.client.tunnels import TunnelRequest
 from burrow.errors import ConfigError
 from burrow.folders import state_folder
 from burrow.link.address import Credentials, ServerAddress
-from burrow.options import add_arguments, load
+from burrow.options import add_arguments, flags_given, load
 from burrow.server.config import ServerConfig
 from burrow.server.service import BurrowServer
 from burrow.store.base import IStore
@@ -37,8 +37,7 @@ def local_config(arguments: argparse.Namespace) -> ServerConfig:
 
     @raise ConfigError: an option has a value that is not possible.
     """
-    flags = {name: value for name, value in vars(arguments).items() if name in _OPTIONS}
-    config = load(ServerConfig, flags, os.environ, only=_OPTIONS)
+    config = load(ServerConfig, flags_given(arguments, ServerConfig), os.environ, only=_OPTIONS)
     listen = config.https_listen
     if not listen:
         raise ConfigError("--https off is not possible here: the tunnels are served there")

@@ -22,15 +22,9 @@ from burrow.client.service import (
 from burrow.client.tunnels import TunnelRequest, tunnel_request
 from burrow.errors import BurrowError, ConfigError
 from burrow.hangup import on_hangup, stop_on_hangup
-from burrow.options import add_arguments
+from burrow.options import add_arguments, flags_given
 from burrow.protocols.upstream import UpstreamTLS
 from burrow.values import parse_path
-
-
-def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {
-        name: value for name, value in vars(arguments).items() if name in ClientConfig.__dataclass_fields__
-    }
 
 
 def add_kind(commands: Any, kind: Any) -> None:
@@ -136,7 +130,7 @@ async def live(agent: Agent) -> None:
 
 def open_one(arguments: argparse.Namespace) -> int:
     """C{burrow KIND UPSTREAM}."""
-    config, _ = client_settings(_flags(arguments), os.environ, None)
+    config, _ = client_settings(flags_given(arguments, ClientConfig), os.environ, None)
     port = getattr(arguments, "port", None)
     options = {} if port is None else {"port": port}
     if arguments.name == "":
@@ -150,7 +144,7 @@ def start(arguments: argparse.Namespace) -> int:
     """C{burrow start [NAME...]}."""
 
     def read() -> tuple[ClientConfig, list[TunnelRequest]]:
-        config, tunnels = client_settings(_flags(arguments), os.environ, arguments.config)
+        config, tunnels = client_settings(flags_given(arguments, ClientConfig), os.environ, arguments.config)
         return config, chosen(tunnels, arguments.names)
 
     config, requests = read()

@@ -11,7 +11,7 @@ from burrow.values import parse_grace, parse_path, parse_secret_path
 
 @dataclass(frozen=True)
 class ClientConfig:
-    """Everything an agent can be told, beside its tunnels."""
+    """The options of an agent. Its tunnels come from arguments or from tables of the file."""
 
     server: str = option("", "the server's URL, as in https://example.com", metavar="URL")
     token: str = option("", "the token that the server's owner gave you", secret=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from burrow.client.tunnels import TunnelRequest, read_tunnels
 from burrow.errors import ConfigError
 from burrow.folders import config_folder, state_folder
 from burrow.link.address import Credentials, ServerAddress
-from burrow.options import check_keys, load, read_toml
+from burrow.options import check_keys, load, options_of, read_toml
 from burrow.wording import count_of, shown
 
 CONFIG_FILE = "config.toml"
@@ -49,7 +48,7 @@ def client_settings(
     tunnels = table.pop("tunnels", {})
     if not isinstance(tunnels, dict):
         raise ConfigError(f"{path}: tunnels = {shown(tunnels)} is not possible: write [tunnels.NAME] tables")
-    keys = [field.name.replace("_", "-") for field in dataclasses.fields(ClientConfig)]
+    keys = [option.key for option in options_of(ClientConfig)]
     check_keys(table, [*keys, "tunnels"], str(path))
     config = load(ClientConfig, flags, environ, table, str(path))
     variables = {key: environ.get(f"BURROW_{key.upper()}") for key in ("token", "token_file")}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 
 from burrow.certificates.files import read_files
 from burrow.certificates.sealed import read_sealer
 from burrow.errors import ConfigError
-from burrow.options import flag
+from burrow.options import options_of
 from burrow.server.config import ServerConfig
 from burrow.server.edge.forwarded import Forwarding
 from burrow.trust import trust_root
@@ -81,15 +80,15 @@ def _check_acme(config: ServerConfig) -> None:
 
 def without_effect(config: ServerConfig) -> list[str]:
     """A sentence for each option that differs from its default but is not used with the other options."""
-    given = [
-        field.name for field in dataclasses.fields(config) if getattr(config, field.name) != field.default
-    ]
+    default = ServerConfig()
     needs = [
-        (name, f"--tls {tls}")
-        for name in given
-        for tls, those in (("acme", ("acme_", "store_key")), ("files", ("cert_file", "key_file")))
-        if config.tls != tls and name.startswith(those)
+        (option.flag, f"--tls {tls}")
+        for option in options_of(ServerConfig)
+        for tls, names in (("acme", ("acme_", "store_key")), ("files", ("cert_file", "key_file")))
+        if config.tls != tls
+        and option.name.startswith(names)
+        and getattr(config, option.name) != getattr(default, option.name)
     ]
-    if "trusted_header" in given and not config.trusted_proxy:
-        needs.append(("trusted_header", "--trusted-proxy"))
-    return [f"{flag(name)} has no effect without {what}" for name, what in needs]
+    if config.trusted_header != default.trusted_header and not config.trusted_proxy:
+        needs.append(("--trusted-header", "--trusted-proxy"))
+    return [f"{flag} has no effect without {what}" for flag, what in needs]

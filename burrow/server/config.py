@@ -34,11 +34,10 @@ from burrow.values import (
 )
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
-"""The addresses of this machine's own programs."""
+"""The networks from which this machine's own programs connect."""
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
-
 
 _LOCALHOST = "127.0.0.1"
 
@@ -260,12 +259,12 @@ class ServerConfig:
 
     @property
     def local(self) -> bool:
-        """Whether the base domain is the loopback's own (RFC 6761 section 6.3)."""
+        """Whether the base domain is for this machine alone."""
         return is_localhost(self.domain)
 
     @property
     def token_limits(self) -> Limits:
-        """What a token may have that has no settings of its own."""
+        """The limits of a token that has no limits of its own."""
         return Limits(self.token_names, self.token_ports, self.token_tunnels, self.token_sessions)
 
     @property
@@ -282,11 +281,15 @@ class ServerConfig:
 
     @property
     def acme_url(self) -> str:
-        """The CA's directory."""
+        """The URL of the CA's directory."""
         return self.acme_directory or (LETS_ENCRYPT_STAGING if self.acme_staging else LETS_ENCRYPT)
 
     def acme_weekly(self, url: str) -> int:
-        """Certificates for new names that a CA is asked for in a week; 0 for no limit."""
+        """
+        How many certificates for new names a CA is asked for in a week; 0 for no limit.
+
+        @param url: its directory.
+        """
         if self.acme_limit is not None:
             return self.acme_limit
         return 45 if (urlsplit(url).hostname or "").endswith(".letsencrypt.org") else 0
@@ -304,16 +307,16 @@ class ServerConfig:
     @property
     def public_base(self) -> tuple[str, int] | None:
         """
-        The scheme and port that C{public_url} gives, if it is given.
+        The scheme and port of C{public_url}; None if that is not given.
 
-        @raise ConfigError: it is no URL of the domain's.
+        @raise ConfigError: it is not a URL of the domain.
         """
         if not self.public_url:
             return None
         try:
             parts = urlsplit(self.public_url)
             port = parts.port
-        except ValueError:  # brackets that do not match, or no number where the port is
+        except ValueError:  # the brackets do not match, or the port is not a number
             parts, port = urlsplit(""), None
         if parts.scheme not in ("http", "https") or parts.hostname != self.domain or port == 0:
             raise ConfigError(f"--public-url must look like https://{self.domain} or with a port behind it")

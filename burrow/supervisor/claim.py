@@ -1,9 +1,10 @@
 """
-A running server's hold on its state folder, and how C{burrow server reload} finds it.
+A running server's claim on its state folder, and how C{burrow server reload} finds the server.
 
-Two files: L{LOCK_FILE} is locked (flock(2)) as long as the server runs, so that a second one does not start
-on the same folder. L{STATE_FILE} has its process id, and is locked by the same process: the system lets go
-of a lock when its process ends, however it does, so an id without a lock is nobody's, or a stranger's.
+The server keeps two files locked (flock(2)). L{LOCK_FILE} keeps a second server from starting on the same
+folder. L{STATE_FILE} has the server's process id. The system releases the locks when the process ends, for
+whatever reason. So if L{STATE_FILE} is not locked, its process id is that of no server: the process has
+ended, and its id may be another program's by now.
 """
 
 from __future__ import annotations
@@ -19,18 +20,21 @@ from burrow.errors import ConfigError
 
 try:
     import fcntl
-except ImportError:  # Windows, where there are neither workers nor reload
+except ImportError:  # Windows, which has neither workers nor reload
     fcntl = None  # type: ignore[assignment]
 
 LOCK_FILE, STATE_FILE = "server.lock", "server.json"
 _LENGTH = 120
+"""Bytes of the state file, padded: all of one length, so that one can be written over another."""
 
 
 class Claim:
     """
-    The hold on C{folder}, to be had while a server accepts connections.
+    Claims a folder, until L{release}.
 
-    @raise ConfigError: another server has it, or C{needed} and the folder cannot be written.
+    @param needed: whether a folder that cannot be written is an error. If not it is logged, and the server
+        runs without a claim: C{burrow server reload} does not find it.
+    @raise ConfigError: another server has the folder, or it cannot be written and C{needed}.
     """
 
     log = Logger()
@@ -66,15 +70,14 @@ class Claim:
             self.log.warn("{folder} cannot be locked: {error}", folder=str(folder), error=error.strerror)
 
     def write(self, **state: int) -> None:
-        """Keep what L{server_state} reads: this process's id is added."""
+        """Write what L{server_state} reads; the process id is added. A failure is logged."""
         if self._lock is None:
             return
         new = self.folder / f"{STATE_FILE}.new"
-        # All of one length, so that one can be written over another.
         text = json.dumps({"pid": os.getpid(), **state}).ljust(_LENGTH).encode()
         before = self._state
         try:
-            # Locked before it has its name: whoever opens it by that finds it locked.
+            # Locked before it gets its name, so that a reader never finds it there unlocked.
             handle = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
             self._state = handle
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -88,7 +91,7 @@ class Claim:
                     os.close(self._state)
                 self._state = before
                 with contextlib.suppress(OSError):
-                    os.pwrite(before, text, 0)  # a full disk has room for what is there already
+                    os.pwrite(before, text, 0)  # works on a full disk, since the file gets no longer
                     return
             self.log.warn(
                 "{file} cannot be written, so `burrow server reload` will not find this server: {error}",
@@ -97,7 +100,7 @@ class Claim:
             )
 
     def release(self) -> None:
-        """Let another server have the folder. Its state file is removed if it is still this server's."""
+        """Release both locks, and remove the state file if it is still this server's."""
         if self._state is not None:
             with contextlib.suppress(OSError):
                 if os.path.samestat(os.fstat(self._state), (self.folder / STATE_FILE).stat()):
@@ -110,10 +113,10 @@ class Claim:
 
 def server_state(folder: Path) -> dict[str, int]:
     """
-    What the server that runs with C{folder} wrote last.
+    What the server that runs with C{folder} wrote last: its C{pid}, and how many reloads were done
+    (C{reloaded}) and how many C{failed}.
 
-    @raise ConfigError: none runs: there is no file, or the process that wrote it has ended, whoever may have
-        its id now.
+    @raise ConfigError: no server runs with it: there is no file, or the process that wrote it has ended.
     """
     file = folder / STATE_FILE
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -125,7 +128,7 @@ def server_state(folder: Path) -> dict[str, int]:
                     state = json.loads(opened.read(1000))
                     return {name: int(state[name]) for name in ("pid", "reloaded", "failed")}
                 if os.path.samestat(os.fstat(opened.fileno()), file.stat()):
-                    break  # else it was written anew meanwhile
+                    break  # else the file was replaced meanwhile: read that
     raise ConfigError(
         f"no `burrow server` runs with the state folder {folder}: choose its own with --state DIR"
     )
