@@ -19,7 +19,7 @@ exit codes: 0 asked to stop, 2 wrong usage, 69 server not reachable (with --no-r
 
 def make_parser() -> Parser:
     """The parser of the whole command line."""
-    from burrow.cli import demo, login, look, names, serve, store, tokens, tunnel, up
+    from burrow.cli import certs, demo, events, login, names, serve, store, tokens, tunnel, up
     from burrow.protocols.registry import kinds
 
     parser = Parser(
@@ -41,8 +41,8 @@ def make_parser() -> Parser:
     tokens.add_token(commands)
     names.add_names(commands)
     store.add_store(commands)
-    look.add_certs(commands)
-    look.add_events(commands)
+    certs.add_certs(commands)
+    events.add_events(commands)
     helping = commands.add_parser("help", help="show what a command does", description="Show the help.")
     helping.add_argument("words", nargs="*", metavar="COMMAND", help="of which command (default: of all)")
     helping.set_defaults(run=lambda parsed: _help(parser, parsed.words))

@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from burrow.cli.store import which_store, with_store
-from burrow.cli.table import show_table
-from burrow.cli.tokens import when
+from burrow.cli.table import show_table, when
+from burrow.cli.tokens import token_named
 from burrow.errors import ConfigError
 from burrow.server.nodes.records import live_leases
 from burrow.store.base import IStore, Reservation
@@ -62,7 +62,7 @@ def names_list(arguments: argparse.Namespace) -> int:
 
 
 async def _to_change(store: IStore, arguments: argparse.Namespace) -> Reservation:
-    """The name's record. @raise ConfigError: nobody owns it, or its tunnel is open and that is not wanted."""
+    """The record of C{NAME}. @raise ConfigError: there is none, or its tunnel is open without C{--force}."""
     known = await store.reservation(arguments.name)
     if known is None:
         raise ConfigError(f"nobody owns the name {arguments.name!r}: `burrow names list` shows them")
@@ -85,9 +85,7 @@ def names_transfer(arguments: argparse.Namespace) -> int:
     """C{burrow names transfer NAME TOKEN}."""
 
     async def work(store: IStore) -> None:
-        token = next((token for token in await store.tokens() if token.name == arguments.token), None)
-        if token is None:
-            raise ConfigError(f"there is no token named {arguments.token!r}: `burrow token list` shows them")
+        token = await token_named(store, arguments.token)
         known = await _to_change(store, arguments)
         if known.token == token.id:
             return

@@ -25,14 +25,14 @@ def typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser, and that of each of its commands."""
+    """The parser of a command; its subparsers are of this class, too."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         options.setdefault("allow_abbrev", False)
         super().__init__(*arguments, **options)
 
     def error(self, message: str) -> NoReturn:
-        """One line, and exit code 2."""
+        """Print one line, and end the program with exit code 2."""
         for word in ("argument ", "the following "):
             message = message.removeprefix(word)
         self.exit(2, f"burrow: {message} (`{self.prog} --help` shows what there is)\n")
@@ -84,7 +84,7 @@ class Parser(argparse.ArgumentParser):
 
     @property
     def options(self) -> list[str]:
-        """The options that it knows."""
+        """The flags of its options."""
         return [option for action in self._actions for option in action.option_strings]
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:

@@ -7,11 +7,11 @@ import time
 from typing import Any
 
 from burrow.cli.store import which_store, with_store
-from burrow.cli.table import show_table
+from burrow.cli.table import show_table, when
 from burrow.errors import ConfigError
 from burrow.store.base import ROLES, IStore, Taken, Token
 from burrow.store.tokens import make_token, rotated
-from burrow.wording import at, count_of, shown
+from burrow.wording import count_of, shown
 
 _LIMITS = {
     "names": "names that it may own",
@@ -61,7 +61,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 
 
 def _limit(text: str) -> int | str:
-    """A number from 0, or C{default}."""
+    """An argparse type: a number from 0, or C{default}."""
     if text == "default":
         return text
     if not (text.isascii() and text.isdigit() and len(text) < 10):
@@ -72,7 +72,7 @@ def _limit(text: str) -> int | str:
 
 
 def _changes(arguments: argparse.Namespace) -> dict[str, int | None]:
-    """What the limits' flags say, by the token's field."""
+    """What the flags of limits give, by the token's field; None for the server's default."""
     given = {f"max_{what}": getattr(arguments, what) for what in _LIMITS}
     return {
         field: None if limit == "default" else limit for field, limit in given.items() if limit is not None
@@ -80,7 +80,16 @@ def _changes(arguments: argparse.Namespace) -> dict[str, int | None]:
 
 
 def _no_token(name: str) -> ConfigError:
+    """The error that no token has a name."""
     return ConfigError(f"there is no token named {name!r}: `burrow token list` shows them")
+
+
+async def token_named(store: IStore, name: str) -> Token:
+    """The token of a name. @raise ConfigError: there is none."""
+    for token in await store.tokens():
+        if token.name == name:
+            return token
+    raise _no_token(name)
 
 
 def token_create(arguments: argparse.Namespace) -> int:
@@ -118,11 +127,6 @@ def _limits(token: Token) -> str:
     return ", ".join(count_of(limit, what[:-1]) for what, limit in own.items() if limit is not None)
 
 
-def when(seconds: float | None) -> str:
-    """A time for a table."""
-    return "never" if seconds is None else at(seconds)
-
-
 def token_set(arguments: argparse.Namespace) -> int:
     """C{burrow token set NAME}."""
     changes = _changes(arguments)
@@ -140,9 +144,7 @@ def token_rotate(arguments: argparse.Namespace) -> int:
     """C{burrow token rotate NAME}."""
 
     async def work(store: IStore) -> None:
-        token = next((token for token in await store.tokens() if token.name == arguments.name), None)
-        if token is None:
-            raise _no_token(arguments.name)
+        token = await token_named(store, arguments.name)
         text, digest = rotated(token)
         if await store.change_token(arguments.name, {"digest": digest}) is None:
             raise _no_token(arguments.name)

@@ -1,4 +1,4 @@
-"""C{burrow certs} and C{burrow events}: what a server's store tells of it."""
+"""C{burrow certs}: the certificates that C{--tls acme} got, and the errors of their renewals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from cryptography import x509
 from burrow.certificates.issued import read_chain, renewal_time
 from burrow.cli.store import which_store, with_store
 from burrow.cli.table import show_table
-from burrow.server.events import recent
 from burrow.store.base import IStore
 from burrow.store.spaces import CERTIFICATES, ERRORS
 from burrow.wording import at
@@ -28,29 +27,6 @@ def add_certs(commands: Any) -> None:
     parser.set_defaults(run=certs)
 
 
-def add_events(commands: Any) -> None:
-    """C{burrow events}."""
-    parser = commands.add_parser(
-        "events",
-        help="show what happened lately on the server, or all servers of a store",
-        description="Show the events of the last day, at most 200 of each server process: agents and tunnels "
-        "that came and went, certificates, servers.",
-    )
-    which_store(parser)
-    parser.set_defaults(run=events)
-
-
-def events(arguments: argparse.Namespace) -> int:
-    """C{burrow events}."""
-
-    async def work(store: IStore) -> None:
-        rows: list[tuple[str, ...]] = [("WHEN", "NODE", "WHAT", "")]
-        rows += [(at(event.when), event.node, event.kind, event.text) for event in await recent(store)]
-        show_table(rows)
-
-    return with_store(arguments, work)
-
-
 def certs(arguments: argparse.Namespace) -> int:
     """C{burrow certs}."""
 
@@ -66,6 +42,7 @@ def certs(arguments: argparse.Namespace) -> int:
 
 
 def _columns(text: str | None) -> tuple[str, str, str]:
+    """Issuer, end and time of the renewal of a certificate in PEM form; dashes where there is none."""
     if text is None:
         return "-", "-", "-"
     leaf = read_chain(text)[0]
