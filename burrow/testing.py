@@ -61,13 +61,12 @@ class MemoryCarrier:
         ends[0].other, ends[1].other = ends[1], ends[0]
         return ends
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes) -> bool:
         """Keep the bytes; the session may send no more until they are delivered."""
         if self.closed or self._closing or self._ending is not None or self.close_code is not None:
-            return  # as on a WebSocket that is closing
+            return True  # as on a WebSocket that is closing
         self.sent.append(data)
-        if self.user is not None:
-            self.user.carrier_paused()
+        return False
 
     def close(self, reason: str, code: int) -> None:
         """Close after the kept bytes: the other end is lost first, then this one."""

@@ -163,14 +163,13 @@ class CarrierProtocol:
 
     # -- ICarrier -----------------------------------------------------------------------------------
 
-    def send(self, data: bytes) -> None:
-        """Send whole frames as one binary message."""
+    def send(self, data: bytes) -> bool:
+        """Send whole frames as one binary message; the socket asks for more once it has taken them."""
         if self.state != WebSocketProtocol.STATE_OPEN:
-            return  # closing: onClose follows
+            return True  # closing: what is sent is dropped, and onClose follows
         self.sendMessage(data, True)
         self._waiting = True
-        if self.user is not None:
-            self.user.carrier_paused()
+        return False
 
     def close(self, reason: str, code: int) -> None:
         """Say good-bye; Autobahn drops the connection if the peer does not within a second."""

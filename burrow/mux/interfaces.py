@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from twisted.internet.address import IPv4Address
 from zope.interface import Interface
+
+UNKNOWN_PEER = IPv4Address("TCP", "0.0.0.0", 0)
+"""The peer of a session that had no connection yet, or one without an address, as in tests."""
 
 
 class CloseCode(IntEnum):
@@ -27,12 +31,16 @@ class ICarrier(Interface):
     """
     One connection that carries a session's bytes, in order, for a while.
 
-    It calls the session back: C{carrier_received(data)} for what comes in, C{carrier_paused()} when
-    its socket has bytes waiting, C{carrier_drained()} when it has none, C{carrier_lost(reason)} once.
+    It calls the session back: C{carrier_received(data)} for what comes in, C{carrier_drained()} when it takes
+    more after a C{send} that returned False, C{carrier_lost(reason)} once.
     """
 
-    def send(data: bytes) -> None:
-        """Send whole frames. May call C{carrier_paused} before it returns."""
+    def send(data: bytes) -> bool:
+        """
+        Send whole frames.
+
+        @return: whether the carrier takes more at once; otherwise C{carrier_drained} follows.
+        """
 
     def close(reason: str, code: int) -> None:
         """Flush, send a L{CloseCode}, and close; C{carrier_lost} follows."""

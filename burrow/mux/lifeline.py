@@ -15,7 +15,6 @@ limit, and above it the streams' own queues, whose producers are paused.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
@@ -25,8 +24,9 @@ from zope.interface import implementer
 
 from burrow.errors import WireError
 from burrow.mux.control import shown
-from burrow.mux.interfaces import CloseCode, ICarrier
-from burrow.mux.session import UNKNOWN_PEER, Session
+from burrow.mux.interfaces import UNKNOWN_PEER, CloseCode, ICarrier
+from burrow.mux.listeners import Listeners
+from burrow.mux.session import Session
 from burrow.wire.resume import REPLAY_LIMIT, Replay
 
 GRACE = 60.0
@@ -37,8 +37,8 @@ GRACE = 60.0
 class Lifeline:
     """
     @param session: it is carried from now on. @param grace: seconds it may be detached.
-    @ivar on_detached: listeners, called with a L{Failure} when a carrier is lost and the session lives on.
-    @ivar on_attached: listeners, called without arguments when there is a carrier again.
+    @ivar on_detached: told a L{Failure} when a carrier is lost and the session lives on.
+    @ivar on_attached: told the peer's address when there is a carrier again.
     """
 
     log = Logger()
@@ -47,8 +47,8 @@ class Lifeline:
         self, clock: IReactorTime, session: Session, *, grace: float = GRACE, limit: int = REPLAY_LIMIT
     ) -> None:
         self.session = session
-        self.on_detached: list[Callable[[Failure], None]] = []
-        self.on_attached: list[Callable[[], None]] = []
+        self.on_detached: Listeners[Failure] = Listeners()
+        self.on_attached: Listeners[IAddress] = Listeners()
         self._clock = clock
         self._grace = grace
         self._replay = Replay(limit)
@@ -90,9 +90,9 @@ class Lifeline:
             self._ending.cancel()
             self._ending = None
         self.session.connected_to(peer)
-        self._go_on()
-        for listener in list(self.on_attached):
-            listener()
+        self.session.carrier_paused()  # until what is sent again is on its way
+        self.carrier_drained()
+        self.on_attached.tell(peer)
         return before
 
     def acknowledge(self) -> None:
@@ -101,15 +101,13 @@ class Lifeline:
 
     # -- ICarrier: what the session calls ---------------------------------------------------------------
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes) -> bool:
         """Send whole frames, now or on a later carrier."""
         packet = self._replay.wrap(data)
         if self._carrier is None:
-            self.session.carrier_paused()
-        else:
-            self._carrier.send(packet)
-            if self._replay.full:
-                self.session.carrier_paused()
+            return False
+        self._busy = not self._carrier.send(packet)
+        return not (self._busy or self._replay.full)
 
     def close(self, reason: str, code: int) -> None:
         """End the session with a good-bye, if there is a carrier to say it on."""
@@ -144,17 +142,16 @@ class Lifeline:
             self._acknowledge(now=False)
         else:
             self.session.heard()
-            self._go_on()
-
-    def carrier_paused(self) -> None:
-        """The carrier's socket has bytes waiting."""
-        self._busy = True
-        self.session.carrier_paused()
+            if not self._busy:
+                self.carrier_drained()  # its acknowledgement may have made room
 
     def carrier_drained(self) -> None:
-        """The carrier's socket took everything."""
+        """The carrier takes more: what is to be sent again, then what the session has to send."""
         self._busy = False
-        self._go_on()
+        while self._again and self._carrier is not None and not self._busy:
+            self._busy = not self._carrier.send(self._again.popleft())
+        if self._carrier is not None and not (self._busy or self._again or self._replay.full):
+            self.session.carrier_drained()
 
     def carrier_lost(self, reason: Failure) -> None:
         """The carrier is lost: wait for the next one; after a closing handshake, end the session."""
@@ -169,23 +166,16 @@ class Lifeline:
             return
         if self._ending is None:
             self._ending = self._clock.callLater(self._grace, self._expire)
-        for listener in list(self.on_detached):
-            listener(reason)
+        self.on_detached.tell(reason)
 
     # -- inside ------------------------------------------------------------------------------------------
-
-    def _go_on(self) -> None:
-        """Send what is to be sent again, then let the session send."""
-        while self._again and self._carrier is not None and not self._busy:
-            self._carrier.send(self._again.popleft())
-        if self._carrier is not None and not (self._busy or self._again or self._replay.full):
-            self.session.carrier_drained()
 
     def _acknowledge(self, *, now: bool) -> None:
         if self._carrier is not None:
             packet = self._replay.acknowledgement(now=now)
-            if packet is not None:
-                self._carrier.send(packet)
+            if packet is not None and not self._carrier.send(packet):
+                self._busy = True
+                self.session.carrier_paused()
 
     def _expire(self) -> None:
         self._ending = None

@@ -24,20 +24,20 @@ From each of these on L{Session.open_stream} raises L{StreamGone}.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IProtocolFactory, IReactorTime
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from burrow.errors import StreamGone, WireError
+from burrow.mux.backlog import BacklogWatch
 from burrow.mux.control import shown
-from burrow.mux.interfaces import CloseCode, ICarrier
+from burrow.mux.interfaces import UNKNOWN_PEER, CloseCode, ICarrier
+from burrow.mux.listeners import Listeners
+from burrow.mux.pings import Pings
 from burrow.mux.stream import Stream, StreamAddress
+from burrow.mux.streams import Streams
 from burrow.wire.events import (
     DataReceived,
     Event,
@@ -54,23 +54,10 @@ MIN_PULL = 8 * 1024
 MAX_PULL = 256 * 1024
 """Bytes pulled at a time: as much as the socket took in the last few milliseconds."""
 
-MAX_PINGS = 8
-"""Pings that wait for their answer, at most. A peer that lives and answers none is asked no more."""
+GOING = 1.0
+"""Seconds that a peer which said go away has to close an idle session itself, as most do."""
 
-STALL = 0.25
-"""
-Seconds that a full backlog of streams (L{burrow.wire.backlog}) may last after the peer answered a ping: when
-not one stream was acknowledged meanwhile, the peer acknowledges late, and the next 256 are announced.
-"""
-
-UNKNOWN_PEER = IPv4Address("TCP", "0.0.0.0", 0)
-"""The peer of a session that had no connection yet, or one without an address, as in tests."""
-
-_T = TypeVar("_T")
 _FAST, _SLOW = 0.002, 0.008
-_LINGER = 60.0
-_GOING = 1.0
-_RTT_SAMPLES = 6
 
 
 class Session:
@@ -82,10 +69,9 @@ class Session:
     @param factory: see L{listen}.
     @param max_streams: how many streams the peer may have open at once.
     @ivar factory: builds the protocol of each stream that the peer opens; while it is None they are reset.
-    @ivar on_lost: listeners, each called once with the L{Failure} that ended the session, after all its
-        streams are gone.
-    @ivar on_go_away: listeners, each called with the code when the peer says go away, before the streams
-        that it had not acknowledged are lost.
+    @ivar on_lost: told the L{Failure} that ended the session, once, after all its streams are gone.
+    @ivar on_go_away: told the code when the peer says go away, before the streams that it had not
+        acknowledged are lost.
     @ivar peer: the address of the other end of the last connection.
     @ivar last_received: when there was the last sign of life of the peer's, in the clock's seconds.
     """
@@ -102,8 +88,8 @@ class Session:
     ) -> None:
         self.clock = clock
         self.factory = factory
-        self.on_lost: list[Callable[[Failure], None]] = []
-        self.on_go_away: list[Callable[[int], None]] = []
+        self.on_lost: Listeners[Failure] = Listeners()
+        self.on_go_away: Listeners[int] = Listeners()
         self.peer: IAddress = UNKNOWN_PEER
         self.last_received = clock.seconds()
         self.lost = False
@@ -112,12 +98,9 @@ class Session:
         self._left_at: float | None = None
         self._wire = Yamux(client=client, max_streams=max_streams)
         self._carrier: ICarrier | None = None
-        self._streams: dict[int, Stream] = {}
-        self._lingering: dict[int, float] = {}
-        self._pings: dict[int, tuple[float, Deferred[float]]] = {}
-        self._round_trips: list[float] = []
-        self._watching = False
-        self._presuming: IDelayedCall | None = None
+        self._streams = Streams(clock, self._wire, self.schedule)
+        self._pings = Pings(clock, self._wire)
+        self._backlog = BacklogWatch(clock, self._wire, self.ping, self.schedule)
         self._paused = False
         self._flushing = False
         self._scheduled = False
@@ -134,9 +117,7 @@ class Session:
     @property
     def stream_count(self) -> int:
         """How many streams have a protocol on them, or bytes of one to send that is gone."""
-        if self.lost:
-            return 0
-        return len(self._streams) + sum(i not in self._streams for i in self._wire.sending())
+        return len(self._streams)
 
     @property
     def going(self) -> bool:
@@ -146,7 +127,7 @@ class Session:
     @property
     def protocols(self) -> list[IProtocol]:
         """The protocols on the streams, as of now."""
-        return [stream.protocol for stream in self._streams.values()]
+        return [stream.protocol for stream in self._streams.by_id.values()]
 
     def listen(self, factory: IProtocolFactory) -> None:
         """
@@ -171,27 +152,22 @@ class Session:
         """
         if self._closing:
             raise StreamGone("the session is lost" if self.lost else "the session is being closed")
-        stream = Stream(self, self._wire.open_stream(), protocol)
-        self._streams[stream.stream_id] = stream
+        stream = self._streams.add(self._wire.open_stream(), protocol, self.peer)
         if prefix:
             stream.write(prefix)
         stream.connect()
-        if self._wire.backlogged:
-            self._watch_backlog()
+        self._backlog.watch()
         self.schedule()
         return stream
 
     def ping(self) -> Deferred[float]:
         """
         Ask the peer for an answer; fires with the round trip in seconds. Fails when the session is lost, and
-        at once while L{MAX_PINGS} others wait.
+        at once while L{MAX_PINGS<burrow.mux.pings.MAX_PINGS>} others wait.
         """
         if self.lost:
             return fail(ConnectionLost("the session is lost"))
-        if len(self._pings) >= MAX_PINGS:
-            return fail(StreamGone(f"the peer has not answered {MAX_PINGS} pings"))
-        answer: Deferred[float] = Deferred()
-        self._pings[self._wire.ping()] = (self.clock.seconds(), answer)
+        answer = self._pings.send()
         self.schedule()
         return answer
 
@@ -238,10 +214,6 @@ class Session:
         self.peer = peer
         self.heard()
 
-    def heard(self) -> None:
-        """A sign of life came from the peer, or has to be waited for anew."""
-        self.last_received = self.clock.seconds()
-
     def carrier_received(self, data: bytes) -> None:
         """Bytes of the peer's, split in any way."""
         if self._deaf:
@@ -250,26 +222,32 @@ class Session:
         self._flushing = True  # what the protocols write now goes out below, in one message
         try:
             for event in self._wire.receive_data(data):
-                self._dispatch(event)
+                if not isinstance(event, DataReceived):
+                    self._handle(event)
+                elif event.stream_id in self._streams.by_id:
+                    self._streams.by_id[event.stream_id].data_received(event.data)
+                else:
+                    self._streams.reset(event.stream_id)
         except WireError as error:
             self._breach(error)
         finally:
             self._flushing = False
-        self._flush()
+        if any(self._wire.output):
+            self._flush()
 
     def carrier_paused(self) -> None:
-        """The carrier's socket has bytes waiting: keep ours."""
+        """Send nothing until L{carrier_drained}."""
         self._paused = True
 
     def carrier_drained(self) -> None:
-        """The carrier's socket took everything."""
+        """The carrier takes more."""
         self._paused = False
         elapsed = self.clock.seconds() - self._sent_at
         if elapsed < _FAST:
             self._pull = min(self._pull * 2, MAX_PULL)
         elif elapsed > _SLOW:
             self._pull = max(self._pull // 2, MIN_PULL)
-        if not self._flushing:
+        if any(self._wire.output) and not self._flushing:
             self._flush()
 
     def carrier_lost(self, reason: Failure) -> None:
@@ -278,60 +256,38 @@ class Session:
             return
         self.lost = self._closing = self._deaf = True
         self._carrier = None
-        if self._presuming is not None:
-            self._presuming.cancel()
-            self._presuming = None
-        streams, self._streams = self._streams, {}
-        for stream in streams.values():
-            stream.session_lost(Failure(ConnectionLost("the session is lost")))
-        pings, self._pings = self._pings, {}
-        for _, answer in pings.values():
-            answer.errback(reason)
-        self._tell(self.on_lost, reason)
+        self._backlog.stop()
+        self._streams.lose()
+        self._pings.fail(reason)
+        self.on_lost.tell(reason)
 
-    # -- for the streams --------------------------------------------------------------------
+    # -- for the heartbeat --------------------------------------------------------------------
 
-    def forget(self, stream_id: int) -> None:
-        """The stream's protocol and the stream itself are gone."""
-        self._streams.pop(stream_id, None)
-
-    def release(self, stream_id: int) -> None:
-        """
-        The stream's protocol is gone though the peer may still be sending: it has a minute to
-        end, and is reset at once if it sends data, which no protocol would read.
-        """
-        if self._streams.pop(stream_id, None) is not None and stream_id in self._wire.streams:
-            self._lingering[stream_id] = self.clock.seconds() + _LINGER
+    def heard(self) -> None:
+        """A sign of life came from the peer, or is waited for anew, since this machine slept."""
+        self.last_received = self.clock.seconds()
 
     def sweep(self) -> None:
-        """
-        Reset what has lingered too long, and look again at what else no event tells. The heartbeat calls it:
-        no stream has a timer.
-        """
-        now = self.clock.seconds()
-        for stream_id in [i for i, deadline in self._lingering.items() if deadline <= now]:
-            del self._lingering[stream_id]
-            self._reset(stream_id)
-        self.schedule()
-        self._watch_backlog()
-        self._close_if_idle()
+        """Do what no event asks for. To be called once a second."""
+        self._streams.sweep()
+        if any(self._wire.output):
+            self.schedule()
+        self._backlog.watch()
+        idle = not self._streams.by_id and not self._wire.stream_count
+        if self._left_at is not None and idle and self.clock.seconds() - self._left_at >= GOING:
+            self.close("nothing is left to do after the go away")
 
     # -- inside -------------------------------------------------------------------------------
 
     def schedule(self) -> None:
         """Flush at the end of this reactor turn, unless that is under way."""
-        if self._scheduled or self._flushing or self._paused or self._carrier is None:
-            return
-        if self._wire.has_output:
+        if not (self._scheduled or self._flushing or self._paused or self._carrier is None):
             self._scheduled = True
-            self.clock.callLater(0, self._flush_scheduled)
-
-    def _flush_scheduled(self) -> None:
-        self._scheduled = False
-        self._flush()
+            self.clock.callLater(0, self._flush)
 
     def _flush(self) -> None:
         """Give the carrier what it takes, and tell the streams whose queue ran low."""
+        self._scheduled = False
         self._flushing = True
         try:
             while self._carrier is not None and not self._paused:
@@ -339,13 +295,9 @@ class Session:
                 if not data:
                     break
                 self._sent_at = self.clock.seconds()
-                self._carrier.send(data)
+                self._paused = not self._carrier.send(data)
                 for stream_id in self._wire.take_drained() if self._wire.drained else ():
-                    stream = self._streams.get(stream_id)
-                    if stream is not None:
-                        stream.drained()
-                    elif stream_id not in self._wire.streams:
-                        self._lingering.pop(stream_id, None)
+                    self._streams.drained(stream_id)
         finally:
             self._flushing = False
 
@@ -357,68 +309,18 @@ class Session:
             self._carrier.send(self._wire.pull(MIN_PULL))
             self._carrier.close(str(error), CloseCode.PROTOCOL_ERROR)
 
-    def _close_if_idle(self) -> None:
-        """
-        Close a session without streams L{_GOING} seconds after the peer's go away: a peer that says go away
-        mostly closes the session itself just after.
-        """
-        idle = not self._streams and not self._wire.stream_count
-        if self._left_at is not None and idle and self.clock.seconds() - self._left_at >= _GOING:
-            self.close("nothing is left to do after the go away")
-
-    def _watch_backlog(self) -> None:
-        """While streams wait for the peer to take others: is it slow to take, or only to acknowledge?"""
-        if self._watching or not self._wire.backlogged:
-            return
-        self._watching = True
-        progress = self._wire.progress
-
-        def answered(round_trip: float) -> None:
-            self._presuming = self.clock.callLater(STALL, presume)
-
-        def presume() -> None:
-            self._presuming = None
-            self._watching = False
-            if self._wire.progress == progress:
-                self._wire.presume_taken()
-            self._watch_backlog()
-            self.schedule()
-
-        def silent(reason: Failure) -> None:
-            self._watching = False  # looked at again by the sweep
-
-        self.ping().addCallbacks(answered, silent)
-
-    def _dispatch(self, event: Event) -> None:
-        if isinstance(event, DataReceived):
-            stream = self._streams.get(event.stream_id)
-            if stream is not None:
-                stream.data_received(event.data)
-            else:
-                self._lingering.pop(event.stream_id, None)
-                self._reset(event.stream_id)
-        elif isinstance(event, StreamOpened):
+    def _handle(self, event: Event) -> None:
+        """Do what an event asks for that is not the data of a stream."""
+        if isinstance(event, StreamOpened):
             self._accept(event.stream_id)
         elif isinstance(event, StreamEnded):
-            stream = self._streams.get(event.stream_id)
-            if stream is not None:
-                stream.ended()
-            self._lingering.pop(event.stream_id, None)
+            self._streams.ended(event.stream_id)
         elif isinstance(event, StreamReset):
-            stream = self._streams.pop(event.stream_id, None)
-            if stream is not None:
-                stream.was_reset(Failure(ConnectionLost("the peer reset the stream")))
-            self._lingering.pop(event.stream_id, None)
+            self._streams.was_reset(event.stream_id)
         elif isinstance(event, PongReceived):
-            self._ponged(event.opaque)
+            self._pings.answered(event.opaque)
         elif isinstance(event, GoAwayReceived):
             self._peer_leaves(event.code)
-
-    def _reset(self, stream_id: int) -> None:
-        """Reset a stream without a protocol, if it is still open."""
-        stream = self._wire.streams.get(stream_id)
-        if stream is not None:
-            stream.reset()
 
     def _accept(self, stream_id: int) -> None:
         protocol = None
@@ -428,34 +330,17 @@ class Session:
             except Exception:
                 self.log.failure("{factory} failed in buildProtocol", factory=self.factory)
         if protocol is None:
-            self._reset(stream_id)
-            return
-        stream = self._streams[stream_id] = Stream(self, self._wire.streams[stream_id], protocol)
-        stream.connect()
+            self._streams.reset(stream_id)
+        else:
+            self._streams.add(self._wire.streams[stream_id], protocol, self.peer).connect()
 
     def _peer_leaves(self, code: int) -> None:
         if self._deaf:
             return  # one before it, in the same message, ended the session
         self._left_at = self.clock.seconds()
-        self._tell(self.on_go_away, code)
+        self.on_go_away.tell(code)
         if code != GoAwayCode.NORMAL:
             self.log.warn(
                 "{peer} ended the session with go away code {code}", peer=shown(self.peer), code=code
             )
             self.abort()
-
-    def _tell(self, listeners: list[Callable[[_T], None]], what: _T) -> None:
-        """Call each listener; one that raises keeps nothing from the others."""
-        for listener in list(listeners):
-            try:
-                listener(what)
-            except Exception:
-                self.log.failure("the listener {listener} of a session failed", listener=listener)
-
-    def _ponged(self, opaque: int) -> None:
-        sent, answer = self._pings.pop(opaque, (None, None))
-        if sent is not None and answer is not None:
-            elapsed = self.clock.seconds() - sent
-            self._round_trips = [*self._round_trips[1 - _RTT_SAMPLES :], elapsed]
-            self._wire.rtt = min(self._round_trips)
-            answer.callback(elapsed)

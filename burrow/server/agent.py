@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -236,7 +237,7 @@ class Agent:
             del self.tunnels[tunnel.name]
         self.tell(Notice, code="released", text=why, tunnel=tunnel.name)
 
-    def _attached(self) -> None:
+    def _attached(self, peer: IAddress) -> None:
         for tunnel in self.tunnels.values():
             self._routes.agent_connected(tunnel.name)
 

@@ -37,6 +37,7 @@ class Replay:
 
     @param limit: bytes not acknowledged above which L{full} is true.
     @ivar received: bytes that came in whole, so far. @ivar sent: bytes given to L{wrap}, so far.
+    @ivar full: whether nothing more should be sent before the peer acknowledges.
     """
 
     def __init__(self, limit: int = REPLAY_LIMIT) -> None:
@@ -46,22 +47,19 @@ class Replay:
         self._told = 0
         self.received = 0
         self.sent = 0
+        self.full = False
 
     @property
     def unacknowledged(self) -> int:
         """Bytes that are kept to be sent again."""
         return self.sent - self._acknowledged
 
-    @property
-    def full(self) -> bool:
-        """Whether nothing more should be sent before the peer acknowledges."""
-        return self.unacknowledged >= self._limit
-
     def wrap(self, data: bytes) -> bytes:
         """The packet that carries C{data}, which is kept until it is acknowledged."""
         packet = _PACKET.pack(DATA, self.sent) + data
         self._kept.append(data)
         self.sent += len(data)
+        self.full = self.sent - self._acknowledged >= self._limit
         return packet
 
     def receive(self, packet: bytes) -> bytes:
@@ -90,6 +88,7 @@ class Replay:
             raise WireError(f"byte {offset} is acknowledged, and {self.sent} were sent")
         while self._kept and self._acknowledged + len(self._kept[0]) <= offset:
             self._acknowledged += len(self._kept.popleft())
+        self.full = self.unacknowledged >= self._limit
 
     def acknowledgement(self, *, now: bool) -> bytes | None:
         """

@@ -27,7 +27,7 @@ MAX_FRAME = 16 * 1024
 """Bytes of payload in one Data frame of ours, so that the next stream's turn comes soon."""
 
 LOW_WATER = 32 * 1024
-"""A queue that falls to this many bytes is reported by L{Yamux.take_drained}."""
+"""Bytes in a queue from which on it has run low: see L{YamuxStream.report_drained}."""
 
 
 class State(Enum):
@@ -78,6 +78,7 @@ class YamuxStream:
 
     __slots__ = (
         "_owner",
+        "_reports",
         "chunks",
         "closing",
         "delayed",
@@ -102,6 +103,7 @@ class YamuxStream:
         self.window = ReceiveWindow(budget)
         self.chunks: deque[bytes | memoryview] = deque()
         self.queued = 0
+        self._reports = False
 
     @property
     def write_ended(self) -> bool:
@@ -135,6 +137,13 @@ class YamuxStream:
             if self.send > 0 and not self.delayed:
                 self._owner.turns.add(self.stream_id)
         return self.queued
+
+    def report_drained(self, wanted: bool) -> None:
+        """
+        Have L{Yamux.take_drained} name this stream when its queue falls to L{LOW_WATER} and when it is empty,
+        or no more. When our FIN or RST has gone out it is named in any case.
+        """
+        self._reports = wanted
 
     def end(self) -> None:
         """Send FIN after what is queued."""
@@ -211,7 +220,7 @@ class YamuxStream:
                 self._take(amount, parts)
             self.queued = left = was - amount
             self.send -= amount
-            if not left or left <= LOW_WATER < was:
+            if self._reports and (not left or left <= LOW_WATER < was):
                 self._owner.drained.append(stream_id)
         if self.queued:
             if self.send > 0:

@@ -4,12 +4,12 @@ A yamux session without I/O: bytes in, events out; bytes out on request.
 Source: the yamux specification, version 0. The client of the session (the agent) opens streams
 with odd ids, the server with even ids. The life of one stream: L{burrow.wire.stream}.
 
-Bytes to send wait in their stream's queue until they are pulled: control frames come first, then
-the streams take turns, a frame of at most 16 KiB each. What bounds the buffers: a stream's queue
-by its user, who asks L{YamuxStream.queued} and is told by L{Yamux.take_drained}; the control queue by
-L{MAX_ANSWERS}, by C{max_streams}, which counts a stream of the peer's until our RST of it was pulled, and by
-what the user does with streams of its own; the windows to give back by one entry a stream, and what waits
-there the peer may not send yet; the number of streams by C{max_streams}. Received bytes are never kept here.
+Bytes to send wait in their stream's queue until they are pulled: control frames come first, then window
+updates, then the streams take turns, a frame of at most 16 KiB each. What bounds the buffers: a stream's
+queue is bounded by its user, who reads L{YamuxStream.queued} and L{Yamux.take_drained}; the control frames
+by L{MAX_ANSWERS}, by C{max_streams}, which counts a stream of the peer's until our RST of it was pulled, and
+by what the user does with its own streams; the window updates by one a stream; the number of streams by
+C{max_streams}. Received bytes are not kept.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ MAX_ANSWERS = 4096
 """Control frames that wait to be pulled because of what the peer sent. A peer that asks for more
 (a flood of pings or of refused streams) without reading our answers breaks the protocol."""
 
+_ROUND_TRIPS = 6
 LAST_ID = 0xFFFFFFFF
 _MAX_SEND_WINDOW = 0xFFFFFFFF
 
@@ -64,7 +65,9 @@ class Yamux:
         with RST, and so is one that comes while a RST of ours for one of them waits to be pulled.
     @ivar streams: those that are open or half open, by id. @ivar turns: see L{burrow.wire.stream.IOwner}, for
         C{grants} and C{drained} too.
-    @ivar rtt: the shortest round trip measured lately, in seconds; 0 if none was. The user sets it.
+    @ivar backlog: our streams that the peer has not accepted yet.
+    @ivar output: what L{pull} takes from, in that order: C{any(output)} tells whether it returns anything.
+    @ivar rtt: the shortest of the last round trips, in seconds; 0 before the first.
     @ivar local_go_away: whether we said go away. @ivar remote_go_away: whether the peer did.
     """
 
@@ -82,11 +85,13 @@ class Yamux:
         self._resets = 0
         self.grants: OrderedDict[int, int] = OrderedDict()
         self.turns = RoundRobin()
-        self._backlog = Backlog()
+        self.output = self._control, self.grants, self.turns.order
+        self.backlog = Backlog()
         self.drained: list[int] = []
         self._budget = GrowthBudget()
         self._next_ping = 0
         self.rtt = 0.0
+        self._round_trips: deque[float] = deque(maxlen=_ROUND_TRIPS)
         self.local_go_away = False
         self.remote_go_away = False
 
@@ -96,16 +101,6 @@ class Yamux:
     def stream_count(self) -> int:
         """How many streams are open or half open."""
         return len(self.streams)
-
-    @property
-    def backlogged(self) -> bool:
-        """Whether a stream of ours waits until the peer has taken others."""
-        return bool(self._backlog.waiting)
-
-    @property
-    def progress(self) -> int:
-        """A number that grows when the peer takes streams of ours."""
-        return self._backlog.progress
 
     def sending(self) -> list[int]:
         """The streams whose FIN or RST of ours is not out yet."""
@@ -124,7 +119,7 @@ class Yamux:
         stream_id = self._next_id
         self._next_id += 2
         stream = self.streams[stream_id] = YamuxStream(self, stream_id, SYN, self._budget)
-        if self._backlog.announce(stream_id):
+        if self.backlog.announce(stream_id):
             self.turns.add(stream_id)
         else:
             stream.delayed = True
@@ -132,7 +127,7 @@ class Yamux:
 
     def presume_taken(self) -> None:
         """The peer reads and acknowledges late: what has its SYN out counts no more against its backlog."""
-        self._backlog.presume_taken(lambda stream_id: not self.streams[stream_id].opening)
+        self.backlog.presume_taken(lambda stream_id: not self.streams[stream_id].opening)
         self._open_delayed()
 
     def ping(self) -> int:
@@ -141,6 +136,11 @@ class Yamux:
         self._next_ping = (opaque + 1) & 0xFFFFFFFF
         self._control.append(encode(PING, SYN, 0, opaque))
         return opaque
+
+    def measured(self, round_trip: float) -> None:
+        """A ping was answered after so many seconds: receive windows grow by what the line holds (L{rtt})."""
+        self._round_trips.append(round_trip)
+        self.rtt = min(self._round_trips)
 
     def go_away(self, code: GoAwayCode) -> None:
         """
@@ -161,11 +161,6 @@ class Yamux:
 
     # -- bytes out -------------------------------------------------------------------------
 
-    @property
-    def has_output(self) -> bool:
-        """Whether L{pull} may return anything now."""
-        return bool(self._control or self.grants or self.turns.order)
-
     def pull(self, limit: int) -> bytes:
         """
         The next bytes to send: whole frames, of C{limit} bytes or one frame more; empty if none.
@@ -184,11 +179,12 @@ class Yamux:
         while size < limit and self.grants:
             size += self._pull_grant(parts)
         while size < limit and self.turns.order:
-            size += self.streams[self.turns.pop()].pull(parts)
+            stream_id, _ = self.turns.pop()
+            size += self.streams[stream_id].pull(parts)
         return b"".join(parts)
 
     def take_drained(self) -> list[int]:
-        """The streams whose queue fell to L{LOW_WATER} or was emptied since the last call."""
+        """The streams to report since the last call: see L{YamuxStream.report_drained}."""
         drained, self.drained = self.drained, []
         return drained
 
@@ -250,8 +246,8 @@ class Yamux:
             return
         if not stream.taken and not flags & RST:
             stream.taken = True
-            self._backlog.taken(stream_id)
-            if self._backlog.waiting:
+            self.backlog.taken(stream_id)
+            if self.backlog.waiting:
                 self._open_delayed()
             events.append(StreamAccepted(stream_id))
         if kind == WINDOW_UPDATE:
@@ -314,7 +310,7 @@ class Yamux:
         self._control.append(frame)
 
     def _open_delayed(self) -> None:
-        for stream_id in self._backlog.admit():
+        for stream_id in self.backlog.admit():
             self.streams[stream_id].delayed = False
             self.turns.add(stream_id)
 
@@ -344,6 +340,6 @@ class Yamux:
         if stream_id & 1 == self._peer_parity:
             self._peer_open -= 1
         else:
-            self._backlog.discard(stream_id)
-            if self._backlog.waiting:
+            self.backlog.discard(stream_id)
+            if self.backlog.waiting:
                 self._open_delayed()

@@ -52,7 +52,7 @@ class Example(Connected):
     def test_server_answers_as_the_document_says(self):
         pair = self.connect()
         sent = []
-        pair.server_carrier.send = sent.append
+        pair.server_carrier.send = lambda data: sent.append(data) or True
         heard = None
         steps = example()
         self.assertEqual(

@@ -7,7 +7,7 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.mux.channel import MAX_COMMANDS, BoundedAMP
-from burrow.mux.stream import HIGH_WATER
+from burrow.mux.feed import HIGH_WATER
 from burrow.testing import SessionPair
 from burrow.wire.windows import INITIAL_WINDOW
 

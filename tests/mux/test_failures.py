@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from burrow.errors import StreamGone
-from burrow.mux.stream import HIGH_WATER
+from burrow.mux.feed import HIGH_WATER
 from burrow.testing import HalfCloseRecorder, Recorder, Recorders, SessionPair
 from burrow.wire.frames import DATA, SYN, WINDOW_UPDATE, encode
 

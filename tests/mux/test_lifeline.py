@@ -26,6 +26,7 @@ class Taking(MemoryCarrier):
 
     def send(self, data):
         self.sent.append(data)
+        return True
 
     def drain(self):
         self.user.carrier_drained()
@@ -224,6 +225,20 @@ class Lifelines(SynchronousTestCase):
         world.clock.advance(0)
         self.assertEqual(len(busy.sent), 6)
 
+    def test_what_is_sent_again_overtakes_what_is_new(self):
+        """Also where the newer carrier replaces one that was not lost, under a session that may send."""
+        world = World()
+        taking = Taking(world.lifelines[0])
+        world.lifelines[0].attach_carrier(taking, 0)
+        stream = world.agent.open_stream(Recorder())
+        for _ in range(5):
+            stream.write(bytes(1000))
+            world.clock.advance(0)
+        world.connect()
+        stream.write(b"new")
+        world.pump()
+        self.assertEqual(world.accepted.built[0].received, bytes(5000) + b"new")
+
     def test_second_loss_does_not_begin_the_grace_time_anew(self):
         world, lost = World(grace=5.0), []
         world.agent.on_lost.append(lost.append)
@@ -239,7 +254,7 @@ class Lifelines(SynchronousTestCase):
     def test_users_hear_of_carriers_that_come_and_go(self):
         world, heard = World(), []
         lifeline = world.lifelines[0]
-        lifeline.on_attached.append(lambda: heard.append("attached"))
+        lifeline.on_attached.append(lambda peer: heard.append("attached"))
         lifeline.on_detached.append(lambda reason: heard.append(type(reason.value)))
         self.assertFalse(lifeline.attached)
         world.connect()
@@ -313,7 +328,7 @@ def test_any_cuts_in_any_order(data):
     pairs, written = [], []
     for _ in range(data.draw(st.integers(1, 3))):
         world.agent.open_stream(HalfCloseRecorder())
-        pairs.append(list(world.agent._streams.values())[-1])
+        pairs.append(list(world.agent._streams.by_id.values())[-1])
         written.append([b"", b""])
     world.pump()
     far = world.accepted.built

@@ -8,9 +8,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from burrow.errors import StreamGone
+from burrow.mux.backlog import STALL
+from burrow.mux.feed import HIGH_WATER
 from burrow.mux.interfaces import CloseCode
-from burrow.mux.session import MAX_PINGS, MAX_PULL, MIN_PULL, STALL, Session
-from burrow.mux.stream import HIGH_WATER
+from burrow.mux.pings import MAX_PINGS
+from burrow.mux.session import MAX_PULL, MIN_PULL, Session
 from burrow.testing import HalfCloseRecorder, MemoryCarrier, Recorder, Recorders, SessionPair
 from burrow.wire.backlog import MAX_UNACKED
 from burrow.wire.frames import (

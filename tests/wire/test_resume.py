@@ -154,7 +154,7 @@ def test_any_cuts_at_any_byte_lose_and_double_nothing(data):
         True: agent.replay.again(server.replay.received),
         False: server.replay.again(agent.replay.received),
     }
-    while any(pipes.values()) or agent.session.has_output or server.session.has_output:
+    while any(pipes.values()) or any(agent.session.output) or any(server.session.output):
         for client, end, other in ((True, agent, server), (False, server, agent)):
             pipes[client] += end.packets(1 << 20)
             for packet in pipes[client]:

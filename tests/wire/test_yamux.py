@@ -192,7 +192,7 @@ def test_data_for_a_stream_never_opened_gets_a_reset(server):
     assert server.receive_data(encode(DATA, 0, 77, 3) + b"abc") == []
     assert server.pull(1 << 20) == encode(WINDOW_UPDATE, RST, 77, 0)
     assert server.receive_data(encode(WINDOW_UPDATE, 0, 79, 3)) == []
-    assert not server.has_output
+    assert not any(server.output)
 
 
 def test_streams_beyond_the_limit_are_refused_and_the_rest_goes_on():
@@ -231,14 +231,14 @@ def test_an_ack_says_that_all_before_it_were_taken():
     ids = [agent.open_stream() for _ in range(MAX_UNACKED + 300)]
     server = Yamux(client=False)
     assert opened_in(server.receive_data(agent.pull(1 << 20))) == ids[:MAX_UNACKED]
-    assert agent.backlogged
+    assert agent.backlog.waiting
     # The first 99 are slow, and their peer acknowledges with its first byte.
     agent.receive_data(encode(WINDOW_UPDATE, ACK, ids[99], 0))
     assert opened_in(server.receive_data(agent.pull(1 << 20))) == ids[MAX_UNACKED : MAX_UNACKED + 100]
-    assert agent.progress == 1
+    assert agent.backlog.progress == 1
     agent.receive_data(encode(WINDOW_UPDATE, ACK, ids[98], 0))
-    assert not agent.has_output
-    assert agent.progress == 1
+    assert not any(agent.output)
+    assert agent.backlog.progress == 1
 
 
 def test_a_peer_that_uses_a_stream_has_taken_it(agent):
@@ -257,7 +257,7 @@ def test_streams_presumed_to_be_taken_are_those_whose_syn_is_out(agent):
     assert agent.pull(12 * 200).count(b"\0\1\0\1") == 200
     agent.presume_taken()
     assert opened_in(Yamux(client=False).receive_data(agent.pull(1 << 20))) == ids[200 : 200 + MAX_UNACKED]
-    assert agent.backlogged
+    assert agent.backlog.waiting
 
 
 def test_delayed_stream_that_is_reset_leaves_no_trace(agent):
@@ -385,9 +385,9 @@ def test_windows_given_back_wait_in_one_frame_a_stream(agent, server):
         agent.send_data(stream_id, bytes(INITIAL_WINDOW // 2))
         server.receive_data(agent.pull(1 << 20))
         server.consumed(stream_id, INITIAL_WINDOW // 2, 0.0)
-    assert server.has_output
+    assert any(server.output)
     assert server.pull(1 << 20) == encode(WINDOW_UPDATE, 0, stream_id, INITIAL_WINDOW)
-    assert not server.has_output
+    assert not any(server.output)
 
 
 def test_peer_may_send_only_what_it_was_told(agent, server):
@@ -551,6 +551,10 @@ def test_control_frames_overtake_data(agent, server):
 def test_drained_queues_are_told(agent, server):
     stream_id = opened(agent, server)
     agent.take_drained()
+    agent.send_data(stream_id, b"nobody waits for this")
+    agent.pull(1 << 20)
+    assert agent.take_drained() == []
+    agent.streams[stream_id].report_drained(True)
     agent.send_data(stream_id, bytes(5 * MAX_FRAME))
     told = []
     for _ in range(5):
@@ -648,7 +652,7 @@ def test_two_sessions_agree_whatever_happens(data):
                 stream_id, amount = peers[who].held.popitem()
                 clock += 0.001
                 peers[who].session.consumed(stream_id, amount, clock)
-        if not moved and not any(peer.session.has_output for peer in peers):
+        if not moved and not any(any(peer.session.output) for peer in peers):
             break
     for who in (0, 1):
         other = peers[1 - who]
