@@ -18,9 +18,9 @@ from burrow.server.route import IRoute
 from burrow.server.waiting import Asking
 
 
-class Visitor(Shape):
+class Finishable(Shape):
     """
-    What a server that stops needs of a visitor's connection.
+    A visitor's connection, as L{burrow.server.finishing} sees it.
 
     @ivar asked: whether it ever brought a request.
     """
@@ -70,7 +70,7 @@ class Edge:
     idle_timeout: float
     response_timeout: float
     rate: Rate = NO_RATE
-    visitors: set[Visitor] = field(default_factory=set)
+    visitors: set[Finishable] = field(default_factory=set)
     draining: bool = False
 
     def drain(self) -> None:

@@ -193,7 +193,7 @@ class Visitor(Protocol):
         """What it has taken, while more waits for it."""
         return taken(self.transport) if self._answers.full else None
 
-    # -- for a server that stops: see L{burrow.server.edge.context.Visitor} --------------------------------
+    # -- for a server that stops: see L{burrow.server.edge.context.Finishable} -----------------------------
 
     @property
     def tunnel(self) -> IRoute | None:
