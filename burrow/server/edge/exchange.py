@@ -308,7 +308,6 @@ class Exchange:
         responses, self._responses = self._responses, None
         assert responses is not None
         if self.answer is not None:
-            self.stop()
             self._connection.break_off()
             return
         self._failure = None

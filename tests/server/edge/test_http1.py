@@ -662,6 +662,17 @@ def test_times_for_a_head_and_between_requests():
     assert visit.statuses == [408]
 
 
+def test_no_time_between_requests_passes_for_good_while_the_visitor_has_to_read():
+    visit = Visit(own=lambda head: pages.Page(200, "page", "Page", "x" * 100), rate=NO_RATE)
+    visit.socket.limit = 10
+    visit.ask(GET)
+    visit.wait(200)
+    assert visit.socket.end == ""
+    visit.socket.producer.resumeProducing()
+    visit.wait(76)
+    assert visit.socket.end == "closed"
+
+
 def test_time_for_an_answer():
     visit = Visit()
     visit.ask(GET)

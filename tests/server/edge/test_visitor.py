@@ -45,6 +45,40 @@ def test_a_change_that_the_table_does_not_have_is_an_error(state, after):
         assert visitor.state is state
 
 
+def test_what_a_server_that_stops_asks_and_does():
+    visit = Visit()
+    visitor = visit.socket.protocol
+    assert not visitor.asked
+    assert not visitor.running
+    assert visitor.tunnel is None
+    visit.ask(GET[:9])
+    assert visitor.running  # a request has begun
+    visit.ask(GET[9:])
+    assert visitor.asked
+    assert visitor.running
+    assert visitor.tunnel is visit.tunnel
+    visit.answer(OK)
+    assert not visitor.running
+    visitor.finish(closing=False)
+    assert visitor.tunnel is None
+    assert visit.socket.end == ""
+    visitor.finish(closing=True)
+    assert visit.socket.end == "closed"
+    assert visitor.running  # until the connection is lost
+
+
+def test_an_event_stream_runs_while_it_is_not_idle(monkeypatch):
+    visit = Visit()
+    visitor = visit.socket.protocol
+    visit.ask(GET)
+    visit.answer(EVENTS)
+    for idle in (False, True):
+        monkeypatch.setattr("burrow.server.edge.visitor.idle", lambda transport, idle=idle: idle)
+        assert visitor.running is not idle
+    visitor.finish(closing=False)
+    assert visit.socket.end == "closed"
+
+
 CHUNKED = b"POST / HTTP/1.1\r\nHost: t.example.com\r\nTransfer-Encoding: chunked\r\n\r\n"
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nevent"
 asked = st.sampled_from(
