@@ -76,7 +76,7 @@ class TokenWatch(Rounds):
         @raise NotAllowed: it is not good any more; the session ends once this is answered.
         @raise StoreError: the store cannot tell.
         """
-        now: Token | None = await self._store.token(holder.token.id)
+        now = await self._store.token(holder.token.id)
         why = refusal(holder.token, now)
         if why:
             self._clock.callLater(0, holder.end, why)

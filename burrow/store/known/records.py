@@ -96,6 +96,7 @@ class KnownRecords:
         """The server freed a name, or its port: whichever it was, it is read again."""
         self._touched.add(name_mark(name))
         self.names.pop(name, None)
+        self.renewed.discard(name)
 
     def keep_note(self, space: str, key: str, text: str | None, ttl: float | None) -> None:
         """Know a note if it lasts; forget one that was removed, or was given a time."""

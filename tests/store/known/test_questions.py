@@ -126,6 +126,26 @@ class Questions(TestCase):
         self.assertIsNone((await one.reservation("blog")).port)
         self.assertEqual((await two.reserve(attr.evolve(NAME, name="other"))).port, NAME.port)
 
+    async def test_a_name_that_was_renewed_away_from_redis_while_it_was_freed(self):
+        """It waits no more to be written: what waits behind it is."""
+        one = await self.servers.open(alone=lambda: True)
+        await one.add_token(OLD)
+        await one.reserve(attr.evolve(NAME, used=50.0))
+        free = one._redis.free_unused
+
+        async def meanwhile(before, now):
+            freed = await free(before, now)
+            one._questions.away = True
+            await one.reserve(NAME)
+            await one.token_used("old", 300.0)
+            return freed
+
+        self.patch(one._redis, "free_unused", meanwhile)
+        self.assertEqual(await one.free_unused(100.0, 200.0), ["blog"])
+        await one._polling.poll()
+        self.assertEqual((one._records.renewed, one._records.used), (set(), {}))
+        self.assertEqual((await one.token("old")).last_used, 300.0)
+
     async def test_a_name_that_was_lost_is_not_believed_to_be_its_last_owners(self):
         one = await self.servers.open()
         await one.reserve(NAME)
