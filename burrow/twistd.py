@@ -5,9 +5,9 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
@@ -50,32 +50,43 @@ def end_by(reactor: Any, reason: Failure) -> None:
         reactor.callWhenRunning(reactor.stop)
 
 
-def take_signals(reactor: Any, service: Any) -> None:
+class Stoppable(Service):
     """
-    Let the first SIGTERM or SIGINT stop the reactor and C{service}, and the second cancel what the service
-    still waits for. Call this before the reactor runs.
+    Runs C{inner} as a service of twistd. The first SIGTERM or SIGINT stops the reactor, and so the service; the
+    second cancels what the service still waits for.
+
+    Make it before the reactor runs.
+
+    @param inner: its C{stopService} returns a Deferred that can be cancelled.
     """
-    stopping: list[Deferred[Any]] = []
-    stop_service: Callable[[], Deferred[Any]] = service.stopService
 
-    def remembered() -> Deferred[Any]:
-        stopped = stop_service()
-        stopping.append(stopped)
-        return stopped
+    def __init__(self, reactor: Any, inner: Any) -> None:
+        self._reactor = reactor
+        self._inner = inner
+        self._stopped: Deferred[Any] | None = None
+        signals = StopSignals(reactor, self._stop, self._stop_now)
+        reactor.callWhenRunning(signals.install)
 
-    service.stopService = remembered
+    def startService(self) -> None:
+        """Start the inner service."""
+        super().startService()
+        self._inner.startService()
 
-    def now() -> None:
-        for stopped in stopping:
-            stopped.cancel()
+    def stopService(self) -> Deferred[Any]:
+        """Stop the inner service. @return: fires when it has stopped."""
+        super().stopService()
+        self._stopped = self._inner.stopService()
+        return self._stopped
 
-    def stop() -> None:
+    def _stop(self) -> None:
         try:
-            reactor.stop()
+            self._reactor.stop()
         except ReactorNotRunning:
-            now()
+            self._stop_now()
 
-    reactor.callWhenRunning(StopSignals(reactor, stop, now).install)
+    def _stop_now(self) -> None:
+        if self._stopped is not None:
+            self._stopped.cancel()
 
 
 @atexit.register

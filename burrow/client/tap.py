@@ -16,7 +16,7 @@ from burrow.clock import measure_by_ticks
 from burrow.errors import BurrowError
 from burrow.hangup import on_hangup
 from burrow.options import twistd_options
-from burrow.twistd import allow_files, end_by, refuse, take_signals
+from burrow.twistd import Stoppable, allow_files, end_by, refuse
 
 Options = twistd_options(ClientConfig, "[options]")
 
@@ -41,12 +41,10 @@ def makeService(options: Any) -> IService:
     )
     agent.on_event.append(lambda event, text: log.info("{event}: {text}", event=event, text=text))
     agent.done.addErrback(lambda reason: end_by(reactor, reason))
-    take_signals(reactor, agent)
 
     def again() -> tuple[ClientConfig, list[TunnelRequest]]:
         config, tunnels = client_settings(options.flags_given(), os.environ, file)
         return config, list(tunnels.values())
 
     reactor.callWhenRunning(on_hangup, reactor, lambda: read_again(agent, again, config), also_ignored=True)
-    service: IService = agent
-    return service
+    return Stoppable(reactor, agent)

@@ -13,7 +13,7 @@ from burrow.errors import BurrowError, ConfigError
 from burrow.options import check_keys, load, read_toml, twistd_options
 from burrow.server.config import ServerConfig
 from burrow.server.service import BurrowServer
-from burrow.twistd import allow_files, end_by, refuse, take_signals
+from burrow.twistd import Stoppable, allow_files, end_by, refuse
 
 Options = twistd_options(ServerConfig, "[options]")
 
@@ -43,5 +43,4 @@ def makeService(options: Any) -> IService:
     except BurrowError as error:
         raise refuse(error) from error
     server.ready.addErrback(lambda reason: end_by(reactor, reason))
-    take_signals(reactor, server)
-    return server
+    return Stoppable(reactor, server)
