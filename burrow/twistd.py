@@ -52,8 +52,8 @@ def end_by(reactor: Any, reason: Failure) -> None:
 
 class Stoppable(Service):
     """
-    Runs C{inner} as a service of twistd. The first SIGTERM or SIGINT stops the reactor, and so the service; the
-    second cancels what the service still waits for.
+    Runs C{inner} as a service of twistd. The first SIGTERM or SIGINT stops the reactor, and so the service;
+    the second cancels what the service still waits for.
 
     Make it before the reactor runs.
 

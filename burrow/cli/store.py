@@ -12,7 +12,7 @@ from burrow.client.secret import read_secret
 from burrow.clock import WEEK
 from burrow.errors import ConfigError
 from burrow.options import flags_given
-from burrow.server.config import ServerConfig
+from burrow.server.config import ServerConfig, parse_store
 from burrow.server.stores import DATABASE, open_store
 from burrow.server.tap import server_config
 from burrow.store.base import IStore, Taken
@@ -100,9 +100,10 @@ def store_migrate(arguments: argparse.Namespace) -> int:
     async def work(source: IStore) -> None:
         from twisted.internet import reactor
 
-        is_url = "://" in where
-        state = None if is_url else parse_path(where)
-        config = ServerConfig(state=state, store=where if is_url else "")
+        if "://" in where:
+            config = ServerConfig(store=parse_store(where))
+        else:
+            config = ServerConfig(state=parse_path(where))
         target = open_store(reactor, config)
         await target.open()
         try:

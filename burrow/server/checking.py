@@ -22,11 +22,6 @@ def check_server(config: ServerConfig) -> None:
     """
     check_options(config)
     Forwarding(config.trusted_proxy, config.trusted_header)
-    if config.store not in ("", "memory"):
-        # Imported only here, since txredisapi takes long to import.
-        from burrow.store.redis.connection import RedisAddress
-
-        RedisAddress.parse(config.store)
     if config.tls == "files":
         assert config.cert_file is not None
         assert config.key_file is not None

@@ -21,6 +21,7 @@ from burrow.folders import state_folder
 from burrow.limits import Limits
 from burrow.options import option
 from burrow.server.edge.forwarded import TRUSTED_HEADERS
+from burrow.store.redis.address import RedisAddress
 from burrow.values import (
     parse_count,
     parse_days,
@@ -40,6 +41,13 @@ LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 
 _LOCALHOST = "127.0.0.1"
+
+
+def parse_store(text: str) -> RedisAddress | Literal["", "memory"]:
+    """The URL of a Redis; C{memory}; empty for SQLite. @raise ConfigError: it is none of these."""
+    if text == "":
+        return ""
+    return "memory" if text == "memory" else RedisAddress.parse(text)
 
 
 def _listen(
@@ -126,10 +134,11 @@ class ServerConfig:
         parse=parse_path,
         metavar="DIR",
     )
-    store: str = option(
+    store: RedisAddress | Literal["", "memory"] = option(
         "",
         "where what must survive is kept: redis://[:password@]host[:port][/database], rediss:// for TLS, "
         "redis+sentinel://host[:port],.../master[/database], or memory; without it, SQLite in --state",
+        parse=parse_store,
         metavar="URL",
         secret=True,
     )

@@ -31,18 +31,16 @@ def open_store(
     if config.store == "memory":
         return MemoryStore()
     if config.store:
-        # Imported when it is needed: txredisapi takes a while, and most servers have no Redis.
+        # Imported only here, since txredisapi takes long to import and most servers have no Redis.
         from burrow.store.known.store import KnownStore
-        from burrow.store.redis.connection import RedisAddress
         from burrow.store.redis.store import RedisStore
 
-        address = RedisAddress.parse(config.store)
-        if alone and address.in_clear:
+        if alone and config.store.in_clear:
             Logger().warn(
                 "the connection to Redis at {host} has no TLS: others on the network can read passwords, "
                 "secrets of nodes and, without --store-key, private keys. Use rediss:// or a private network",
-                host=address.in_clear,
+                host=config.store.in_clear,
             )
-        redis = RedisStore(reactor, address)
+        redis = RedisStore(reactor, config.store)
         return KnownStore(reactor, redis, config.state_dir / REDIS_MARK, alone, lost) if alone else redis
     return SQLiteStore(reactor, config.state_dir / DATABASE)

@@ -13,7 +13,7 @@ from burrow.server.nodes.records import LEASES, NODES, Lease, Node, to_text
 from burrow.server.revoking import TokenWatch
 from burrow.store.base import Reservation, Token
 from burrow.store.known.store import KnownStore
-from burrow.store.redis.connection import RedisAddress
+from burrow.store.redis.address import RedisAddress
 from burrow.store.redis.store import RedisStore
 from tests.redis import RedisServer
 

@@ -19,7 +19,7 @@ from burrow.store.known import mending
 from burrow.store.known.store import KnownStore
 from burrow.store.memory import MemoryStore
 from burrow.store.redis import connection
-from burrow.store.redis.connection import RedisAddress
+from burrow.store.redis.address import RedisAddress
 from burrow.store.redis.guard import WentBack
 from burrow.store.redis.store import RedisStore
 from burrow.store.spaces import CERTIFICATES

@@ -12,7 +12,8 @@ from burrow.limits import UNLIMITED, Limits
 from burrow.store.base import TOKEN_USED_STEP, USED_STEP, IStore, OverQuota, Reservation, Taken, Token, record
 from burrow.store.changes import NAMES, TOKENS, Changes, Note
 from burrow.store.deferring import returns_deferred
-from burrow.store.redis.connection import RedisAddress, RedisConnection
+from burrow.store.redis.address import RedisAddress
+from burrow.store.redis.connection import RedisConnection
 from burrow.store.redis.contents import Contents
 from burrow.store.redis.guard import Guard
 from burrow.store.redis.note_scripts import NOTE, NOTE_CHANGES, NOTES, PUT_NOTE, SWAP_NOTE

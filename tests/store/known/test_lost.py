@@ -14,7 +14,7 @@ from twisted.trial.unittest import TestCase
 from burrow.errors import StoreError
 from burrow.store.base import Reservation, Taken, Token
 from burrow.store.known.store import KnownStore
-from burrow.store.redis.connection import RedisAddress
+from burrow.store.redis.address import RedisAddress
 from burrow.store.redis.store import RedisStore
 from tests.e2e.relay import Relay
 from tests.redis import RedisServer

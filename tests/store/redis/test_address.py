@@ -1,4 +1,4 @@
-"""Tests for L{burrow.store.redis.connection}: who could listen on the way to a Redis."""
+"""Tests for L{burrow.store.redis.address}: who could listen on the way to a Redis."""
 
 import pytest
 from twisted.internet.task import Clock
@@ -6,7 +6,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from burrow.server.config import ServerConfig
 from burrow.server.stores import open_store
-from burrow.store.redis.connection import RedisAddress
+from burrow.store.redis.address import RedisAddress
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from burrow.store.redis.connection import RedisAddress
 )
 def test_server_warns_of_a_redis_that_others_can_listen_to(url, host, tmp_path):
     assert RedisAddress.parse(url).in_clear == host
-    config = ServerConfig(store=url, state=tmp_path)
+    config = ServerConfig(store=RedisAddress.parse(url), state=tmp_path)
     with capturedLogs() as events:
         open_store(Clock(), config, alone=lambda: True)
     texts = [formatEvent(event) for event in events if event["log_level"].name == "warn"]
