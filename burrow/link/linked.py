@@ -58,4 +58,4 @@ class Linked:
     @property
     def attached(self) -> bool:
         """Whether there is a connection now, suspected or not."""
-        return not self.session.lost and (self.lifeline is None or self.lifeline.attached)
+        return self.session.connected

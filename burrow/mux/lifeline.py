@@ -58,12 +58,7 @@ class Lifeline:
         self._broken = False
         self._ending: IDelayedCall | None = None
         session.attach(self)
-        session.carrier_paused()
-
-    @property
-    def attached(self) -> bool:
-        """Whether a carrier moves packets now."""
-        return self._carrier is not None
+        session.disconnected()
 
     @property
     def received(self) -> int:
@@ -97,7 +92,11 @@ class Lifeline:
 
     def acknowledge(self) -> None:
         """Acknowledge what came, however little. The heartbeat calls it."""
-        self._acknowledge(now=True)
+        if self._carrier is not None:
+            packet = self._replay.acknowledgement()
+            if packet is not None and not self._carrier.send(packet):
+                self._busy = True
+                self.session.carrier_paused()
 
     # -- ICarrier: what the session calls ---------------------------------------------------------------
 
@@ -139,7 +138,8 @@ class Lifeline:
             return
         if new:
             self.session.carrier_received(new)
-            self._acknowledge(now=False)
+            if self._replay.due:
+                self.acknowledge()
         else:
             self.session.heard()
             if not self._busy:
@@ -158,7 +158,7 @@ class Lifeline:
         self._carrier = None
         self._busy = False
         self._again.clear()
-        self.session.carrier_paused()
+        self.session.disconnected()
         if self.session.lost:
             return
         if reason.check(ConnectionDone):
@@ -169,13 +169,6 @@ class Lifeline:
         self.on_detached.tell(reason)
 
     # -- inside ------------------------------------------------------------------------------------------
-
-    def _acknowledge(self, *, now: bool) -> None:
-        if self._carrier is not None:
-            packet = self._replay.acknowledgement(now=now)
-            if packet is not None and not self._carrier.send(packet):
-                self._busy = True
-                self.session.carrier_paused()
 
     def _expire(self) -> None:
         self._ending = None

@@ -73,6 +73,7 @@ class Session:
     @ivar on_go_away: told the code when the peer says go away, before the streams that it had not
         acknowledged are lost.
     @ivar peer: the address of the other end of the last connection.
+    @ivar connected: whether a connection carries it now.
     @ivar last_received: when there was the last sign of life of the peer's, in the clock's seconds.
     """
 
@@ -92,7 +93,7 @@ class Session:
         self.on_go_away: Listeners[int] = Listeners()
         self.peer: IAddress = UNKNOWN_PEER
         self.last_received = clock.seconds()
-        self.lost = False
+        self.connected = self.lost = False
         self._closing = False
         self._deaf = False
         self._left_at: float | None = None
@@ -108,11 +109,6 @@ class Session:
         self._sent_at = 0.0
 
     # -- for those who use the session ------------------------------------------------------
-
-    @property
-    def rtt(self) -> float:
-        """The shortest of the last round trips, in seconds; 0 before the first."""
-        return self._wire.rtt
 
     @property
     def stream_count(self) -> int:
@@ -211,6 +207,7 @@ class Session:
 
     def connected_to(self, peer: IAddress) -> None:
         """The carrier has a connection to C{peer}, its first or another."""
+        self.connected = True
         self.peer = peer
         self.heard()
 
@@ -235,6 +232,11 @@ class Session:
         if any(self._wire.output):
             self._flush()
 
+    def disconnected(self) -> None:
+        """The carrier has no connection: send nothing until it has one and calls L{carrier_drained}."""
+        self.connected = False
+        self._paused = True
+
     def carrier_paused(self) -> None:
         """Send nothing until L{carrier_drained}."""
         self._paused = True
@@ -255,6 +257,7 @@ class Session:
         if self.lost:
             return
         self.lost = self._closing = self._deaf = True
+        self.connected = False
         self._carrier = None
         self._backlog.stop()
         self._streams.lose()

@@ -75,23 +75,28 @@ class HalfClosingConnection(SSL.Connection):
     def __init__(self, context: SSL.Context, tls: HalfClosingTLS) -> None:
         super().__init__(context, None)
         self._tls = tls
-        self._tickets_wait = False
 
     def do_handshake(self) -> None:
-        """Shake hands. In TLS 1.3 only session tickets remain to be sent once that is done."""
+        """
+        Shake hands. In TLS 1.3 only session tickets remain to be sent once that is done; while they wait, two
+        methods of this object are replaced.
+        """
         super().do_handshake()
-        self._tickets_wait = self.get_protocol_version_name() == "TLSv1.3"
+        if self.get_protocol_version_name() == "TLSv1.3":
+            self.bio_read = self._bio_read_while_tickets_wait  # type: ignore[method-assign]
+            self.send = self._send_after_tickets  # type: ignore[method-assign]
 
-    def bio_read(self, bufsiz: int) -> bytes:
-        """What is to be sent."""
-        if self._tickets_wait:
-            raise SSL.WantReadError
-        return super().bio_read(bufsiz)
+    def _bio_read_while_tickets_wait(self, bufsiz: int) -> bytes:
+        raise SSL.WantReadError
 
-    def send(self, buf: Any, flags: int = 0) -> int:
-        """Encrypt and queue bytes; the tickets may go out ahead of them."""
-        self._tickets_wait = False
+    def _send_after_tickets(self, buf: Any, flags: int = 0) -> int:
+        self._let_tickets_go()
         return super().send(buf, flags)
+
+    def _let_tickets_go(self) -> None:
+        """Give the methods of the class back: what waits is sent with what comes next."""
+        self.__dict__.pop("bio_read", None)
+        self.__dict__.pop("send", None)
 
     def recv(self, bufsiz: int, flags: int | None = None) -> bytes:
         """
@@ -103,18 +108,18 @@ class HalfClosingConnection(SSL.Connection):
         except SSL.WantReadError:
             raise
         except SSL.ZeroReturnError:
-            self._tickets_wait = False
+            self._let_tickets_go()
             if not self._tls.read_ended():
                 raise
         except SSL.Error:
-            self._tickets_wait = False  # there may be an alert
+            self._let_tickets_go()  # there may be an alert
             if not self._tls.socket_ended:
                 raise
         raise SSL.WantReadError
 
     def shutdown(self) -> bool:
         """Send close_notify. @return: whether nothing more can come, so that the socket may be closed."""
-        self._tickets_wait = False
+        self._let_tickets_go()
         return super().shutdown() or self._tls.socket_ended
 
 

@@ -66,7 +66,7 @@ class Agent:
         self.handshake = handshake
         self.tunnels: dict[str, Tunnel] = {}
         self._under_way: dict[str, list[list[Deferred[None]]]] = {}
-        self._owner = Owner(token.id, handshake.agent, session, self._displaced, lifeline, self._released)
+        self._owner = Owner(token.id, handshake.agent, session, self._displaced, self._released)
         self._channel: ControlChannel | None = None
         self._drain_sent = False
         self._closed_idle = False
@@ -92,7 +92,7 @@ class Agent:
     @property
     def attached(self) -> bool:
         """Whether the agent has a connection now."""
-        return not self.session.lost and (self.lifeline is None or self.lifeline.attached)
+        return self.session.connected
 
     async def open(self, kind: str, upstream: str, name: str | None, options: str | None) -> dict[str, str]:
         """Answer L{OpenTunnel}."""
@@ -228,7 +228,7 @@ class Agent:
                 "and has the tunnel now"
             )
             self.tell(Notice, code="taken-over", text=text, tunnel=tunnel.name)
-        if not self.tunnels and self.lifeline is not None and not self.lifeline.attached:
+        if not self.tunnels and not self.session.connected:
             self.session.abort()  # its agent has another session, and will not come back to this one
 
     def _released(self, tunnel: Tunnel, why: str) -> None:

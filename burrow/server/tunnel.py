@@ -9,7 +9,6 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from zope.interface import implementer
 
 from burrow.mux.control import VisitorHead
-from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
 from burrow.protocols.base import Kind
 from burrow.server.route import IRoute
@@ -31,7 +30,6 @@ class Owner:
     agent: str
     session: Session
     displaced: Callable[[Tunnel], None] = field(compare=False)
-    lifeline: Lifeline | None = None
     released: Callable[[Tunnel, str], None] = field(compare=False, default=lambda tunnel, why: None)
 
 
@@ -71,8 +69,7 @@ class Tunnel:
     @property
     def connected(self) -> bool:
         """Whether its agent has a connection now."""
-        lifeline = self.owner.lifeline
-        return self.alive and (lifeline is None or lifeline.attached)
+        return self.owner.session.connected and self.alive
 
     async def found(self) -> Tunnel:
         """

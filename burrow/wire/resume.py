@@ -25,7 +25,7 @@ PACKET_OVERHEAD = _PACKET.size
 DATA, ACK = 0, 1
 
 ACK_EVERY = 64 * 1024
-"""Bytes received after which they are acknowledged at once; fewer wait for the next look of the heartbeat."""
+"""Bytes received after which they are acknowledged at once; fewer wait for the heartbeat's next check."""
 
 REPLAY_LIMIT = 16 * 1024 * 1024
 """Bytes not acknowledged, at most: the bandwidth-delay product of 160 MB/s at 100 ms."""
@@ -38,6 +38,7 @@ class Replay:
     @param limit: bytes not acknowledged above which L{full} is true.
     @ivar received: bytes that came in whole, so far. @ivar sent: bytes given to L{wrap}, so far.
     @ivar full: whether nothing more should be sent before the peer acknowledges.
+    @ivar due: whether L{ACK_EVERY} bytes came since the last acknowledgement: send the next at once.
     """
 
     def __init__(self, limit: int = REPLAY_LIMIT) -> None:
@@ -48,6 +49,7 @@ class Replay:
         self.received = 0
         self.sent = 0
         self.full = False
+        self.due = False
 
     @property
     def unacknowledged(self) -> int:
@@ -76,6 +78,7 @@ class Replay:
                 raise WireError(f"bytes {self.received} to {offset} of the session are missing")
             new = packet[PACKET_OVERHEAD + self.received - offset :]
             self.received += len(new)
+            self.due = self.received - self._told >= ACK_EVERY
             return new
         if kind != ACK or len(packet) != PACKET_OVERHEAD:
             raise WireError(f"no packet has type {kind}")
@@ -90,16 +93,12 @@ class Replay:
             self._acknowledged += len(self._kept.popleft())
         self.full = self.unacknowledged >= self._limit
 
-    def acknowledgement(self, *, now: bool) -> bytes | None:
-        """
-        The packet that acknowledges what came, if it is time.
-
-        @param now: also for less than L{ACK_EVERY} bytes.
-        """
-        pending = self.received - self._told
-        if not pending or (pending < ACK_EVERY and not now):
+    def acknowledgement(self) -> bytes | None:
+        """The packet that acknowledges what came; None if nothing came since the last one."""
+        if self._told == self.received:
             return None
         self._told = self.received
+        self.due = False
         return _PACKET.pack(ACK, self.received)
 
     def again(self, peer_received: int) -> list[bytes]:

@@ -14,16 +14,18 @@ def test_bytes_are_kept_until_they_are_acknowledged():
     packet = one.wrap(b"hello")
     assert one.unacknowledged == 5
     assert two.receive(packet) == b"hello"
-    assert two.acknowledgement(now=False) is None
-    assert one.receive(two.acknowledgement(now=True)) == b""
+    assert not two.due
+    assert one.receive(two.acknowledgement()) == b""
     assert one.unacknowledged == 0
-    assert two.acknowledgement(now=True) is None
+    assert two.acknowledgement() is None
 
 
 def test_many_bytes_are_acknowledged_at_once():
     one, two = Replay(), Replay()
     two.receive(one.wrap(bytes(ACK_EVERY)))
-    assert len(two.acknowledgement(now=False)) == PACKET_OVERHEAD
+    assert two.due
+    assert len(two.acknowledgement()) == PACKET_OVERHEAD
+    assert not two.due
 
 
 def test_what_comes_twice_is_cut_off():
@@ -136,7 +138,7 @@ def test_any_cuts_at_any_byte_lose_and_double_nothing(data):
             elif action == "pull":
                 pipes[client] += end.packets(data.draw(st.integers(1, 200)))
             elif action == "ack":
-                packet = end.replay.acknowledgement(now=True)
+                packet = end.replay.acknowledgement()
                 pipes[client] += [packet] if packet else []
             elif pipes[client]:
                 other.receive(pipes[client].pop(0))
