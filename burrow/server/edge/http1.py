@@ -246,11 +246,10 @@ class Http1Visitor(Visitor):
         self._sends.stop()
         super()._withdraw()
 
-    def _give_up(self, *, left: bool = False) -> None:
+    def _stop_exchange(self) -> None:
         """See L{Visitor}."""
         if self._exchange is not None:
             self._exchange.stop()
-        super()._give_up(left=left)
 
 
 class VisitorFactory(Factory):

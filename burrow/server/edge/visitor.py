@@ -144,7 +144,8 @@ class Visitor(Protocol):
         """The visitor is gone. What it asked and is whole goes on to the upstream, with the end behind it."""
         self._enter(State.GONE)
         self._withdraw()
-        self._give_up(left=True)
+        self._stop_exchange()
+        self._kept.drop(left=True)
 
     def timed_out(self) -> None:
         """Called by the sweep: what was waited for did not come."""
@@ -231,9 +232,10 @@ class Visitor(Protocol):
         self._edge.sweep.discard(self)
         self._takes.stop()
 
-    def _give_up(self, *, left: bool = False) -> None:
-        """Give up what is under way, and the stream. C{left}: because the visitor is gone."""
-        self._kept.drop(left=left)
+    def _give_up(self) -> None:
+        """Give up what is under way, and the stream."""
+        self._stop_exchange()
+        self._kept.drop()
 
     def break_off(self) -> None:
         """
@@ -286,6 +288,10 @@ class Visitor(Protocol):
 
     def _head_timed_out(self) -> None:
         """No head came within idle_timeout."""
+        raise NotImplementedError
+
+    def _stop_exchange(self) -> None:
+        """No answer is wanted to what is under way."""
         raise NotImplementedError
 
     @property

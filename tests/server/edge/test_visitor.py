@@ -48,6 +48,7 @@ def test_a_change_that_the_table_does_not_have_is_an_error(state, after):
 def test_what_a_server_that_stops_asks_and_does():
     visit = Visit()
     visitor = visit.socket.protocol
+    assert visitor in visit.edge.visitors
     assert not visitor.asked
     assert not visitor.running
     assert visitor.tunnel is None
