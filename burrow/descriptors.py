@@ -65,12 +65,17 @@ def low_warning() -> str:
     return f"this process may have only {most} files and connections open at a time: {_MORE}"
 
 
-def exhausted() -> bool:
-    """Whether no file can be opened now. For failures of a library that hides their cause."""
+def exhausted(count: int = 1) -> bool:
+    """Whether not so many files can be opened now. For failures of a library that hides their cause."""
+    opened: list[int] = []
     try:
-        os.close(os.open(os.devnull, os.O_RDONLY))
+        for _ in range(count):
+            opened.append(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
         return error.errno in EXHAUSTED
+    finally:
+        for number in opened:
+            os.close(number)
     return False
 
 

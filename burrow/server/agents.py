@@ -63,7 +63,7 @@ class Agents:
         self.connected: set[Agent] = set()
         self.watch = TokenWatch(clock, store, self.connected)
         cluster.changes.listeners.append(self.watch.changed)
-        self._sessions = Sessions(clock, self.connected, cluster.sessions_elsewhere)
+        self._sessions = Sessions(clock, self.connected, cluster.members.sessions_elsewhere)
 
     async def authenticate(self, handshake: Handshake) -> Token:
         """See L{burrow.link.accept.Authenticate}."""
@@ -128,14 +128,14 @@ class Agents:
         self.connected.add(agent)
         self.watch.began(agent)
         self._sessions.begun(token.id)
-        self._cluster.session_began(token.id)
+        self._cluster.members.session_began(token.id)
         self.log.info("agent {name!r} is connected from {peer}", name=token.name, peer=handshake.peer)
         self._events.add("agent-connected", f"agent {token.name!r} is connected from {handshake.peer}")
         session.on_lost.append(lambda reason: self._lost(agent, reason))
 
     def _lost(self, agent: Agent, reason: Failure) -> None:
         self.connected.discard(agent)
-        self._cluster.session_ended(agent.token.id)
+        self._cluster.members.session_ended(agent.token.id)
         self.log.info(
             "the session of agent {name!r} ended: {reason}",
             name=agent.token.name,

@@ -18,6 +18,7 @@ from typing import Any
 from twisted.internet.task import LoopingCall, deferLater
 
 from burrow.server.edge.context import Edge
+from burrow.server.edge.front import PlainFront
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFront
 from burrow.sockets import idle
@@ -68,13 +69,24 @@ class Finishing:
         while self.running() and self._clock.seconds() < ends:
             await deferLater(self._clock, POLL_EVERY)
 
+    def serve_fronts(self) -> None:
+        """Connections of the plain port whose head has not come are visitors from now on, like all others."""
+        for front in list(self._sweep):
+            if isinstance(front, PlainFront):
+                front.serve()
+
+    @property
+    def greeting(self) -> bool:
+        """Whether a visitor's ClientHello is waited for: it comes, or the connection ends, within seconds."""
+        return any(isinstance(each, TLSFront) for each in self._sweep)
+
     def running(self) -> bool:
         """End what is idle. @return: whether something still runs."""
         now = self._clock.seconds()
         if self._began is None:
             self._began = now
         fresh = now - self._began < FRESH
-        running = self._elsewhere() or (fresh and any(isinstance(each, TLSFront) for each in self._sweep))
+        running = self._elsewhere() or (fresh and self.greeting)
         for visitor in list(self._edge.visitors):
             if visitor.running or (fresh and not visitor.asked):
                 running = True

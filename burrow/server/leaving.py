@@ -74,7 +74,11 @@ class Leaving:
         )
         ends = self._clock.seconds() + within
         while self._clock.seconds() < ends and (
-            self._edge.visitors or self._ports.visitors or self._agents.connected or self._arrivals.busy
+            self._edge.visitors
+            or self._finishing.greeting
+            or self._ports.visitors
+            or self._agents.connected
+            or self._arrivals.busy
         ):
             await self._send_agents_away()
             await deferLater(self._clock, POLL_EVERY)
@@ -114,6 +118,7 @@ class Leaving:
         self._neighbours.close()
         self._remote_ports.drain()
         await self._listeners.close()
+        self._finishing.serve_fronts()
 
     async def _send_agents_away(self) -> None:
         """

@@ -53,15 +53,20 @@ class NameWatch(Rounds):
     async def round(self) -> None:
         """See L{Rounds}."""
         open_now = {name: tunnel for name in self._doubted if (tunnel := self._tunnels.by_name(name))}
-        self._doubted &= open_now.keys()
         if not open_now:
             return
-        owned: dict[str, Reservation | None] = await self._store.find_reservations(open_now)
-        for name, known in owned.items():
-            tunnel = open_now[name]
-            if self._tunnels.by_name(name) is not tunnel:
-                continue  # closed, or opened anew, which asks again
-            self._doubted.discard(name)
-            if known is None or known.token != tunnel.owner.token:
-                now = "released it" if known is None else "gave it to another token"
-                await self._tunnels.take_away(tunnel, f"{tunnel.url} is closed: the server's owner {now}")
+        # What changes from now on may be newer than the answer, and is asked for again.
+        self._doubted = set()
+        unsettled = set(open_now)
+        try:
+            owned: dict[str, Reservation | None] = await self._store.find_reservations(open_now)
+            for name, known in owned.items():
+                tunnel = open_now[name]
+                # One that was closed, or opened anew, is doubted anew.
+                same = self._tunnels.by_name(name) is tunnel
+                if same and (known is None or known.token != tunnel.owner.token):
+                    now = "released it" if known is None else "gave it to another token"
+                    await self._tunnels.take_away(tunnel, f"{tunnel.url} is closed: the server's owner {now}")
+                unsettled.discard(name)
+        finally:
+            self._doubted |= unsettled

@@ -89,12 +89,16 @@ class TokenWatch(Rounds):
         """Check those that may have changed. See L{Rounds}."""
         if not self._doubted:
             return
-        ids = self._doubted = self._doubted & {holder.token.id for holder in self._holders}
-        found: dict[str, Token | None] = dict(await self._store.find_tokens(ids))
-        for token_id in ids - found.keys():
-            # Not there: revoked, or lost with what a store lost, which only this question tells apart.
-            found[token_id] = await self._store.token(token_id)
-        self._doubted = self._doubted - found.keys()
+        # What changes from now on may be newer than the answers, and is asked for again.
+        ids, self._doubted = self._doubted & {holder.token.id for holder in self._holders}, set()
+        try:
+            found: dict[str, Token | None] = dict(await self._store.find_tokens(ids))
+            for token_id in ids - found.keys():
+                # Not there: revoked, or lost with what a store lost, which only this question tells apart.
+                found[token_id] = await self._store.token(token_id)
+        except BaseException:
+            self._doubted |= ids
+            raise
         for holder in list(self._holders):
             if holder.token.id in found:
                 now = found[holder.token.id]

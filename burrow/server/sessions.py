@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -50,10 +49,6 @@ class Sessions:
         self._users = users
         self._elsewhere = elsewhere
         self._let_in: dict[str, list[float]] = {}
-
-    def counts(self) -> dict[str, int]:
-        """The number of sessions on this node, by the token's id."""
-        return dict(Counter(user.token.id for user in self._users))
 
     def let_in(self, token_id: str, agent_id: str, limit: int | None) -> None:
         """

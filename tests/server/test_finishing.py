@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from burrow import sockets
 from burrow.server import finishing
+from burrow.server.edge.front import PlainFront
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFront
 from burrow.server.finishing import FRESH, Finishing
@@ -102,6 +103,14 @@ class Stopping(SynchronousTestCase):
         self.sweep.discard(front)
         self.clock.advance(0.1)
         self.successResultOf(done)
+
+    def test_connection_of_the_plain_port_whose_head_has_not_come_is_a_visitor_from_then_on(self):
+        served = []
+        front = PlainFront(SimpleNamespace(sweep=self.sweep, idle_timeout=75.0), None)
+        front.connectionMade()
+        self.patch(PlainFront, "serve", lambda front: served.append(front))
+        self.finishing.serve_fronts()
+        self.assertEqual(served, [front])
 
     def test_tcp_is_ended_when_it_is_idle(self):
         visitor = SimpleNamespace(transport=TcpTransport(), tunnel="open")

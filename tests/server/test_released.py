@@ -110,6 +110,31 @@ class Released(test_channel.Connected):
         self.check()
         self.assertIsNone(self.tunnels.by_name("shop"))
 
+    def test_released_while_it_is_asked_for(self):
+        """The answer is older than that: it is asked for again."""
+        answer, find = Deferred(), self.store.find_reservations
+        known = self.successResultOf(find(["blog"]))
+        self.store.find_reservations = lambda names: answer
+        self.check()
+        self.store.find_reservations = find
+        self.successResultOf(self.store.release("blog"))
+        self.successResultOf(Deferred.fromCoroutine(self.cluster.look()))
+        answer.callback(known)
+        self.check()
+        self.assertIsNone(self.tunnels.by_name("blog"))
+
+    def test_store_that_goes_away_while_tunnels_are_closed(self):
+        """The other names are asked for again."""
+        self.opened(self.connect("agent-5678"), "shop")
+        for name in ("blog", "shop"):
+            self.successResultOf(self.store.release(name))
+        take = self.tunnels.take_away
+        self.tunnels.take_away = lambda tunnel, why: fail(StoreError("away"))
+        self.check()
+        self.tunnels.take_away = take
+        self.check()
+        self.assertEqual(self.tunnels.names, [])
+
     def test_no_question_while_nothing_changes(self):
         self.check()
         self.store.find_reservations = None

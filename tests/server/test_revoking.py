@@ -144,6 +144,19 @@ class Watched(test_channel.Connected):
         self.check(pair)
         self.assertEqual(pair.closed, [(WHY, CloseCode.REVOKED)])
 
+    def test_revoked_while_it_is_asked_for(self):
+        """The answer is older than that: it is asked for again."""
+        pair = self.connect()
+        answer, find = Deferred(), self.store.find_tokens
+        self.store.find_tokens = lambda ids: answer
+        self.check(pair)
+        self.store.find_tokens = find
+        self.store.revoke_token("laptop")
+        self.successResultOf(Deferred.fromCoroutine(self.cluster.look()))
+        answer.callback({TOKEN.id: TOKEN})
+        self.check(pair)
+        self.assertEqual(pair.closed, [(WHY, CloseCode.REVOKED)])
+
     def test_no_question_while_nothing_changes(self):
         pair = self.connect()
         self.check(pair)

@@ -45,7 +45,7 @@ class PlainFront(Protocol):
         self.deadline: float | None = None
         self._addr = addr
         self._reader = RequestReader()
-        self._received = bytearray()  # bounded by what a head may have
+        self._received = bytearray()  # bounded by what a head may have: see dataReceived
 
     def connectionMade(self) -> None:
         """Begin the time for the head."""
@@ -57,7 +57,7 @@ class PlainFront(Protocol):
 
     def timed_out(self) -> None:
         """Called by the sweep: the head did not come in time. The protocol that serves visitors answers."""
-        self._serve()
+        self.serve().timed_out()
 
     def dataReceived(self, data: bytes) -> None:
         """More of the head."""
@@ -65,20 +65,23 @@ class PlainFront(Protocol):
         try:
             found = self._reader.feed(data)
         except BadMessage:
-            self._serve()
+            self.serve()
             return
         if found is None:
+            if not self._reader.started:
+                self._received.clear()  # empty lines before a head, of which there may be any number
             return
         if not self.factory.hand_over(found[0].host, self.transport, self._received):
-            self._serve()
+            self.serve()
 
-    def _serve(self) -> None:
-        """Serve the connection in this process."""
+    def serve(self) -> Any:
+        """Serve the connection in this process. @return: the protocol that does."""
         self.factory.sweep.discard(self)
         protocol: Any = self.factory.inner.buildProtocol(self._addr)
         swap_protocol(self.transport, protocol)
         if self._received:
             protocol.dataReceived(bytes(self._received))
+        return protocol
 
 
 class PlainFrontFactory(Factory):

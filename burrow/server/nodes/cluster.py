@@ -16,7 +16,6 @@ taken meanwhile.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
@@ -42,6 +41,9 @@ LEASE_TTL = 7200.0
 RENEW_LEASES = 3000.0
 """Seconds between two renewals of a lease."""
 
+COUNT_NODES = 30.0
+"""Seconds between two looks for nodes of older releases, which write nothing into the store's log."""
+
 _AT_ONCE = 100
 """Leases that are renewed, and those of dead nodes that are removed, after one reading, at most."""
 
@@ -51,6 +53,7 @@ class Cluster:
     @param own_id: this node's id. @param now: seconds since the epoch, for what other machines compare.
     @param linked: says whether a node can be reached, whatever the store says.
     @ivar changes: what is read of the store, for others who follow it, too.
+    @ivar members: who is there, and how many sessions each token has.
     @ivar hurried: asked, each without arguments, whether visitors wait for what other nodes may open.
     @ivar on_nodes: called without arguments when another node came or went.
     @ivar on_leases: called with the names on which the leases of other nodes changed.
@@ -78,13 +81,13 @@ class Cluster:
         self.on_taken: list[Callable[[Lease], None]] = []
         self.on_dead: list[Callable[[list[str]], None]] = []
         self._linked = linked
-        self._members = Members(own_id, clock.seconds(), linked)
-        self._sessions: Counter[str] = Counter()
+        self.members = Members(own_id, clock.seconds(), linked)
         self._now = now
         self._clock = clock
         self._store = store
         self._leases = Leases(own_id)
         self._beaten = float("-inf")
+        self._counted = clock.seconds()
         self._written_to = False
         self._renewed: dict[str, float] = {}
         self._written = ""
@@ -96,7 +99,7 @@ class Cluster:
     @property
     def others(self) -> dict[str, Node]:
         """The other nodes that are alive, by id."""
-        return self._members.others
+        return self.members.others
 
     # -- its life -----------------------------------------------------------------------------------------
 
@@ -189,20 +192,6 @@ class Cluster:
             for node in self.others.values()
         )
 
-    def session_began(self, token_id: str) -> None:
-        """A session of a token's, by its id, began here: the others are told with the next renewal."""
-        self._sessions[token_id] += 1
-
-    def session_ended(self, token_id: str) -> None:
-        """One of them ended."""
-        self._sessions[token_id] -= 1
-        if not self._sessions[token_id]:
-            del self._sessions[token_id]
-
-    def sessions_elsewhere(self, token_id: str) -> int:
-        """How many sessions a token, by its id, has on other nodes that are alive, as of the last look."""
-        return sum(node.sessions.get(token_id, 0) for node in self.others.values())
-
     def names_elsewhere(self, token_id: str) -> Collection[str]:
         """The names that a token, by its id, has open on other nodes that are alive, as of the last look."""
         return self._leases.names_of_token(token_id)
@@ -239,21 +228,33 @@ class Cluster:
         self._written_to = False
         note = self._renewal() if renew or now - self._beaten >= BEAT else None
         changes = await self.changes.read(note)
-        if note is not None:
-            self._beaten = now
-        known = changes.renewed if note is not None else self._members.knows_us
-        self._members.read(changes.notes[NODES], changes.whole)
+        if note is None:
+            known = self.members.knows_us
+        else:  # the answer may have been lost that our note was missing
+            known, self._beaten = changes.renewed and now - self._beaten < NODE_TTL, now
+        self.members.read(changes.notes[NODES], changes.whole)
         self._leases.read(changes.notes[LEASES], changes.whole)
         if self._leaving:
             return
         # What was read is taken over before the store is asked again: it may be away by then.
-        contested = self._take_over(known)
-        if not all(node.logs for node in self.others.values()):
+        try:
+            contested = self._take_over(known)
+        except Exception:
+            self.changes.forget()  # what was not dealt with is told once more
+            raise
+        if not all(node.logs for node in self.others.values()) or await self._unlogged_node(now):
             self.changes.forget()
         for lease in contested:
             await self._settle(lease)
         await self._repair()
         await self._renew()
+
+    async def _unlogged_node(self, now: float) -> bool:
+        """Whether there is a node that the log did not tell: one of an older release. Asked now and then."""
+        if now - self._counted < COUNT_NODES:
+            return False
+        self._counted = now
+        return bool((await self._store.notes(NODES)).keys() - self.members.noted)
 
     def _take_over(self, known: bool) -> list[Lease]:
         """
@@ -263,11 +264,11 @@ class Cluster:
         @return: see L{_settle}.
         """
         whole = self._store.whole
-        gone, came, noted = self._members.update(self._clock.seconds(), whole)
+        gone, came, noted = self.members.update(self._clock.seconds(), whole)
         lost = [name for name, lease in self._leases.theirs.items() if lease.node in gone] if gone else []
         self._leases.of_nodes(gone | came | noted)
         resolved = self._leases.resolve(
-            self.others, self._members.unnoted, whole, yielding=whole and not known
+            self.others, self.members.unnoted, whole, yielding=whole and not known
         )
         for node in gone:
             self.log.info("node {node} is gone", node=node)
@@ -289,7 +290,8 @@ class Cluster:
         """What renews this node's note."""
         if self.node is None:
             return None
-        self.node = attr.evolve(self.node, beat=(self.node.beat or 0) + 1, sessions=dict(self._sessions))
+        beat, sessions = (self.node.beat or 0) + 1, dict(self.members.sessions)
+        self.node = attr.evolve(self.node, beat=beat, sessions=sessions)
         self._written = to_text(self.node)
         return Note(NODES, self.own_id, self._written, NODE_TTL)
 
@@ -337,7 +339,7 @@ class Cluster:
         for ours, text in self._leases.unwritten():
             if self._leases.held.get(ours.name) is ours:
                 await self._store.swap_note(LEASES, ours.name, text, to_text(ours), LEASE_TTL)
-        for name, text in self._leases.worthless(self._members.ids, _AT_ONCE):
+        for name, text in self._leases.worthless(self.members.ids, _AT_ONCE):
             if name not in self._leases.held:
                 await self._store.swap_note(LEASES, name, text, None)
 

@@ -30,7 +30,7 @@ from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from burrow.descriptors import EXHAUSTED, Shortage
+from burrow.descriptors import EXHAUSTED, Shortage, exhausted
 from burrow.server.listening import ACCEPT_AGAIN
 
 MAX_READ = 128 * 1024
@@ -155,11 +155,17 @@ class _Peer(_Readable):
     def __init__(self, reactor: Any, handle: socket.socket, take: Take, peers: set[_Peer]) -> None:
         self._take = take
         self._peers = peers
+        self._again: IDelayedCall | None = None
         super().__init__(reactor, handle)
 
     def doRead(self) -> None:
         """Take connections that wait, at most L{MAX_AT_ONCE}."""
         for _ in range(MAX_AT_ONCE):
+            if exhausted(2):  # a visitor needs one, and for a moment another
+                Shortage.of(self._reactor).met(errno.EMFILE)
+                self._reactor.removeReader(self)
+                self._again = self._reactor.callLater(ACCEPT_AGAIN, self._reactor.addReader, self)
+                return  # the others wait in the queue; when it is full, their process relays them
             if not self._take_one():
                 return
 
@@ -195,6 +201,10 @@ class _Peer(_Readable):
             head, _, data = message.partition(b"\n")
             box = json.loads(head)
             self._take(box["at"], box["port"], handle, data)
+        except OSError as error:  # as of a visitor that has reset its connection
+            if error.errno in EXHAUSTED:
+                Shortage.of(self._reactor).met(error.errno)
+            self.log.debug("cannot take a visitor from another process: {error}", error=error)
         except Exception:
             self.log.failure("cannot take a visitor from another process; its connection is closed")
         finally:
@@ -203,6 +213,8 @@ class _Peer(_Readable):
     def close(self) -> None:
         """Take no more connections of this process."""
         self._peers.discard(self)
+        if self._again is not None and self._again.active():
+            self._again.cancel()
         super().close()
 
 
@@ -259,7 +271,10 @@ class Handover:
         return False
 
     def _open(self, door: str) -> socket.socket | None:
-        sender = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            sender = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError:
+            return None  # no descriptor is left
         sender.setblocking(False)
         try:
             sender.connect("\0" + door)

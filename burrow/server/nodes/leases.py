@@ -45,6 +45,7 @@ class Leases:
         self._of_token: defaultdict[str, set[str]] = defaultdict(set)
         self._again: set[str] = set()
         self._unwritten: set[str] = set()
+        self._stray: set[str] = set()
 
     # -- ours -----------------------------------------------------------------------------------------------
 
@@ -60,6 +61,7 @@ class Leases:
     def let_go(self, name: str) -> Lease | None:
         """This node does not hold the name any more. @return: the lease, if it held it."""
         self._again.add(name)
+        self._stray.add(name)
         return self.held.pop(name, None)
 
     # -- what is read ---------------------------------------------------------------------------------------
@@ -92,6 +94,8 @@ class Leases:
         if text is not None and lease is not None:
             self._noted[name] = text, lease
             self._names_of[lease.node].add(name)
+            if lease.node == self._own_id and name not in self.held:
+                self._stray.add(name)
 
     def of_nodes(self, nodes: Iterable[str]) -> None:
         """The state of these nodes changed: resolve their leases again."""
@@ -176,8 +180,10 @@ class Leases:
 
         @return: names and texts, C{most} at most.
         """
-        found: list[tuple[str, str]] = []
-        for node in self._names_of.keys() - set(alive):
+        own = self._names_of.get(self._own_id, set())
+        self._stray = {name for name in self._stray if name in own and name not in self.held}
+        found = [(name, self._noted[name][0]) for name in list(self._stray)[:most]]
+        for node in self._names_of.keys() - {*alive, self._own_id}:
             for name in self._names_of[node]:
                 if len(found) >= most:
                     return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 
 from burrow.server.nodes.records import Node, from_notes
 
@@ -18,12 +19,14 @@ class Members:
     @param own_id: this node's id. @param now: the clock's seconds, which never go back, at the start.
     @param linked: returns whether this node is linked to another, which is then alive.
     @ivar others: the other nodes that are alive, by id.
+    @ivar sessions: how many sessions each token has on this node, by the token's id.
     @ivar unnoted: those among them without a note now.
     """
 
     def __init__(self, own_id: str, now: float, linked: Callable[[str], bool]) -> None:
         self.others: dict[str, Node] = {}
         self.unnoted: set[str] = set()
+        self.sessions: Counter[str] = Counter()
         self._own_id = own_id
         self._linked = linked
         self._noted: dict[str, Node | None] = {}
@@ -31,10 +34,29 @@ class Members:
         self._seen = now
         self._patient = float("-inf")
 
+    def session_began(self, token_id: str) -> None:
+        """A session of a token's, by its id, began here: the others are told with the next renewal."""
+        self.sessions[token_id] += 1
+
+    def session_ended(self, token_id: str) -> None:
+        """One of them ended."""
+        self.sessions[token_id] -= 1
+        if not self.sessions[token_id]:
+            del self.sessions[token_id]
+
+    def sessions_elsewhere(self, token_id: str) -> int:
+        """How many sessions a token, by its id, has on other nodes that are alive, as last read."""
+        return sum(node.sessions.get(token_id, 0) for node in self.others.values())
+
     @property
     def knows_us(self) -> bool:
         """Whether this node's note is in the store."""
         return self._own_id in self._noted
+
+    @property
+    def noted(self) -> Collection[str]:
+        """The ids of all nodes that have a note, our own included."""
+        return self._noted.keys()
 
     @property
     def ids(self) -> set[str]:

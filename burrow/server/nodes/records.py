@@ -8,7 +8,8 @@ JSON object with the fields below.
 from __future__ import annotations
 
 import json
-from typing import TypeVar
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import attr
 
@@ -79,6 +80,19 @@ class Lease:
         return (self.since, self.node) > (other.since, other.node)
 
 
+def _kinds(kind: type) -> dict[str, tuple[Any, ...]]:
+    """The types that each field of a record may have."""
+    found = {}
+    for field, hint in get_type_hints(kind).items():
+        origin = get_origin(hint)
+        kinds = get_args(hint) if origin is UnionType else (origin or hint,)
+        found[field] = (*kinds, int) if float in kinds else kinds
+    return found
+
+
+_KINDS: dict[type, dict[str, tuple[Any, ...]]] = {kind: _kinds(kind) for kind in (Node, Lease)}
+
+
 def to_text(one: Node | Lease) -> str:
     return json.dumps(attr.asdict(one))
 
@@ -88,7 +102,9 @@ def from_notes(kind: type[_T], notes: dict[str, str]) -> dict[str, _T]:
     found = {}
     for key, text in notes.items():
         try:
-            found[key] = record(kind, json.loads(text))
+            read = record(kind, json.loads(text))
+            if all(isinstance(getattr(read, field), kinds) for field, kinds in _KINDS[kind].items()):
+                found[key] = read
         except (ValueError, TypeError, AttributeError, RecursionError):
             continue
     return found

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from itertools import chain, islice
 from typing import Any
 
+import attr
 from twisted.logger import Logger
 
 from burrow.errors import StoreError
@@ -112,12 +113,19 @@ class Polling:
         if not self._mending.whole or not self._version:
             self._mending.unread = True
         elif changes.whole or not reaches_back(since, self._version):
-            marks, ours = await self._redis.poll((), self._version)
-            self._removed(marks)
+            more, ours = await self._redis.poll((), self._version)
+            marks |= more
+            self._removed(more)
             await self._learn(ours)
         else:
             await self._learn(changes)
-        return changes
+        # A command of an older release leaves a mark, and nothing in the log.
+        removed = [mark.partition(":")[::2] for mark in marks]
+        return attr.evolve(
+            changes,
+            tokens=changes.tokens.union(key for kind, key in removed if kind == "token"),
+            names=changes.names.union(key for kind, key in removed if kind == "name"),
+        )
 
     def _removed(self, marks: dict[str, int]) -> None:
         for mark, version in marks.items():

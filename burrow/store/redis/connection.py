@@ -14,6 +14,8 @@ import txredisapi
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.ssl import optionsForClientTLS
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from burrow.errors import StoreError
 from burrow.store.redis.address import RedisAddress
@@ -33,14 +35,18 @@ class _Subscriber(txredisapi.SubscriberProtocol):  # type: ignore[misc]
 
     heard: Callable[[str], None]
 
+    log = Logger()
+
     def connectionMade(self) -> Any:
-        ready = super().connectionMade()
-        self.transport.setTcpKeepAlive(True)
-        return ready.addCallback(lambda _: self._subscribe())
+        return super().connectionMade().addCallback(lambda _: self._subscribe())
 
     def _subscribe(self) -> None:
-        if self.connected:  # else it was refused
-            self.subscribe(CHANNEL)
+        self.transport.setTcpKeepAlive(True)
+        if self._ready:  # else it was refused, or is not the master
+            self.subscribe(CHANNEL).addErrback(self._refused)
+
+    def _refused(self, reason: Failure) -> None:
+        self.log.debug("Redis tells no changes: {reason}", reason=reason.getErrorMessage())
 
     def messageReceived(self, pattern: object, channel: str, message: str) -> None:
         type(self).heard(message)
@@ -76,6 +82,7 @@ class RedisConnection:
         self._handler: Any = None
         self._sentinel: Any = None
         self._listener: Any = None
+        self._heard: Callable[[str], None] | None = None
 
     async def open(self) -> None:
         """@raise StoreError: it does not answer within L{TIMEOUT}."""
@@ -91,7 +98,7 @@ class RedisConnection:
     async def close(self) -> None:
         """Close the connections, within L{TIMEOUT}."""
         handler, self._handler = self._handler, None
-        listener, self._listener = self._listener, None
+        listener, self._listener, self._heard = self._listener, None, None
         sentinel, self._sentinel = self._sentinel, None
         for closing in (handler, listener, sentinel):
             if closing is not None:
@@ -157,6 +164,7 @@ class RedisConnection:
         Call C{heard} with what is published on L{CHANNEL}, over a connection of its own; L{open} comes first.
         While that connection is lost nothing is heard.
         """
+        self._heard = heard
         self._listener = self._start(1, heard)
         self._listener._connected.addErrback(lambda reason: None)
 
@@ -167,6 +175,8 @@ class RedisConnection:
         if self._handler is None:
             raise StoreError("the store is closed")
         factory = self._handler._factory
+        if self._heard is not None and self._listener._factory.stopped:
+            self.listen(self._heard)  # it gave up, as below
         if not factory.size:
             if factory.stopped:
                 # The pool gives up for good when a Redis accepts a connection and answers nothing.

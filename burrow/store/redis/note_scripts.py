@@ -67,7 +67,13 @@ write(KEYS[1], ARGV[1], ARGV[2], ARGV[3])
 SWAP_NOTE = (
     _NOTE_FUNCTIONS
     + """
-local known = read(redis.call('HGET', KEYS[1], ARGV[1]))
+local raw = redis.call('HGET', KEYS[1], ARGV[1])
+local known = read(raw)
+if raw and not known then  -- its time is over
+    redis.call('HDEL', KEYS[1], ARGV[1])
+    redis.call('ZREM', KEYS[1] .. ':ends', ARGV[1])
+    logged(KEYS[1], ARGV[1])
+end
 if ARGV[2] == '' then
     if known then return 0 end
 elseif known ~= string.sub(ARGV[2], 2) then

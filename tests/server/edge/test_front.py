@@ -16,9 +16,13 @@ class Inner(Protocol):
 
     def __init__(self):
         self.data = b""
+        self.late = False
 
     def dataReceived(self, data):
         self.data += data
+
+    def timed_out(self):
+        self.late = True
 
 
 class Front:
@@ -79,7 +83,18 @@ def test_a_head_that_does_not_come():
     front = Front()
     front.transport.protocol.dataReceived(HEAD[:20])
     front.protocol.timed_out()
-    assert front.served[0].data == HEAD[:20]
+    assert (front.served[0].data, front.served[0].late) == (HEAD[:20], True)
     front = Front()
     front.protocol.timed_out()
-    assert front.served[0].data == b""
+    assert (front.served[0].data, front.served[0].late) == (b"", True)
+
+
+@pytest.mark.parametrize("empty", [b"\r\n" * 10_000, b"\r", b"\n\n"])
+def test_empty_lines_before_a_head_are_not_kept(empty):
+    """Any number of them is ignored."""
+    front = Front()
+    for _ in range(3):
+        front.protocol.dataReceived(empty)
+    assert front.protocol._received == b""
+    front.protocol.dataReceived(HEAD)
+    assert front.served[0].data == HEAD

@@ -16,7 +16,7 @@ from burrow.errors import StoreError
 from burrow.server.nodes import cluster, members
 from burrow.server.nodes.cluster import LEASE_TTL, RENEW_LEASES, Cluster
 from burrow.server.nodes.members import BEAT, NODE_TTL
-from burrow.server.nodes.records import Node
+from burrow.server.nodes.records import Lease, Node, to_text
 from burrow.store.base import Reservation
 from burrow.store.changes import ChangeLog
 from burrow.store.memory import MemoryStore
@@ -335,6 +335,48 @@ class Nodes(SynchronousTestCase):
             self.assertEqual(self.do(self.two.ask("odd")), None)
             leases = self.successResultOf(self.store.notes("leases"))
             self.assertEqual(set(leases), {"blog", "n", "odd", "strange"})
+
+    def test_odd_notes_hide_no_others(self):
+        self.pass_time(BEAT)
+        lease = {**attr.asdict(Lease("odd", "one", "http", None, 1.0)), "since": "later"}
+        for odd in (lease, {**lease, "since": 1, "node": []}, {**lease, "since": 1, "token": None}):
+            self.store.put_note("leases", "odd", json.dumps(odd))
+            self.hold(self.one)
+            self.pass_time(2 * BEAT)
+            self.assertEqual(self.two.elsewhere("blog").node, "one")
+            self.assertIsNone(self.two.elsewhere("odd"))
+            self.do(self.one.let_go("blog"))
+            self.pass_time(2 * BEAT)
+
+    def test_what_a_look_did_not_deal_with_is_told_again(self):
+        self.pass_time(BEAT)
+        resolve, leases = self.two._leases.resolve, self.two._leases
+        leases.resolve = lambda *arguments, **options: 1 / 0
+        self.hold(self.one)
+        self.pass_time(2 * BEAT)
+        leases.resolve = resolve
+        leases._again.clear()  # as after half the work
+        self.pass_time(2 * BEAT)
+        self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
+        self.assertEqual(self.two.elsewhere("blog").node, "one")
+
+    def test_node_of_a_release_that_writes_no_log(self):
+        """It is found, and from then on everything is read."""
+        self.pass_time(BEAT)
+        log, self.store._log = self.store._log, ChangeLog()
+        older = Node("older", "127.0.0.1", 7000, "secret", "", "0", self.clock.seconds())
+        self.store.put_note("nodes", "older", to_text(older), 1000.0)
+        lease = Lease("blog", "older", "http", None, 1.0)
+        self.store.put_note("leases", "blog", to_text(lease), 1000.0)
+        self.store._log = log
+        self.pass_time(2 * BEAT)
+        self.assertNotIn("older", self.two.others)
+        self.pass_time(cluster.COUNT_NODES)
+        self.assertIn("older", self.two.others)
+        self.assertEqual(self.two.elsewhere("blog"), lease)
+        self.store._notes["leases", "blog"] = to_text(attr.evolve(lease, since=2.0)), None
+        self.pass_time(2 * BEAT)
+        self.assertEqual(self.two.elsewhere("blog").since, 2.0)
 
     def test_looks_come_once_a_second_and_ten_times_while_somebody_waits(self):
         self.pass_time(2 * BEAT)

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
 from burrow.server.nodes import handover
@@ -179,6 +180,51 @@ class Changing(TestCase):
         said = visitor.says(11)
         self.assertEqual(await said, b"first:hello")
         self.assertEqual(self.taken, [])
+
+    async def test_visitor_that_has_reset_its_connection(self):
+        """It is gone; the log has no traceback, and the next one is taken."""
+        take, calls = self.door._take, []
+
+        def gone_at_first(*given):
+            calls.append(given)
+            if len(calls) == 1:
+                raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+            take(*given)
+
+        self.door._take = gone_at_first
+        way = self.ways._open(self.door.name)
+        with capturedLogs() as logs:
+            with socket.socket() as sent:
+                socket.send_fds(way, [b'{"at": "https", "port": null}\n'], [sent.fileno()])
+            while not any("cannot take a visitor" in log["log_format"] for log in logs):
+                await deferLater(reactor, 0.01)
+        self.assertEqual(self.flushLoggedErrors(), [])
+        await self.test_a_connection_goes_on_in_the_other_process()
+
+    async def test_where_few_descriptors_are_left_visitors_wait(self):
+        self.patch(handover, "ACCEPT_AGAIN", 0.05)
+        few = [True]
+        self.patch(handover, "exhausted", lambda count: few[0])
+        visitor = await self.visit()
+        visitor.transport.write(b"hello")
+        while not self.handed:
+            await deferLater(reactor, 0)
+        await deferLater(reactor, 0.02)
+        self.assertEqual(self.taken, [])
+        few[0] = False
+        self.assertEqual(await visitor.says(11), b"other:hello")
+
+    async def test_no_descriptor_is_left_for_the_way_to_the_other_process(self):
+        def none(family=-1, *given, **more):
+            if family == socket.AF_UNIX:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return make(family, *given, **more)
+
+        make = socket.socket
+        visitor = await self.visit()
+        self.patch(handover.socket, "socket", none)
+        visitor.transport.write(b"hello")
+        self.assertEqual(await visitor.says(11), b"first:hello")
 
     async def test_a_queue_that_is_full(self):
         reactor.removeReader(self.door)
