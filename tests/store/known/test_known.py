@@ -252,6 +252,19 @@ class Known(TestCase):
         self.assertTrue((await two.changes(("a",), "")).whole)
         self.assertEqual(two._records.tokens["old"], OLD)
 
+    async def test_what_an_older_release_removes_is_told(self):
+        """It leaves a mark, and nothing in the log of changes."""
+        one, two = await self.servers.open(), await self.servers.open()
+        await one.add_token(OLD)
+        await one.reserve(NAME)
+        version = (await two.changes((), "")).version
+        await one.revoke_token("old")
+        await one.release("blog")
+        for member in ("tokens\nold", "reservations\nblog"):
+            self.assertEqual(self.redis.ask("ZREM", "burrow:changes", member), b"1")
+        changes = await two.changes((), version)
+        self.assertEqual((changes.whole, changes.tokens, changes.names), (False, {"old"}, {"blog"}))
+
     async def test_who_asks_for_changes_polls(self):
         """One question a second is enough for both."""
         one = await self.servers.open(alone=lambda: True)
