@@ -46,7 +46,7 @@ class Counting(SynchronousTestCase):
         self.users.remove(first)
         self.begin()
         self.begin(limit=None)
-        self.assertEqual(self.sessions.counts(), {"token1": 3})
+        self.assertEqual(len(self.users), 3)
 
     def test_handshakes_under_way_count(self):
         self.sessions.let_in("token1", "agent-1", 2)
