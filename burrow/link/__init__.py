@@ -24,12 +24,12 @@ AGENT_HEADER = "Burrow-Agent"
 """The agent's own random id, one a machine and user: names are remembered by it."""
 
 VERSION_HEADER = "Burrow-Version"
-"""The release of whoever sends it; for logs, nothing depends on it."""
+"""Both ways: the sender's release, for the log alone."""
 
 MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes in one WebSocket message, at most. Ours have 256 KiB; other yamux libraries may send more."""
 
 
 def count_of(text: str) -> int | None:
-    """A number of bytes in a header of the handshake; None if it is none."""
+    """The number in a header of the handshake; None if C{text} is not a number of bytes."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None

@@ -1,9 +1,9 @@
 """
-The server's side of a link: takes an agent's WebSocket, asks who it is, and begins its session.
+The server's side of a link: takes an agent's WebSocket, authenticates it, and begins or resumes a session.
 
-Refusals are HTTP responses to the handshake: 401 for a token that is wrong, missing or revoked, 403
-for one that may not run tunnels, 400 for a client that speaks no subprotocol of ours, 503 when the
-store cannot tell.
+Refusals are HTTP responses to the handshake: 401 for a token that is wrong, missing or revoked, 403 for one
+that may not run tunnels, 400 for a client that speaks none of our subprotocols, 503 when the store does not
+answer.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MAX_AGENT_STREAMS = 64
 
 class HandshakeRefused(Exception):
     """
-    Why an agent is not let in.
+    The handshake of an agent is refused.
 
     @ivar status: the HTTP status, 4xx or 5xx. @ivar text: a sentence for the person at the agent.
     """
@@ -57,7 +57,7 @@ class HandshakeRefused(Exception):
 @dataclass(frozen=True, slots=True)
 class Handshake:
     """
-    What an agent said of itself.
+    What an agent's handshake contains.
 
     @ivar token: the bearer token, or an empty string. @ivar agent: its id. @ivar version: its release.
     @ivar peer: its address, for the log.
@@ -72,11 +72,11 @@ class Handshake:
 _log = Logger()
 
 Authenticate = Callable[[Handshake], Awaitable[Any]]
-"""Says who an agent is; raises L{HandshakeRefused}."""
+"""Returns the identity of an agent; raises L{HandshakeRefused}."""
 
 Admit = Callable[[Any, Handshake], None]
 """
-Told of each handshake that will begin a new session, with what L{Authenticate} returned; raises
+Called for each handshake that is to begin a new session, with what L{Authenticate} returned; raises
 L{HandshakeRefused} if there are too many.
 """
 
@@ -94,7 +94,7 @@ def bearer(header: str) -> str:
 
 
 def node_of(session_id: str) -> str:
-    """Which node's a session is, by its id."""
+    """The node that holds the session with this id."""
     return session_id.partition(".")[0]
 
 
@@ -145,12 +145,12 @@ class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[
         return subprotocol, answer
 
     def succeedHandshake(self, res: Any) -> None:
-        """Autobahn goes on once we know who asks; by then the agent may be gone, or given up."""
+        """L{onConnect} has answered. By then the agent may have closed the connection."""
         if self.state == self.STATE_CONNECTING:
             super().succeedHandshake(res)
 
     def onOpen(self) -> None:
-        """The handshake is done: a session begins, or goes on."""
+        """The handshake is done: begin a session, or resume one."""
         lifeline = self._lifeline
         try:
             session = lifeline.session if lifeline is not None else self._begin()
@@ -161,7 +161,7 @@ class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[
             self.user = None
             self.abort()
             return
-        listeners = {} if self._lifeline is None else {"on_look": self._lifeline.acknowledge}
+        listeners = {} if self._lifeline is None else {"on_check": self._lifeline.acknowledge}
         self._heartbeat = Heartbeat(self.factory.clock, session, self.abort, **listeners)
         self._heartbeat.start()
 
@@ -175,13 +175,13 @@ class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[
         return session
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """The WebSocket is gone."""
+        """The WebSocket is closed."""
         if self._heartbeat is not None:
             self._heartbeat.stop()
         super().onClose(wasClean, code, reason)
 
     def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: object = None) -> None:
-        """Autobahn refuses a handshake: say so as an HTTP client reads it."""
+        """Autobahn refuses a handshake: answer with JSON, and with C{WWW-Authenticate} for a 401."""
         body = json.dumps({"error": reason, "status": code}).encode() + b"\n"
         lines = [
             f"HTTP/1.1 {code} {_PHRASES.get(code, 'Refused')}",
@@ -199,16 +199,18 @@ _PHRASES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 503: "Ser
 
 class AcceptFactory(WebSocketServerFactory):  # type: ignore[misc]
     """
-    Builds the server's side of agents' WebSockets, and knows the sessions that may be resumed.
+    Builds the server's side of agents' WebSockets, and keeps the sessions that may be resumed.
 
-    A session id is worthless without the token that opened the session, and the same agent's id.
+    To resume a session an agent needs the token that began it, and the same agent id: its session id alone is
+    worthless.
 
-    @param authenticate: asked once a handshake. @param begin: told of each new session.
-    @param owner_of: what a session belongs to, to be compared: of the identity and the handshake.
+    @param authenticate: called once a handshake. @param begin: called for each new session.
+    @param owner_of: makes of an identity and a handshake the owner of a session: only an equal one may resume
+        it.
     @param grace: seconds that a detached session is kept.
     @param node: this node's id: its sessions' ids begin with it, so that other nodes know whose they are.
-    @param max_streams: how many streams a peer may open. @param admit: asked before each new session.
-    @param let_in: told of the transport of each agent whose token is good.
+    @param max_streams: how many streams a peer may open. @param admit: called before each new session.
+    @param let_in: called with the transport of each agent whose token is good.
     """
 
     protocol = AcceptProtocol
@@ -250,7 +252,7 @@ class AcceptFactory(WebSocketServerFactory):  # type: ignore[misc]
         return lifeline
 
     def find(self, session_id: str, owner: Any) -> Lifeline | None:
-        """The session of that id, if it lives and is C{owner}'s."""
+        """The session with that id, if it is not lost and belongs to C{owner}."""
         self._forget_ended()
         lifeline, kept_owner = self._kept.get(session_id, (None, None))
         return lifeline if lifeline is not None and kept_owner == owner else None

@@ -1,4 +1,4 @@
-"""Where a server is, and how an agent shows who it is."""
+"""The address of a server, and the credentials of an agent."""
 
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ class ServerAddress:
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """
-    How an agent connects and who it is.
+    What an agent needs to connect.
 
     @ivar token: the bearer token; never shown. @ivar agent: the agent's id.
-    @ivar ca_file: believe this file's authorities alone; None for the machine's.
-    @ivar ca_pem: believe this PEM text's authorities alone, whatever else.
+    @ivar ca_file: trust the CAs in this file alone; None for the machine's.
+    @ivar ca_pem: trust the CAs in this PEM text alone, whatever C{ca_file} is; empty for none.
     """
 
     address: ServerAddress

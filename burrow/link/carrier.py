@@ -43,20 +43,20 @@ that breaks the WebSocket protocol.
 
 
 def keep_kernel_queue_short(transport: Any) -> None:
-    """Ask the kernel to report room only when little is unsent, where it can be asked (Linux, macOS)."""
+    """Have the kernel report room only when little is unsent, where it has the option (Linux, macOS)."""
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
     handle = getattr(lowest_transport(transport), "socket", None)
     if option is not None and handle is not None:
         try:
             handle.setsockopt(socket.IPPROTO_TCP, option, NOTSENT_LOWAT)
         except OSError:
-            return  # a socket of another family: it only loses the shorter queue
+            return  # a socket of another family, whose queue stays longer
 
 
 class _LibraryLog:
     """
-    What Autobahn logs through: its errors alone. Below those it shows whole handshakes, and so tokens; its
-    warnings are about each connection that is dropped, which we tell ourselves.
+    Autobahn's log, of which only errors are kept. Lower levels contain whole handshakes, tokens included,
+    and its warnings are about connections that are dropped, which are logged elsewhere.
     """
 
     _log = Logger(namespace="autobahn")
@@ -75,7 +75,11 @@ class _LibraryLog:
 
 @implementer(ICarrier, IPullProducer)
 class CarrierProtocol:
-    """What the agent's and the server's WebSocket protocols share: mixed into Autobahn's classes."""
+    """
+    One WebSocket as a carrier: mixed into Autobahn's protocol classes, on the agent and on the server.
+
+    @ivar user: the session or lifeline that it carries; None before and after.
+    """
 
     log: Any = _LibraryLog()
     user: Session | Lifeline | None = None
@@ -84,7 +88,7 @@ class CarrierProtocol:
     _ponging = False
     _next_pong: bytes | None = None
 
-    # -- what Autobahn gives and calls ----------------------------------------------------------
+    # -- what Autobahn has and calls ------------------------------------------------------------
 
     transport: Any
     state: int
@@ -96,12 +100,16 @@ class CarrierProtocol:
     closeHandshakeTimeoutCall: Any
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes of the socket's. Autobahn's own puts a debug line together each time, which costs more."""
-        if not self.failedByMe:  # else it was told, and is dropped a second later: nothing of it is parsed
+        """
+        Bytes of the socket's. Autobahn's own method formats a debug line each time, which costs more than
+        this. A peer that broke WebSocket has got a close frame and is dropped a second later: nothing of it
+        is parsed.
+        """
+        if not self.failedByMe:
             self._dataReceived(data)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """Bytes for the socket, without Autobahn's debug line. Chopped writes are never asked for."""
+        """Bytes for the socket, without Autobahn's debug line. C{sync} and C{chopsize} are not used here."""
         self.transport.write(data)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
@@ -113,8 +121,9 @@ class CarrierProtocol:
 
     def onPing(self, payload: bytes) -> None:
         """
-        A ping of the peer's. While the socket has not taken the last pong only the newest ping is kept, and
-        answered behind it (RFC 6455 section 5.5.3): a peer that reads nothing makes us keep nothing.
+        A ping of the peer's. While the socket has not taken the last pong, only the newest ping is kept, and
+        answered after it (RFC 6455 section 5.5.3), so that a peer which does not read makes no queue of
+        pongs.
         """
         if self._ponging:
             self._next_pong = payload
@@ -123,8 +132,8 @@ class CarrierProtocol:
             self.sendPong(payload)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """The WebSocket is gone, whoever closed it."""
-        if self.closeHandshakeTimeoutCall is not None:  # as after a second breach: Autobahn lets it run on
+        """The WebSocket is closed, by either side."""
+        if self.closeHandshakeTimeoutCall is not None:  # Autobahn forgets it, as after a second breach
             self.closeHandshakeTimeoutCall.cancel()
             self.closeHandshakeTimeoutCall = None
         user, self.user = self.user, None
@@ -132,12 +141,14 @@ class CarrierProtocol:
             error = ConnectionDone(reason or "closed") if wasClean else ConnectionLost(reason or "lost")
             user.carrier_lost(Failure(error))
 
-    # -- for our two roles ------------------------------------------------------------------------
+    # -- for the agent's and the server's class ---------------------------------------------------
 
     def carry(self, user: Session | Lifeline, peer_received: int = 0) -> None:
         """
-        Carry a session from now on: itself, or a lifeline, from what the peer received of it.
+        Carry a session from now on.
 
+        @param user: the session, or its lifeline if it has one.
+        @param peer_received: how many bytes of the lifeline's the peer has.
         @raise WireError: the lifeline cannot go on from there.
         """
         self.user = user
@@ -172,7 +183,7 @@ class CarrierProtocol:
         return False
 
     def close(self, reason: str, code: int) -> None:
-        """Say good-bye; Autobahn drops the connection if the peer does not within a second."""
+        """Send a close frame; Autobahn drops the connection if the peer does not answer within a second."""
         self.sendClose(int(code), reason[:100])
 
     def abort(self) -> None:
@@ -182,7 +193,7 @@ class CarrierProtocol:
     # -- IPullProducer: the socket asks for more ------------------------------------------------------
 
     def resumeProducing(self) -> None:
-        """The socket took everything; or TLS closes it, since the peer's said that it does."""
+        """The socket took everything; or TLS closes it, since the peer has closed TLS."""
         if getattr(self._socket, "disconnecting", False):
             self._release_socket()
             return

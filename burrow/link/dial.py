@@ -1,5 +1,5 @@
 """
-The agent's side of a link: connects to a server, shows its token, and begins a session.
+The agent's side of a link: connects to a server, sends its token, and begins or resumes a session.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
     _heartbeat: Heartbeat | None = None
 
     def onConnecting(self, transport_details: object) -> ConnectingRequest:
-        """What the handshake says; Autobahn's own has no brackets around IPv6 addresses."""
+        """The handshake's request. Autobahn's own has no brackets around IPv6 addresses."""
         credentials = self.factory.credentials
         host = credentials.address.host
         resuming = {}
@@ -85,7 +85,7 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
         )
 
     def processHandshake(self) -> None:
-        """Autobahn has bytes of the server's answer; it knows only those that say yes."""
+        """Bytes of the server's answer came. Autobahn understands only the status 101."""
         head, end, body = self.data.partition(b"\r\n\r\n")
         if not end and len(head) < _MAX_REFUSAL:
             return
@@ -100,13 +100,13 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
         self.dropConnection(abort=True)
 
     def onConnect(self, response: ConnectionResponse) -> None:
-        """The server's side of the handshake."""
+        """The server accepted the handshake; these are its headers."""
         self._subprotocol = response.protocol
         self._session_id = response.headers.get(SESSION_HEADER.lower(), "")
         self._peer_received = count_of(response.headers.get(RECEIVED_HEADER.lower(), "")) or 0
 
     def onOpen(self) -> None:
-        """The server took us: a session begins, or goes on."""
+        """The handshake is done: begin a session, or resume the previous one."""
         try:
             linked = self._resumed() or self._begun()
         except WireError as error:
@@ -116,7 +116,7 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
             return
         self._network = _local_address(self.transport.getPeer())
 
-        def look() -> None:
+        def check() -> None:
             if linked.lifeline is not None:
                 linked.lifeline.acknowledge()
             address = _local_address(self.transport.getPeer())
@@ -129,7 +129,7 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
             linked.session,
             self.abort,
             on_suspect=linked.report_trouble,
-            on_look=look,
+            on_check=check,
         )
         self._heartbeat.start()
         waiting, self.factory.waiting = self.factory.waiting, None
@@ -157,7 +157,7 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
             waiting.errback(error)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """The WebSocket is gone, or never came to be."""
+        """The WebSocket is closed, or the handshake failed."""
         address = self.factory.credentials.address
         self._fail(self.refusal or ServerUnreachable(f"{address} closed the connection: {reason}"))
         if self._heartbeat is not None:
@@ -169,8 +169,8 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
 
 def _local_address(peer: Any) -> str | None:
     """
-    The address of this machine's that packets to C{peer} would have now: another than before means that the
-    network changed. Asking sends nothing: connecting a datagram socket only looks up the route.
+    The local address of packets to C{peer}. When it changes, the network has changed. Nothing is sent:
+    connecting a datagram socket only chooses the route.
     """
     host = getattr(peer, "host", None)
     if host is None:
@@ -194,7 +194,7 @@ def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
 
 
 def _refusal(address: ServerAddress, status: int, fields: dict[str, str], body: bytes) -> BurrowError:
-    """What an answer other than 101 means for the person at the agent."""
+    """The error for the person who runs the agent, from an answer that is not 101."""
     try:
         text = str(json.loads(body)["error"])
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -220,8 +220,9 @@ class DialFactory(WebSocketClientFactory):  # type: ignore[misc]
     """
     Builds one agent's WebSocket.
 
-    @param previous: the session to go on with, if the server still has it.
-    @ivar waiting: fires with a L{Linked} once there is a session, or fails with why there is none.
+    @param previous: the session to resume, if the server still has it.
+    @ivar waiting: fires with a L{Linked} once there is a session; fails with a L{BurrowError} if there is
+        none.
     """
 
     protocol = DialProtocol
@@ -258,7 +259,7 @@ def _endpoint(reactor: Any, credentials: Credentials) -> IStreamClientEndpoint:
 
 
 class Dialer:
-    """Connects one agent to its server. The TLS options are made once and kept."""
+    """Connects one agent to its server, any number of times. The TLS options are made once."""
 
     log = Logger()
 
@@ -269,9 +270,9 @@ class Dialer:
 
     async def dial(self, previous: Linked | None = None) -> Linked:
         """
-        One attempt.
+        Try once to connect.
 
-        @param previous: a session that goes on, if the server still has it.
+        @param previous: a session to resume, if the server still has it.
         @return: C{previous}, or a new session; either has a connection, and its heartbeat runs.
         @raise ServerUnreachable: trying again may help. @raise Refused: it does not.
         """
@@ -282,7 +283,7 @@ class Dialer:
         try:
             protocol: Any = await self._endpoint.connect(factory)
         except DNSLookupError as error:
-            if exhausted():  # a resolver says no more than that it found nothing
+            if exhausted():  # the resolver's error is the same when it gets no file descriptor
                 raise ServerUnreachable(
                     f"cannot reach {address}: {os.strerror(errno.EMFILE).lower()}"
                 ) from error
@@ -304,7 +305,7 @@ class Dialer:
 
 
 def _words(error: ConnectError) -> str:
-    """Why a connection failed, for a person: Twisted keeps the number or the words of the system."""
+    """The system's message for a failed connection. Twisted keeps its number or its text."""
     reason = error.osError
     text = os.strerror(reason) if isinstance(reason, int) else str(reason or error)
     return text[:1].lower() + text[1:].rstrip(".")

@@ -1,4 +1,4 @@
-"""An agent's session together with what it takes to go on with it."""
+"""An agent's session, and what is needed to resume it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from burrow.mux.session import Session
 
 class Linked:
     """
-    An agent's session, and what it takes to go on with it over another WebSocket.
+    An agent's session, and what is needed to resume it over another WebSocket.
 
     @ivar lifeline: None if the server has no resumable sessions.
-    @ivar leaving: whether the server takes no more on this session: the next one must be a new one.
+    @ivar leaving: whether the server wants the agent to begin a new session.
     """
 
     def __init__(self, session: Session, lifeline: Lifeline | None, session_id: str) -> None:
@@ -29,7 +29,7 @@ class Linked:
 
     @property
     def resumable(self) -> bool:
-        """Whether another WebSocket may go on with it."""
+        """Whether another WebSocket may resume it."""
         return self.lifeline is not None and not self.session.lost
 
     def leave(self) -> None:
@@ -51,7 +51,7 @@ class Linked:
     def report_trouble(self) -> None:
         """Have those that wait for L{trouble} dial again."""
         for trouble in list(self._waiting):
-            if not trouble.called:  # else one that was told before has cancelled it
+            if not trouble.called:  # a callback of another one may have cancelled it
                 self._waiting.remove(trouble)
                 trouble.callback(None)
 

@@ -1,4 +1,4 @@
-"""AMP on a stream, with bounds: what a peer that asks without end and reads nothing can make us keep."""
+"""AMP with bounds: a peer that sends commands and reads no answers cannot make this process keep them all."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 MAX_COMMANDS = 64
-"""Commands of one side's that are being answered; those that came in one piece with the last are, too."""
+"""Commands of one side that are being answered, at most, and those that came in one piece with the last."""
 
 
 @implementer(IPushProducer)
 class BoundedAMP(amp.AMP):
     """
-    AMP that reads no further while L{MAX_COMMANDS} of the peer's commands are being answered, or while its
-    transport has too much to send: it registers itself there as the producer of its answers for so long.
+    AMP that stops reading while L{MAX_COMMANDS} of the peer's commands are being answered, or while its
+    transport has too much to send. To learn of the latter, it is the transport's producer while it sends.
     """
 
     log = Logger()
     transport: Any
-    _told = False
+    _logged = False
     _answering = 0
     _registered = False
     _sending_paused = False
 
     @property
     def congested(self) -> bool:
-        """Whether the peer leaves our commands unread or without answer: send only what is needed."""
+        """Whether the peer does not read our commands, or does not answer them: send only what is needed."""
         return self._sending_paused or len(self._outstandingRequests) >= MAX_COMMANDS
 
     def dispatchCommand(self, box: amp.AmpBox) -> Deferred[amp.AmpBox]:
@@ -43,20 +43,20 @@ class BoundedAMP(amp.AMP):
         return answering.addBoth(self._answered)
 
     def locateResponder(self, name: bytes) -> Any:
-        """What answers a command; one that we do not know is a newer peer's, and is refused in words."""
+        """The responder of a command. An unknown one, as of a newer peer, is answered with an error."""
         responder = amp.CommandLocator.locateResponder(self, name)  # the other way there takes ASCII only
         return responder or partial(self._unknown, name)
 
     def unhandledError(self, failure: Failure) -> None:
         """
-        A command failed whose sender wants no answer: no reason to end. The first of a channel's is told in
-        the log, since a peer can go on for ever.
+        A command failed whose sender wants no answer; AMP would close the connection. Only the first one is
+        logged, since a peer can send any number.
         """
         error = failure.value
         if not isinstance(error, amp.RemoteAmpError):
             super().unhandledError(failure)
-        elif not self._told:
-            self._told = True
+        elif not self._logged:
+            self._logged = True
             text = error.description
             self.log.info("a command that wants no answer was refused: {text}", text=text)
 
@@ -82,13 +82,13 @@ class BoundedAMP(amp.AMP):
         self._read_or_not()
 
     def resumeProducing(self) -> None:
-        """It was sent."""
+        """Enough of it was sent."""
         self._sending_paused = False
         self._unregister()
         self._read_or_not()
 
     def stopProducing(self) -> None:
-        """The transport is gone; connectionLost follows."""
+        """The transport is closed; connectionLost follows."""
 
     # -- inside ------------------------------------------------------------------------------------------
 

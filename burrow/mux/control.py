@@ -48,9 +48,9 @@ class OpenTunnel(amp.Command):
     """
     Bind a public name, or a port, to an upstream of the agent's.
 
-    Arguments: C{kind}, the tunnel's kind ("http", "tcp"...); C{upstream}, the agent's own words for the
-    upstream: who asks for the same again, from the same agent and without a name, gets the same
-    name for ever; C{name}, the label wanted, if any; C{options}, a JSON object of the kind's options.
+    Arguments: C{kind}, the tunnel's kind ("http", "tcp"...); C{upstream}, the upstream as the agent writes
+    it: an agent that asks again for the same one, without a name, always gets the same name; C{name}, the
+    label wanted, if any; C{options}, a JSON object of the kind's options.
 
     Response: C{tunnel}, what visitor streams and L{CloseTunnel} name it by; C{name}, its label;
     C{url}, where visitors reach it.
@@ -67,7 +67,7 @@ class OpenTunnel(amp.Command):
 
 
 class CloseTunnel(amp.Command):
-    """Take a tunnel away; its name stays reserved. Running streams go on."""
+    """Close a tunnel; its name stays reserved. Streams that are open go on."""
 
     arguments = [(b"tunnel", amp.Unicode())]
     response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
@@ -75,7 +75,7 @@ class CloseTunnel(amp.Command):
 
 
 class Drain(amp.Command):
-    """The server is going away: connect again, now. Running streams go on as long as they can."""
+    """The server is going away: connect again, now. Streams that are open go on as long as they can."""
 
     arguments: ClassVar[list[tuple[bytes, amp.Argument]]] = []
     response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
@@ -83,12 +83,11 @@ class Drain(amp.Command):
 
 class Notice(amp.Command):
     """
-    Something the person at the agent should read.
+    A message for the person who runs the agent.
 
-    C{code} is for programs: "taken-over" says that another agent opened C{tunnel} under the same token, and
-    that it is this agent's no more; "revoked" says that the agent's token is good no more, and the session
-    ends; "released" says that C{tunnel} is closed, since the server's owner took its name back or gave it to
-    another token.
+    C{code} is for programs. "taken-over": another agent with the same token opened C{tunnel} and has it now.
+    "revoked": the agent's token was revoked, and the session ends. "released": C{tunnel} is closed, since the
+    server's owner took its name back or gave it to another token.
     """
 
     arguments = [

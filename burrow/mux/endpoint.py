@@ -21,15 +21,15 @@ from burrow.mux.stream import StreamAddress
 
 @implementer(IStreamClientEndpoint)
 class StreamClientEndpoint:
-    """Opens a stream for each C{connect}. Fails with L{ConnectError} where the session cannot."""
+    """Opens a stream for each C{connect}."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """
-        Fires with the protocol once its stream is open, which is at once. Fails with what C{buildProtocol}
-        raised, if it did.
+        Fires at once with the protocol, whose stream is open. Fails with L{ConnectError} if the session
+        takes no more streams, and with what C{buildProtocol} raised.
         """
         protocolFactory.doStart()
         try:
@@ -71,7 +71,10 @@ class StreamServerEndpoint:
         self._session = session
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
-        """Fires with the port, which stops listening without touching the open streams."""
+        """
+        Fires with the port. Its C{stopListening} leaves the open streams alone. Fails with
+        L{CannotListenError} if the session has a factory already.
+        """
         if self._session.factory is not None:
             return fail(CannotListenError(self._session, 0, OSError("the session has a factory already")))
         port = _StreamPort(self._session, protocolFactory)

@@ -18,7 +18,7 @@ class Feed:
     @param streaming: whether it is a push producer, which is paused while too much waits in the stream's
         queue; a pull producer is asked for more whenever the queue is empty.
     @param state: the stream's queue, which reports that it ran low while the producer waits for that.
-    @param failed: told of a method that raised, and of the producer.
+    @param failed: called with the name of a method of the producer that raised, and with the producer.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Feed:
         self._state.report_drained(False)
 
     def stop(self) -> None:
-        """The stream is gone."""
+        """The stream is closed."""
         self._call("stopProducing")
 
     def _call(self, method: str) -> None:

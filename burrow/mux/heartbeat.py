@@ -1,7 +1,8 @@
 """
-Is the peer still there? Found out with yamux pings, which any implementation answers.
+The heartbeat of a session: finds out by yamux pings, which any implementation answers, whether the peer is
+there.
 
-Any byte received is a sign of life, so a pong that is late behind a bulk transfer kills nothing.
+Any byte that is received is a sign of life, so an answer that is late behind a bulk transfer does no harm.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from burrow.mux.control import shown
 from burrow.mux.session import Session
 
 INTERVAL = 1.0
-"""Seconds between looks at the session."""
+"""Seconds between two checks of the session."""
 
 PING_EVERY = 2.5
 """Seconds between pings. They measure the round trip too."""
@@ -25,7 +26,9 @@ SUSPECT_AFTER = 4.0
 """Seconds of silence after which the connection is suspected: an agent dials the next one meanwhile."""
 
 DEAD_AFTER = 9.0
-"""Seconds of silence after which the connection is given up: 10 with the last interval."""
+"""
+Seconds of silence after which the connection is given up; the check that notices it is up to a second late.
+"""
 
 _JUMP = 5.0
 
@@ -40,7 +43,7 @@ class Heartbeat:
 
     @param on_dead: called once when the connection is to be given up; the heartbeat has stopped.
     @param on_suspect: called when silence becomes suspicious, and when the clock jumped: the machine slept.
-    @param on_look: called at each look.
+    @param on_check: called at the end of each check.
     """
 
     log = Logger()
@@ -52,22 +55,22 @@ class Heartbeat:
         on_dead: Callable[[], None],
         *,
         on_suspect: Callable[[], None] = _nothing,
-        on_look: Callable[[], None] = _nothing,
+        on_check: Callable[[], None] = _nothing,
     ) -> None:
         self._on_dead = on_dead
         self._on_suspect = on_suspect
-        self._on_look = on_look
+        self._on_check = on_check
         self._clock = clock
         self._session = session
         self._pinged = float("-inf")
-        self._looked = clock.seconds()
+        self._checked = clock.seconds()
         self._suspected = False
-        self._loop = LoopingCall(self._look_and_go_on)
+        self._loop = LoopingCall(self._check_or_log)
         self._loop.clock = clock
 
     def start(self) -> None:
         """Begin; the first ping goes out now."""
-        self._looked = self._clock.seconds()
+        self._checked = self._clock.seconds()
         self._loop.start(INTERVAL, now=True)
 
     def stop(self) -> None:
@@ -75,16 +78,19 @@ class Heartbeat:
         if self._loop.running:
             self._loop.stop()
 
-    def _look_and_go_on(self) -> None:
-        """Keep looking when a callback raises: only the heartbeat notices a peer that stopped answering."""
+    def _check_or_log(self) -> None:
+        """Go on when a callback raises: nothing but the heartbeat notices a peer that stopped answering."""
         try:
-            self._look()
+            self._check()
         except Exception:
-            self.log.failure("a look at {peer} failed; the next follows", peer=shown(self._session.peer))
+            self.log.failure(
+                "heartbeat: a check of the session with {peer} failed; the next follows in a second",
+                peer=shown(self._session.peer),
+            )
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = self._clock.seconds()
-        slept, self._looked = now - self._looked > _JUMP, now
+        slept, self._checked = now - self._checked > _JUMP, now
         silent = now - self._session.last_received
         if slept:
             # This machine slept and received nothing meanwhile: ping before the connection is given up.
@@ -93,7 +99,7 @@ class Heartbeat:
             self._on_suspect()
         elif silent >= DEAD_AFTER:
             self.log.warn(
-                "{peer} has been silent for {silent:.0f} s; giving the connection up",
+                "heartbeat: {peer} has been silent for {silent:.0f} s; the connection is given up",
                 peer=shown(self._session.peer),
                 silent=silent,
             )
@@ -108,5 +114,5 @@ class Heartbeat:
         self._session.sweep()
         if now - self._pinged >= PING_EVERY:
             self._pinged = now
-            self._session.ping().addErrback(lambda reason: None)  # lost with the session, which tells
-        self._on_look()
+            self._session.ping().addErrback(lambda reason: None)  # on_lost says so, too
+        self._on_check()

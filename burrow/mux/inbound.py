@@ -31,10 +31,10 @@ class IOwner(Protocol):
     schedule: Callable[[], None]
 
     def forget(self, stream_id: int) -> None:
-        """The stream and its protocol are gone."""
+        """The stream is closed, for its protocol and for yamux."""
 
     def release(self, stream_id: int) -> None:
-        """The protocol is gone, and the peer may still be sending."""
+        """The stream is closed for its protocol; the peer may still be sending."""
 
 
 class Receiving(Enum):
@@ -42,7 +42,7 @@ class Receiving(Enum):
 
     OPEN = auto()
     ENDED = auto()  # its FIN has come
-    TOLD = auto()  # and the protocol, which has all bytes before it, was told
+    TOLD = auto()  # and the protocol, which has all bytes before it, knows
 
 
 @implementer(IPushProducer)
@@ -69,7 +69,7 @@ class Inbound:
 
     @property
     def may_be_gone(self) -> bool:
-        """Whether the peer's FIN has come, told to the protocol or not."""
+        """Whether the peer's FIN has come, even if the protocol does not know yet."""
         return self._receiving is not Receiving.OPEN
 
     # -- IPushProducer: the stream as the source of what its protocol reads -----------------------
@@ -88,14 +88,15 @@ class Inbound:
             self._delivery = self._owner.clock.callLater(0, self._deliver_held)
 
     def stopProducing(self) -> None:
-        """The consumer of what we read is gone."""
+        """The consumer of what the protocol reads is closed."""
         self.loseConnection()
 
     def become(self, protocol: IProtocol, rest: bytes) -> None:
         """
-        Put another protocol on this stream, for one that has read enough to know which. To be called from
-        the first protocol's dataReceived, or while that is paused, with what it has not used of the bytes
-        that it got.
+        Put another protocol on this stream. To be called by the first protocol in its dataReceived, or while
+        it is paused.
+
+        @param rest: the bytes at the end of what the first protocol got, which are the second one's.
         """
         self.protocol = protocol
         protocol.makeConnection(self)  # type: ignore[arg-type]
@@ -136,7 +137,7 @@ class Inbound:
             self._tell_ended()
 
     def was_reset(self, reason: Failure) -> None:
-        """The peer's RST. A protocol may want what came before it first, however slowly it reads."""
+        """The peer's RST. A protocol that C{reads_before_reset} gets what came before it first."""
         if self._held and self.connected and getattr(self.protocol, "reads_before_reset", False):
             self._reset_reason = reason
         else:
@@ -144,8 +145,8 @@ class Inbound:
 
     def session_lost(self, reason: Failure) -> None:
         """
-        The session is gone. What the peer sent whole, up to its FIN, is here: a protocol that reads slowly
-        gets it, as from a socket.
+        The session is lost. If the peer's FIN has come, everything before it is here, and the protocol gets
+        it first, as from a socket.
         """
         if self._held and self.connected and self._receiving is not Receiving.OPEN:
             self._reset_reason = reason
@@ -164,7 +165,7 @@ class Inbound:
 
     @abstractmethod
     def lost(self, reason: Failure) -> None:
-        """The stream is gone: tell the protocol, once."""
+        """The stream is closed: call the protocol's connectionLost, once."""
 
     @abstractmethod
     def failed(self, where: str, culprit: Any) -> None:

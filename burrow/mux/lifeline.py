@@ -1,15 +1,15 @@
 """
-A carrier that outlives WebSockets: what C{burrow.resume.v1} puts between a session and its carriers.
+A carrier that outlives WebSockets: it stands between a session and its WebSockets (C{burrow.resume.v1}).
 
-To the session it is one carrier that is sometimes slow. Underneath, carriers come and go::
+The session sees one carrier, which is slow at times. Its states::
 
-    ATTACHED   a carrier moves packets
-    DETACHED   none does; what the session wants to send waits, for the grace time at most
+    ATTACHED   a WebSocket moves packets
+    DETACHED   there is none; what the session has to send waits, for the grace time at most
     ENDED      the session is lost: the grace time is over, or either side closed it on purpose
 
-A carrier that closes with a WebSocket closing handshake ends the session: that is how a peer says good-bye.
-Any other end only detaches it. Of two carriers the newer wins. What bounds the bytes that wait: the replay's
-limit, and above it the streams' own queues, whose producers are paused.
+A WebSocket that ends with a closing handshake ends the session: this is how a peer closes it on purpose. Any
+other end of a WebSocket only detaches the session. Of two WebSockets the newer one counts. What bounds the
+bytes that wait: the replay's limit, and beyond it the streams' own queues, whose producers are paused.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from burrow.mux.session import Session
 from burrow.wire.resume import REPLAY_LIMIT, Replay
 
 GRACE = 60.0
-"""Seconds that a detached session waits for its next carrier, unless told otherwise."""
+"""Seconds that a detached session waits for its next carrier, by default."""
 
 
 @implementer(ICarrier)
 class Lifeline:
     """
     @param session: it is carried from now on. @param grace: seconds it may be detached.
-    @ivar on_detached: told a L{Failure} when a carrier is lost and the session lives on.
-    @ivar on_attached: told the peer's address when there is a carrier again.
+    @ivar on_detached: called with a L{Failure} when a carrier is lost and the session goes on.
+    @ivar on_attached: called with the peer's address when there is a carrier, the first or another.
     """
 
     log = Logger()
@@ -62,17 +62,19 @@ class Lifeline:
 
     @property
     def received(self) -> int:
-        """How many bytes of the peer's byte stream are here: what a new carrier's handshake tells."""
+        """How many bytes of the peer's byte stream came. A new carrier's handshake sends this number."""
         return self._replay.received
 
     def attach_carrier(
         self, carrier: ICarrier, peer_received: int, peer: IAddress = UNKNOWN_PEER
     ) -> ICarrier | None:
         """
-        Go on with C{carrier}, which is connected to C{peer}, from what the peer says it received.
+        Go on with C{carrier}.
 
-        @return: the carrier that was used until now: it may call back no more, and must be aborted.
-        @raise WireError: what the peer says cannot be; the session is ended.
+        @param peer_received: how many bytes of ours the peer has, by the handshake.
+        @param peer: the address of the other end.
+        @return: the carrier that was used until now. It must not call back any more, and must be aborted.
+        @raise WireError: C{peer_received} is more than was sent. The session is ended.
         """
         try:
             self._again = deque(self._replay.again(peer_received))
@@ -109,7 +111,7 @@ class Lifeline:
         return not (self._busy or self._replay.full)
 
     def close(self, reason: str, code: int) -> None:
-        """End the session with a good-bye, if there is a carrier to say it on."""
+        """End the session, by a closing handshake if there is a carrier."""
         if self._carrier is not None:
             self._carrier.close(reason, code)
         else:
@@ -122,10 +124,10 @@ class Lifeline:
             carrier.abort()
         self._end(Failure(ConnectionLost("the session was ended")))
 
-    # -- what the carrier calls -----------------------------------------------------------------------------
+    # -- what the WebSocket calls ---------------------------------------------------------------------------
 
     def carrier_received(self, data: bytes) -> None:
-        """One packet of the peer's. Behind one that makes no sense, its carrier's others are dropped."""
+        """A packet came. After one that breaks the protocol, the same carrier's others are dropped."""
         if self._broken:
             return
         try:
@@ -146,7 +148,7 @@ class Lifeline:
                 self.carrier_drained()  # its acknowledgement may have made room
 
     def carrier_drained(self) -> None:
-        """The carrier takes more: what is to be sent again, then what the session has to send."""
+        """The carrier takes more: first what is to be sent again, then what the session has to send."""
         self._busy = False
         while self._again and self._carrier is not None and not self._busy:
             self._busy = not self._carrier.send(self._again.popleft())

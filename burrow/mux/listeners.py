@@ -1,4 +1,4 @@
-"""Who is told of an event: any number of listeners, none of which keeps it from another."""
+"""Any number of listeners for one event. One that raises keeps the event from no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pings of one session: which wait for their answer, and how long the last answers took."""
+"""The pings of one session: those that wait for an answer, and the round trips that were measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_PINGS = 8
 class Pings:
     """
     @param clock: measures the round trips.
-    @param wire: sends the pings, and is told each round trip.
+    @param wire: sends the pings, and gets each round trip.
     """
 
     def __init__(self, clock: IReactorTime, wire: Yamux) -> None:
@@ -44,7 +44,7 @@ class Pings:
             answer.callback(round_trip)
 
     def fail(self, reason: Failure) -> None:
-        """The session is lost: so are the answers."""
+        """The session is lost: fail all that wait."""
         waiting, self._waiting = self._waiting, {}
         for _, answer in waiting.values():
             answer.errback(reason)

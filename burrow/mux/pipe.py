@@ -1,10 +1,10 @@
 """
-Two transports joined: what comes from one goes to the other, as fast as it is taken and no faster.
+Two transports joined: what comes from one goes to the other, no faster than the other takes it.
 
-Each end feeds the other's transport as a push producer, so nothing waits here. Half a close on one is
-half a close on the other; a clean end closes the other once everything is written, any other end breaks
-it off, so that the receiver does not take a broken transfer for a whole one. What a peer sent before it
-broke is passed on.
+Each end is the push producer of the other's transport, so nothing waits here. When one end's peer closes its
+half, the same half of the other is closed. A clean end of one closes the other once everything is written.
+Any other end resets it once everything is written, so that its peer does not take a broken transfer for a
+whole one.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class _Breaking:
         self._asked = True
 
     def stopProducing(self) -> None:
-        """The connection is gone."""
+        """The connection is closed."""
         if self._timer.active():
             self._timer.cancel()
 
@@ -156,7 +156,7 @@ class PipeEnd(Protocol):
         """Our half is closed: nothing to do."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """This end is gone."""
+        """This end is closed: close the other."""
         other, self.other = self.other, None
         if other is None:
             return

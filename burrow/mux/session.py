@@ -1,25 +1,24 @@
 """
 A session: one agent's logical connection, and the streams on it.
 
-It joins the three parts that know nothing of each other: the yamux state (L{burrow.wire.yamux}),
-the carrier that moves its bytes, and the Twisted protocols that sit on its streams.
+It joins the yamux state (L{burrow.wire.yamux}), the carrier that moves its bytes, and the streams with their
+Twisted protocols (L{burrow.mux.streams}).
 
-Bytes are pulled, not pushed: a stream's bytes stay in its own queue until the carrier's socket
-takes more, so that who writes a little never waits behind who writes much. Everything written in
-one reactor turn goes out in one message.
+Bytes are pulled, not pushed: a stream's bytes stay in its own queue until the carrier takes more, so that a
+stream with few bytes never waits behind one with many. What is written in one reactor turn goes out in one
+message.
 
-A callback that raises, of a protocol's or of its producer's, costs its own stream and nothing else. How a
-session ends::
+A callback of a protocol or of its producer that raises ends its own stream and no other. How a session ends::
 
     what happens            what the peer sends   then
     close()                 is delivered          go away, then the carrier closes
-    abort()                 is dropped            the carrier is gone
+    abort()                 is dropped            the carrier is aborted
     the peer broke yamux    is dropped            go away with code 1, then the carrier closes with code 4002
-    the peer says go away   is delivered          close() by the sweep when no stream is left
-    go away, code not 0     is dropped            abort(): the peer says that it has ended the session
+    the peer sends go away  is delivered          close() by the sweep when no stream is left
+    go away, code not 0     is dropped            abort(): the peer has ended the session
     carrier_lost()          is dropped            connectionLost to each stream, then on_lost
 
-From each of these on L{Session.open_stream} raises L{StreamGone}.
+After each of these L{Session.open_stream} raises L{StreamGone}.
 """
 
 from __future__ import annotations
@@ -52,10 +51,10 @@ from burrow.wire.yamux import Yamux
 
 MIN_PULL = 8 * 1024
 MAX_PULL = 256 * 1024
-"""Bytes pulled at a time: as much as the socket took in the last few milliseconds."""
+"""Bytes pulled at a time: twice as many if the last went within 2 ms, half if it took over 8 ms."""
 
 GOING = 1.0
-"""Seconds that a peer which said go away has to close an idle session itself, as most do."""
+"""Seconds that a peer has to close an idle session itself after its go away, as most do."""
 
 _FAST, _SLOW = 0.002, 0.008
 
@@ -69,12 +68,12 @@ class Session:
     @param factory: see L{listen}.
     @param max_streams: how many streams the peer may have open at once.
     @ivar factory: builds the protocol of each stream that the peer opens; while it is None they are reset.
-    @ivar on_lost: told the L{Failure} that ended the session, once, after all its streams are gone.
-    @ivar on_go_away: told the code when the peer says go away, before the streams that it had not
+    @ivar on_lost: called once with the L{Failure} that ended the session, after all its streams are closed.
+    @ivar on_go_away: called with the code when the peer sends go away, before the streams that it has not
         acknowledged are lost.
     @ivar peer: the address of the other end of the last connection.
     @ivar connected: whether a connection carries it now.
-    @ivar last_received: when there was the last sign of life of the peer's, in the clock's seconds.
+    @ivar last_received: the time of the peer's last sign of life, in the clock's seconds.
     """
 
     log = Logger()
@@ -108,21 +107,21 @@ class Session:
         self._pull = 64 * 1024
         self._sent_at = 0.0
 
-    # -- for those who use the session ------------------------------------------------------
+    # -- for its users ----------------------------------------------------------------------
 
     @property
     def stream_count(self) -> int:
-        """How many streams have a protocol on them, or bytes of one to send that is gone."""
+        """How many streams have a protocol, or still have bytes of a former one to send."""
         return len(self._streams)
 
     @property
     def going(self) -> bool:
-        """Whether no more streams can be opened: the peer said go away, or either side ends the session."""
+        """Whether no more streams can be opened: the peer sent go away, or either side ends the session."""
         return self._closing or self._wire.remote_go_away
 
     @property
     def protocols(self) -> list[IProtocol]:
-        """The protocols on the streams, as of now."""
+        """The protocols that its streams have now."""
         return [stream.protocol for stream in self._streams.by_id.values()]
 
     def listen(self, factory: IProtocolFactory) -> None:
@@ -143,7 +142,7 @@ class Session:
         """
         Open a stream under C{protocol}; it may write at once, before the peer has answered.
 
-        @param prefix: bytes that go first, whatever the protocol does when it is connected.
+        @param prefix: bytes that go out before those of the protocol.
         @raise StreamGone: the session is lost or takes no more streams.
         """
         if self._closing:
@@ -173,7 +172,7 @@ class Session:
         self.schedule()
 
     def close(self, reason: str, code: int = CloseCode.NORMAL) -> None:
-        """Say go away, flush what the carrier takes and close it. C{code} is a L{CloseCode}."""
+        """Send go away and what is queued, then close the carrier. C{code} is a L{CloseCode}."""
         if self._closing:
             return
         self._closing = True
@@ -186,7 +185,7 @@ class Session:
             self.carrier_lost(Failure(ConnectionDone(reason)))
 
     def abort(self) -> None:
-        """Drop the carrier at once, and whatever still comes from it."""
+        """Abort the carrier, and drop what still comes from it."""
         self._closing = self._deaf = True
         if self._carrier is not None:
             self._carrier.abort()
@@ -267,7 +266,7 @@ class Session:
     # -- for the heartbeat --------------------------------------------------------------------
 
     def heard(self) -> None:
-        """A sign of life came from the peer, or is waited for anew, since this machine slept."""
+        """There was a sign of life from the peer; or this machine slept, and the wait for one begins anew."""
         self.last_received = self.clock.seconds()
 
     def sweep(self) -> None:
@@ -305,7 +304,7 @@ class Session:
             self._flushing = False
 
     def _breach(self, error: WireError) -> None:
-        """The peer broke yamux: say so, and hear nothing more of it."""
+        """The peer broke yamux: send go away, close the carrier, and drop what still comes from it."""
         self.log.warn("{peer} broke the protocol: {error}", peer=shown(self.peer), error=error)
         self._closing = self._deaf = True
         if self._carrier is not None:
@@ -313,7 +312,7 @@ class Session:
             self._carrier.close(str(error), CloseCode.PROTOCOL_ERROR)
 
     def _handle(self, event: Event) -> None:
-        """Do what an event asks for that is not the data of a stream."""
+        """Handle an event that brings no data of a stream."""
         if isinstance(event, StreamOpened):
             self._accept(event.stream_id)
         elif isinstance(event, StreamEnded):
@@ -323,7 +322,7 @@ class Session:
         elif isinstance(event, PongReceived):
             self._pings.answered(event.opaque)
         elif isinstance(event, GoAwayReceived):
-            self._peer_leaves(event.code)
+            self._peer_went_away(event.code)
 
     def _accept(self, stream_id: int) -> None:
         protocol = None
@@ -337,13 +336,13 @@ class Session:
         else:
             self._streams.add(self._wire.streams[stream_id], protocol, self.peer).connect()
 
-    def _peer_leaves(self, code: int) -> None:
+    def _peer_went_away(self, code: int) -> None:
         if self._deaf:
-            return  # one before it, in the same message, ended the session
+            return  # an earlier one, in the same message, ended the session
         self._left_at = self.clock.seconds()
         self.on_go_away.tell(code)
         if code != GoAwayCode.NORMAL:
             self.log.warn(
-                "{peer} ended the session with go away code {code}", peer=shown(self.peer), code=code
+                "{peer} ended the session: go away with code {code}", peer=shown(self.peer), code=code
             )
             self.abort()

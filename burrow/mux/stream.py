@@ -56,7 +56,7 @@ from burrow.wire.stream import YamuxStream
 @implementer(IAddress)
 @attr.s(frozen=True, auto_attribs=True)
 class StreamAddress:
-    """Where a stream leads: the session's peer, and the stream's id on that session."""
+    """The address of a stream: of its session's peer, and its id on that session."""
 
     session: Any
     stream_id: int
@@ -135,8 +135,8 @@ class Stream(Inbound):
 
     def breakConnection(self) -> None:
         """
-        Reset the stream once everything is written: the peer gets all there is, and learns that there
-        should have been more. L{abortConnection} still ends it at once.
+        Reset the stream once everything is written, so that the peer gets all that was written and sees that
+        it is not complete. L{abortConnection} still ends the stream at once.
         """
         if self.connected and self._sending in (Sending.OPEN, Sending.ENDED):
             self.disconnecting = True
@@ -221,7 +221,7 @@ class Stream(Inbound):
             self._feed.drained()
 
     def lost(self, reason: Failure) -> None:
-        """The stream is gone: tell the protocol, once."""
+        """The stream is closed: call the protocol's connectionLost, once."""
         if not self.connected:
             return
         self.connected = False
@@ -236,7 +236,7 @@ class Stream(Inbound):
             self.failed("connectionLost", self.protocol)
 
     def session_lost(self, reason: Failure) -> None:
-        """The session is gone: nothing more is sent."""
+        """The session is lost: nothing more is sent."""
         self._sending = Sending.ENDED
         super().session_lost(reason)
 
@@ -246,7 +246,7 @@ class Stream(Inbound):
         self.abortConnection()
 
     def input_ended(self) -> None:
-        """A protocol that knows of half a close is told, and goes on; for any other the stream has ended."""
+        """Call readConnectionLost of a protocol that has it; for any other the stream has ended."""
         half_closeable: Any = IHalfCloseableProtocol(self.protocol, None)
         if half_closeable is None:
             self._finish()

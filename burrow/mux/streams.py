@@ -1,9 +1,9 @@
 """
-The streams of one session: those under a protocol, and those whose protocol is gone while the peer may
-still be sending.
+The streams of one session: those that have a protocol, and those that linger.
 
-A stream whose protocol is gone has L{LINGER} seconds to be ended by the peer. It is reset after that, and as
-soon as data comes on it, which no protocol would read.
+A stream lingers when it is closed for its protocol and the peer has not ended its half. The peer has
+L{LINGER} seconds to do so. The stream is reset after that, or when data comes on it, which no protocol would
+read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LINGER = 60.0
 class Streams:
     """
     @param schedule: sends what is queued at the end of the reactor turn.
-    @ivar by_id: the streams under a protocol.
+    @ivar by_id: the streams that have a protocol.
     """
 
     def __init__(self, clock: IReactorTime, wire: Yamux, schedule: Callable[[], None]) -> None:
@@ -35,17 +35,17 @@ class Streams:
         self._lingering: dict[int, float] = {}
 
     def __len__(self) -> int:
-        """Those under a protocol, and those that still have bytes or an end of ours to send."""
+        """How many have a protocol, or still have bytes, FIN or RST to send."""
         return len(self.by_id) + sum(stream_id not in self.by_id for stream_id in self._wire.sending())
 
     def add(self, state: YamuxStream, protocol: IProtocol, peer: IAddress) -> Stream:
-        """Put a protocol on a stream that was just opened. It is not yet told that it is connected."""
+        """Give a protocol to a stream that was just opened. L{Stream.connect} is still to be called."""
         stream_id = state.stream_id
         stream = self.by_id[stream_id] = Stream(self, state, protocol, StreamAddress(peer, stream_id))
         return stream
 
     def lose(self) -> None:
-        """The session is lost: so is each stream."""
+        """The session is lost, and so is each stream."""
         for state in list(self._wire.streams.values()):
             self._wire.forget(state)
         streams, self.by_id = self.by_id, {}
@@ -53,12 +53,12 @@ class Streams:
             stream.session_lost(Failure(ConnectionLost("the session is lost")))
 
     def sweep(self) -> None:
-        """Reset what has lingered too long: no stream has a timer."""
+        """Reset the streams that have lingered too long. No stream has a timer of its own."""
         now = self.clock.seconds()
         for stream_id in [i for i, deadline in self._lingering.items() if deadline <= now]:
             self.reset(stream_id)
 
-    # -- what the wire says of them --------------------------------------------------------------
+    # -- events of the wire ----------------------------------------------------------------------
 
     def reset(self, stream_id: int) -> None:
         """Reset a stream that has no protocol, if it is still open."""
@@ -82,7 +82,7 @@ class Streams:
             stream.was_reset(Failure(ConnectionLost("the peer reset the stream")))
 
     def drained(self, stream_id: int) -> None:
-        """Our FIN or RST is out, or the queue of a stream that reports it ran low."""
+        """A stream is to be reported: see L{YamuxStream.report_drained}."""
         stream = self.by_id.get(stream_id)
         if stream is not None:
             stream.drained()
@@ -92,10 +92,10 @@ class Streams:
     # -- for the streams: IOwner ---------------------------------------------------------------------
 
     def forget(self, stream_id: int) -> None:
-        """The stream's protocol and the stream itself are gone."""
+        """See L{IOwner}."""
         self.by_id.pop(stream_id, None)
 
     def release(self, stream_id: int) -> None:
-        """The stream's protocol is gone though the peer may still be sending."""
+        """See L{IOwner}: the stream lingers, if the peer may still be sending."""
         if self.by_id.pop(stream_id, None) is not None and stream_id in self._wire.streams:
             self._lingering[stream_id] = self.clock.seconds() + LINGER

@@ -1,16 +1,16 @@
 """
 TLS whose two directions close one after the other, as a socket's do.
 
-Twisted's own TLS ends both when the peer closes one. Here a protocol that is an L{IHalfCloseableProtocol} is
-told of the peer's close_notify (RFC 8446 section 6.1), or of a FIN without one, by C{readConnectionLost}, and
-may go on writing. For any other protocol nothing changes.
+Twisted's own TLS ends both when the peer closes one. Here C{readConnectionLost} of a protocol that is an
+L{IHalfCloseableProtocol} is called for the peer's close_notify (RFC 8446 section 6.1), or for a FIN without
+one, and the protocol may go on writing. For any other protocol nothing changes.
 
 A server's session tickets (RFC 8446 section 4.6.1) wait for the first bytes that follow them. A client that
 sends its request and closes without having read them would reset the connection (RFC 1122 section
 4.2.2.13), and what its own system had not sent yet would be lost.
 
-The other direction needs nothing of ours: after C{loseConnection} Twisted's TLS sends close_notify behind
-what is written, and delivers what still comes until the peer closes, too.
+The other direction needs no change: after C{loseConnection} Twisted's TLS sends close_notify behind what is
+written, and delivers what still comes until the peer closes, too.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class HalfClosingTLS(BufferingTLSTransport):
 
     def read_ended(self) -> bool:
         """
-        The peer writes no more.
+        The peer has closed its direction.
 
-        @return: whether the protocol inside goes on; if not, the connection is to be closed.
+        @return: whether the protocol inside goes on; if not, close the connection.
         """
         inside = self._half_closeable()
         if self.disconnecting or inside is None:
@@ -125,7 +125,7 @@ class HalfClosingConnection(SSL.Connection):
 
 @implementer(IHalfCloseableProtocol)
 class _SocketEnd:
-    """What the socket tells of its halves."""
+    """Receives the socket's half-close events."""
 
     def __init__(self, tls: HalfClosingTLS) -> None:
         self._tls = tls

@@ -1,17 +1,17 @@
 """
-Which of our streams the peer has not taken yet, so that it is never sent more than its backlog holds.
+Which of our streams the peer has not accepted yet, so that we announce no more than its backlog holds.
 
-Source: the reference implementation keeps 256 streams that its program has not accepted, and resets what
-exceeds them. It takes streams in the order of their SYNs, so an ACK says that every stream announced before
-was taken, too. Other implementations acknowledge a stream only with its first byte: there, a stream that
-was read long ago may stay without ACK for as long as its answer takes. Time tells which it is, so a user
-with a clock calls L{Backlog.presume_taken}: see L{burrow.mux.session.STALL}.
+Source: the reference implementation queues 256 streams that its program has not accepted, and resets any
+more. It accepts streams in the order of their SYNs, so an ACK for one stream is one for all that were
+announced before it. Other implementations send the ACK with the stream's first byte: their program may have
+accepted a stream whose ACK comes only with its answer. Only time shows which kind the peer is, so a user
+with a clock calls L{Backlog.presume_taken}: see L{burrow.mux.backlog}.
 
-::
+The states of a stream of ours::
 
-    WAITING      its SYN may not be sent yet: the backlog is full
-    ANNOUNCED    its SYN is sent, or goes out with its next turn; counts against the backlog
-    (no entry)   taken, presumed to be taken, or gone
+    WAITING      its SYN is held back, since the backlog is full
+    ANNOUNCED    its SYN was sent, or goes out with its next turn; counts against the backlog
+    (no entry)   acknowledged, presumed to be accepted, or closed
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 MAX_UNACKED = 256
-"""Streams that are announced and not taken, at most."""
+"""Streams that are announced and not acknowledged, at most."""
 
 
 class Backlog:
     """
-    The ids of the streams that we opened, until the peer has taken them. Bounded by the open streams.
+    The ids of the streams that we opened, until the peer acknowledges them. The number of open streams
+    bounds it.
 
-    @ivar waiting: the streams that wait for room, in order.
+    @ivar waiting: the streams whose SYN is held back, in order.
     @ivar progress: how many acknowledgements made room so far.
     """
 
@@ -47,7 +48,7 @@ class Backlog:
         return True
 
     def admit(self) -> list[int]:
-        """The streams that waited and may be announced now, the first first."""
+        """Announce streams that waited, as many as there is room for. @return: their ids, in order."""
         admitted = []
         while self.waiting and len(self._announced) < MAX_UNACKED:
             stream_id, _ = self.waiting.popitem(last=False)
@@ -56,18 +57,18 @@ class Backlog:
         return admitted
 
     def taken(self, stream_id: int) -> None:
-        """The peer has this stream, and so all that were announced before it."""
+        """The peer has accepted this stream, and so all that were announced before it."""
         if stream_id in self._announced:
             self.progress += 1
             while self._announced.popitem(last=False)[0] != stream_id:
                 pass
 
     def presume_taken(self, sent: Callable[[int], bool]) -> None:
-        """Count no more those whose SYN was sent, by the answer of C{sent}."""
+        """Stop counting the streams whose SYN was sent: those for which C{sent} returns True."""
         for stream_id in [i for i in self._announced if sent(i)]:
             del self._announced[stream_id]
 
     def discard(self, stream_id: int) -> None:
-        """The stream is gone."""
+        """The stream is closed."""
         self._announced.pop(stream_id, None)
         self.waiting.pop(stream_id, None)

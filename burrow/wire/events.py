@@ -1,4 +1,6 @@
-"""What a yamux session tells its user: one small class an event."""
+"""
+The events that L{Yamux.receive_data<burrow.wire.yamux.Yamux.receive_data>} returns, one small class each.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,14 @@ class StreamOpened:
 
 @dataclass(slots=True)
 class StreamAccepted:
-    """The peer took a stream that we opened: it acknowledged it, or used it."""
+    """The peer accepted a stream that we opened: it sent an ACK, or anything else, on it."""
 
     stream_id: int
 
 
 @dataclass(slots=True)
 class DataReceived:
-    """Bytes came in. Give them back with L{YamuxStream.consumed} once they are used."""
+    """Bytes came in. Call L{YamuxStream.consumed} when they are used, so that the peer may send more."""
 
     stream_id: int
     data: bytes
@@ -36,7 +38,7 @@ class StreamEnded:
 
 @dataclass(slots=True)
 class StreamReset:
-    """The stream is gone in both directions, whatever was under way."""
+    """The stream is closed in both directions; what was under way is lost."""
 
     stream_id: int
 
@@ -51,8 +53,8 @@ class PongReceived:
 @dataclass(slots=True)
 class GoAwayReceived:
     """
-    The peer takes no more streams; those that it took go on. A L{StreamReset} follows for each stream of
-    ours that it has not taken. A code other than 0 says that it ends the session.
+    The peer accepts no more streams; those that it has accepted go on. A L{StreamReset} follows for each
+    other stream of ours. A code other than 0 means that the peer ends the session because of an error.
     """
 
     code: int

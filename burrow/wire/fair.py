@@ -1,4 +1,4 @@
-"""Whose turn it is: a round robin, so that a small stream never waits behind a bulk one."""
+"""Which stream sends next: a round robin, so that a small stream never waits behind a bulk one."""
 
 from __future__ import annotations
 

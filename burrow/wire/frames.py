@@ -5,7 +5,7 @@ Source: the yamux specification, "Framing" (hashicorp/yamux, spec.md), version 0
 
     version (1) | type (1) | flags (2) | stream id (4) | length (4), all big endian
 
-Nothing here knows what a frame means; L{burrow.wire.yamux} does.
+What frames mean is decided in L{burrow.wire.yamux}.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ class FrameReader:
     """
     Cuts a byte stream into frames, however the bytes were split on the way.
 
-    A Data frame is handed on in pieces as its bytes arrive, so nothing but an unfinished header
-    (at most 11 bytes) is ever kept here: SYN and ACK come with the first piece, FIN and RST with
-    the last, which says the same as the whole frame would have.
+    A Data frame is returned in pieces as its bytes arrive, so that no more than an unfinished header
+    (11 bytes) is kept here. SYN and ACK come with the first piece, FIN and RST with the last, so that the
+    pieces mean the same as the whole frame.
     """
 
     def __init__(self) -> None:
@@ -97,10 +97,10 @@ class FrameReader:
 
     def receive(self, data: bytes) -> list[Frame]:
         """
-        Take the next bytes, of any number; return the frames and pieces they complete.
+        Take the next bytes, any number of them; return the frames and pieces that they complete.
 
-        @raise WireError: for a version or a type that the specification does not have. The
-            reader is of no use afterwards.
+        @raise WireError: the specification does not have this version or type. The reader cannot be used
+            afterwards.
         """
         frames: list[Frame] = []
         if self._head:

@@ -6,11 +6,12 @@ Each message of C{burrow.resume.v1} is one packet, all numbers big endian::
     DATA (1)   type 0 | offset (8) | bytes     offset: of the first byte, in the sender's byte stream
     ACK        type 1 | offset (8)             all bytes before offset were received
 
-The sender keeps what is not acknowledged. When a new carrier takes over, each side says how much it
-received and the other sends again from there; what comes twice is cut off by its offset.
+The sender keeps what is not acknowledged. When a new carrier takes over, each side sends the number of bytes
+that it received, and the other sends again from there. The offset shows which bytes come twice; they are
+dropped.
 
-What bounds the buffer: L{Replay.full} says that C{limit} bytes are not acknowledged, and the session pulls
-no more.
+What bounds the buffer: L{Replay.full} is true while C{limit} bytes are not acknowledged, and the session then
+sends no more.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Replay:
         return self.sent - self._acknowledged
 
     def wrap(self, data: bytes) -> bytes:
-        """The packet that carries C{data}, which is kept until it is acknowledged."""
+        """Make the packet that carries C{data}, and keep C{data} until it is acknowledged."""
         packet = _PACKET.pack(DATA, self.sent) + data
         self._kept.append(data)
         self.sent += len(data)
@@ -68,7 +69,7 @@ class Replay:
         """
         Take one packet; return the bytes in it that are new.
 
-        @raise WireError: it is no packet, leaves bytes out, or acknowledges what was never sent.
+        @raise WireError: it is not a packet, skips bytes, or acknowledges bytes that were never sent.
         """
         if len(packet) < PACKET_OVERHEAD:
             raise WireError("a packet is shorter than its header")
@@ -86,7 +87,11 @@ class Replay:
         return b""
 
     def acknowledge(self, offset: int) -> None:
-        """The peer has all bytes before C{offset}. @raise WireError: it cannot have."""
+        """
+        Drop what the peer has: all bytes before C{offset}.
+
+        @raise WireError: fewer bytes were sent.
+        """
         if offset > self.sent:
             raise WireError(f"byte {offset} is acknowledged, and {self.sent} were sent")
         while self._kept and self._acknowledged + len(self._kept[0]) <= offset:
@@ -105,9 +110,9 @@ class Replay:
         """
         The packets to send on a new carrier before anything else.
 
-        @param peer_received: how many bytes the peer said it had, at least: while that was on its way the
-            carrier before may have brought more, and their acknowledgement.
-        @raise WireError: it says more than was sent.
+        @param peer_received: how many bytes the peer has, at least: while this number was on its way, the
+            previous carrier may have brought it more, and brought us their acknowledgement.
+        @raise WireError: fewer bytes were sent.
         """
         self.acknowledge(peer_received)
         packets = []

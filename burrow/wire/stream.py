@@ -47,8 +47,10 @@ class IOwner(Protocol):
     """
     What a stream needs of its session.
 
-    @ivar turns: the streams that have something to send. @ivar grants: bytes to give back to the peer's
-    window, by stream. @ivar drained: streams whose queue ran low. @ivar rtt: the round trip in seconds.
+    @ivar turns: the streams that have something to send.
+    @ivar grants: the deltas of the Window Updates to send, by stream.
+    @ivar drained: the streams to report: see L{YamuxStream.report_drained}.
+    @ivar rtt: the round trip in seconds.
     """
 
     turns: RoundRobin
@@ -65,15 +67,16 @@ class IOwner(Protocol):
 
 class YamuxStream:
     """
-    One stream of a L{burrow.wire.yamux.Yamux}. No method does anything on a stream that is CLOSED, but
-    L{write}, which raises.
+    One stream of a L{burrow.wire.yamux.Yamux}. On a stream that is CLOSED, L{write} raises and the other
+    methods do nothing.
 
     @ivar opening: SYN or ACK while it is still to be sent, else 0.
     @ivar closing: FIN or RST once our half is to end behind what is queued, else 0.
-    @ivar delayed: its SYN waits until the peer has taken others.
-    @ivar taken: the peer opened it, or sent something on it since we did.
-    @ivar send: bytes that the peer's window takes. @ivar queued: bytes in C{chunks}, which wait to be sent.
-    @ivar window: what the peer may send.
+    @ivar delayed: whether its SYN is held back until the peer has accepted others.
+    @ivar taken: whether the peer has accepted it, or opened it.
+    @ivar send: bytes that we may send: the peer's receive window.
+    @ivar chunks: bytes that wait to be sent. @ivar queued: how many there are.
+    @ivar window: our receive window.
     """
 
     __slots__ = (
@@ -112,7 +115,7 @@ class YamuxStream:
 
     @property
     def read_ended(self) -> bool:
-        """Whether the peer sends no more: its FIN came, or the stream is CLOSED."""
+        """Whether the peer can send no more: its FIN came, or the stream is CLOSED."""
         return self.state is REMOTE_CLOSE or self.state is CLOSED
 
     @property
@@ -187,12 +190,14 @@ class YamuxStream:
     # -- for the session ---------------------------------------------------------------------
 
     def offer(self) -> None:
-        """Take a turn, unless the SYN waits: then the session gives one once the peer's backlog has room."""
+        """
+        Ask for a turn, unless the SYN is held back: then the session gives one when the backlog has room.
+        """
         if not self.delayed:
             self._owner.turns.add(self.stream_id)
 
     def ended(self) -> None:
-        """The peer's FIN: a stream whose FIN is out, too, is CLOSED and forgotten."""
+        """The peer's FIN came. If ours is sent, too, the stream is CLOSED."""
         if self.state is LOCAL_CLOSE:
             self._owner.forget(self)
         else:
@@ -200,9 +205,9 @@ class YamuxStream:
 
     def pull(self, parts: list[bytes | memoryview]) -> int:
         """
-        Append one frame of what is queued to C{parts}, and FIN or RST if nothing is left. FIN and RST have a
-        frame of their own: the reference implementation tells its reader of a frame's flags before it has
-        the frame's data, and so may lose them.
+        Append one frame of what is queued to C{parts}, and FIN or RST if nothing is left. FIN and RST go out
+        in frames of their own: the reference implementation handles a frame's flags before it has stored the
+        frame's data, so its reader may miss data that comes with a FIN.
 
         @return: how many bytes were appended.
         """

@@ -1,10 +1,10 @@
 """
-Flow control: how much a peer may send before it must hear from us again.
+Flow control: how many bytes the peer may send on a stream before it gets a Window Update.
 
-Source: the yamux specification, "Flow Control". A window starts at 256 KiB; what was read is given
-back by Window Update frames. The growth is our own: a fixed window of 256 KiB carries 2.6 MB/s at
-100 ms of round trip, so a window that its reader empties faster than two bandwidth-delay products
-is doubled, up to a limit for the stream and a budget for the whole session.
+Source: the yamux specification, "Flow Control". A window starts at 256 KiB; Window Update frames return the
+bytes that were read. The specification has no growth; it is added here, since a window of 256 KiB carries no
+more than 2.6 MB/s at a round trip of 100 ms. A window whose reader reads more than half of it in a round trip
+is doubled, up to L{MAX_WINDOW} for a stream and L{SESSION_BUDGET} for all streams of a session together.
 """
 
 from __future__ import annotations
@@ -15,29 +15,33 @@ SESSION_BUDGET = 64 * 1024 * 1024
 
 
 class GrowthBudget:
-    """How many bytes all the windows of one session may have grown by, together."""
+    """
+    The bytes by which the windows of one session may still grow, all together.
+
+    @ivar left: bytes.
+    """
 
     def __init__(self, limit: int = SESSION_BUDGET) -> None:
         self.left = limit
 
     def take(self, amount: int) -> bool:
-        """Whether C{amount} more bytes fit; they are taken if they do."""
+        """Take C{amount} bytes. @return: whether as many were left; if not, none are taken."""
         if amount > self.left:
             return False
         self.left -= amount
         return True
 
     def give_back(self, amount: int) -> None:
-        """Return what a closed stream had taken."""
+        """Give back what the window of a stream had taken that is closed now."""
         self.left += amount
 
 
 class ReceiveWindow:
     """
-    What the peer may still send on one stream.
+    The receive window of one stream.
 
-    @ivar available: bytes that the peer may send now, by what we told it.
-    @ivar size: bytes that the window has when all is read.
+    @ivar available: bytes that the peer may send before the next Window Update.
+    @ivar size: bytes that it may send when everything was read.
     """
 
     __slots__ = ("_budget", "_consumed", "_updated", "available", "size")
@@ -50,13 +54,13 @@ class ReceiveWindow:
         self._budget = budget
 
     def received(self, amount: int) -> bool:
-        """Count C{amount} bytes in; False if the peer was not allowed to send them."""
+        """Count C{amount} bytes that came in. @return: whether the peer was allowed to send them."""
         self.available -= amount
         return self.available >= 0
 
     def consumed(self, amount: int, now: float, rtt: float) -> int:
         """
-        Count C{amount} bytes as read by their user.
+        Count C{amount} bytes that their user has read.
 
         @param now: seconds of any monotonic clock.
         @param rtt: the shortest round trip measured lately, in seconds; 0 if none was.
@@ -67,7 +71,7 @@ class ReceiveWindow:
             return 0
         delta = self._consumed
         if self._updated is not None and self.size < MAX_WINDOW:
-            # rate * rtt is the bandwidth-delay product; a window below twice that holds it back.
+            # rate * rtt is the bandwidth-delay product; a window smaller than twice that limits the rate.
             elapsed = now - self._updated
             if 2 * self._consumed * rtt > self.size * elapsed and self._budget.take(self.size):
                 delta += self.size
@@ -77,10 +81,10 @@ class ReceiveWindow:
         return delta
 
     def granted(self, delta: int) -> None:
-        """A Window Update with C{delta} goes out now: the peer may send so many bytes more."""
+        """Count a Window Update with C{delta} that goes out now."""
         self.available += delta
 
     def close(self) -> None:
-        """Give the session back what this window had grown by."""
+        """The stream is closed: give back to the session's budget what this window had grown by."""
         self._budget.give_back(self.size - INITIAL_WINDOW)
         self.size = INITIAL_WINDOW

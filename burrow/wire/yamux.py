@@ -48,8 +48,10 @@ from burrow.wire.stream import CLOSED, REMOTE_CLOSE, YamuxStream
 from burrow.wire.windows import GrowthBudget
 
 MAX_ANSWERS = 4096
-"""Control frames that wait to be pulled because of what the peer sent. A peer that asks for more
-(a flood of pings or of refused streams) without reading our answers breaks the protocol."""
+"""
+Control frames that answer the peer's and wait to be pulled, at most. A peer that makes more necessary, by a
+flood of pings or of refused streams, without reading our answers breaks the protocol.
+"""
 
 _ROUND_TRIPS = 6
 LAST_ID = 0xFFFFFFFF
@@ -126,7 +128,7 @@ class Yamux:
         return stream
 
     def presume_taken(self) -> None:
-        """The peer reads and acknowledges late: what has its SYN out counts no more against its backlog."""
+        """The peer acknowledges late: streams whose SYN was sent no longer count against its backlog."""
         self.backlog.presume_taken(lambda stream_id: not self.streams[stream_id].opening)
         self._open_delayed()
 
@@ -144,8 +146,8 @@ class Yamux:
 
     def go_away(self, code: GoAwayCode) -> None:
         """
-        Tell the peer to open no more streams; what it opens all the same is reset. It is told before anything
-        else that waits, but for the ACKs of the streams that we took: a peer may give up what has none.
+        Tell the peer to open no more streams; those that it opens all the same are reset. The frame goes out
+        before all but the ACKs of the streams that we accepted: a peer may give up streams without one.
         """
         frames = []
         if code == GoAwayCode.NORMAL:
@@ -291,8 +293,8 @@ class Yamux:
         """
         A frame for a stream that is not open.
 
-        One that was open may have crossed our RST or FIN: it is dropped, as the reference
-        implementation does. One that never was gets RST, so that its sender learns of it.
+        If the stream was open once, the frame may have crossed our RST or FIN: it is dropped, as the
+        reference implementation does. If it never was, the answer is RST, so that the sender learns of it.
         """
         if not stream_id:
             raise WireError("a stream's frame has stream id 0")
@@ -303,7 +305,7 @@ class Yamux:
             self._answer(encode(WINDOW_UPDATE, RST, stream_id, 0))
 
     def _answer(self, frame: bytes) -> None:
-        """Queue a frame that the peer's own made necessary."""
+        """Queue a control frame that answers one of the peer's."""
         self._answers += 1
         if self._answers > MAX_ANSWERS:
             raise WireError("the peer asks for more answers than it reads")
@@ -317,7 +319,7 @@ class Yamux:
     # -- for the streams: IOwner ------------------------------------------------------------
 
     def reset(self, stream: YamuxStream) -> None:
-        """Queue a RST for a stream that is open, unless the peer never heard of it, and forget it."""
+        """Forget a stream that is open, and queue a RST for it, unless its SYN was not sent."""
         stream_id = stream.stream_id
         if not stream.opening & SYN:
             self._control.append(encode(WINDOW_UPDATE, RST, stream_id, 0))
@@ -328,7 +330,7 @@ class Yamux:
         self.forget(stream)
 
     def forget(self, stream: YamuxStream) -> None:
-        """The stream is CLOSED: count it no more, and drop what it has queued."""
+        """A stream becomes CLOSED: forget it, and drop what it has queued."""
         stream_id = stream.stream_id
         stream.state = CLOSED
         stream.queued = 0

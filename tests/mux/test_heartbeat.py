@@ -19,7 +19,7 @@ class Heartbeats(SynchronousTestCase):
             self.pair.agent,
             self.pair.agent.abort,
             on_suspect=lambda: self.suspected.append(self.pair.clock.seconds()),
-            on_look=lambda: self.looks.append(self.pair.clock.seconds()),
+            on_check=lambda: self.looks.append(self.pair.clock.seconds()),
         )
         self.heartbeat.start()
 
@@ -107,7 +107,7 @@ class Heartbeats(SynchronousTestCase):
 
         self.heartbeat.stop()
         self.heartbeat = Heartbeat(
-            self.pair.clock, self.pair.agent, self.pair.agent.abort, on_suspect=fail, on_look=fail
+            self.pair.clock, self.pair.agent, self.pair.agent.abort, on_suspect=fail, on_check=fail
         )
         self.heartbeat.start()
         failing.append(True)
