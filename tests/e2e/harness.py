@@ -1,7 +1,9 @@
 """Real processes: a server, agents and upstreams, started and stopped by tests."""
 
+import collections
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -33,20 +35,33 @@ def wait_for(condition, what="it", patience=PATIENCE):
         time.sleep(0.01)
 
 
+# Ports are handed out in turn, so that no two callers of one run get the same one, and below those that the
+# kernel gives to outgoing connections, so that a server that was stopped finds its port free again.
+PORTS = range(10_000, 32_000)
+_next_port = itertools.count(random.randrange(len(PORTS)))
+# Bound and not listening: the kernel refuses the port to all who do not ask for its reuse, as servers do.
+_held_ports = collections.deque(maxlen=400)
+
+
 def free_port(count=1):
-    """
-    The first of C{count} TCP ports that nothing has now. Below those that the kernel gives to outgoing
-    connections, so that a server that was stopped finds its port free again.
-    """
+    """The first of C{count} TCP ports that nothing has now, and that no other caller gets."""
     while True:
-        first = random.randrange(10_000, 32_000)
+        first = PORTS[next(_next_port) % len(PORTS)]
+        for _ in range(count - 1):
+            next(_next_port)
+        held = []
         try:
             for port in range(first, first + count):
-                for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-                    with socket.socket(family) as probe:
-                        probe.bind((host, port))
+                with socket.socket(socket.AF_INET6) as probe:
+                    probe.bind(("::1", port))
+                held.append(socket.socket())
+                held[-1].bind(("127.0.0.1", port))
+                held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         except OSError:
+            for holder in held:
+                holder.close()
             continue
+        _held_ports.extend(held)
         return first
 
 
