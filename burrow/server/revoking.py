@@ -43,7 +43,7 @@ def refusal(shown: Token, now: Token | None) -> str:
     if now.digest != shown.digest:
         return f"the token {shown.name!r} has another secret now: use the new one, as `burrow login` does"
     if now.role == "viewer":
-        return f"the token {now.name!r} may look, not run tunnels"
+        return f"the token {now.name!r} has the role viewer, which may not run tunnels"
     return ""
 
 

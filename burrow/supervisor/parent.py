@@ -158,6 +158,7 @@ class Supervisor:
                 if not worker.dismissed:
                     worker.dismiss("HUP")
             self._close_unused(config)
+            self._start_missing()
             self.log.info("replaced the server's processes: the old ones end when nothing runs on them")
         self._write_state()
         self._tell_whether_any_serves()
@@ -231,14 +232,26 @@ class Supervisor:
         if not (worker.dismissed or self._stopping):
             self.log.error("a server process ended with exit code {code}; starting another", code=code)
             self._tell_whether_any_serves()
+            self._start_missing()
+        return code
+
+    def _missing(self) -> int:
+        """How many workers of the configuration of now are neither there nor being started."""
+        there = [each for each in self._workers if each.config is self._config and not each.dismissed]
+        return self._config.workers - len(there)
+
+    def _start_missing(self) -> None:
+        for _ in range(self._missing()):
             ensureDeferred(self._start_again()).addErrback(
                 lambda reason: self.log.failure("no server process can be started", reason)
             )
-        return code
 
     async def _start_again(self) -> None:
-        """Start one worker; try until it serves or this stops."""
-        while not self._stopping:
+        """
+        Start one worker; try until it serves or this stops. Whether one is missing is asked at each try: a
+        reload meanwhile may have started all that are needed, or left one out that died before it was over.
+        """
+        while not self._stopping and self._missing() > 0:
             config = self._config
             worker = None
             try:
@@ -251,9 +264,10 @@ class Supervisor:
                 delay, self._delay = self._delay, min(self._delay * 2, _RETRY_LIMIT)
                 await deferLater(self._reactor, delay)
                 continue
-            if self._config is not config:  # a reload was done meanwhile, and started all that are needed
-                worker.dismiss("HUP")
-                return
+            if self._config is not config:  # a reload was done meanwhile
+                if not worker.dismissed:
+                    worker.dismiss("HUP")
+                continue
             self._delay = _RETRY_FIRST
             worker.ended.addCallback(self._ended, worker)
             self._tell_whether_any_serves()

@@ -59,13 +59,55 @@ class Starting(SynchronousTestCase):
         self.reactor.workers[0].ready.callback([])
         self.successResultOf(starting)
 
-    def test_worker_with_the_configuration_of_before_leaves(self):
-        starting = Deferred.fromCoroutine(self.supervisor._start_again())
-        self.supervisor._config = ServerConfig(state=self.config.state, https=HTTPS, http="off")
-        self.reactor.workers[0].ready.callback([])
+    def serve(self, *numbers):
+        for number in numbers:
+            self.reactor.workers[number].ready.callback([])
+
+    def kill(self, number):
+        self.reactor.workers[number].processEnded(Failure(ProcessTerminated(9)))
+
+    def serving(self):
+        """How many workers serve with the configuration of now, and are not asked to end."""
+        now = self.supervisor._config
+        return len([each for each in self.supervisor._workers if each.config is now and not each.dismissed])
+
+    def begin_reload_of_two(self):
+        """Two workers serve, and the first new one is being started."""
+        self.config = self.two()
+        self.supervisor._config = self.config
+        starting = Deferred.fromCoroutine(self.supervisor._start_all(self.config))
+        self.serve(0, 1)
         self.successResultOf(starting)
-        self.assertEqual(self.reactor.workers[0].signals, ["HUP"])
-        self.assertEqual(len(self.reactor.workers), 1)
+        self.config = self.two()
+        self.supervisor.reload()
+
+    def two(self):
+        return ServerConfig(state=self.config.state, https=HTTPS, http="off", workers=2)
+
+    def test_worker_that_is_killed_during_a_reload_and_started_before_its_end(self):
+        self.begin_reload_of_two()
+        self.kill(0)  # 3 is started in its place, with the configuration of before
+        self.serve(2, 3, 4)
+        self.assertEqual([each.signals for each in self.reactor.workers], [[], ["HUP"], [], ["HUP"], []])
+        self.assertEqual(self.serving(), 2)
+
+    def test_worker_that_is_killed_during_a_reload_and_started_after_its_end(self):
+        self.begin_reload_of_two()
+        self.serve(2)
+        self.kill(0)
+        self.serve(3)  # the reload is over; 4, in place of 0, is asked to leave before it serves
+        self.assertEqual(self.reactor.workers[4].signals, ["HUP"])
+        for end in (lambda: self.serve(4), lambda: self.kill(4), lambda: self.reactor.pump([1] * 10)):
+            end()
+            self.assertEqual((self.serving(), len(self.reactor.workers)), (2, 5))
+
+    def test_new_worker_that_is_killed_before_the_reload_is_over(self):
+        self.begin_reload_of_two()
+        self.serve(2)
+        self.kill(2)
+        self.serve(3)
+        self.assertEqual(self.serving(), 2)
+        self.assertIs(self.reactor.workers[4].config, self.config)
 
     def test_systemd_is_told_that_nobody_serves_and_that_somebody_does_again(self):
         told = []
