@@ -7,30 +7,29 @@ import sys
 from collections.abc import Sequence
 
 from burrow import __version__
+from burrow.cli import certs, completion, demo, events, login, names, serve, store, tokens, tunnel, up
+from burrow.cli.help import is_styled, start_screen
 from burrow.cli.parsing import Parser
 from burrow.cli.run import complain, open_standard_files, stdout_is_broken
 from burrow.errors import BurrowError
+from burrow.protocols.registry import kinds
 
-_EPILOG = """\
-exit codes: 0 asked to stop, 2 wrong usage, 69 server not reachable (with --no-retry),
-77 refused by the server, 78 wrong configuration
-"""
+
+class _Start(Parser):
+    """The parser of the whole command line, whose help is the screen of L{burrow.cli.help}."""
+
+    def format_help(self) -> str:
+        """See L{argparse.ArgumentParser}."""
+        commands = next(each for each in self._actions if isinstance(each, argparse._SubParsersAction))
+        return start_screen(commands, sorted(kinds()), styled=is_styled())
 
 
 def make_parser() -> Parser:
     """The parser of the whole command line."""
-    from burrow.cli import certs, demo, events, login, names, serve, store, tokens, tunnel, up
-    from burrow.protocols.registry import kinds
-
-    parser = Parser(
-        prog="burrow",
-        description="A self-hosted tunnel: one HTTPS URL for what runs on your machine, for ever.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = _Start(prog="burrow")
     parser.add_argument("--version", action="version", version=f"burrow {__version__}")
     parser.set_defaults(run=lambda parsed: _help(parser, []))
-    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands", parser_class=Parser)
     for name in sorted(kinds()):
         tunnel.add_kind(commands, kinds()[name])
     tunnel.add_start(commands)
@@ -43,8 +42,12 @@ def make_parser() -> Parser:
     store.add_store(commands)
     certs.add_certs(commands)
     events.add_events(commands)
+    completion.add_completion(commands)
     helping = commands.add_parser("help", help="show what a command does", description="Show the help.")
-    helping.add_argument("words", nargs="*", metavar="COMMAND", help="of which command (default: of all)")
+    words = helping.add_argument(
+        "words", nargs="*", metavar="COMMAND", help="of which command (default: of all)"
+    )
+    completion.completed_by(words, lambda parsed: list(commands.choices))
     helping.set_defaults(run=lambda parsed: _help(parser, parsed.words))
     version = commands.add_parser("version", help="show the version", description="Show the version.")
     version.set_defaults(run=_version)
@@ -71,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
     open_standard_files()
     try:
-        parsed = make_parser().read(sys.argv[1:] if arguments is None else arguments)
+        parser = make_parser()
+        completion.answer_shell(parser)
+        parsed = parser.read(sys.argv[1:] if arguments is None else arguments)
         code: int = parsed.run(parsed)
         if sys.stdout is not None:
             sys.stdout.flush()

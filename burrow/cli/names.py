@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from burrow.cli.completion import completed_by, owned_names, token_names
 from burrow.cli.store import which_store, with_store
 from burrow.cli.table import show_table, when
 from burrow.cli.tokens import token_named
@@ -36,9 +37,11 @@ def add_names(commands: Any) -> None:
         "end.",
     )
     for action in (release, transfer):
-        action.add_argument("name", metavar="NAME", help="which, as `burrow names list` shows it")
+        which = action.add_argument("name", metavar="NAME", help="which, as `burrow names list` shows it")
+        completed_by(which, owned_names)
         action.add_argument("--force", action="store_true", help="also while its tunnel is open")
-    transfer.add_argument("token", metavar="TOKEN", help="the name of the token that is to own it")
+    to = transfer.add_argument("token", metavar="TOKEN", help="the name of the token that is to own it")
+    completed_by(to, token_names)
     transfer.set_defaults(run=names_transfer)
     for action in (listing, release, transfer):
         which_store(action)

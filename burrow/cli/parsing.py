@@ -11,6 +11,40 @@ from typing import Any, NoReturn
 from burrow.errors import ConfigError
 from burrow.wording import did_you_mean, shown
 
+_ELSEWHERE = {
+    "--subdomain": "--name NAME",
+    "--hostname": "--name NAME",
+    "--host": "--name NAME",
+    "--domain": "--name NAME",
+    "--url": "--name NAME",
+    "--authtoken": "--token TOKEN",
+    "--auth-token": "--token TOKEN",
+    "--auth": "--token TOKEN",
+    "--region": "--server URL",
+    "--server-addr": "--server URL",
+    "--local-host": "HOST:PORT as UPSTREAM",
+    "--remote-port": "--port PORT",
+    "--remote-addr": "--port PORT",
+    "--log": "--log-level LEVEL",
+}
+"""What options of other tunnels are called here, where a command has that."""
+
+_COMMANDS_ELSEWHERE = {
+    "authtoken": "burrow login URL -",
+    "auth": "burrow login URL -",
+    "tunnel": "burrow http 3000",
+    "expose": "burrow http 3000",
+    "share": "burrow http 3000",
+    "https": "burrow http 3000",
+    "ssh": "burrow tcp 22",
+    "client": "burrow start",
+    "agent": "burrow start",
+    "serve": "burrow server",
+    "frps": "burrow server",
+    "frpc": "burrow start",
+}
+"""What commands of other tunnels are called here."""
+
 
 def typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     """An argparse type out of a function whose ValueError's text says what to write instead."""
@@ -44,6 +78,11 @@ class Parser(argparse.ArgumentParser):
         known = [str(choice) for choice in action.choices]
         guess = did_you_mean(str(value), known)
         if isinstance(action, argparse._SubParsersAction):
+            here = _COMMANDS_ELSEWHERE.get(str(value))
+            if str(value).isdecimal():
+                here = f"burrow http {value}"
+            if here is not None and self.prog == "burrow":
+                guess = f": write `{here}`"
             raise argparse.ArgumentError(None, f"there is no command {shown(value)}{guess}")
         if not action.option_strings:
             # A word that is part of a command, as in `burrow server reload`.
@@ -106,7 +145,9 @@ class Parser(argparse.ArgumentParser):
         parser = self.command(arguments)
         if word.startswith("-") and word != "-":
             name = word.partition("=")[0]
-            guess = did_you_mean(name, parser.options)
+            here = _ELSEWHERE.get(name, "")
+            is_here = not here.startswith("--") or here.split()[0] in parser.options
+            guess = f": write {here}" if here and is_here else did_you_mean(name, parser.options)
             if not guess:
                 longer = [option for option in parser.options if option.startswith(name)]
                 guess = f"; did you mean {longer[0]}?" if longer else ""

@@ -6,6 +6,7 @@ import argparse
 import time
 from typing import Any
 
+from burrow.cli.completion import completed_by, token_names
 from burrow.cli.store import which_store, with_store
 from burrow.cli.table import show_table, when
 from burrow.errors import ConfigError
@@ -35,17 +36,17 @@ def add_token(commands: Any) -> None:
     listing = actions.add_parser("list", help="show the tokens: names, roles, last use, limits of their own")
     listing.set_defaults(run=token_list)
     change = actions.add_parser("set", help="change how much a token may have; running servers follow")
-    change.add_argument("name", metavar="NAME", help="which")
     _add_limits(change)
     change.set_defaults(run=token_set)
     rotate = actions.add_parser(
         "rotate", help="give a token another secret and print it, once; its names, ports and limits stay"
     )
-    rotate.add_argument("name", metavar="NAME", help="which")
     rotate.set_defaults(run=token_rotate)
     revoke = actions.add_parser("revoke", help="make a token worthless; its names stay reserved")
-    revoke.add_argument("name", metavar="NAME", help="which")
     revoke.set_defaults(run=token_revoke)
+    for action in (change, rotate, revoke):
+        which = action.add_argument("name", metavar="NAME", help="which")
+        completed_by(which, token_names)
     for action in (create, listing, change, rotate, revoke):
         which_store(action)
 

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from burrow.addresses import parse_port
+from burrow.cli.completion import completed_by, configured_tunnels
 from burrow.cli.parsing import typed
 from burrow.cli.run import run
 from burrow.cli.screen import Screen
@@ -73,7 +74,8 @@ def add_start(commands: Any) -> None:
         help="open the tunnels of a configuration file",
         description="Open the tunnels that the configuration file names, through one connection.",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="which of them (default: all)")
+    names = parser.add_argument("names", nargs="*", metavar="NAME", help="which of them (default: all)")
+    completed_by(names, configured_tunnels)
     parser.add_argument(
         "--config",
         type=typed(parse_path),

@@ -1,0 +1,90 @@
+"""
+Completion in shells: C{burrow completion SHELL} prints what a shell has to be told once. On each press of the
+Tab key the shell runs C{burrow} with C{_ARGCOMPLETE} in its environment, which prints the words that fit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from argcomplete import autocomplete
+from argcomplete.shell_integration import shellcode
+
+from burrow.cli.store import with_store
+from burrow.client.service import client_settings
+from burrow.errors import BurrowError
+from burrow.store.base import IStore
+
+Completer = Callable[[argparse.Namespace], list[str]]
+"""Returns the words that may stand somewhere, by what stands before it on the command line."""
+
+_SHELLS = ("bash", "zsh", "fish")
+
+
+def add_completion(commands: Any) -> None:
+    """C{burrow completion}."""
+    parser = commands.add_parser(
+        "completion",
+        help="have your shell complete commands, options and names",
+        description="Print what a shell has to be told so that Tab completes commands, options, and the "
+        'names of tunnels and tokens. In ~/.bashrc: eval "$(burrow completion bash)". In ~/.zshrc, behind '
+        'compinit: eval "$(burrow completion zsh)". In fish, once: burrow completion fish > '
+        "~/.config/fish/completions/burrow.fish",
+    )
+    parser.add_argument("shell", choices=_SHELLS, metavar="SHELL", help="which: bash, zsh or fish")
+    parser.set_defaults(run=completion)
+
+
+def completion(arguments: argparse.Namespace) -> int:
+    """C{burrow completion SHELL}."""
+    print(shellcode(["burrow"], use_defaults=True, shell=arguments.shell).strip())
+    return 0
+
+
+def answer_shell(parser: argparse.ArgumentParser) -> None:
+    """If a shell asks for words, print those that fit, and end the program."""
+    if "_ARGCOMPLETE" in os.environ:
+        autocomplete(parser, always_complete_options=False)
+
+
+def completed_by(action: argparse.Action, words: Completer) -> None:
+    """Have the words of an argument completed. An error of C{words} is not shown: then there are none."""
+
+    def complete(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+        with contextlib.suppress(BurrowError, OSError):
+            return words(parsed_args)
+        return []
+
+    vars(action)["completer"] = complete
+
+
+def configured_tunnels(arguments: argparse.Namespace) -> list[str]:
+    """The tunnels of the configuration file."""
+    _, tunnels = client_settings({}, os.environ, getattr(arguments, "config", None))
+    return list(tunnels)
+
+
+def token_names(arguments: argparse.Namespace) -> list[str]:
+    """The names of the store's tokens."""
+    return _from_store(arguments, lambda store: store.tokens())
+
+
+def owned_names(arguments: argparse.Namespace) -> list[str]:
+    """The names that somebody owns."""
+    return _from_store(arguments, lambda store: store.reservations())
+
+
+def _from_store(arguments: argparse.Namespace, read: Callable[[IStore], Awaitable[list[Any]]]) -> list[str]:
+    found: list[str] = []
+
+    async def work(store: IStore) -> None:
+        found.extend(record.name for record in await read(store))
+
+    with contextlib.redirect_stderr(io.StringIO()):
+        with_store(arguments, work)
+    return found
