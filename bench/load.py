@@ -1,0 +1,210 @@
+"""What visitors do: requests by wrk, downloads by curl, uploads and single requests by Python."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import statistics
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.subjects.base import Visit
+
+SCRIPT = Path(__file__).with_name("wrk.lua")
+
+_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
+
+
+class Load(NamedTuple):
+    """
+    What wrk counted.
+
+    @ivar rate: requests a second.
+    @ivar p50: milliseconds; C{p99} likewise.
+    @ivar count: requests in all.
+    """
+
+    rate: float
+    p50: float
+    p99: float
+    count: int
+
+
+class LoadFailed(Exception):
+    """Requests failed, so that the figure would mean nothing."""
+
+
+def parse_wrk(output: str) -> Load:
+    """@raise LoadFailed: wrk counted errors."""
+    errors = re.search(r"Non-2xx.*|Socket errors: .*", output)
+    if errors:
+        raise LoadFailed(errors[0])
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    count = re.search(r"(\d+) requests in", output)
+    if rate is None or count is None or not int(count[1]):
+        raise LoadFailed(f"no request was answered: {output}")
+    return Load(float(rate[1]), _latency(output, 50), _latency(output, 99), int(count[1]))
+
+
+def _latency(output: str, percent: int) -> float:
+    found = re.search(rf"{percent}%\s+([\d.]+)(us|ms|s|m)\b", output)
+    if found is None:
+        raise LoadFailed(f"wrk tells no {percent} %: {output}")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def wrk(visit: Visit, connections: int, seconds: float, *fields: str) -> Load:
+    """
+    Requests for C{/} as fast as they are answered. Over HTTPS the handshake asks for the visit's host.
+
+    @param seconds: rounded up, since wrk takes whole seconds.
+    """
+    url = visit.url.replace(visit.address, visit.host)
+    command = ["wrk", f"-t{min(2, connections)}", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
+    command += ["--latency", "-s", str(SCRIPT), "-H", f"Host: {visit.host}"]
+    for field in fields:
+        command += ["-H", field]
+    ended = subprocess.run([*command, url], capture_output=True, text=True)
+    if ended.returncode:
+        raise LoadFailed(ended.stdout + ended.stderr)
+    return parse_wrk(ended.stdout)
+
+
+def _curl(visit: Visit, path: str) -> list[str]:
+    url = visit.url.replace(visit.address, visit.host) + path
+    where = ["--resolve", f"{visit.host}:{visit.port}:{visit.address}"]
+    return ["curl", "-sk", "--noproxy", "*", *where, "-o", "/dev/null", url]
+
+
+def download(visit: Visit, seconds: float, path: str = "big") -> float:
+    """Bytes a second of one download, of which no more than C{seconds} are waited for."""
+    told = ["-w", "%{http_code} %{size_download} %{time_total}", "--max-time", str(seconds)]
+    ended = subprocess.run([*_curl(visit, path), *told], capture_output=True, text=True)
+    if ended.returncode not in (0, 28):  # 28: the time was over
+        raise LoadFailed(f"curl ended with {ended.returncode}")
+    code, size, took = ended.stdout.split()
+    if code != "200" or not float(size):
+        raise LoadFailed(f"the answer was {code}, with {size} bytes")
+    return float(size) / float(took)
+
+
+@contextlib.contextmanager
+def downloading(visit: Visit) -> Iterator[list[float]]:
+    """
+    One download after the other, beside what the block does.
+
+    @return: a list that gets, at the end of the block, the bytes a second of all that time.
+    """
+    rates: list[float] = []
+    counted, stop = [0], threading.Event()
+
+    def run() -> None:
+        room = bytearray(1 << 18)
+        while not stop.is_set():
+            with contextlib.suppress(OSError), contextlib.closing(visit.connection(timeout=5)) as one:
+                one.request("GET", "/big", headers=visit.fields)
+                answer = one.getresponse()
+                while not stop.is_set() and (count := answer.readinto(room)):
+                    counted[0] += count
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    began = time.monotonic()
+    try:
+        yield rates
+    finally:
+        rates.append(counted[0] / (time.monotonic() - began))
+        stop.set()
+        thread.join(10)
+
+
+def received(visit: Visit) -> int:
+    """The bytes that the sink has had of bodies."""
+    with contextlib.closing(visit.connection()) as one:
+        one.request("GET", "/received", headers=visit.fields)
+        return int(one.getresponse().read())
+
+
+def upload(visit: Visit, sink: Visit, seconds: float, limit: int) -> float:
+    """
+    Bytes a second of one upload, counted where they arrive.
+
+    @param sink: the way to the sink without a tunnel, to ask it what arrived.
+    @param limit: bytes of the upload; it is broken off after C{seconds}.
+    """
+    before, block = received(sink), memoryview(bytes(1 << 18))
+    one = visit.connection(timeout=seconds + 10)
+    began = time.monotonic()
+    ends, left = began + seconds, limit
+    try:
+        one.putrequest("POST", "/", skip_host=True)
+        for name, value in visit.fields.items():
+            one.putheader(name, value)
+        one.putheader("Content-Length", str(limit))
+        one.endheaders()
+        assert one.sock is not None
+        one.sock.settimeout(0.2)
+        while left and time.monotonic() < ends:
+            with contextlib.suppress(TimeoutError):
+                left -= one.sock.send(block[: min(left, len(block))])
+        if not left:
+            one.sock.settimeout(max(0.1, ends - time.monotonic()))
+            with contextlib.suppress(TimeoutError):
+                one.getresponse().read()
+        took = time.monotonic() - began
+        return (received(sink) - before) / took
+    finally:
+        one.close()
+
+
+def pace(visit: Visit, seconds: float, every: float) -> list[float]:
+    """
+    Small requests on one connection, one C{every} seconds or as soon as the one before is answered: how long
+    each took, in milliseconds.
+    """
+    took = []
+    with contextlib.closing(visit.connection()) as one:
+        one.connect()
+        if not visit.tls:
+            assert one.sock is not None
+            one.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        ends = time.monotonic() + seconds
+        while (began := time.monotonic()) < ends:
+            one.request("GET", "/", headers=visit.fields)
+            answer = one.getresponse()
+            answer.read()
+            if answer.status != 200:
+                raise LoadFailed(f"the answer was {answer.status}")
+            ended = time.monotonic()
+            took.append((ended - began) * 1e3)
+            time.sleep(max(0.0, began + every - ended))
+    return took
+
+
+def round_trips(visit: Visit, seconds: float) -> list[float]:
+    """Connect, send a byte, wait for its echo: how long each took, in milliseconds."""
+    took = []
+    ends = time.monotonic() + seconds
+    while (began := time.monotonic()) < ends:
+        with socket.create_connection((visit.address, visit.port), 10) as one:
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            one.sendall(b"x")
+            if one.recv(1) != b"x":
+                raise LoadFailed("the connection ended without an echo")
+            took.append((time.monotonic() - began) * 1e3)
+    return took
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """The value that so many percent do not exceed."""
+    if not values:
+        raise LoadFailed("nothing was measured")
+    if percent == 50:
+        return statistics.median(values)
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]

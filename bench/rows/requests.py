@@ -1,0 +1,72 @@
+"""Small requests: how many a second, what one costs, how long one takes."""
+
+from __future__ import annotations
+
+from bench.load import wrk
+from bench.rows.base import Goal, Metric, Row
+from bench.subjects.base import Setup, Subject
+
+
+def _measure(subject: Subject, connections: int, seconds: float) -> dict[str, float]:
+    """Requests, and the CPU that the subject's processes took for them."""
+    trees = subject.processes
+    before = {role: tree.cpu() for role, tree in trees.items()}
+    load = wrk(subject.visit("web"), connections, seconds)
+    used = {role: (tree.cpu() - before[role]) / load.count * 1e6 for role, tree in trees.items()}
+    figures = {"rate": load.rate, "p50": load.p50, "p99": load.p99}
+    if used:
+        figures["cpu"] = sum(used.values())
+    return figures | {f"cpu-{role}": value for role, value in used.items()}
+
+
+_CPU = (
+    Metric("cpu-server", "of it, server", "us", less=True),
+    Metric("cpu-agent", "of it, agent", "us", less=True, compare=("frp", "before")),
+)
+
+
+class Requests(Row):
+    """wrk, 32 connections that are kept, 1 KiB answers."""
+
+    name, family = "requests", "requests"
+    setup = Setup(("web",))
+    metrics = (
+        Metric(
+            "rate",
+            "requests, 32 connections, plain",
+            "1/s",
+            (Goal(3.5, "frp"), Goal(0.42, "nginx"), Goal(1.0, "chisel")),
+        ),
+        Metric("cpu", "CPU a request, both ends", "us", (Goal(60),), less=True),
+        *_CPU,
+        Metric("p99", "p99, 32 connections", "ms", less=True),
+    )
+
+    def measure(self, subject: Subject, seconds: float) -> dict[str, float]:
+        return _measure(subject, 32, seconds)
+
+
+class Https(Row):
+    """The same over HTTPS."""
+
+    name, family = "https", "requests"
+    setup = Setup(("web",), tls=True)
+    metrics = (
+        Metric("rate", "requests, 32 connections, HTTPS", "1/s", (Goal(0.42, "nginx"),)),
+        Metric("cpu", "CPU a request, both ends, HTTPS", "us", less=True),
+        *_CPU,
+    )
+
+    def measure(self, subject: Subject, seconds: float) -> dict[str, float]:
+        return _measure(subject, 32, seconds)
+
+
+class One(Row):
+    """The same on one connection: one request after the other."""
+
+    name, family = "one", "requests"
+    setup = Setup(("web",))
+    metrics = (Metric("p50", "p50, 1 connection, plain", "ms", (Goal(1.0, "frp"),), less=True),)
+
+    def measure(self, subject: Subject, seconds: float) -> dict[str, float]:
+        return _measure(subject, 1, seconds)

@@ -1,0 +1,64 @@
+"""Burrow: server and agent as anybody starts them. Another checkout of it is a subject of its own."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from bench.processes import Tree
+from bench.subjects.base import Subject, Visit
+from bench.upstreams import KINDS
+from tests.e2e.harness import Agent, World
+
+
+class Burrow(Subject):
+    """@cvar root: the checkout whose code runs."""
+
+    name = "burrow"
+    can = frozenset({"http", "https", "tcp", "tcp over tls", "line"})
+    root = Path(__file__).parents[2]
+
+    def start(self) -> None:
+        tls = "local" if self.setup.tls else "off"
+        self.world = World(self.folder / "world", tls=tls, log_level="warn")
+        with contextlib.chdir(self.root):  # python -m imports from there
+            self.world.start_server()
+            self.world.env["BURROW_TOKEN"] = self.world.token()
+            self._connect_through_line()
+            tunnels = "".join(
+                f'[tunnels.{target}]\nkind = "{KINDS[target]}"\nupstream = {self.upstreams.port(target)}\n'
+                for target in self.setup.targets
+            )
+            self.agent: Agent = self.world.agent("start", "--config", self.write("agent.toml", tunnels))
+        ready = self.agent.ready(len(self.setup.targets))
+        self._urls = {event["name"]: event["url"] for event in ready}
+        self.wait_until_open()
+
+    def _connect_through_line(self) -> None:
+        port = self.world.https if self.setup.tls else self.world.http
+        self.world.env["BURROW_SERVER"] = (
+            f"{'https' if self.setup.tls else 'http'}://localhost:{self.agents_port(port)}"
+        )
+
+    def visit(self, target: str) -> Visit:
+        host, _, port = self._urls[target].split("/")[2].partition(":")
+        if KINDS[target] == "tcp":
+            return Visit(int(port))
+        return Visit(self.world.https if self.setup.tls else self.world.http, host, self.setup.tls)
+
+    @property
+    def processes(self) -> dict[str, Tree]:
+        return {
+            "server": Tree(self.world.server.process.pid),
+            "agent": Tree(self.agent.program.process.pid),
+        }
+
+    def stop(self) -> None:
+        if hasattr(self, "world"):
+            self.world.close()
+        super().stop()
+
+
+def other_checkout(root: Path, name: str = "before") -> type[Burrow]:
+    """Burrow as it is in another folder."""
+    return type(Burrow)(name, (Burrow,), {"name": name, "root": root.resolve()})
