@@ -20,13 +20,14 @@ WISHES = [
     ("run a server of your own", "burrow server --domain me.dev --tls acme"),
     ("let somebody use your server", "burrow token create ann"),
     ("a new version, nobody cut off", "burrow server reload"),
+    ("what may be wrong", "burrow doctor"),
 ]
 """What people come for, and what to type for it."""
 
 TASKS = {
     "Open tunnels": ("start", "up", "demo", "login"),
     "Run a server": ("server", "token", "names", "certs", "events", "store"),
-    "This program": ("help", "completion", "version"),
+    "This program": ("help", "doctor", "completion", "version"),
 }
 """The commands by task. Kinds of tunnels, which plugins add to, stand first among those that open tunnels."""
 

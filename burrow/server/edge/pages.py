@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from email.utils import formatdate
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -174,6 +175,7 @@ def render(page: Page, accept: bytes, *, head_only: bool, close: bool) -> bytes:
     else:
         kind, body = b"text/plain; charset=utf-8", f"{page.title} ({page.code})\n{page.text}\n".encode()
     headers: Fields = [
+        (b"Date", formatdate(usegmt=True).encode()),  # RFC 9110 section 6.6.1
         (b"Content-Type", kind),
         (b"Content-Length", str(len(body)).encode()),
         (b"Cache-Control", b"no-store"),
