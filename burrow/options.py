@@ -13,6 +13,7 @@ import dataclasses
 import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -151,6 +152,26 @@ def options_of(cls: type[Any], only: Collection[str] | None = None) -> list[Opti
     ]
 
 
+class Origin(Enum):
+    """What gives an option its value."""
+
+    FLAG = "flag"
+    ENVIRONMENT = "environment"
+    FILE = "file"
+    DEFAULT = "default"
+
+
+def given_by(
+    option: Option, flags: Mapping[str, Any], environ: Mapping[str, str], table: Mapping[str, Any]
+) -> Origin:
+    """What gives C{option} its value: the parameters are those of L{load}."""
+    if flags.get(option.name) not in (None, (), []):
+        return Origin.FLAG
+    if environ.get(option.variable):
+        return Origin.ENVIRONMENT
+    return Origin.FILE if table.get(option.key) is not None else Origin.DEFAULT
+
+
 def load(
     cls: type[_C],
     flags: Mapping[str, Any],
@@ -170,11 +191,12 @@ def load(
     values: dict[str, Any] = {}
     table = table or {}
     for each in options_of(cls, only):
-        if flags.get(each.name) not in (None, (), []):
+        origin = given_by(each, flags, environ, table)
+        if origin is Origin.FLAG:
             values[each.name] = each.value(flags[each.name], each.flag)
-        elif environ.get(each.variable):
+        elif origin is Origin.ENVIRONMENT:
             values[each.name] = each.value(environ[each.variable], each.variable)
-        elif table.get(each.key) is not None:
+        elif origin is Origin.FILE:
             values[each.name] = each.value(table[each.key], f"{source}: {each.key}", " = ")
     check_keys(table, [each.key for each in options_of(cls)], source)
     return cls(**values)

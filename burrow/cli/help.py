@@ -27,7 +27,7 @@ WISHES = [
 TASKS = {
     "Open tunnels": ("start", "up", "demo", "login"),
     "Run a server": ("server", "token", "names", "certs", "events", "store"),
-    "This program": ("help", "doctor", "completion", "version"),
+    "This program": ("help", "doctor", "config", "completion", "version"),
 }
 """The commands by task. Kinds of tunnels, which plugins add to, stand first among those that open tunnels."""
 

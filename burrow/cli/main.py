@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from burrow import __version__
 from burrow.cli import certs, completion, demo, events, login, names, serve, store, tokens, tunnel, up
+from burrow.cli.config import add_config
 from burrow.cli.doctor.command import add_doctor
 from burrow.cli.help import is_styled, start_screen
 from burrow.cli.parsing import Parser
@@ -43,6 +44,7 @@ def make_parser() -> Parser:
     store.add_store(commands)
     certs.add_certs(commands)
     events.add_events(commands)
+    add_config(commands)
     add_doctor(commands)
     completion.add_completion(commands)
     helping = commands.add_parser("help", help="show what a command does", description="Show the help.")
