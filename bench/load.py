@@ -7,9 +7,10 @@ import re
 import socket
 import statistics
 import subprocess
-import threading
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,33 +95,47 @@ def download(visit: Visit, seconds: float, path: str = "big") -> float:
 
 
 @contextlib.contextmanager
-def downloading(visit: Visit) -> Iterator[list[float]]:
+def downloading(visit: Visit, seconds: float) -> Iterator[Callable[[], float]]:
     """
-    One download after the other, beside what the block does.
+    One download after the other, in a process of its own, for so many seconds, beside what the block does.
 
-    @return: a list that gets, at the end of the block, the bytes a second of all that time.
+    @return: waits for its end, and returns the bytes a second of all that time.
     """
-    rates: list[float] = []
-    counted, stop = [0], threading.Event()
+    command = [sys.executable, "-m", "bench.load", visit.host, str(visit.port)]
+    command += [str(int(visit.tls)), str(seconds)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
-    def run() -> None:
-        room = bytearray(1 << 18)
-        while not stop.is_set():
-            with contextlib.suppress(OSError), contextlib.closing(visit.connection(timeout=5)) as one:
-                one.request("GET", "/big", headers=visit.fields)
-                answer = one.getresponse()
-                while not stop.is_set() and (count := answer.readinto(room)):
-                    counted[0] += count
+    def rate() -> float:
+        told, _ = process.communicate(timeout=seconds + 30)
+        if not told or not float(told):
+            raise LoadFailed("the download beside brought nothing")
+        return float(told)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    began = time.monotonic()
     try:
-        yield rates
+        yield rate
     finally:
-        rates.append(counted[0] / (time.monotonic() - began))
-        stop.set()
-        thread.join(10)
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _connected(visit: Visit, timeout: float) -> contextlib.closing[HTTPConnection]:
+    return contextlib.closing(visit.connection(timeout))
+
+
+def _download_again_and_again(visit: Visit, seconds: float) -> float:
+    """Bytes a second, bodies alone."""
+    room, total = bytearray(1 << 20), 0
+    began = time.monotonic()
+    ends = began + seconds
+    while (now := time.monotonic()) < ends:
+        with contextlib.suppress(TimeoutError), _connected(visit, ends - now) as one:
+            one.request("GET", "/big", headers=visit.fields)
+            answer = one.getresponse()
+            while time.monotonic() < ends and (count := answer.readinto(room)):
+                total += count
+    return total / (time.monotonic() - began)
 
 
 def received(visit: Visit) -> int:
@@ -208,3 +223,8 @@ def percentile(values: list[float], percent: float) -> float:
         return statistics.median(values)
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+if __name__ == "__main__":
+    host, port, tls, duration = sys.argv[1:]
+    print(_download_again_and_again(Visit(int(port), host, tls == "1"), float(duration)))

@@ -1,11 +1,22 @@
 """Everything that is measured of each subject, a file a family of rows."""
 
 from bench.rows.base import Goal, Metric, Row
+from bench.rows.beside import Beside
 from bench.rows.bulk import Bulk, TlsBulk
 from bench.rows.connections import Connections, TlsConnections
+from bench.rows.far import FarDownload, FarUpload
 from bench.rows.requests import Https, One, Requests
+from bench.rows.tcp import Connect, Iperf, Pgbench, Redis, RedisLarge
+from bench.rows.uplink import ShortUplink, Uplink
 
-ALL: tuple[type[Row], ...] = (Requests, Https, One, Connections, TlsConnections, Bulk, TlsBulk)
+ALL: tuple[type[Row], ...] = (
+    *(Requests, Https, One),
+    *(Connections, TlsConnections),
+    *(Bulk, TlsBulk, Beside),
+    *(Uplink, ShortUplink),
+    *(FarDownload, FarUpload),
+    *(Pgbench, Redis, RedisLarge, Iperf, Connect),
+)
 """In the order of the table."""
 
 __all__ = ["ALL", "Goal", "Metric", "Row"]
