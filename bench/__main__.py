@@ -31,29 +31,35 @@ QUICK_SUBJECTS = ("burrow", "nginx", "direct", "frp")
 class Field:
     """The subjects, started once for each setup, and all stopped at the end."""
 
-    def __init__(self, folder: Path, upstreams: Upstreams) -> None:
+    def __init__(self, folder: Path, upstreams: Upstreams, report: Report) -> None:
         self._folder = folder
         self._upstreams = upstreams
-        self._started: dict[tuple[type[Subject], Setup], Subject | None] = {}
+        self._report = report
+        self._count = 0
+        self._kept: dict[tuple[type[Subject], Setup], Subject | None] = {}
 
-    def get(self, kind: type[Subject], setup: Setup, report: Report) -> Subject | None:
-        """A started subject; None if it does not start, which is noted."""
-        if (kind, setup) not in self._started:
-            folder = self._folder / f"{kind.name}-{len(self._started)}"
-            folder.mkdir(mode=0o755)
-            subject = kind(folder, self._upstreams, setup)
-            try:
-                subject.start()
-            except Exception as error:  # whatever a peer does, the others are measured
-                report.note(f"{kind.name} does not start", error)
-                subject.stop()
-                self._started[kind, setup] = None
-            else:
-                self._started[kind, setup] = subject
-        return self._started[kind, setup]
+    def get(self, kind: type[Subject], setup: Setup) -> Subject | None:
+        """A subject that may have served before; None if it does not start, which is noted."""
+        if (kind, setup) not in self._kept:
+            self._kept[kind, setup] = self.start(kind, setup)
+        return self._kept[kind, setup]
+
+    def start(self, kind: type[Subject], setup: Setup) -> Subject | None:
+        """The same, of one that the caller stops."""
+        self._count += 1
+        folder = self._folder / f"{kind.name}-{self._count}"
+        folder.mkdir(mode=0o755)
+        subject = kind(folder, self._upstreams, setup)
+        try:
+            subject.start()
+        except Exception as error:  # whatever a peer does, the others are measured
+            self._report.note(f"{kind.name} does not start", error)
+            subject.stop()
+            return None
+        return subject
 
     def close(self) -> None:
-        for subject in self._started.values():
+        for subject in self._kept.values():
             if subject is not None:
                 subject.stop()
 
@@ -65,25 +71,34 @@ def measure(
     folder = Path(tempfile.mkdtemp(prefix="burrow-bench-"))
     folder.chmod(0o755)  # nginx and PostgreSQL read there as other users
     upstreams = Upstreams(folder)
-    field = Field(folder, upstreams)
+    field = Field(folder, upstreams, report)
     try:
         for row in chosen:
             report.declare(row.name, row.metrics)
             taking = [kind for kind in kinds if row.takes(kind)]
-            started = [field.get(kind, row.setup, report) for kind in taking]
-            ready = [subject for subject in started if subject is not None]
             for number in range(rounds):
-                first = number % len(ready) if ready else 0
-                for subject in ready[first:] + ready[:first]:
-                    tell(f"{row.name}, round {number + 1} of {rounds}: {subject.name}")
-                    try:
-                        report.add(row.name, subject.name, row.measure(subject, seconds))
-                    except Exception as error:  # as above
-                        report.note(f"{row.name} of {subject.name}", error)
+                first = number % len(taking) if taking else 0
+                for kind in taking[first:] + taking[:first]:
+                    tell(f"{row.name}, round {number + 1} of {rounds}: {kind.name}")
+                    _measure_once(row, kind, field, report, seconds)
     finally:
         field.close()
         upstreams.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _measure_once(row: Row, kind: type[Subject], field: Field, report: Report, seconds: float) -> None:
+    start = field.start if row.fresh else field.get
+    subject = start(kind, row.setup)
+    if subject is None:
+        return
+    try:
+        report.add(row.name, kind.name, row.measure(subject, seconds))
+    except Exception as error:  # as above
+        report.note(f"{row.name} of {kind.name}", error)
+    finally:
+        if row.fresh:
+            subject.stop()
 
 
 def tell(text: str) -> None:
@@ -145,13 +160,18 @@ def main() -> None:
     chosen = choose(rows.ALL, given.rows, parser)
     if given.quick and given.rows is None:
         chosen = [row for row in chosen if row.quick]
+    if any(row.setup.line for row in chosen) and subjects.Direct not in kinds:
+        kinds.append(subjects.Direct)  # it shows what the line itself carries
     here = [kind for kind in kinds if not kind.missing()]
     report = Report([kind.name for kind in here])
     for kind in kinds:
         if kind.missing():
             report.notes.append(f"{kind.name} is left out: {', '.join(kind.missing())} is not on the PATH")
     began = time.monotonic()
-    measure([row() for row in chosen], here, report, rounds, seconds)
+    try:
+        measure([row() for row in chosen], here, report, rounds, seconds)
+    except KeyboardInterrupt:
+        report.notes.append("it was interrupted: what follows is missing")
     tell("")
     print(report.table())
     what = about(rounds, seconds)

@@ -5,6 +5,7 @@ from bench.rows.beside import Beside
 from bench.rows.bulk import Bulk, TlsBulk
 from bench.rows.connections import Connections, TlsConnections
 from bench.rows.far import FarDownload, FarUpload
+from bench.rows.idle import Back, Idle, TlsIdle, Tunnels
 from bench.rows.requests import Https, One, Requests
 from bench.rows.tcp import Connect, Iperf, Pgbench, Redis, RedisLarge
 from bench.rows.uplink import ShortUplink, Uplink
@@ -16,6 +17,7 @@ ALL: tuple[type[Row], ...] = (
     *(Uplink, ShortUplink),
     *(FarDownload, FarUpload),
     *(Pgbench, Redis, RedisLarge, Iperf, Connect),
+    *(Idle, TlsIdle, Tunnels, Back),
 )
 """In the order of the table."""
 

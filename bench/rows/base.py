@@ -58,6 +58,8 @@ class Row(ABC):
     quick: ClassVar[bool] = True
     subjects: ClassVar[Sequence[str] | None] = None
     """The subjects that it makes sense for; None for all that are capable of its setup."""
+    fresh: ClassVar[bool] = False
+    """Whether it needs a subject that was just started, each time."""
     also: ClassVar[Sequence[str]] = ()
     """Special subjects that are measured here."""
 

@@ -13,8 +13,8 @@ FAR = Line(None, 0.05)
 
 class FarDownload(Row):
     """
-    One download by a visitor, so that the agent uploads; twice as long as other rows take at most. "direct" is
-    what the line itself carries: the relay's own limit.
+    One download by a visitor, so that the agent uploads; twice as long as other rows take at most. "direct"
+    is what the line itself carries: the relay's own limit.
     """
 
     name, family = "far-download", "far"

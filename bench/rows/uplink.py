@@ -12,7 +12,7 @@ RATE = 20e6
 
 
 UNQUEUED = 10.9
-"""Milliseconds of a small request on a direct line with hardly a queue: wanted where the queue should stay empty."""
+"""Milliseconds of a small request on a direct line without a queue: so empty the queue is to stay."""
 
 
 def _metrics(what: str, *goals: Goal) -> tuple[Metric, ...]:

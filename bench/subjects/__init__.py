@@ -13,4 +13,4 @@ from bench.subjects.ssh import Ssh
 ALL: tuple[type[Subject], ...] = (Burrow, Nginx, Direct, Ssh, Frp, FrpWebSocket, Chisel, Piko, Rathole)
 """In the order of the table's columns."""
 
-__all__ = ["ALL", "Burrow", "Setup", "Subject", "Visit", "other_checkout"]
+__all__ = ["ALL", "Burrow", "Direct", "Setup", "Subject", "Visit", "other_checkout"]

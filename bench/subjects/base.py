@@ -128,6 +128,10 @@ class Subject(ABC):
         """Its processes, "server" and "agent"; those of the upstreams and visitors do not count."""
         return {}
 
+    def crowd(self, agents: int, tunnels: int) -> None:
+        """Start so many idle agents more, each with so many tunnels; return when all are open."""
+        raise NotImplementedError(f"{self.name} cannot be had in such numbers")
+
     def stop(self) -> None:
         """End all processes."""
         for program in reversed(self._started):

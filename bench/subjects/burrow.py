@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import time
 from pathlib import Path
 
-from bench.processes import Tree
-from bench.subjects.base import Subject, Visit
-from bench.upstreams import KINDS
+from bench.crowd import Crowd
+from bench.processes import Tree, family
+from bench.subjects.base import Setup, Subject, Visit
+from bench.upstreams import KINDS, Upstreams
 from tests.e2e.harness import Agent, World
+
+_LIMITS = {"token_sessions": "2000", "token_tunnels": "20000", "token_names": "20000"}
+"""One token has all agents here."""
 
 
 class Burrow(Subject):
-    """@cvar root: the checkout whose code runs."""
+    """
+    @cvar root: the checkout whose code runs.
+    @ivar crowds: what L{crowd} started.
+    """
 
     name = "burrow"
     can = frozenset({"http", "https", "tcp", "tcp over tls", "line"})
     root = Path(__file__).parents[2]
 
+    def __init__(self, folder: Path, upstreams: Upstreams, setup: Setup) -> None:
+        super().__init__(folder, upstreams, setup)
+        self.crowds: list[Crowd] = []
+
     def start(self) -> None:
         tls = "local" if self.setup.tls else "off"
-        self.world = World(self.folder / "world", tls=tls, log_level="warn")
+        self.world = World(self.folder / "world", tls=tls, log_level="warn", **_LIMITS)
         with contextlib.chdir(self.root):  # python -m imports from there
             self.world.start_server()
             self.world.env["BURROW_TOKEN"] = self.world.token()
@@ -53,7 +67,29 @@ class Burrow(Subject):
             "agent": Tree(self.agent.program.process.pid),
         }
 
+    def crowd(self, agents: int, tunnels: int) -> None:
+        upstream = self.upstreams.port("web")
+        self.crowds.append(Crowd(self.world, self.root, upstream, agents, tunnels))
+        self.crowds[-1].wait()
+
+    def restart(self) -> tuple[float, float]:
+        """
+        End all processes of the server by SIGKILL, and start it again.
+
+        @return: when it was killed, and when it served again, by L{time.monotonic}.
+        """
+        killed = time.monotonic()
+        for pid in family(self.world.server.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.world.server.wait()
+        with contextlib.chdir(self.root):
+            self.world.start_server()
+        return killed, time.monotonic()
+
     def stop(self) -> None:
+        for crowd in self.crowds:
+            crowd.stop()
         if hasattr(self, "world"):
             self.world.close()
         super().stop()

@@ -31,6 +31,7 @@ class Frp(Subject):
         agent += f'log.level = "error"\nloginFailExit = false\ntransport.tls.enable = {self._flag}\n'
         if self.setup.tls:
             agent += 'transport.protocol = "websocket"\n'
+        self._agent = agent
         agent += "".join(map(self._proxy, self.setup.targets))
         self._frpc = self.run("frpc", "-c", self.write("frpc.toml", agent))
         self.wait_until_open()
@@ -62,6 +63,18 @@ class Frp(Subject):
             return Visit(self._ports[target])
         port = self._https if self._https_visitors else self._http
         return Visit(port, f"{target}.localhost", self._https_visitors)
+
+    def crowd(self, agents: int, tunnels: int) -> None:
+        kind = "https" if self.setup.tls else "http"
+        for agent in range(agents):
+            names = [f"a{agent}-{which}" for which in range(tunnels)]
+            text = self._agent + "".join(
+                f'[[proxies]]\nname = "{name}"\ntype = "{kind}"\nlocalIP = "127.0.0.1"\n'
+                f'localPort = {self.upstreams.port("web")}\ncustomDomains = ["{name}.localhost"]\n'
+                for name in names
+            )
+            frpc = self.run("frpc", "-c", self.write(f"frpc-{agent}.toml", text.replace('"error"', '"info"')))
+            frpc.line(rf"{names[-1]}\W+start proxy success|\[{names[-1]}\] start proxy success")
 
     @property
     def processes(self) -> dict[str, Tree]:

@@ -9,7 +9,9 @@ from bench import rows, subjects
 from bench.__main__ import choose
 from bench.load import LoadFailed, parse_wrk, percentile
 from bench.processes import parse_stat
+from bench.rows.tcp import parse_iperf, parse_pgbench, parse_redis
 from bench.subjects import Burrow, Setup, other_checkout
+from bench.subjects.frp import FrpWebSocket
 from bench.subjects.nginx import Nginx
 
 WRK = """Running 2s test @ http://127.0.0.1:8000/
@@ -88,3 +90,22 @@ def test_another_checkout_is_a_subject_of_its_own(tmp_path):
     assert (before.name, before.root) == ("before", tmp_path)
     assert before.can == Burrow.can
     assert Burrow.root != tmp_path
+
+
+def test_pgbench_redis_benchmark_and_iperf3_are_read():
+    assert parse_pgbench("latency = 1 ms\ntps = 23208.5 (without initial connection time)\n") == 23208.5
+    assert parse_redis('"test","rps","avg"\n"SET","69284.06","0.4"\n') == 69284.06
+    assert parse_iperf('{"end": {"sum_received": {"bits_per_second": 8e9}}}') == 1000
+    for parse in (parse_pgbench, parse_redis):
+        with pytest.raises(LoadFailed):
+            parse("nothing")
+
+
+def test_special_subjects_are_measured_where_they_are_named():
+    taking = {row.name for row in rows.ALL if row().takes(FrpWebSocket)}
+    assert taking == {"bulk-tls"}
+
+
+def test_another_checkout_is_measured_where_burrow_is(tmp_path):
+    before = other_checkout(tmp_path)
+    assert [row.name for row in rows.ALL if not row().takes(before)] == []
