@@ -35,13 +35,19 @@ class Pings:
         self._waiting[self._wire.ping()] = (self._clock.seconds(), answer)
         return answer
 
-    def answered(self, opaque: int) -> None:
-        """The peer answered the ping with this value. An answer to none of ours is ignored."""
+    def answered(self, opaque: int) -> float:
+        """
+        The peer answered the ping with this value. An answer to none of ours is ignored.
+
+        @return: the round trip in seconds; 0 if it was none of ours.
+        """
+        round_trip = 0.0
         if opaque in self._waiting:
             sent, answer = self._waiting.pop(opaque)
             round_trip = self._clock.seconds() - sent
             self._wire.measured(round_trip)
             answer.callback(round_trip)
+        return round_trip
 
     def fail(self, reason: Failure) -> None:
         """The session is lost: fail all that wait."""

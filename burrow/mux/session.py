@@ -4,9 +4,9 @@ A session: one agent's logical connection, and the streams on it.
 It joins the yamux state (L{burrow.wire.yamux}), the carrier that moves its bytes, and the streams with their
 Twisted protocols (L{burrow.mux.streams}).
 
-Bytes are pulled, not pushed: a stream's bytes stay in its own queue until the carrier takes more, so that a
-stream with few bytes never waits behind one with many. What is written in one reactor turn goes out in one
-message.
+Bytes are pulled, not pushed: a stream's bytes stay in its own queue until the carrier takes more and the line
+has carried what went before (L{burrow.wire.pacing}), so that a stream with few bytes never waits behind one
+with many. What is written in one reactor turn goes out in one message, if the line is fast.
 
 A callback of a protocol or of its producer that raises ends its own stream and no other. How a session ends::
 
@@ -46,17 +46,12 @@ from burrow.wire.events import (
     StreamOpened,
     StreamReset,
 )
-from burrow.wire.frames import GoAwayCode
+from burrow.wire.frames import HEADER_SIZE, GoAwayCode
+from burrow.wire.pacing import MIN_PULL, Pacer
 from burrow.wire.yamux import Yamux
-
-MIN_PULL = 8 * 1024
-MAX_PULL = 256 * 1024
-"""Bytes pulled at a time: twice as many if the last went within 2 ms, half if it took over 8 ms."""
 
 GOING = 1.0
 """Seconds that a peer has to close an idle session itself after its go away, as most do."""
-
-_FAST, _SLOW = 0.002, 0.008
 
 
 class Session:
@@ -100,12 +95,11 @@ class Session:
         self._carrier: ICarrier | None = None
         self._streams = Streams(clock, self._wire, self.schedule)
         self._pings = Pings(clock, self._wire)
+        self._pacer = Pacer()
         self._backlog = BacklogWatch(clock, self._wire, self.ping, self.schedule)
         self._paused = False
         self._flushing = False
         self._scheduled = False
-        self._pull = 64 * 1024
-        self._sent_at = 0.0
 
     # -- for its users ----------------------------------------------------------------------
 
@@ -178,6 +172,7 @@ class Session:
         self._closing = True
         self._wire.go_away(GoAwayCode.NORMAL)
         self._paused = False
+        self._pacer.finish()
         self._flush()
         if self._carrier is not None:
             self._carrier.close(reason, code)
@@ -208,6 +203,7 @@ class Session:
         """The carrier has a connection to C{peer}, its first or another."""
         self.connected = True
         self.peer = peer
+        self._pacer.reset()
         self.heard()
 
     def carrier_received(self, data: bytes) -> None:
@@ -243,11 +239,6 @@ class Session:
     def carrier_drained(self) -> None:
         """The carrier takes more."""
         self._paused = False
-        elapsed = self.clock.seconds() - self._sent_at
-        if elapsed < _FAST:
-            self._pull = min(self._pull * 2, MAX_PULL)
-        elif elapsed > _SLOW:
-            self._pull = max(self._pull // 2, MIN_PULL)
         if any(self._wire.output) and not self._flushing:
             self._flush()
 
@@ -272,6 +263,7 @@ class Session:
     def sweep(self) -> None:
         """Do what no event asks for. To be called once a second."""
         self._streams.sweep()
+        self._pacer.sweep(self.clock.seconds())
         if any(self._wire.output):
             self.schedule()
         self._backlog.watch()
@@ -291,14 +283,22 @@ class Session:
         """Give the carrier what it takes, and tell the streams whose queue ran low."""
         self._scheduled = False
         self._flushing = True
+        wire, pacer = self._wire, self._pacer
+        wire.frame = pacer.frame
         try:
             while self._carrier is not None and not self._paused:
-                data = self._wire.pull(self._pull)
+                ping = None
+                if pacer.full:  # the answers and windows that the peer waits for go out all the same
+                    data = wire.pull(HEADER_SIZE * (len(wire.output[0]) + len(wire.output[1])))
+                else:
+                    if pacer.due:
+                        ping = wire.ping()
+                    data = wire.pull(pacer.pull)
                 if not data:
                     break
-                self._sent_at = self.clock.seconds()
+                pacer.sent(len(data), self.clock.seconds(), any(wire.output), ping)
                 self._paused = not self._carrier.send(data)
-                for stream_id in self._wire.take_drained() if self._wire.drained else ():
+                for stream_id in wire.take_drained() if wire.drained else ():
                     self._streams.drained(stream_id)
         finally:
             self._flushing = False
@@ -320,7 +320,9 @@ class Session:
         elif isinstance(event, StreamReset):
             self._streams.was_reset(event.stream_id)
         elif isinstance(event, PongReceived):
-            self._pings.answered(event.opaque)
+            now = self.clock.seconds()
+            if not self._pacer.answered(event.opaque, now):
+                self._pacer.measured(self._pings.answered(event.opaque), now)
         elif isinstance(event, GoAwayReceived):
             self._peer_went_away(event.code)
 

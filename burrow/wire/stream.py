@@ -23,9 +23,6 @@ from burrow.wire.fair import RoundRobin
 from burrow.wire.frames import ACK, DATA, FIN, HEADER_SIZE, RST, WINDOW_UPDATE, encode
 from burrow.wire.windows import INITIAL_WINDOW, GrowthBudget, ReceiveWindow
 
-MAX_FRAME = 16 * 1024
-"""Bytes of payload in one Data frame of ours, so that the next stream's turn comes soon."""
-
 LOW_WATER = 32 * 1024
 """Bytes in a queue from which on it has run low: see L{YamuxStream.report_drained}."""
 
@@ -51,12 +48,14 @@ class IOwner(Protocol):
     @ivar grants: the deltas of the Window Updates to send, by stream.
     @ivar drained: the streams to report: see L{YamuxStream.report_drained}.
     @ivar rtt: the round trip in seconds.
+    @ivar frame: bytes of payload in one Data frame, at most, so that the next stream's turn comes soon.
     """
 
     turns: RoundRobin
     grants: OrderedDict[int, int]
     drained: list[int]
     rtt: float
+    frame: int
 
     def reset(self, stream: YamuxStream) -> None:
         """Queue a RST for this stream, and forget it."""
@@ -212,7 +211,7 @@ class YamuxStream:
         @return: how many bytes were appended.
         """
         was, stream_id = self.queued, self.stream_id
-        amount = size = min(was, self.send, MAX_FRAME)
+        amount = size = min(was, self.send, self._owner.frame)
         if amount or self.opening:
             parts.append(encode(DATA if amount else WINDOW_UPDATE, self.opening, stream_id, amount))
             self.opening = 0

@@ -5,7 +5,7 @@ Source: the yamux specification, version 0. The client of the session (the agent
 with odd ids, the server with even ids. The life of one stream: L{burrow.wire.stream}.
 
 Bytes to send wait in their stream's queue until they are pulled: control frames come first, then window
-updates, then the streams take turns, a frame of at most 16 KiB each. What bounds the buffers: a stream's
+updates, then the streams take turns, a frame each (L{Yamux.frame}). What bounds the buffers: a stream's
 queue is bounded by its user, who reads L{YamuxStream.queued} and L{Yamux.take_drained}; the control frames
 by L{MAX_ANSWERS}, by C{max_streams}, which counts a stream of the peer's until our RST of it was pulled, and
 by what the user does with its own streams; the window updates by one a stream; the number of streams by
@@ -44,6 +44,7 @@ from burrow.wire.frames import (
     GoAwayCode,
     encode,
 )
+from burrow.wire.pacing import MAX_FRAME
 from burrow.wire.stream import CLOSED, REMOTE_CLOSE, YamuxStream
 from burrow.wire.windows import GrowthBudget
 
@@ -69,6 +70,7 @@ class Yamux:
         C{grants} and C{drained} too.
     @ivar backlog: our streams that the peer has not accepted yet.
     @ivar output: what L{pull} takes from, in that order: C{any(output)} tells whether it returns anything.
+    @ivar frame: see L{burrow.wire.stream.IOwner}.
     @ivar rtt: the shortest of the last round trips, in seconds; 0 before the first.
     @ivar local_go_away: whether we said go away. @ivar remote_go_away: whether the peer did.
     """
@@ -92,6 +94,7 @@ class Yamux:
         self.drained: list[int] = []
         self._budget = GrowthBudget()
         self._next_ping = 0
+        self.frame = MAX_FRAME
         self.rtt = 0.0
         self._round_trips: deque[float] = deque(maxlen=_ROUND_TRIPS)
         self.local_go_away = False

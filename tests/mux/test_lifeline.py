@@ -14,8 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from burrow.errors import WireError
 from burrow.mux.interfaces import CloseCode
 from burrow.mux.lifeline import Lifeline
-from burrow.mux.session import MAX_PULL, Session
+from burrow.mux.session import Session
 from burrow.testing import HalfCloseRecorder, MemoryCarrier, Recorder, Recorders
+from burrow.wire import pacing
+from burrow.wire.pacing import MAX_PULL
 from burrow.wire.resume import ACK, ACK_EVERY, PACKET_OVERHEAD
 
 PACKET = Struct("!BQ")
@@ -146,6 +148,7 @@ class Lifelines(SynchronousTestCase):
 
     def test_session_without_acknowledgements_holds_bounded_bytes(self):
         """A socket that takes everything at once, and a peer that acknowledges nothing."""
+        self.patch(pacing, "FIRST_WINDOW", 1 << 30)
         world = World(limit=100_000)
         taking = Taking(world.lifelines[0])
         world.lifelines[0].attach_carrier(taking, 0)
@@ -159,10 +162,10 @@ class Lifelines(SynchronousTestCase):
             sum(map(len, taking.sent)), world.lifelines[0]._replay.sent + PACKET_OVERHEAD * len(taking.sent)
         )
         self.assertGreaterEqual(world.lifelines[0]._replay.sent, 100_000)
-        self.assertLess(world.lifelines[0]._replay.sent, 100_000 + 64 * 1024 + 20_000)
+        self.assertLess(world.lifelines[0]._replay.sent, 100_000 + MAX_PULL + 20_000)
         taking.drain()
         world.clock.advance(0)
-        self.assertLess(world.lifelines[0]._replay.sent, 100_000 + 64 * 1024 + 20_000)
+        self.assertLess(world.lifelines[0]._replay.sent, 100_000 + MAX_PULL + 20_000)
         # An acknowledgement lets as much follow, and no more.
         before = world.lifelines[0]._replay.sent
         world.lifelines[0].carrier_received(PACKET.pack(ACK, before))

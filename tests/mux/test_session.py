@@ -12,7 +12,7 @@ from burrow.mux.backlog import STALL
 from burrow.mux.feed import HIGH_WATER
 from burrow.mux.interfaces import CloseCode
 from burrow.mux.pings import MAX_PINGS
-from burrow.mux.session import MAX_PULL, MIN_PULL, Session
+from burrow.mux.session import Session
 from burrow.testing import HalfCloseRecorder, MemoryCarrier, Recorder, Recorders, SessionPair
 from burrow.wire.backlog import MAX_UNACKED
 from burrow.wire.frames import (
@@ -29,6 +29,7 @@ from burrow.wire.frames import (
     GoAwayCode,
     encode,
 )
+from burrow.wire.pacing import FIRST_WINDOW, MAX_FRAME, MAX_PULL, MIN_PULL
 
 
 @implementer(IPushProducer)
@@ -922,7 +923,7 @@ class Sessions(SynchronousTestCase):
         self.assertEqual(pair.server.stream_count, 0)
 
     def test_bounds_are_those_of_the_documents(self):
-        self.assertEqual((MAX_PINGS, STALL, MIN_PULL, MAX_PULL), (8, 0.25, 8192, 262_144))
+        self.assertEqual((MAX_PINGS, STALL, MIN_PULL, MAX_PULL), (8, 0.25, 2048, 262_144))
 
     def test_what_is_queued_goes_out_with_the_first_carrier(self):
         clock = Clock()
@@ -996,27 +997,46 @@ class Sessions(SynchronousTestCase):
             self.assertIsNone(accepted.built[-1].lost)
             pair.server.carrier_received(encode(WINDOW_UPDATE, RST, 1, 0))
 
-    def test_pull_grows_and_shrinks_with_what_the_carrier_takes(self):
+    def test_no_more_is_under_way_than_the_line_carries(self):
+        """Over a carrier that takes everything: until the peer answers a ping only control frames go out."""
         pair = SessionPair(server_factory=Recorders())
-        pair.clock.advance(100)
-        stream = pair.agent.open_stream(Recorder())
+        pair.agent_carrier.send = lambda data: pair.agent_carrier.sent.append(data) or True
+        stream, small = pair.agent.open_stream(Recorder()), pair.agent.open_stream(Recorder())
+        stream.write(bytes(250_000))
+        pair.clock.advance(0)
+        first = sum(map(len, pair.agent_carrier.sent))
+        self.assertGreaterEqual(first, FIRST_WINDOW)
+        self.assertLess(first, FIRST_WINDOW + MIN_PULL + MAX_FRAME)
+        small.write(b"small")
+        pair.agent.carrier_received(encode(PING, SYN, 0, 77))
+        pair.clock.advance(0)
+        self.assertEqual(pair.agent_carrier.sent[-1], encode(PING, ACK, 0, 77))
+        self.assertEqual(sum(map(len, pair.agent_carrier.sent)), first + HEADER_SIZE)
         pair.pump()
-        sizes = []
-        for seconds in [0.0] * 5 + [0.005] * 2 + [0.02] * 8:
-            pair.agent.carrier_received(encode(WINDOW_UPDATE, 0, stream.stream_id, 1 << 20))
-            stream.write(bytes(600_000))
-            pair.clock.advance(0)
-            sizes.append(len(pair.agent_carrier.sent[0]))
-            pair.agent_carrier.sent.clear()
-            pair.clock.advance(seconds)
-            pair.agent._paused = False
-            pair.agent.carrier_paused()
-            pair.agent._wire.turns.discard(stream.stream_id)
-            pair.agent.carrier_drained()
-        frame = 16 * 1024 + HEADER_SIZE
-        self.assertTrue(all(MIN_PULL <= size < MAX_PULL + frame for size in sizes), sizes)
-        self.assertGreaterEqual(max(sizes), MAX_PULL)
-        self.assertLess(sizes[-1], MIN_PULL + frame)
+        self.assertEqual(len(pair.server.protocols[0].received), 250_000)
+        self.assertEqual(pair.server.protocols[1].received, b"small")
+
+    def test_peer_that_answers_no_ping_is_sent_all(self):
+        pair = SessionPair(server_factory=Recorders())
+        pair.agent_carrier.send = lambda data: pair.agent_carrier.sent.append(data) or True
+        stream = pair.agent.open_stream(Recorder())
+        stream.write(bytes(250_000))
+        for _ in range(15):
+            pair.clock.advance(1)
+            pair.agent.sweep()
+        pair.clock.advance(0)
+        self.assertEqual(stream.state.queued, 0)
+
+    def test_new_connection_is_measured_anew(self):
+        pair = SessionPair(server_factory=Recorders())
+        pair.agent_carrier.send = lambda data: pair.agent_carrier.sent.append(data) or True
+        stream = pair.agent.open_stream(Recorder())
+        stream.write(bytes(250_000))
+        pair.clock.advance(0)
+        before = stream.state.queued
+        pair.agent.connected_to(pair.agent.peer)
+        pair.agent.carrier_drained()
+        self.assertLess(stream.state.queued, before - FIRST_WINDOW // 2)
 
     def test_lost_session_fails_its_pings(self):
         pair = SessionPair()

@@ -17,8 +17,9 @@ from burrow.wire.events import (
     StreamReset,
 )
 from burrow.wire.frames import ACK, DATA, FIN, GO_AWAY, PING, RST, SYN, WINDOW_UPDATE, GoAwayCode, encode
+from burrow.wire.pacing import MAX_FRAME
 from burrow.wire.resume import ACK_EVERY, REPLAY_LIMIT
-from burrow.wire.stream import LOW_WATER, MAX_FRAME
+from burrow.wire.stream import LOW_WATER
 from burrow.wire.windows import INITIAL_WINDOW, MAX_WINDOW, SESSION_BUDGET
 from burrow.wire.yamux import MAX_ANSWERS
 from tests.wire.by_id import Yamux

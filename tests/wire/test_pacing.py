@@ -1,0 +1,239 @@
+"""Tests for L{burrow.wire.pacing}: on a simulated line, by example and at random."""
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from burrow.wire.pacing import (
+    FIRST_WINDOW,
+    MAX_FRAME,
+    MAX_PULL,
+    MIN_PULL,
+    MIN_WINDOW,
+    QUEUE,
+    SILENCE,
+    Pacer,
+)
+from tests.wire.line import Line, Sender
+
+MBIT = 1e6 / 8
+
+
+def settled(round_trip):
+    """Seconds after which a sender knows its line."""
+    return max(3.0, 25 * round_trip)
+
+
+def tolerated(rate):
+    """Seconds of queue that are none: L{QUEUE}, or two of the smallest messages, and what one cycle adds."""
+    return 4 * QUEUE + 8 * MIN_PULL / rate
+
+
+def bulk(line, count=1, apart=0.0):
+    senders = [Sender(line) for _ in range(count)]
+    for number, sender in enumerate(senders):
+        line.at(number * apart, sender.start)
+    return senders
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(st.floats(5.5, 9), st.floats(-4, -0.6))
+@example(5.0, -4.0)
+@example(9.0, -1.0)
+@example(10.0, -3.0)
+@example(7.3, -2.0)
+def test_line_is_full_and_its_queue_empty(rate, round_trip):
+    rate, round_trip = 10**rate / 8, 10**round_trip
+    line = Line(rate, round_trip)
+    (sender,) = bulk(line)
+    begin = settled(round_trip) + 4 * FIRST_WINDOW / rate
+    line.run(begin + 10)
+    # Below a megabit a line holds few messages, and one is much of it.
+    assert sender.rate(begin, begin + 10) >= (0.95 if rate >= MBIT else 0.9) * rate
+    assert sender.wait(begin) <= tolerated(rate) + round_trip / 8
+
+
+@pytest.mark.slow
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from([20, 100]),
+    st.floats(-3, -1),
+    st.floats(0, 0.01),
+    st.floats(-3.3, -1.5),
+    st.integers(0, 1000),
+)
+def test_line_that_jitters_is_used(rate, round_trip, jitter, slot, seed):
+    """At each moment the line takes a little longer, by up to ten milliseconds each way."""
+    rate, round_trip = rate * MBIT, 10**round_trip
+    line = Line(rate, round_trip, jitter=jitter, slot=10**slot, seed=seed)
+    (sender,) = bulk(line)
+    line.run(20)
+    assert sender.rate(8, 20) >= 0.8 * rate
+    assert sender.wait(8) <= 0.1
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.sampled_from([5, 20, 100]), st.floats(-3, -1), st.floats(0.2, 3))
+def test_two_share_a_line(rate, round_trip, apart):
+    rate, round_trip = rate * MBIT, 10**round_trip
+    line = Line(rate, round_trip)
+    senders = bulk(line, 2, apart)
+    line.run(15)
+    assert sum(sender.rate(7, 15) for sender in senders) >= 0.95 * rate
+    assert senders[0].wait(7) <= 0.15 + 20 * MIN_PULL / rate
+
+
+@pytest.mark.parametrize(("before", "after"), [(100, 5), (5, 100), (20, 10)])
+def test_line_that_changes_its_rate(before, after):
+    line = Line(before * MBIT, 0.02)
+    (sender,) = bulk(line)
+    line.run(5)
+    line.rate = after * MBIT
+    line.run(12)
+    assert sender.rate(7, 12) >= 0.95 * line.rate
+    assert sender.wait(8) <= tolerated(line.rate)
+
+
+@pytest.mark.parametrize("batch", [0.01, 0.04])
+@pytest.mark.parametrize("round_trip", [0.001, 0.02, 0.1])
+def test_answers_that_come_in_batches(batch, round_trip):
+    line = Line(20 * MBIT, round_trip, batch=batch)
+    (sender,) = bulk(line)
+    line.run(16)
+    assert sender.rate(6, 16) >= 0.93 * line.rate
+    assert sender.wait(6) <= 4 * batch
+
+
+def test_answers_that_are_lost():
+    line = Line(20 * MBIT, 0.02, lost=0.3)
+    (sender,) = bulk(line)
+    sender.sweep()
+    line.run(10)
+    assert sender.rate(5, 10) >= 0.9 * line.rate
+
+
+def test_peer_that_answers_nothing_is_sent_all():
+    line = Line(20 * MBIT, 0.02, lost=1.0)
+    (sender,) = bulk(line)
+    sender.sweep()
+    line.run(SILENCE + 5)
+    assert sender.rate(SILENCE + 1, SILENCE + 5) >= 0.95 * line.rate
+
+
+def test_line_that_became_longer_is_taken_for_what_it_is():
+    line = Line(20 * MBIT, 0.02)
+    (sender,) = bulk(line)
+    line.run(5)
+    line.delay = 0.05
+    line.run(15)
+    assert sender.rate(8, 15) >= 0.95 * line.rate
+    assert sender.wait(8) <= tolerated(line.rate)
+
+
+def test_what_the_user_does_not_fill_shrinks_nothing():
+    line = Line(100 * MBIT, 0.05)
+    (sender,) = bulk(line)
+    line.run(5)
+    window = sender.pacer.window
+    sender.backlog = 0
+    for step in range(1000):
+        line.at(5 + step * 0.01, sender.offer, 5000)
+    line.run(20)
+    assert sender.pacer.window >= 0.8 * window
+    assert sender.pacer.pull >= 5000
+
+
+def test_pause_is_forgotten():
+    line = Line(100 * MBIT, 0.05)
+    (sender,) = bulk(line)
+    line.run(5)
+    sender.backlog = 0
+    line.run(65)
+    sender.backlog = None
+    line.at(65, sender.flush)
+    line.run(70)
+    assert sender.rate(65.1, 70) >= 0.95 * line.rate
+    assert sender.wait(66) <= tolerated(line.rate)
+
+
+def test_new_connection_begins_anew():
+    old, new = Line(1000 * MBIT, 0.001), Line(1 * MBIT, 0.05)
+    (sender,) = bulk(old)
+    old.run(3)
+    sender.pacer.reset()
+    assert (sender.pacer.window, sender.pacer.full) == (FIRST_WINDOW, False)
+    assert not sender.pacer.answered(next(sender.pings) - 1, 3.0)  # a late answer of the old one
+    moved = Sender(new, pacer=sender.pacer)
+    new.now = new.free = 3.0
+    moved.start()
+    new.run(10)
+    assert moved.rate(6, 10) >= 0.95 * new.rate
+    assert moved.wait(6) <= tolerated(new.rate)
+
+
+def test_short_answers_go_out_at_once_and_cost_no_pings():
+    """Of many small messages few carry a ping."""
+    line = Line(1000 * MBIT, 0.0002)
+    sender = Sender(line, 0)
+    for step in range(10_000):
+        line.at(step * 0.0005, sender.offer, 1200)
+    line.run(6)
+    assert next(sender.pings) < 10_000 / 20
+    assert sender.wait(0, 0.99) < 0.001
+
+
+def test_heartbeats_answers_change_nothing_else():
+    pacer = Pacer()
+    pacer.measured(0.02, 0.0)
+    assert not pacer.answered(7, 0.1)
+    assert (pacer.window, pacer.full) == (FIRST_WINDOW, False)
+
+
+def test_ping_numbers_wrap():
+    pacer = Pacer()
+    numbers = [0xFFFFFFFE, 0xFFFFFFFF, 0, 1]
+    for number in numbers:
+        pacer.sent(20_000, 0.0, True, number)
+    assert pacer.full
+    assert pacer.answered(0, 0.01)
+    assert not pacer.full
+    assert not pacer.answered(0xFFFFFFFF, 0.01)
+    assert pacer.answered(1, 0.01)
+
+
+@given(st.data())
+def test_any_calls_keep_the_bounds(data):
+    """Whatever is sent and answered, at whatever times: sizes are in bounds, and nothing waits for ever."""
+    pacer, now, ping, waiting = Pacer(), 0.0, 0, []
+    for _ in range(data.draw(st.integers(1, 60))):
+        now += data.draw(st.sampled_from([0.0, 0.0001, 0.01, 0.5, 20.0]))
+        action = data.draw(st.sampled_from(["send", "send", "answer", "sweep", "stray", "reset"]))
+        if action == "send" and not pacer.full:
+            if pacer.due:
+                waiting.append(ping)
+            pacer.sent(
+                data.draw(st.integers(1, MAX_PULL)),
+                now,
+                data.draw(st.booleans()),
+                ping if pacer.due else None,
+            )
+            ping += 1
+        elif action == "answer" and waiting:
+            pacer.answered(waiting.pop(0), now)
+        elif action == "sweep":
+            pacer.sweep(now)
+        elif action == "stray":
+            pacer.answered(data.draw(st.integers(0, 0xFFFFFFFF)), now)
+        elif action == "reset":
+            pacer.reset()
+            waiting.clear()
+        assert pacer.window >= MIN_WINDOW
+        assert MIN_PULL <= pacer.pull <= MAX_PULL
+        assert pacer.frame <= MAX_FRAME
+    for _ in range(100):
+        if not pacer.full:
+            break
+        now += 1.0
+        pacer.sweep(now)
+    assert not pacer.full
