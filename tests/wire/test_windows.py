@@ -19,6 +19,31 @@ def test_update_comes_with_half_the_window():
     assert window.consumed(1, 0.0, 0.1) == INITIAL_WINDOW // 2
 
 
+def test_large_window_is_returned_in_small_parts():
+    window = ReceiveWindow(GrowthBudget())
+    now = 0.0
+    while window.size < MAX_WINDOW:
+        drain(window, now, 0.1)
+        now += 0.05
+    part = MAX_WINDOW // 16
+    assert window.received(part)
+    assert window.consumed(part - 1, now, 0.1) == 0
+    assert window.consumed(1, now, 0.1) == part
+
+
+def test_growth_is_measured_over_half_a_window():
+    """A burst that is read at once, after a pause, does not make a fast reader."""
+    window = ReceiveWindow(GrowthBudget())
+    for step in range(2):
+        drain(window, step * 0.01, 0.1)
+    assert window.size == 2 * INITIAL_WINDOW
+    for second in range(1, 20):
+        for _ in range(2):
+            assert window.received(INITIAL_WINDOW // 2)
+            window.granted(window.consumed(INITIAL_WINDOW // 2, float(second), 0.1))
+    assert window.size == 2 * INITIAL_WINDOW
+
+
 def test_more_than_the_window_is_noticed():
     window = ReceiveWindow(GrowthBudget())
     assert window.received(INITIAL_WINDOW)
