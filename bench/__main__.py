@@ -2,7 +2,7 @@
 Measures all rows of all subjects in one run, and prints a table: see docs/performance.md.
 
     python -m bench [--quick] [--rows A,B] [--subjects A,B] [--before PATH] [--json FILE]
-    python -m bench scale
+    python -m bench scale [--rows scale|scale-tls] [--before PATH] [--json FILE]
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bench.rows import Row
 from bench.subjects import Setup, Subject
 from bench.upstreams import Upstreams
 
-QUICK_SUBJECTS = ("burrow", "nginx", "direct", "frp")
+QUICK_SUBJECTS = ("burrow", "nginx", "direct", "frp", "frp-ws")
 
 
 class Field:
@@ -142,22 +142,24 @@ def choose(all_of_them: Iterable[Any], given: str | None, parser: argparse.Argum
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("what", nargs="?", choices=("all", "scale"), default="all", help="(default: all)")
     parser.add_argument("--quick", action="store_true", help="one short round, in 90 s")
     parser.add_argument("--rows", help="names of rows or families, with commas")
     parser.add_argument("--subjects", help="names of subjects, with commas")
     parser.add_argument("--before", type=Path, metavar="PATH", help="measure this checkout of Burrow, too")
     parser.add_argument("--rounds", type=int, help="the median of so many is told (default: 3)")
-    parser.add_argument("--seconds", type=float, help="how long each measurement is (default: 4)")
+    parser.add_argument("--seconds", type=float, help="how long each measurement is (default: 3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     given = parser.parse_args()
-    rounds = given.rounds or (1 if given.quick else 3)
-    seconds = given.seconds or (1 if given.quick else 4)
+    scale = given.what == "scale"
+    rounds = given.rounds or (1 if given.quick or scale else 3)
+    seconds = given.seconds or (1 if given.quick else 3)
     kinds = choose(subjects.ALL, given.subjects, parser)
     if given.quick and given.subjects is None:
         kinds = [kind for kind in kinds if kind.name in QUICK_SUBJECTS]
     if given.before is not None:
         kinds.insert(1, subjects.other_checkout(given.before))
-    chosen = choose(rows.ALL, given.rows, parser)
+    chosen = choose(rows.SCALE if scale else rows.ALL, given.rows, parser)
     if given.quick and given.rows is None:
         chosen = [row for row in chosen if row.quick]
     if any(row.setup.line for row in chosen) and subjects.Direct not in kinds:

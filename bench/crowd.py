@@ -52,12 +52,12 @@ class Crowd:
             when = max(when, float(found[1]))
         return when
 
-    def want(self, tunnels: int) -> None:
-        """Have each agent open more tunnels; return when all are open."""
+    def want(self, tunnels: int) -> float:
+        """Have each agent open more tunnels, and wait. @return: as L{wait}."""
         self.tunnels = tunnels
         for orders in self._orders:
             os.write(orders, b"%d\n" % tunnels)
-        self.wait()
+        return self.wait()
 
     def stop(self) -> None:
         """They say no good-bye."""

@@ -115,7 +115,7 @@ class Report:
         for result in shown:
             to = [show(result.ratio(name)) for name in compared]
             wanted = "; ".join(self._wanted(result, goal) for goal in result.metric.goals)
-            reached = "; ".join(show(result.reached(goal)) for goal in result.metric.goals)
+            reached = "; ".join(show(result.reached(goal)) or "-" for goal in result.metric.goals)
             if any(to) or wanted:
                 ratios.append([result.metric.label, *to, wanted, reached])
         texts = [_markdown(figures), _markdown(ratios), *(f"Note: {note}" for note in self.notes)]

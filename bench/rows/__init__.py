@@ -7,8 +7,10 @@ from bench.rows.connections import Connections, TlsConnections
 from bench.rows.far import FarDownload, FarUpload
 from bench.rows.idle import Back, Idle, TlsIdle, Tunnels
 from bench.rows.requests import Https, One, Requests
+from bench.rows.scale import Scale, TlsScale
 from bench.rows.tcp import Connect, Iperf, Pgbench, Redis, RedisLarge
 from bench.rows.uplink import ShortUplink, Uplink
+from bench.rows.workers import Workers
 
 ALL: tuple[type[Row], ...] = (
     *(Requests, Https, One),
@@ -17,8 +19,11 @@ ALL: tuple[type[Row], ...] = (
     *(Uplink, ShortUplink),
     *(FarDownload, FarUpload),
     *(Pgbench, Redis, RedisLarge, Iperf, Connect),
-    *(Idle, TlsIdle, Tunnels, Back),
+    *(Idle, TlsIdle, Tunnels, Back, Workers),
 )
 """In the order of the table."""
 
-__all__ = ["ALL", "Goal", "Metric", "Row"]
+SCALE: tuple[type[Row], ...] = (Scale, TlsScale)
+"""Of C{python -m bench scale}."""
+
+__all__ = ["ALL", "SCALE", "Goal", "Metric", "Row"]

@@ -26,6 +26,7 @@ class Beside(Row):
 
     name, family = "beside", "beside"
     setup = Setup(("web",))
+    quick = False
     metrics = (
         Metric("p50", "small request beside bulk, p50", "ms", (Goal(1.0, "best"),), less=True),
         Metric("p99", "small request beside bulk, p99", "ms", (Goal(1.0, "best"),), less=True),

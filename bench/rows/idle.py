@@ -92,6 +92,16 @@ class Back(Row):
         assert isinstance(subject, Burrow)
         subject.crowd(1000, 1)
         time.sleep(SETTLE)
-        killed, serves = subject.restart()
-        back = subject.crowds[0].wait()
-        return {"back": back - serves, "away": back - killed}
+        back, away = killed(subject)
+        return {"back": back, "away": away}
+
+
+def killed(subject: Burrow) -> tuple[float, float]:
+    """
+    Kill all processes of a server that has one crowd, and start it.
+
+    @return: the seconds until all agents have all their tunnels, from when it serves, and from the kill.
+    """
+    killed, serves = subject.restart()
+    back = subject.crowds[0].wait()
+    return back - serves, back - killed

@@ -19,10 +19,11 @@ def _measure(subject: Subject, connections: int, seconds: float) -> dict[str, fl
     return figures | {f"cpu-{role}": value for role, value in used.items()}
 
 
-_CPU = (
-    Metric("cpu-server", "of it, server", "us", less=True),
-    Metric("cpu-agent", "of it, agent", "us", less=True, compare=("frp", "before")),
-)
+def _parts(how: str) -> tuple[Metric, ...]:
+    return (
+        Metric("cpu-server", f"CPU a request, server{how}", "us", less=True),
+        Metric("cpu-agent", f"CPU a request, agent{how}", "us", less=True, compare=("frp", "before")),
+    )
 
 
 class Requests(Row):
@@ -38,7 +39,7 @@ class Requests(Row):
             (Goal(3.5, "frp"), Goal(0.42, "nginx"), Goal(1.0, "chisel")),
         ),
         Metric("cpu", "CPU a request, both ends", "us", (Goal(60),), less=True),
-        *_CPU,
+        *_parts(""),
         Metric("p99", "p99, 32 connections", "ms", less=True),
     )
 
@@ -54,7 +55,7 @@ class Https(Row):
     metrics = (
         Metric("rate", "requests, 32 connections, HTTPS", "1/s", (Goal(0.42, "nginx"),)),
         Metric("cpu", "CPU a request, both ends, HTTPS", "us", less=True),
-        *_CPU,
+        *_parts(", HTTPS"),
     )
 
     def measure(self, subject: Subject, seconds: float) -> dict[str, float]:

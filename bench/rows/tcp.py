@@ -31,6 +31,7 @@ class Pgbench(Row):
 
     name, family = "pgbench", "tcp"
     setup = Setup(("postgres",))
+    quick = False
     metrics = (Metric("rate", "pgbench, 8 clients", "1/s", (Goal(0.5, "direct"),)),)
 
     def measure(self, subject: Subject, seconds: float) -> dict[str, float]:
@@ -65,7 +66,7 @@ class Redis(Row):
     """SET of 3 bytes on 50 connections, one command after the other on each."""
 
     name, family = "redis", "tcp"
-    setup = Setup(("redis",))
+    setup = Setup(("redis", "echo"))
     metrics = (Metric("rate", "Redis SET, 50 connections", "1/s", (Goal(0.5, "direct"),)),)
 
     def measure(self, subject: Subject, seconds: float) -> dict[str, float]:
@@ -76,7 +77,8 @@ class RedisLarge(Row):
     """SET of 100 kB."""
 
     name, family = "redis-large", "tcp"
-    setup = Setup(("redis",))
+    setup = Setup(("redis", "echo"))
+    quick = False
     metrics = (Metric("rate", "Redis SET of 100 kB, 50 connections", "1/s", (Goal(0.3, "direct"),)),)
 
     def measure(self, subject: Subject, seconds: float) -> dict[str, float]:
@@ -88,6 +90,7 @@ class Iperf(Row):
 
     name, family = "iperf", "tcp"
     setup = Setup(("iperf",))
+    quick = False
     metrics = (Metric("rate", "iperf3", "MB/s", (Goal(0.3, "direct"),)),)
 
     def measure(self, subject: Subject, seconds: float) -> dict[str, float]:
@@ -105,7 +108,7 @@ class Connect(Row):
     """Connect, send a byte, get it back."""
 
     name, family = "connect", "tcp"
-    setup = Setup(("echo",))
+    setup = Setup(("redis", "echo"))
     metrics = (Metric("p50", "TCP connect and one round trip, p50", "ms", (Goal(0.5),), less=True),)
 
     def measure(self, subject: Subject, seconds: float) -> dict[str, float]:

@@ -40,4 +40,5 @@ class ShortUplink(Uplink):
 
     name = "uplink-short"
     setup = Setup(("web",), line=Line(RATE, 0.0, int(RATE / 8 * 0.007)), shape="up")
+    quick = False
     metrics = _metrics("uplink 20 Mbit/s, queue 7 ms")

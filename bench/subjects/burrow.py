@@ -21,6 +21,7 @@ _LIMITS = {"token_sessions": "2000", "token_tunnels": "20000", "token_names": "2
 class Burrow(Subject):
     """
     @cvar root: the checkout whose code runs.
+    @ivar workers: the server's processes; to be set before the start.
     @ivar crowds: what L{crowd} started.
     """
 
@@ -30,11 +31,13 @@ class Burrow(Subject):
 
     def __init__(self, folder: Path, upstreams: Upstreams, setup: Setup) -> None:
         super().__init__(folder, upstreams, setup)
+        self.workers = 1
         self.crowds: list[Crowd] = []
 
     def start(self) -> None:
         tls = "local" if self.setup.tls else "off"
-        self.world = World(self.folder / "world", tls=tls, log_level="warn", **_LIMITS)
+        options = {"tls": tls, "log_level": "warn", "workers": str(self.workers), **_LIMITS}
+        self.world = World(self.folder / "world", **options)
         with contextlib.chdir(self.root):  # python -m imports from there
             self.world.start_server()
             self.world.env["BURROW_TOKEN"] = self.world.token()
@@ -66,6 +69,12 @@ class Burrow(Subject):
             "server": Tree(self.world.server.process.pid),
             "agent": Tree(self.agent.program.process.pid),
         }
+
+    def one_more(self, name: str) -> Visit:
+        """An agent more, in a process of its own."""
+        with contextlib.chdir(self.root):
+            agent = self.world.agent("http", self.upstreams.port("web"), "--name", name)
+        return Visit(self.world.https if self.setup.tls else self.world.http, agent.host, self.setup.tls)
 
     def crowd(self, agents: int, tunnels: int) -> None:
         upstream = self.upstreams.port("web")
