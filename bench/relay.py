@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 WHOLE = 256 << 10
 """Bytes read at once where no rate is limited."""
@@ -227,7 +228,8 @@ def start(port: int, line: Line, shape: str = "both") -> tuple[subprocess.Popen[
     command += ["--queue", str(line.queue), "--shape", shape]
     if line.rate:
         command += ["--rate", str(line.rate)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    root = Path(__file__).parents[1]  # the present folder may be another checkout's
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
     assert process.stdout is not None
     return process, int(process.stdout.readline())
 

@@ -41,7 +41,7 @@ class Result:
         if ours is None or other is None:
             return None
         better, worse = (other, ours) if self.metric.less else (ours, other)
-        if not worse:
+        if not ours or not other:  # less than can be measured
             return None
         return better / worse
 

@@ -10,6 +10,9 @@ from bench.upstreams import BIG
 
 FAR = Line(None, 0.05)
 
+LEAST = 5.0
+"""Seconds of a transfer, at most: in less, windows that begin small would be most of what is measured."""
+
 
 class FarDownload(Row):
     """
@@ -22,7 +25,7 @@ class FarDownload(Row):
     metrics = (Metric("rate", "100 ms round trip: one download, the agent uploads", "MB/s", (Goal(100),)),)
 
     def measure(self, subject: Subject, seconds: float) -> dict[str, float]:
-        return {"rate": download(subject.visit("web"), seconds * 2) / 1e6}
+        return {"rate": download(subject.visit("web"), max(LEAST, seconds * 2)) / 1e6}
 
 
 class FarUpload(Row):
@@ -35,4 +38,4 @@ class FarUpload(Row):
 
     def measure(self, subject: Subject, seconds: float) -> dict[str, float]:
         sink = Visit(subject.upstreams.port("sink"))
-        return {"rate": upload(subject.visit("sink"), sink, seconds * 2, BIG) / 1e6}
+        return {"rate": upload(subject.visit("sink"), sink, max(LEAST, seconds * 2), BIG) / 1e6}
