@@ -216,8 +216,8 @@ class Session:
             for event in self._wire.receive_data(data):
                 if not isinstance(event, DataReceived):
                     self._handle(event)
-                elif event.stream_id in self._streams.by_id:
-                    self._streams.by_id[event.stream_id].data_received(event.data)
+                elif (stream := self._streams.by_id.get(event.stream_id)) is not None:
+                    stream.data_received(event.data)
                 else:
                     self._streams.reset(event.stream_id)
         except WireError as error:

@@ -80,13 +80,10 @@ class Yamux:
         self.streams: dict[int, YamuxStream] = {}
         self._next_id = 1 if client else 2
         self._peer_parity = 0 if client else 1
-        self._peer_open = 0
-        self._peer_highest = 0
-        self._stray = 0
+        self._peer_open = self._peer_highest = self._stray = 0
         self._max_streams = max_streams
         self._control: deque[bytes] = deque()
-        self._answers = 0
-        self._resets = 0
+        self._answers = self._resets = 0
         self.grants: OrderedDict[int, int] = OrderedDict()
         self.turns = RoundRobin()
         self.output = self._control, self.grants, self.turns.order
@@ -97,8 +94,7 @@ class Yamux:
         self.frame = MAX_FRAME
         self.rtt = 0.0
         self._round_trips: deque[float] = deque(maxlen=_ROUND_TRIPS)
-        self.local_go_away = False
-        self.remote_go_away = False
+        self.local_go_away = self.remote_go_away = False
 
     # -- what the user asks of the session ------------------------------------------------
 
@@ -213,23 +209,26 @@ class Yamux:
         events: list[Event] = []
         try:
             for frame in self._reader.receive(data):
-                kind = frame.kind
-                if kind in (DATA, WINDOW_UPDATE):
+                kind, flags, stream_id, value, payload = frame
+                if payload and not flags:  # nearly all: handled here, which saves a tenth of a frame's time
+                    stream = self.streams.get(stream_id)
+                    if stream is not None and stream.taken and stream.state is not REMOTE_CLOSE:
+                        if not stream.window.received(value):
+                            raise WireError(f"stream {stream_id} exceeds its window")
+                        events.append(DataReceived(stream_id, payload))
+                        continue
+                if kind <= WINDOW_UPDATE:
                     self._receive_stream(frame, events)
-                elif kind == PING:
-                    self._receive_ping(frame, events)
-                else:
-                    self._receive_go_away(frame.value, events)
+                elif kind == GO_AWAY:
+                    self._receive_go_away(value, events)
+                elif flags & SYN:
+                    self._answer(encode(PING, ACK, 0, value))
+                elif flags & ACK:
+                    events.append(PongReceived(value))
         except WireError:
             self.go_away(GoAwayCode.PROTOCOL_ERROR)
             raise
         return events
-
-    def _receive_ping(self, frame: Frame, events: list[Event]) -> None:
-        if frame.flags & SYN:
-            self._answer(encode(PING, ACK, 0, frame.value))
-        elif frame.flags & ACK:
-            events.append(PongReceived(frame.value))
 
     def _receive_go_away(self, code: int, events: list[Event]) -> None:
         if self.remote_go_away and code == GoAwayCode.NORMAL:

@@ -649,11 +649,11 @@ class Peer:
             self.clock.advance(0)
             if not self.carrier.sent:
                 return
-            for frame in FrameReader().receive(self.carrier.sent.popleft()):
-                if frame.kind == PING:
-                    self.asked.append(frame.value)
+            for kind, flags, _, value, _ in FrameReader().receive(self.carrier.sent.popleft()):
+                if kind == PING:
+                    self.asked.append(value)
                     self.pings += 1
-                elif frame.flags & SYN:
+                elif flags & SYN:
                     self.opened += 1
             if not self.carrier.sent:
                 self.session.carrier_drained()

@@ -14,7 +14,6 @@ from burrow.wire.frames import (
     RST,
     SYN,
     WINDOW_UPDATE,
-    Frame,
     FrameReader,
     encode,
 )
@@ -85,16 +84,16 @@ def test_header_is_twelve_bytes_big_endian():
 def test_opening_flags_come_first_and_closing_flags_last():
     reader = FrameReader()
     wire = encode(DATA, SYN | FIN, 1, 4) + b"abcd"
-    assert reader.receive(wire[:14]) == [Frame(DATA, SYN, 1, 2, b"ab")]
-    assert reader.receive(wire[14:15]) == [Frame(DATA, 0, 1, 1, b"c")]
-    assert reader.receive(wire[15:]) == [Frame(DATA, FIN, 1, 1, b"d")]
+    assert reader.receive(wire[:14]) == [(DATA, SYN, 1, 2, b"ab")]
+    assert reader.receive(wire[14:15]) == [(DATA, 0, 1, 1, b"c")]
+    assert reader.receive(wire[15:]) == [(DATA, FIN, 1, 1, b"d")]
 
 
 def test_half_a_header_waits():
     reader = FrameReader()
     wire = encode(PING, ACK, 0, 7)
     assert reader.receive(wire[:11]) == []
-    assert reader.receive(wire[11:]) == [Frame(PING, ACK, 0, 7, b"")]
+    assert reader.receive(wire[11:]) == [(PING, ACK, 0, 7, b"")]
 
 
 @pytest.mark.parametrize("wire", [b"\x01" + bytes(11), b"\x00\x04" + bytes(10), b"\xff" * 12])
