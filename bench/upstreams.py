@@ -117,13 +117,13 @@ class Upstreams:
         return port
 
 
-def wait_for_port(port: int, patience: float = 20.0) -> None:
-    """Wait until something listens there."""
+def wait_for_port(port: int, patience: float = 60.0) -> float:
+    """Wait until something listens there. @return: when, by L{time.monotonic}."""
     deadline = time.monotonic() + patience
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
-            return
+            return time.monotonic()
         except OSError:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"nothing listens on port {port}") from None

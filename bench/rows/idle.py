@@ -77,7 +77,7 @@ class Tunnels(Row):
 
 
 class Back(Row):
-    """1,000 agents, all processes of whose server are killed. Counted from when the server serves again."""
+    """1,000 agents. All processes of the server are killed; counted from when its port listens again."""
 
     name, family = "back", "idle"
     setup = Setup(("web",))
@@ -100,8 +100,8 @@ def killed(subject: Burrow) -> tuple[float, float]:
     """
     Kill all processes of a server that has one crowd, and start it.
 
-    @return: the seconds until all agents have all their tunnels, from when it serves, and from the kill.
+    @return: the seconds until all tunnels are open, from when its port listens, and from the kill.
     """
-    killed, serves = subject.restart()
+    killed, listens = subject.restart()
     back = subject.crowds[0].wait()
-    return back - serves, back - killed
+    return back - listens, back - killed

@@ -6,12 +6,13 @@ import contextlib
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.crowd import Crowd
 from bench.processes import Tree, family
 from bench.subjects.base import Setup, Subject, Visit
-from bench.upstreams import KINDS, Upstreams
+from bench.upstreams import KINDS, Upstreams, wait_for_port
 from tests.e2e.harness import Agent, World
 
 _LIMITS = {"token_sessions": "2000", "token_tunnels": "20000", "token_names": "20000"}
@@ -85,16 +86,20 @@ class Burrow(Subject):
         """
         End all processes of the server by SIGKILL, and start it again.
 
-        @return: when it was killed, and when it served again, by L{time.monotonic}.
+        @return: when it was killed, and when its port listened again, by L{time.monotonic}. It tells that it
+            serves later, since agents come as soon as it listens.
         """
         killed = time.monotonic()
         for pid in family(self.world.server.process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.world.server.wait()
-        with contextlib.chdir(self.root):
-            self.world.start_server()
-        return killed, time.monotonic()
+        with ThreadPoolExecutor(1) as pool:
+            port = self.world.https if self.setup.tls else self.world.http
+            listens = pool.submit(wait_for_port, port)
+            with contextlib.chdir(self.root):
+                self.world.start_server()
+            return killed, listens.result()
 
     def stop(self) -> None:
         for crowd in self.crowds:
