@@ -55,6 +55,7 @@ SILENCE = 10.0
 # What is judged together: so many measurements, within so many seconds, of a round trip's time at least.
 _MIN_ROUND = 0.005
 _PAUSE = 0.1
+_FASTEST = 2.0
 _USELESS_CUTS = 2
 _SAMPLES = 4
 _MAX_SWING = 0.05
@@ -78,6 +79,7 @@ class Pacer:
         "_base_at",
         "_before_cuts",
         "_best",
+        "_calm",
         "_count",
         "_cut_from",
         "_cut_rate",
@@ -136,8 +138,9 @@ class Pacer:
         self._base, self._base_at = inf, 0.0
         self._target = QUEUE
         self._spread = self._swing = self._last_low = 0.0
-        self._growth = FIRST_WINDOW
-        self._adding = 0.0
+        self._growth = MAX_WINDOW
+        self._adding = _FASTEST
+        self._calm = QUEUE
         self._settling = self._probing = self._known = False
         self._cuts = self._cut_from = 0
         self._best = self._cut_rate = self._hurt = 0.0
@@ -201,7 +204,7 @@ class Pacer:
             self._count += 1
             if round_trip < self._low:
                 self._low = round_trip
-            if self._adding:
+            if self._adding and round_trip <= self._calm:
                 self._resize(self.window + int((self._delivered - before) * self._adding))
             if self._base == inf or (
                 self._delivered >= self._round_end
@@ -216,6 +219,7 @@ class Pacer:
         """A round trip was measured by another ping: the line's own, until others are known. 0: none was."""
         if round_trip and self._base == inf:
             self._base, self._base_at = round_trip, now
+            self._calm = round_trip + QUEUE
 
     def sweep(self, now: float) -> None:
         """To be called once a second: send on if answers are missing, which some peers drop in a rush."""
@@ -277,8 +281,9 @@ class Pacer:
             if excess > target / 2 or mean - self._base > target + self._base / 8:
                 self._growth = MIN_PULL
             if used:
-                self._adding = self._growth / self.window
-                self._growth = min(2 * self._growth, self.window + self._growth)
+                self._calm = self._base + max(target, self._base / 8) + self._spread
+                self._adding = min(self._growth / self.window, _FASTEST)
+                self._growth = min(2 * self._growth, MAX_WINDOW)
         elif limited:
             self._cut(rate, excess, now)
 
