@@ -10,7 +10,8 @@ every 64 KiB only). The answer says that everything before was received, and how
 
 How the window follows. What is measured in one round trip is judged together, by the shortest time, since
 jitter only adds (as in TCP Vegas, Brakmo and Peterson 1995, and LEDBAT, RFC 6817). The shortest of the last
-L{BASE_FOR} seconds is taken for the line's own::
+L{BASE_FOR} seconds is taken for the line's own. QUEUE, below, is L{QUEUE}, or a twelfth of the line's own
+round trip, or the time of two of the smallest messages::
 
     time, against the line's own           the window
     up to QUEUE / 2 longer                 grows: by a frame, then by twice as much each time
@@ -31,7 +32,7 @@ from __future__ import annotations
 from collections import deque
 from math import inf
 
-QUEUE = 0.005
+QUEUE = 0.003
 """Seconds that the last byte may wait in queues on its way."""
 
 BASE_FOR = 10.0
@@ -177,9 +178,10 @@ class Pacer:
         if under_way > self._peak:
             self._peak = under_way
         self.due = sent - self._pinged >= self._every or (more and not self._pings)
+        if more:
+            self._limited = True
         if under_way >= self.window and self._pings:
             self.full = True
-            self._limited = self._limited or more
         elif not more and 2 * under_way < self.window:
             self._emptied = True
 
@@ -244,7 +246,7 @@ class Pacer:
         """A round trip is over: change the window by what was measured."""
         rate = (self._delivered - self._round_begin) / max(now - self._round_at, 1e-6)
         low, mean = self._low, self._sum / self._count
-        used = self._limited or 4 * self._peak >= self.window
+        used = 4 * self._peak >= self.window
         limited = self._limited and not self._emptied
         self._begin_round(now)
         self._adding = 0.0
@@ -273,9 +275,9 @@ class Pacer:
         self._swing += (abs(low - self._last_low) - self._swing) / 8 if self._last_low else 0.0
         self._last_low = low
         self._spread += (mean - low - self._spread) / 8
-        self._best = max(rate, 0.8 * self._best)
+        self._best = max(rate, 0.95 * self._best)
         tolerated = min(_SWINGS * self._hurt * self._swing, _MAX_SWING)
-        self._target = target = max(QUEUE, 2 * MIN_PULL / self._best) + tolerated
+        self._target = target = max(QUEUE, self._base / 12, 2 * MIN_PULL / self._best) + tolerated
         if excess <= target or not (self._known or limited):
             self._cuts = 0
             if excess > target / 2 or mean - self._base > target + self._base / 8:
