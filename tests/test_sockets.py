@@ -1,11 +1,15 @@
 """Tests for L{burrow.sockets}: the protocol of a connection; tests/server/test_finishing.py has the rest."""
 
+import pytest
 from twisted.internet import ssl
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from burrow.sockets import swap_protocol
+from burrow import allocator
+from burrow.allocator import LARGE
+from burrow.sockets import read_large, swap_protocol
 
 
 class First(Protocol):
@@ -36,3 +40,16 @@ def test_tls_keeps_the_socket_and_gets_another_protocol_inside():
     assert socket.protocol is tls
     assert tls.wrappedProtocol is second
     assert second.transport is tls
+
+
+@pytest.mark.parametrize("cheap", [True, False])
+def test_large_buffers_are_used_where_they_are_cheap(cheap, monkeypatch):
+    monkeypatch.setattr(allocator, "_keeps", cheap)
+    tls = TLSMemoryBIOFactory(ssl.CertificateOptions(), True, Factory.forProtocol(Protocol)).buildProtocol(
+        None
+    )
+    socket = StringTransport()
+    tls.makeConnection(socket)
+    read_large(tls)
+    assert getattr(socket, "bufferSize", None) == (LARGE if cheap else None)
+    assert FileDescriptor.bufferSize < LARGE

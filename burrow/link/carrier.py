@@ -22,7 +22,7 @@ from burrow.link import MAX_MESSAGE
 from burrow.mux.interfaces import CloseCode, ICarrier
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
-from burrow.sockets import lowest_transport
+from burrow.sockets import lowest_transport, read_large
 
 NOTSENT_LOWAT = 16 * 1024
 """Bytes unsent in the kernel below which the socket counts as writable again."""
@@ -157,6 +157,7 @@ class CarrierProtocol:
         self._socket = lowest_transport(self.transport)
         if ITCPTransport.providedBy(self._socket):
             self._socket.setTcpNoDelay(True)  # Autobahn's own option does not reach an agent's socket
+        read_large(self._socket)
         self._socket.registerProducer(self, False)
         if isinstance(user, Lifeline):
             before = user.attach_carrier(self, peer_received, self.transport.getPeer())

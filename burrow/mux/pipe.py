@@ -19,7 +19,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.mux.stream import Stream
-from burrow.sockets import lowest_transport
+from burrow.sockets import lowest_transport, read_large
+
+_FULL_READ = 64 * 1024
+"""Bytes that a socket of Twisted's reads at a time, at most, unless it is told to read more."""
 
 BREAK_WITHIN = 10.0
 """Seconds that a socket which is to be reset has to take what is written."""
@@ -143,6 +146,8 @@ class PipeEnd(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Pass it on."""
+        if len(data) == _FULL_READ:  # there is more: a connection with little to read keeps a small buffer
+            read_large(self.transport)
         if self.other is not None:
             self.other.transport.write(data)
 

@@ -8,6 +8,7 @@ from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from burrow import allocator
 from burrow.mux.pipe import BREAK_WITHIN, PipeEnd, break_off
 from burrow.testing import HalfCloseRecorder, Recorders, SessionPair
 
@@ -267,3 +268,15 @@ def test_pipe_end_outlives_the_peers_half():
     assert IHalfCloseableProtocol.providedBy(PipeEnd())
     PipeEnd().writeConnectionLost()
     PipeEnd().dataReceived(b"to nobody")
+
+
+def test_a_connection_that_fills_its_buffer_gets_a_larger_one(monkeypatch):
+    monkeypatch.setattr(allocator, "_keeps", True)
+    net = Net()
+    ends = PipeEnd(), PipeEnd()
+    sockets = [Socket(net, end) for end in ends]
+    ends[0].join(ends[1])
+    ends[0].dataReceived(bytes(FileDescriptor.bufferSize - 1))
+    assert sockets[0].bufferSize == FileDescriptor.bufferSize
+    ends[0].dataReceived(bytes(FileDescriptor.bufferSize))
+    assert [socket.bufferSize for socket in sockets] == [allocator.LARGE, FileDescriptor.bufferSize]

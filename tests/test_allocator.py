@@ -1,0 +1,55 @@
+"""Tests for L{burrow.allocator}: a C library that is not there, and those that refuse or take the options."""
+
+import ctypes
+import sys
+
+import pytest
+
+from burrow import allocator
+
+
+class Library:
+    """A C library. @ivar options: what was set."""
+
+    def __init__(self, answer):
+        self.options = {}
+        self._answer = answer
+
+    def mallopt(self, option, value):
+        self.options[option] = value
+        return self._answer
+
+
+@pytest.fixture
+def keep(monkeypatch):
+    monkeypatch.setattr(allocator, "_keeps", False)
+    monkeypatch.setattr(sys, "platform", "linux")
+
+    def run(library):
+        monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+        allocator.keep_freed_memory()
+        return allocator.large_buffers_are_cheap()
+
+    return run
+
+
+def test_a_library_that_keeps_freed_memory(keep):
+    library = Library(1)
+    assert keep(library)
+    assert all(value > allocator.LARGE for value in library.options.values())
+    assert len(library.options) == 2
+
+
+def test_a_library_that_refuses(keep):
+    assert not keep(Library(0))
+
+
+def test_a_library_without_the_options(keep):
+    assert not keep(object())
+
+
+def test_another_system_is_left_alone(keep, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    library = Library(1)
+    assert not keep(library)
+    assert library.options == {}
