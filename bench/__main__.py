@@ -11,6 +11,7 @@ import argparse
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -61,7 +62,14 @@ class Field:
     def close(self) -> None:
         for subject in self._kept.values():
             if subject is not None:
-                subject.stop()
+                self.stop(subject)
+
+    def stop(self, subject: Subject) -> None:
+        """One that does not stop costs no figures."""
+        try:
+            subject.stop()
+        except Exception as error:
+            self._report.note(f"{subject.name} does not stop", error)
 
 
 def measure(
@@ -98,7 +106,7 @@ def _measure_once(row: Row, kind: type[Subject], field: Field, report: Report, s
         report.note(f"{row.name} of {kind.name}", error)
     finally:
         if row.fresh:
-            subject.stop()
+            field.stop(subject)
 
 
 def tell(text: str) -> None:
@@ -170,6 +178,7 @@ def main() -> None:
         if kind.missing():
             report.notes.append(f"{kind.name} is left out: {', '.join(kind.missing())} is not on the PATH")
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all processes end
     try:
         measure([row() for row in chosen], here, report, rounds, seconds)
     except KeyboardInterrupt:

@@ -10,7 +10,7 @@ from bench.upstreams import BIG
 
 FAR = Line(None, 0.05)
 
-LEAST = 5.0
+LEAST = 4.0
 """Seconds of a transfer, at most: in less, windows that begin small would be most of what is measured."""
 
 
