@@ -15,10 +15,12 @@ from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPullProducer, ITCPTransport
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.link import MAX_MESSAGE
+from burrow.link.messages import BinaryMessages
 from burrow.mux.interfaces import CloseCode, ICarrier
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
@@ -74,7 +76,7 @@ class _LibraryLog:
 
 
 @implementer(ICarrier, IPullProducer)
-class CarrierProtocol:
+class CarrierProtocol(BinaryMessages):
     """
     One WebSocket as a carrier: mixed into Autobahn's protocol classes, on the agent and on the server.
 
@@ -82,7 +84,6 @@ class CarrierProtocol:
     """
 
     log: Any = _LibraryLog()
-    user: Session | Lifeline | None = None
     _socket: Any = None
     _waiting = False
     _ponging = False
@@ -90,30 +91,16 @@ class CarrierProtocol:
 
     # -- what Autobahn has and calls ------------------------------------------------------------
 
-    transport: Any
-    state: int
-    sendMessage: Any
-    _dataReceived: Any
     sendClose: Any
     sendPong: Any
-    failedByMe: bool
     closeHandshakeTimeoutCall: Any
-
-    def dataReceived(self, data: bytes) -> None:
-        """
-        Bytes of the socket's. Autobahn's own method formats a debug line each time, which costs more than
-        this. A peer that broke WebSocket has got a close frame and is dropped a second later: nothing of it
-        is parsed.
-        """
-        if not self.failedByMe:
-            self._dataReceived(data)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Bytes for the socket, without Autobahn's debug line. C{sync} and C{chopsize} are not used here."""
         self.transport.write(data)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """A message of the peer's."""
+        """A message of the peer's that Autobahn read: see L{BinaryMessages}."""
         if not isBinary:
             self.close("binary messages only", CloseCode.UNSUPPORTED)
         elif self.user is not None:
@@ -155,6 +142,7 @@ class CarrierProtocol:
         keep_kernel_queue_short(self.transport)
         # A pull producer of the socket's own transport, under TLS: asked whenever the socket took everything.
         self._socket = lowest_transport(self.transport)
+        self.zero_mask = isinstance(self.transport, TLSMemoryBIOProtocol)
         if ITCPTransport.providedBy(self._socket):
             self._socket.setTcpNoDelay(True)  # Autobahn's own option does not reach an agent's socket
         read_large(self._socket)
@@ -179,7 +167,7 @@ class CarrierProtocol:
         """Send whole frames as one binary message; the socket asks for more once it has taken them."""
         if self.state != WebSocketProtocol.STATE_OPEN:
             return True  # closing: what is sent is dropped, and onClose follows
-        self.sendMessage(data, True)
+        self.send_message(data)
         self._waiting = True
         return False
 

@@ -55,6 +55,7 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
     """The agent's WebSocket."""
 
     factory: DialFactory
+    masks = True
     data: bytes
     refusal: BurrowError | None = None
     _heartbeat: Heartbeat | None = None
@@ -235,7 +236,7 @@ class DialFactory(WebSocketClientFactory):  # type: ignore[misc]
         self.credentials = credentials
         self.previous = previous
         self.waiting: Deferred[Linked] | None = Deferred()
-        # Masks stay on: over plain ws RFC 6455 section 5.3 requires them against confused proxies.
+        # Masks stay on; over TLS they are zero: see L{BinaryMessages}.
         self.setProtocolOptions(**PROTOCOL_OPTIONS)
 
 

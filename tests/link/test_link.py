@@ -353,6 +353,7 @@ class Linked(Loopback):
     async def test_text_is_answered_by_a_close_code(self):
         linked = await self.dialer().dial()
         protocol = linked.lifeline._carrier
+        self.assertFalse(protocol.zero_mask)  # not over TLS
         closed = Deferred()
         close = protocol.onClose
         protocol.onClose = lambda clean, code, reason: (close(clean, code, reason), closed.callback(code))
@@ -479,6 +480,7 @@ class OverTLS(Loopback):
         for trusted in ({"ca_file": self.ca_file}, {"ca_pem": self.ca_file.read_text()}):
             linked = await self.dialer(**trusted).dial()
             self.assertGreater(await linked.session.ping(), 0)
+            self.assertTrue(linked.lifeline._carrier.zero_mask)
             reasons = await self.end(linked)
             self.assertTrue(all(reason.check(ConnectionDone) for reason in reasons), reasons)
         wrong = {"ca_file": self.other_ca_file}

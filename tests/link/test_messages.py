@@ -1,0 +1,250 @@
+"""Tests for L{burrow.link.messages} and L{burrow.link.masks}: the same outcome as Autobahn alone."""
+
+from itertools import pairwise
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from burrow.link import MAX_MESSAGE, carrier, masks
+from burrow.link.accept import AcceptFactory, AcceptProtocol
+from burrow.link.address import Credentials, ServerAddress
+from burrow.link.carrier import CarrierProtocol
+from burrow.link.dial import DialFactory, DialProtocol
+from burrow.link.masks import ZERO, apply_mask, random_masks
+
+
+class ThroughAutobahn:
+    """Mixed in before the carrier: every byte goes through Autobahn, in both directions."""
+
+    def dataReceived(self, data):
+        if not self.failedByMe:
+            self._dataReceived(data)
+
+    def send_message(self, data):
+        self.sendMessage(data, True)
+
+
+class SlowServer(ThroughAutobahn, AcceptProtocol):
+    pass
+
+
+class SlowAgent(ThroughAutobahn, DialProtocol):
+    pass
+
+
+class User:
+    """Keeps what comes; at one number of messages it closes, aborts or leaves the connection."""
+
+    def __init__(self, protocol, at=None, does=""):
+        self.protocol, self.at, self.does = protocol, at, does
+        self.messages = []
+
+    def carrier_received(self, data):
+        assert type(data) is bytes
+        self.messages.append(data)
+        if len(self.messages) == self.at:
+            if self.does == "leave":
+                self.protocol.user = None
+            elif self.does == "close":
+                self.protocol.close("enough", 1000)
+            else:
+                self.protocol.dropConnection(abort=True)
+
+
+class Transport(StringTransport):
+    """Counts how it is ended; nothing comes after."""
+
+    ended = ""
+
+    def unregisterProducer(self):
+        pass
+
+    def abortConnection(self):
+        self.ended = "aborted"
+
+    def loseConnection(self):
+        self.ended = self.ended or "lost"
+
+
+def opened(kind, **user):
+    """A protocol whose handshake is done."""
+    clock = Clock()
+    if issubclass(kind, DialProtocol):
+        address = ServerAddress(False, "127.0.0.1", 80)
+        factory = DialFactory(clock, Credentials(address, "token", "agent-1234"), None)
+    else:
+        factory = AcceptFactory(clock, None, None, None)
+    factory._batched_timer = SimpleNamespace(call_later=clock.callLater)
+    protocol = kind()
+    protocol.factory = factory
+    protocol.makeConnection(Transport())
+    protocol.transport.clear()
+    protocol.state = protocol.STATE_OPEN
+    protocol.serverConnectionDropTimeout = 0
+    protocol.inside_message, protocol.current_frame, protocol.websocket_version = False, None, 13
+    protocol._unusual = False
+    protocol.user = User(protocol, **user)
+    return protocol
+
+
+def frame(payload, *, first=0x82, mask=None, length=None, form=None):
+    """One frame; C{length} and C{form} (0, 126 or 127) may be wrong."""
+    size = len(payload) if length is None else length
+    form = form or (0 if size < 126 else 126 if size < 65536 else 127)
+    bit = 0 if mask is None else 0x80
+    count = {0: b"", 126: size.to_bytes(8, "big")[-2:], 127: size.to_bytes(8, "big")}[form]
+    head = bytes((first, bit | (form or size & 127))) + count
+    return (
+        head
+        + (b"" if mask is None else mask + apply_mask(mask, payload))[:]
+        + (payload if mask is None else b"")
+    )
+
+
+PAYLOADS = st.one_of(
+    st.binary(max_size=20),
+    st.sampled_from([125, 126, 127, 65535, 65536, 70_000])
+    .map(lambda size: bytes(range(256)) * 300)
+    .flatmap(lambda data: st.sampled_from([data[:n] for n in (125, 126, 127, 1200, 65535, 65536, 70_000)])),
+)
+MASKS = st.one_of(st.just(ZERO), st.binary(min_size=4, max_size=4))
+
+
+@st.composite
+def streams(draw, agent):
+    """Frames of a peer's, most of them good, and where they are cut."""
+    parts = []
+    for _ in range(draw(st.integers(1, 8))):
+        mask = None if agent else draw(MASKS)
+        payload = draw(PAYLOADS)
+        kind = draw(st.integers(0, 17))
+        if kind == 0:
+            parts += [frame(payload, first=0x02, mask=mask), frame(b"ping", first=0x89, mask=mask)]
+            parts += [frame(payload, first=0x80, mask=mask)]
+        elif kind == 1:
+            parts.append(frame(payload[:100], first=draw(st.integers(0, 255)), mask=mask))
+        elif kind == 2:
+            parts.append(frame(payload, mask=bytes(4) if mask is None else None))
+        elif kind == 3:
+            parts.append(frame(payload[:100], form=draw(st.sampled_from([126, 127])), mask=mask))
+        elif kind == 4:
+            length = draw(st.sampled_from([MAX_MESSAGE + 1, 1 << 62, 1 << 63]))
+            parts.append(frame(payload, length=length, mask=mask))
+        elif kind == 5:
+            parts.append(
+                frame(draw(st.sampled_from([b"", b"\x03\xe8", b"\x0f\xa1bye"])), first=0x88, mask=mask)
+            )
+        elif kind == 6:
+            parts.append(frame(payload[:20], first=0x89, mask=mask))
+        elif kind == 7:
+            parts.append(frame(payload, first=0x81, mask=mask))
+        elif kind == 8:
+            parts.append(draw(st.binary(min_size=1, max_size=30)))
+        else:
+            parts.append(frame(payload, mask=mask))
+    data = b"".join(parts)
+    cuts = draw(
+        st.lists(st.integers(0, min(len(data), draw(st.sampled_from([40, 2000, 1 << 20])))), max_size=12)
+    )
+    cuts = sorted({0, len(data), *cuts})
+    return [data[start:stop] for start, stop in pairwise(cuts)]
+
+
+def outcome(kind, pieces, user):
+    protocol = opened(kind, **user)
+    seen = []
+    for piece in pieces:
+        protocol.dataReceived(piece)
+        seen.append((len(protocol.user.messages) if protocol.user else None, protocol.state))
+        if protocol.transport.ended:
+            break
+    messages = protocol.user.messages if protocol.user else None
+    return messages, seen, protocol.transport.value(), protocol.transport.ended, protocol.wasClean
+
+
+USERS = st.fixed_dictionaries(
+    {"at": st.integers(1, 4), "does": st.sampled_from(["", "", "leave", "close", "drop"])}
+).map(lambda user: user if user["does"] else {})
+
+
+@given(streams(agent=False), USERS)
+def test_server_does_as_autobahn(pieces, user):
+    assert outcome(AcceptProtocol, pieces, user) == outcome(SlowServer, pieces, user)
+
+
+@given(streams(agent=True), USERS)
+def test_agent_does_as_autobahn(pieces, user):
+    with pytest.MonkeyPatch.context() as patch:  # of close frames and pongs
+        patch.setattr("autobahn.websocket.protocol.random.getrandbits", lambda bits: 0x01020304)
+        assert outcome(DialProtocol, pieces, user) == outcome(SlowAgent, pieces, user)
+
+
+def test_large_message_byte_by_byte_and_a_small_one_behind_it():
+    message = bytes(range(256)) * 300
+    protocol = opened(AcceptProtocol)
+    data = frame(message, mask=b"abcd") + frame(b"x", mask=ZERO)
+    for start in range(len(data)):
+        protocol.dataReceived(data[start : start + 1])
+    assert protocol.user.messages == [message, b"x"]
+
+
+def test_unfinished_frame_is_bounded_by_the_largest_message():
+    protocol = opened(AcceptProtocol)
+    protocol.dataReceived(frame(b"", length=MAX_MESSAGE, mask=b"abcd"))
+    for _ in range(MAX_MESSAGE // (1 << 20) - 1):
+        protocol.dataReceived(bytes(1 << 20))
+    assert len(protocol._frame) < MAX_MESSAGE
+    protocol.dataReceived(bytes(1 << 20))
+    assert protocol._frame is None
+    assert len(protocol.user.messages[0]) == MAX_MESSAGE
+
+
+@given(st.sampled_from([0, 1, 125, 126, 1200, 65535, 65536, 300_000]), st.booleans())
+def test_what_is_sent_is_what_autobahn_reads(size, zero_mask):
+    message = (bytes(range(251)) * 1200)[:size]
+    for sender, reader in ((AcceptProtocol, SlowAgent), (DialProtocol, SlowServer)):
+        sending, reading = opened(sender), opened(reader)
+        sending.zero_mask = zero_mask
+        assert sending.send(message) is False
+        data = sending.transport.value()
+        reading.dataReceived(data)
+        assert reading.user.messages == [message]
+        if sender is DialProtocol:
+            start = len(data) - size
+            assert (data[start - 4 : start] == ZERO) is zero_mask
+
+
+def test_nothing_is_sent_while_it_closes():
+    protocol = opened(AcceptProtocol)
+    protocol.close("enough", 1000)
+    before = protocol.transport.value()
+    assert protocol.send(b"x") is True
+    assert protocol.transport.value() == before
+
+
+@pytest.mark.parametrize("way", ["c", "python"])
+@pytest.mark.parametrize("size", [0, 1, 3, 127, 128, 129, 1000, 1001, 16_393])
+def test_masks(monkeypatch, way, size):
+    if way == "c" and masks._nvx is None:
+        pytest.skip("Autobahn is without its C")
+    in_place = getattr(masks, f"_mask_in_{way}")
+    monkeypatch.setattr(masks, "mask_in_place", in_place)
+    data, mask = bytes(index * 7 % 256 for index in range(size)), b"\x01\x80\xfe\x37"
+    expected = bytes(byte ^ mask[index % 4] for index, byte in enumerate(data))
+    assert apply_mask(mask, data) == expected
+    for start in range(3):
+        buffer = bytearray(start) + data
+        in_place(mask, memoryview(buffer)[start:])
+        assert buffer == bytes(start) + expected
+
+
+def test_masks_do_not_repeat():
+    assert len({next(random_masks) for _ in range(3000)}) > 2990
+
+
+def test_a_carrier_reads_messages_itself():
+    assert issubclass(CarrierProtocol, carrier.BinaryMessages)
