@@ -35,6 +35,7 @@ from zope.interface import implementer
 
 from burrow.descriptors import EXHAUSTED, Shortage, exhausted
 from burrow.mux.pipe import PipeEnd
+from burrow.protocols.loopback import connect_now, is_loopback
 from burrow.protocols.upstream import CONNECT_TIMEOUT, Upstream
 from burrow.trust import trust_root
 
@@ -104,6 +105,8 @@ class Connector:
         self._ends = Factory.forProtocol(SecureEnd if upstream.scheme == "https" else PipeEnd)
         self._ends.noisy = False
         self._endpoints = [self._secure(self._endpoint(host)) for host in hosts]
+        direct = upstream.scheme in ("http", "tcp") and all(is_loopback(host) for host in hosts)
+        self._loopbacks = list(hosts) if direct else []  # in the order of the endpoints
 
     def _endpoint(self, host: str) -> IStreamClientEndpoint:
         upstream = self._upstream
@@ -128,6 +131,13 @@ class Connector:
             return wrapClientTLS(_Unverified(name), endpoint)
         return wrapClientTLS(optionsForClientTLS(name, trustRoot=trust_root(upstream.tls.ca_file)), endpoint)
 
+    def connect_now(self) -> PipeEnd | None:
+        """A connection to the upstream, not joined; None if it has to be waited for: see L{connect}."""
+        if not self._loopbacks:
+            return None
+        end: PipeEnd | None = connect_now(self._reactor, self._loopbacks[0], self._upstream.port, self._ends)
+        return end
+
     async def connect(self) -> PipeEnd:
         """A connection to the upstream, not joined. @raise UpstreamFailed: no address answers."""
         failure: Exception = ConnectError(string="no address")
@@ -142,6 +152,8 @@ class Connector:
                 continue
             if position:
                 self._endpoints.insert(0, self._endpoints.pop(position))
+                if self._loopbacks:
+                    self._loopbacks.insert(0, self._loopbacks.pop(position))
             return end
         missing = _descriptor_error(failure)
         if missing is None and isinstance(failure, DNSLookupError) and exhausted():

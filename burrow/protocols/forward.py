@@ -58,6 +58,10 @@ class Forward(PipeEnd):
 
     def connectionMade(self) -> None:
         """A visitor came: connect to the upstream."""
+        end = self._connector.connect_now()
+        if end is not None:
+            self._connected(end)
+            return
         self.transport.pauseProducing()
         self._connecting = Deferred.fromCoroutine(self._connect())
         self._connecting.addErrback(self._failed)
@@ -72,6 +76,9 @@ class Forward(PipeEnd):
             return
         finally:
             self._connecting = None
+        self._connected(end)
+
+    def _connected(self, end: PipeEnd) -> None:
         if self._upstream.scheme != "unix" and hasattr(end.transport, "setTcpNoDelay"):
             end.transport.setTcpNoDelay(True)
         self.join(end)

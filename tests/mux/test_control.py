@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 
 from burrow.errors import WireError
-from burrow.mux.control import MAX_HEAD, VisitorHead, decode_visitor_head
+from burrow.mux.control import MAX_HEAD, VisitorHead, decode_visitor_head, encode_box
 
 HEAD = VisitorHead("blog", "[::1]:1234", "https")
 
@@ -17,6 +17,20 @@ def test_head_reads_back_with_what_is_behind_it(rest):
     assert decode_visitor_head(wire + rest) == (HEAD, rest)
     for size in range(len(wire)):
         assert decode_visitor_head(wire[:size]) is None
+
+
+@given(st.text(max_size=300), st.text(max_size=300), st.text(max_size=300))
+def test_head_is_the_box_that_amp_writes(tunnel, visitor, scheme):
+    head = VisitorHead(tunnel, visitor, scheme)
+    assert head.encode() == encode_box(head._asdict())
+
+
+def test_value_that_no_box_can_have():
+    assert VisitorHead("t" * 65535, "v", "s").encode() == encode_box(
+        {"tunnel": "t" * 65535, "visitor": "v", "scheme": "s"}
+    )
+    with pytest.raises(amp.TooLong):
+        VisitorHead("t" * 65536, "v", "s").encode()
 
 
 def test_unknown_keys_are_ignored():
