@@ -244,8 +244,8 @@ class BurrowServer(MultiService):
                 plain = VisitorFactory(self._edge, "http", self.site.redirect)
             elif self._neighbours.door:
                 self._neighbours.serve("http", plain)
-                hand_over = self._neighbours.hand_http
-                plain = PlainFrontFactory(plain, self._sweep, self.config.idle_timeout, hand_over)
+                idle, ours = self.config.idle_timeout, self._neighbours
+                plain = PlainFrontFactory(plain, self._sweep, idle, ours.hand_http, ours.alone)
             if http is not None:
                 http_port = self._listeners.listen("http", http, plain)
             self.site.listens(https_port, http_port)

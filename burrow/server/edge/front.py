@@ -89,18 +89,25 @@ class PlainFrontFactory(Factory):
     Takes the connections of the plain port.
 
     @param inner: builds what serves a visitor. @param idle_timeout: seconds for the first head.
+    @param alone: whether there is no other process now, so that no head need be read before it is served.
     """
 
     noisy = False
 
     def __init__(
-        self, inner: IProtocolFactory, sweep: Sweep, idle_timeout: float, hand_over: HandOver
+        self,
+        inner: IProtocolFactory,
+        sweep: Sweep,
+        idle_timeout: float,
+        hand_over: HandOver,
+        alone: Callable[[], bool] = lambda: False,
     ) -> None:
         self.inner = inner
         self.sweep = sweep
         self.idle_timeout = idle_timeout
         self.hand_over = hand_over
+        self.alone = alone
 
     def buildProtocol(self, addr: Any) -> Any:
         """One connection."""
-        return PlainFront(self, addr)
+        return self.inner.buildProtocol(addr) if self.alone() else PlainFront(self, addr)

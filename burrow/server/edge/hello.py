@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from struct import Struct
 
 MAX_HELLO = 32 * 1024
 """Bytes, records' headers included, at most. Post-quantum key shares make hellos of about 2 KiB."""
@@ -21,8 +22,11 @@ MAX_NAME = 253
 """Characters of a host name, at most (RFC 1035 section 2.3.4)."""
 
 _MAX_RECORD = 1 << 14
-_SERVER_NAME, _ALPN = b"\x00\x00", b"\x00\x10"
+_SERVER_NAME, _ALPN = 0, 16
+_EXTENSION = Struct("!HH")
 _NAME = re.compile(rb"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
+_TOO_LONG = "a field of the ClientHello is longer than the message"
+_TWICE = "the ClientHello has an extension twice"  # RFC 8446 section 4.2
 _IPV4 = re.compile(rb"[0-9]+(?:\.[0-9]+)*\.?")
 
 
@@ -43,34 +47,6 @@ class ClientHello:
 
     name: str | None
     protocols: tuple[bytes, ...]
-
-
-class _Reader:
-    """
-    Reads a structure from its beginning. All methods raise L{NotTLS} where it is too short.
-
-    @ivar left: bytes that were not read yet.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.left = len(data)
-
-    def take(self, size: int) -> bytes:
-        """The next C{size} bytes."""
-        return self._cut(len(self._data) - self.left, size)
-
-    def field(self, size: int) -> bytes:
-        """A field behind a length of C{size} bytes."""
-        at = len(self._data) - self.left
-        return self._cut(at + size, int.from_bytes(self._data[at : at + size], "big"))
-
-    def _cut(self, start: int, size: int) -> bytes:
-        end = start + size
-        if end > len(self._data):
-            raise NotTLS("a field of the ClientHello is longer than the message")
-        self.left = len(self._data) - end
-        return self._data[start:end]
 
 
 class HelloReader:
@@ -134,37 +110,55 @@ class HelloReader:
 
 
 def _parse(hello: bytes) -> ClientHello:
-    reader = _Reader(hello)
-    reader.take(2 + 32)  # version, random
+    """One scan, without an object or a call for each field: a third of the time."""
+    end = len(hello)
+    at = 2 + 32  # version, random
     for size in (1, 2, 1):  # session id, cipher suites, compression methods
-        reader.field(size)
+        at += size + int.from_bytes(hello[at : at + size], "big")
+    # The last of these fields, as all below, must not be longer than what it is in.
+    if at > end or (at < end and at + 2 + int.from_bytes(hello[at : at + 2], "big") > end):
+        raise NotTLS(_TOO_LONG)
     name: str | None = None
-    protocols: tuple[bytes, ...] = ()
-    seen: set[bytes] = set()
-    extensions = _Reader(reader.field(2) if reader.left else b"")
-    while extensions.left:
-        kind, body = extensions.take(2), extensions.field(2)
-        if kind not in (_SERVER_NAME, _ALPN):
-            continue
-        if kind in seen:
-            raise NotTLS("the ClientHello has an extension twice")  # RFC 8446 section 4.2
-        seen.add(kind)
-        if kind == _ALPN:
-            protocols = _protocols(_Reader(body))
-        elif body:
-            name = _server_name(_Reader(body))
-    return ClientHello(name, protocols)
+    protocols: tuple[bytes, ...] | None = None
+    named = False
+    end = at + 2 + int.from_bytes(hello[at : at + 2], "big")
+    at += 2
+    while at < end:
+        start = at + 4
+        if start > end:
+            raise NotTLS(_TOO_LONG)
+        kind, size = _EXTENSION.unpack_from(hello, at)
+        at = start + size
+        if at > end:
+            raise NotTLS(_TOO_LONG)
+        if kind == _SERVER_NAME:
+            if named:
+                raise NotTLS(_TWICE)
+            named = True
+            if at > start:
+                name = _server_name(hello[start:at])
+        elif kind == _ALPN:
+            if protocols is not None:
+                raise NotTLS(_TWICE)
+            protocols = _protocols(hello[start:at])
+    return ClientHello(name, protocols or ())
 
 
-def _server_name(body: _Reader) -> str | None:
-    names = _Reader(body.field(2))
+def _server_name(body: bytes) -> str | None:
+    end = 2 + int.from_bytes(body[:2], "big")
+    if end > len(body):
+        raise NotTLS(_TOO_LONG)
     name: bytes | None = None
-    while names.left:
-        is_host, value = names.take(1) == b"\x00", names.field(2)
+    at = 2
+    while at < end:
+        is_host, start = body[at] == 0, at + 3
+        at = start + int.from_bytes(body[at + 1 : start], "big")
+        if at > end:
+            raise NotTLS(_TOO_LONG)
         if is_host and name is not None:
             raise NotTLS("the ClientHello has two names of one type")
         if is_host:
-            name = value
+            name = body[start:at]
     return None if name is None else _host(name)
 
 
@@ -177,10 +171,18 @@ def _host(value: bytes) -> str | None:
     return value.decode("ascii").lower()
 
 
-def _protocols(body: _Reader) -> tuple[bytes, ...]:
-    offered, names = [], _Reader(body.field(2))
-    while names.left:
-        offered.append(names.field(1))
+def _protocols(body: bytes) -> tuple[bytes, ...]:
+    end = 2 + int.from_bytes(body[:2], "big")
+    if end > len(body):
+        raise NotTLS(_TOO_LONG)
+    offered: list[bytes] = []
+    at = 2
+    while at < end:
+        start = at + 1
+        at = start + body[at]
+        if at > end:
+            raise NotTLS(_TOO_LONG)
+        offered.append(body[start:at])
     if not offered or not all(offered):
         raise NotTLS("a protocol's name has 1 to 255 bytes")
     return tuple(offered)

@@ -48,6 +48,11 @@ class Neighbours:
         """The address of this process's door, for neighbours; empty if it has none."""
         return "" if self._door is None else self._door.name
 
+    def alone(self) -> bool:
+        """Whether no neighbour is known to which a visitor could be handed over."""
+        others = self._cluster.others.values()
+        return self._door is None or not any(node.door and node.group == self._group for node in others)
+
     def serve(self, at: str, factory: IProtocolFactory) -> None:
         """
         Serve by C{factory} the connections that neighbours hand over.

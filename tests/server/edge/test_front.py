@@ -5,7 +5,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from burrow.server.edge.front import PlainFrontFactory, stay
+from burrow.server.edge.front import PlainFront, PlainFrontFactory, stay
 from burrow.server.edge.sweep import Sweep
 
 HEAD = b"GET /a HTTP/1.1\r\nHost: Blog.example.com:8080\r\n\r\n"
@@ -98,3 +98,11 @@ def test_empty_lines_before_a_head_are_not_kept(empty):
     assert front.protocol._received == b""
     front.protocol.dataReceived(HEAD)
     assert front.served[0].data == HEAD
+
+
+def test_no_head_is_read_before_it_is_served_while_there_is_no_other_process():
+    others, inner = [], Factory.forProtocol(Inner)
+    factory = PlainFrontFactory(inner, Sweep(Clock()), 30, stay, lambda: not others)
+    assert isinstance(factory.buildProtocol(None), Inner)
+    others.append("another process")
+    assert isinstance(factory.buildProtocol(None), PlainFront)

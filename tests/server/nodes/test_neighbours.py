@@ -99,6 +99,15 @@ class Among(SynchronousTestCase):
         self.assertFalse(self.hands())
         self.assertEqual(self.handed, [])
 
+    def test_alone_is_who_has_no_neighbour(self):
+        self.assertFalse(self.ours.alone())
+        self.assertTrue(self.neighbours("").alone())
+        for changes in ({"door": ""}, {"group": "of another machine"}):
+            self.cluster.others["two"] = attr.evolve(NODE, **changes)
+            self.assertTrue(self.ours.alone())
+        self.cluster.others["two"] = attr.evolve(NODE, draining=True)
+        self.assertFalse(self.ours.alone())
+
     def test_a_server_of_one_process_has_no_door(self):
         alone = self.neighbours("")
         self.assertEqual(alone.door, "")
