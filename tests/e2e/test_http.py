@@ -465,7 +465,7 @@ def test_upstream_starts_after_its_tunnel(world, upstream):
 
 
 def test_upstream_on_ipv6_alone(world):
-    listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    listener = socket.create_server(("::1", free_port()), family=socket.AF_INET6)  # free on 127.0.0.1, too
     agent = world.agent("http", listener.getsockname()[1])
 
     def serve():
