@@ -161,8 +161,9 @@ class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[
             self.user = None
             self.abort()
             return
-        listeners = {} if self._lifeline is None else {"on_check": self._lifeline.acknowledge}
-        self._heartbeat = Heartbeat(self.factory.clock, session, self.abort, **listeners)
+        self._heartbeat = Heartbeat(self.factory.clock, session, self.abort)
+        if self._lifeline is not None:
+            self._heartbeat.on_check = self._lifeline.check
         self._heartbeat.start()
 
     def _begin(self) -> Session:

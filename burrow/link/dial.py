@@ -119,7 +119,7 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
 
         def check() -> None:
             if linked.lifeline is not None:
-                linked.lifeline.acknowledge()
+                linked.lifeline.check()
             address = _local_address(self.transport.getPeer())
             if address != self._network:
                 self._network = address
@@ -131,6 +131,7 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
             self.abort,
             on_suspect=linked.report_trouble,
             on_check=check,
+            sparing=True,
         )
         self._heartbeat.start()
         waiting, self.factory.waiting = self.factory.waiting, None

@@ -28,6 +28,9 @@ DATA, ACK = 0, 1
 ACK_EVERY = 64 * 1024
 """Bytes received after which they are acknowledged at once; fewer wait for the heartbeat's next check."""
 
+FEW = 1024
+"""Fewer bytes than this wait for several checks: an idle session's pings need no answer each."""
+
 REPLAY_LIMIT = 16 * 1024 * 1024
 """Bytes not acknowledged, at most: the bandwidth-delay product of 160 MB/s at 100 ms."""
 
@@ -97,6 +100,11 @@ class Replay:
         while self._kept and self._acknowledged + len(self._kept[0]) <= offset:
             self._acknowledged += len(self._kept.popleft())
         self.full = self.unacknowledged >= self._limit
+
+    @property
+    def few(self) -> bool:
+        """Whether less than L{FEW} bytes came since the last acknowledgement."""
+        return self.received - self._told < FEW
 
     def acknowledgement(self) -> bytes | None:
         """The packet that acknowledges what came; None if nothing came since the last one."""

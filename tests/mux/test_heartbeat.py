@@ -1,5 +1,8 @@
 """Tests for L{burrow.mux.heartbeat}."""
 
+from itertools import pairwise
+
+from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.mux.heartbeat import DEAD_AFTER, INTERVAL, PING_EVERY, SUSPECT_AFTER, Heartbeat
@@ -131,6 +134,81 @@ class Heartbeats(SynchronousTestCase):
     def test_times_are_those_of_the_documents(self):
         self.assertEqual((INTERVAL, PING_EVERY, SUSPECT_AFTER, DEAD_AFTER), (1.0, 2.5, 4.0, 9.0))
         self.heartbeat.stop()
+
+    def test_one_that_is_sparing_pings_when_its_peer_is_late(self):
+        self.heartbeat.stop()
+        clock, pings, swept = self.pair.clock, [], []
+        ping = self.pair.agent.ping
+        self.pair.agent.ping = lambda: pings.append(clock.seconds()) or ping()
+        self.pair.agent.sweep = lambda: swept.append(clock.seconds())
+        sparing = Heartbeat(clock, self.pair.agent, self.pair.agent.abort, sparing=True)
+        peer = Heartbeat(clock, self.pair.server, self.pair.server.abort)
+        peer.start()
+        sparing.start()
+        for _ in range(120):
+            self.pair.pump()
+            clock.advance(0.25)
+        self.assertEqual(pings, [0.0])
+        self.assertEqual(swept[:4], [0.0, 0.5, 1.5, 2.5])
+        peer.stop()
+        for _ in range(40):
+            self.pair.pump()
+            clock.advance(0.25)
+        # A peer that only answers is asked before it is suspected.
+        self.assertEqual([later - before for before, later in pairwise(pings[1:])], [3.0, 3.0])
+        self.assertEqual(self.lost, [])
+        sparing.stop()
+
+    def test_one_that_is_sparing_measures_a_session_that_has_visitors(self):
+        self.heartbeat.stop()
+        self.pair.server.listen(Factory.forProtocol(Protocol))
+        for _ in range(2):
+            self.pair.agent.open_stream(Protocol())
+        clock, pings = self.pair.clock, []
+        ping = self.pair.agent.ping
+        self.pair.agent.ping = lambda: pings.append(clock.seconds()) or ping()
+        sparing = Heartbeat(clock, self.pair.agent, self.pair.agent.abort, sparing=True)
+        sparing.start()
+        for _ in range(28):
+            self.pair.pump()
+            clock.advance(0.25)
+        self.assertEqual(pings, [0.0, 2.5, 5.5])
+        sparing.stop()
+
+    def test_many_share_few_timers(self):
+        self.heartbeat.stop()
+        clock, looks, many = self.pair.clock, [], []
+        for number in range(100):
+            clock.advance(0.01)
+            one = Heartbeat(
+                clock, self.pair.agent, self.pair.agent.abort, on_check=lambda n=number: looks.append(n)
+            )
+            one.start()
+            many.append(one)
+        self.assertLessEqual(len(clock.getDelayedCalls()), 33)
+        looks.clear()
+        for _ in range(200):
+            clock.advance(0.01)
+            self.pair.pump()
+        self.assertEqual([looks.count(number) for number in (0, 1, 49, 98)], [2, 2, 2, 2])
+        self.assertIn(len(looks), range(196, 208))
+        for one in many:
+            one.stop()
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_one_that_ends_its_neighbour(self):
+        """Of two that are checked together, the first ends the second, which is not checked again."""
+        looks = []
+        other = Heartbeat(
+            self.pair.clock, self.pair.server, self.pair.server.abort, on_check=lambda: looks.append(1)
+        )
+        self.pair.agent.sweep = other.stop
+        other.start()
+        looks.clear()
+        self.pair.clock.advance(1)
+        self.assertEqual(looks, [])
+        self.heartbeat.stop()
+        self.assertEqual(self.pair.clock.getDelayedCalls(), [])
 
     def test_it_sweeps_the_session(self):
         swept = []

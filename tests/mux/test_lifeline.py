@@ -13,12 +13,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.errors import WireError
 from burrow.mux.interfaces import CloseCode
-from burrow.mux.lifeline import Lifeline
+from burrow.mux.lifeline import PUT_OFF, Lifeline
 from burrow.mux.session import Session
 from burrow.testing import HalfCloseRecorder, MemoryCarrier, Recorder, Recorders
 from burrow.wire import pacing
 from burrow.wire.pacing import MAX_PULL
-from burrow.wire.resume import ACK, ACK_EVERY, PACKET_OVERHEAD
+from burrow.wire.resume import ACK, ACK_EVERY, FEW, PACKET_OVERHEAD
 
 PACKET = Struct("!BQ")
 
@@ -208,6 +208,22 @@ class Lifelines(SynchronousTestCase):
         world.cables[1].deliver()
         self.assertEqual(world.agent.last_received, 5.0)
         self.assertEqual(world.lifelines[0]._replay.unacknowledged, 0)
+
+    def test_few_bytes_are_acknowledged_after_some_checks(self):
+        world = World()
+        world.connect()
+        stream = world.agent.open_stream(Recorder())
+        world.pump()
+        replay, lifeline = world.lifelines[0]._replay, world.lifelines[1]
+        lifeline.acknowledge()
+        for size, checks in ((1, PUT_OFF + 1), (FEW, 1), (1, PUT_OFF + 1)):
+            stream.write(bytes(size))
+            world.pump()
+            for _ in range(checks):
+                self.assertGreater(replay.unacknowledged, 0)
+                lifeline.check()
+                world.pump()
+            self.assertEqual(replay.unacknowledged, 0)
 
     def test_what_is_sent_again_waits_for_a_busy_carrier(self):
         world = World()
