@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from burrow.server.edge import pages
 from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.pace import NO_RATE, Rate
+from burrow.server.edge.remembered import Memory
 from burrow.server.edge.request_head import RequestHead
 from burrow.server.edge.sweep import Sweep
 from burrow.server.route import IRoute
@@ -46,7 +47,10 @@ Find = Callable[[str, Asking], "IRoute | Deferred[IRoute]"]
 """See L{Routes.of_host<burrow.server.routes.Routes.of_host>}."""
 
 Own = Callable[[RequestHead], "pages.Page | IProtocolFactory | None"]
-"""What the server itself says to a request: None if the host is not its own."""
+"""
+What the server itself says to a request: None if the host is not its own, which the head alone decides, and
+for good.
+"""
 
 
 @dataclass(slots=True)
@@ -59,6 +63,7 @@ class Edge:
     byte of body, to its answer's head.
     @ivar rate: the least that a visitor has to send or take while it is waited for.
     @ivar visitors: the connections that are open.
+    @ivar memory: what heads mean, for all connections together.
     @ivar draining: whether this server goes away: each connection is closed after the answer that is next.
     """
 
@@ -71,6 +76,7 @@ class Edge:
     response_timeout: float
     rate: Rate = NO_RATE
     visitors: set[Finishable] = field(default_factory=set)
+    memory: Memory = field(default_factory=Memory)
     draining: bool = False
 
     def drain(self) -> None:

@@ -153,6 +153,9 @@ class Exchange:
         """Decide who answers, and send the request there."""
         request, connection = self.request, self._connection
         self._edge.sweep.add(self, self._edge.response_timeout)
+        if request.passed_on is not None:  # all of this was decided for the same bytes on this connection
+            self._find_route()
+            return
         shown = connection.shown
         if shown is not None and shown.name != request.host and not shown.covers(request.host):
             self._page(pages.misdirected(request.host))
@@ -168,12 +171,12 @@ class Exchange:
 
     def _find_route(self) -> None:
         request = self.request
-        if request.max_forwards == 0 or b"via" in request.headers:
-            page = last_stop(request, self._edge.forwarding)
-            if page is not None:
+        if request.passed_on is None:
+            if page := last_stop(request, self._edge.forwarding):
                 self._page(page)
                 return
-        self._head, self._address = self._connection.hop.rewrite(request)
+            request.passed_on = self._connection.hop.rewrite(request)
+        self._head, self._address = request.passed_on
         found = self._edge.find(request.host, self)
         if not isinstance(found, Deferred):
             self._send_head(found)

@@ -20,7 +20,7 @@ def last_stop(head: RequestHead, forwarding: Forwarding) -> Page | None:
     What the edge answers itself, since the request may not be passed on; None if it may, as any may that has
     neither Via nor a Max-Forwards of 0.
     """
-    if forwarding.looped(head.headers):
+    if b"via" in head.headers and forwarding.looped(head.headers):
         return loop(head.host)
     if head.max_forwards != 0:
         return None

@@ -23,6 +23,7 @@ from burrow.server.edge.fields import named_by_connection, write_head
 from burrow.server.edge.head import BadMessage
 from burrow.server.edge.headers import Fields
 from burrow.server.edge.pace import Pace
+from burrow.server.edge.remembered import Remembered
 from burrow.server.edge.request_head import RequestHead, RequestReader
 from burrow.server.edge.response_head import ResponseHead
 from burrow.server.edge.upgraded import Upgraded
@@ -35,7 +36,8 @@ class Http1Visitor(Visitor):
 
     def __init__(self, edge: Edge, scheme: str, own: Own) -> None:
         super().__init__(edge, scheme, own)
-        self._reader = RequestReader()
+        self._asked: Remembered[RequestHead] = Remembered(edge.memory)
+        self._reader = RequestReader(self._asked)
         self._sends = Pace(edge.sweep, edge.rate, self._sent, self._sends_too_slowly)
         self._advancing = False
         self._exchange: Exchange | None = None
@@ -160,9 +162,17 @@ class Http1Visitor(Visitor):
         assert exchange is not None
         # An answer that begins before the request's end is the last: where a next one begins is unknown.
         close = self._close_after or self._edge.draining or not exchange.whole
-        answer = write_answer(exchange.request, head, self._edge.domain, close=close)
-        self._chunked, self._close_after = answer.chunked, answer.close
-        self.transport.write(answer.data)
+        request = exchange.request
+        usual = not close and request.version == "1.1" and request.method != b"HEAD"
+        passed_on = head.passed_on if usual else None
+        if passed_on is None:
+            answer = write_answer(request, head, self._edge.domain, close=close)
+            passed_on, close = (answer.data, answer.chunked), answer.close
+            if usual:
+                head.passed_on = passed_on
+        data, self._chunked = passed_on
+        self._close_after = close
+        self.transport.write(data)
 
     def answer_data(self, data: bytes) -> None:
         """See L{IConnection}."""
@@ -244,6 +254,7 @@ class Http1Visitor(Visitor):
     def _withdraw(self) -> None:
         """See L{Visitor}."""
         self._sends.stop()
+        self._asked.forget()
         super()._withdraw()
 
     def _stop_exchange(self) -> None:

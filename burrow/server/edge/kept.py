@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from burrow.server.edge.flow import Answering, Reading
+from burrow.server.edge.remembered import Remembered
+from burrow.server.edge.response_head import ResponseHead
 from burrow.server.edge.responses import Responses
 from burrow.server.edge.sweep import Sweep
 from burrow.server.route import IRoute
@@ -15,10 +17,18 @@ class KeptStream:
     """
     One stream at a time. It is fed by what is read of the visitor, and feeds what the visitor is sent.
 
+    @param remembered: the heads of answers that came before.
     @ivar responses: the edge's end of the stream; None without one.
     """
 
-    def __init__(self, sweep: Sweep, reading: Reading, answers: Answering) -> None:
+    def __init__(
+        self,
+        sweep: Sweep,
+        reading: Reading,
+        answers: Answering,
+        remembered: Remembered[ResponseHead] | None = None,
+    ) -> None:
+        self._remembered = remembered
         self.responses: Responses | None = None
         self._route: IRoute | None = None
         self._sweep = sweep
@@ -40,7 +50,7 @@ class KeptStream:
         responses = self.responses
         if responses is None or not responses.usable or self._route is not route:
             self.drop()
-            responses = Responses(self.forget)
+            responses = Responses(self.forget, self._remembered)
             route.connect(responses, *address)
             self.responses, self._route = responses, route
             self._answers.stream = responses.transport

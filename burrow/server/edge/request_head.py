@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httptools
 
 from burrow.server.edge.head import TOKEN, BadMessage, HeadReader, content_length, read_fields
 from burrow.server.edge.headers import Headers
+from burrow.server.edge.remembered import Remembered
 
 MAX_HEAD = 64 * 1024
 """Bytes of a request's head, at most."""
@@ -34,6 +35,8 @@ class RequestHead:
     for a chunked one.
     @ivar upgrade: "websocket" if the connection is to be one; empty for any other Upgrade, which is ignored.
     @ivar max_forwards: how many more may pass an OPTIONS or a TRACE on; None if it does not say.
+    @ivar passed_on: what L{Hop.rewrite<burrow.server.edge.forwarded.Hop.rewrite>} made of it, once it is
+        decided that a tunnel answers it, whichever that is. One connection's, as the object.
     """
 
     method: bytes
@@ -46,14 +49,23 @@ class RequestHead:
     keep_alive: bool
     upgrade: bytes = b""
     max_forwards: int | None = None
+    passed_on: tuple[bytes, tuple[str, str]] | None = field(default=None, compare=False, repr=False)
 
 
 class RequestReader(HeadReader):
-    """Reads request heads."""
+    """
+    Reads request heads.
+
+    @param remembered: those that came before on this connection, which are not read again.
+    """
 
     line = re.compile(rb"(" + TOKEN + rb") ([!-~]+) HTTP/(\d\.\d)\r\n")
     example = "METHOD /target HTTP/1.1"
     limit = MAX_HEAD
+
+    def __init__(self, remembered: Remembered[RequestHead] | None = None) -> None:
+        super().__init__()
+        self._remembered = remembered
 
     def feed(self, data: bytes) -> tuple[RequestHead, bytes] | None:
         """
@@ -61,6 +73,13 @@ class RequestReader(HeadReader):
 
         @raise BadMessage: with the status to answer.
         """
+        remembered = None if self.started else self._remembered
+        if remembered is not None:
+            # What is known was cut at its first empty line, and would be again, whatever comes behind it.
+            end = data.find(b"\r\n\r\n") + 4
+            known = remembered.known.get(data if end == len(data) else data[:end])
+            if known is not None:
+                return known, data[end:]
         cut = self.cut(data)
         if cut is None:
             return None
@@ -90,6 +109,8 @@ class RequestReader(HeadReader):
         head = RequestHead(
             method, target, headers, version, host, authority, length, keep_alive, upgrade, forwards
         )
+        if remembered is not None:
+            remembered.came(data[: len(data) - len(rest)], head)
         return head, rest
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httptools
 
 from burrow.server.edge.head import TOKEN, BadMessage, HeadReader, content_length, read_fields
 from burrow.server.edge.headers import Headers
+from burrow.server.edge.remembered import Remembered
 
 MAX_RESPONSE_HEAD = 256 * 1024
 """Bytes of a response's head, at most."""
@@ -26,6 +27,8 @@ class ResponseHead:
     @ivar declared: its Content-Length, whether or not there is a body; None without one.
     @ivar chunked: whether the body is chunked. @ivar keep_alive: whether another may follow.
     @ivar bodiless: whether no answer of this status has a body (RFC 9112 section 6.3).
+    @ivar passed_on: its bytes for the visitor, and whether its body is sent in chunks, once it was written as
+        the answer to an HTTP/1.1 request, not HEAD, whose connection stays open.
     """
 
     status: int
@@ -36,14 +39,23 @@ class ResponseHead:
     keep_alive: bool
     declared: int | None
     bodiless: bool
+    passed_on: tuple[bytes, bool] | None = field(default=None, compare=False, repr=False)
 
 
 class ResponseReader(HeadReader):
-    """Reads response heads."""
+    """
+    Reads response heads.
+
+    @param remembered: those that came before on this connection, which are not read again.
+    """
 
     line = re.compile(rb"HTTP/(\d\.\d) ([1-9]\d\d)(?: ([\t -~\x80-\xff]*))?\r\n")
     example = "HTTP/1.1 200 OK"
     limit = MAX_RESPONSE_HEAD
+
+    def __init__(self, remembered: Remembered[ResponseHead] | None = None) -> None:
+        super().__init__()
+        self._remembered = remembered
 
     def feed(self, data: bytes, method: bytes) -> tuple[ResponseHead, bytes] | None:
         """
@@ -51,6 +63,13 @@ class ResponseReader(HeadReader):
 
         @raise BadMessage: this is no response.
         """
+        remembered = None if self.started or method == b"HEAD" else self._remembered
+        if remembered is not None:
+            # As in RequestReader. To HEAD the same bytes mean another length.
+            end = data.find(b"\r\n\r\n") + 4
+            known = remembered.known.get(data if end == len(data) else data[:end])
+            if known is not None:
+                return known, data[end:]
         cut = self.cut(data)
         if cut is None:
             return None
@@ -79,6 +98,8 @@ class ResponseReader(HeadReader):
             length = None
         keep_alive = keep_alive and (chunked or length is not None)
         head = ResponseHead(status, reason, headers, length, chunked, keep_alive, declared, bodiless)
+        if remembered is not None:
+            remembered.came(data[: len(data) - len(rest)], head)
         return head, rest
 
 

@@ -20,6 +20,7 @@ from burrow.server.edge.body import Body, ChunkedBody, LengthBody, UntilCloseBod
 from burrow.server.edge.fields import named_by_connection
 from burrow.server.edge.head import BadMessage
 from burrow.server.edge.headers import Fields
+from burrow.server.edge.remembered import Remembered
 from burrow.server.edge.response_head import ResponseHead, ResponseReader
 
 
@@ -49,6 +50,7 @@ class Responses(Protocol):
 
     @param lost: called when no more comes on the stream, before the exchange that waits is told; not after
         L{detach}.
+    @param remembered: the heads of answers that came before to the same visitor's connection.
     @ivar usable: whether another request may be sent on it.
     @ivar used: how many responses came whole.
     @ivar whole: whether the last request has been sent to its end.
@@ -60,10 +62,10 @@ class Responses(Protocol):
 
     transport: Any
 
-    def __init__(self, lost: Callable[[], None]) -> None:
+    def __init__(self, lost: Callable[[], None], remembered: Remembered[ResponseHead] | None = None) -> None:
         self._on_lost: Callable[[], None] | None = lost
         self._answered: Any = None
-        self._reader = ResponseReader()
+        self._reader = ResponseReader(remembered)
         self._body: Body | None = None
         self._keep_alive = True
         self._method = b""

@@ -28,6 +28,8 @@ from burrow.server.edge.flow import Answering, Reading
 from burrow.server.edge.forwarded import Hop
 from burrow.server.edge.kept import KeptStream
 from burrow.server.edge.pace import Pace
+from burrow.server.edge.remembered import Remembered
+from burrow.server.edge.response_head import ResponseHead
 from burrow.server.edge.tls import Shown
 from burrow.server.route import IRoute
 from burrow.sockets import idle, lowest_transport, swap_protocol, taken
@@ -97,7 +99,8 @@ class Visitor(Protocol):
         self._buffer = b""
         self._reading = Reading(self)
         self._answers = Answering(self)
-        self._kept = KeptStream(edge.sweep, self._reading, self._answers)
+        self._answered: Remembered[ResponseHead] = Remembered(edge.memory)
+        self._kept = KeptStream(edge.sweep, self._reading, self._answers, self._answered)
         self.stream_to = self._kept.to  # see IConnection
         self._takes = Pace(edge.sweep, edge.rate, self._taken, self._abort)
         self._received = 0
@@ -231,6 +234,7 @@ class Visitor(Protocol):
         self._edge.visitors.discard(self)
         self._edge.sweep.discard(self)
         self._takes.stop()
+        self._answered.forget()
 
     def _give_up(self) -> None:
         """Give up what is under way, and the stream."""

@@ -6,6 +6,7 @@ from twisted.internet.testing import StringTransport
 from burrow.server.edge.context import Edge
 from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.http1 import VisitorFactory
+from burrow.server.edge.remembered import Memory
 from burrow.server.edge.sweep import Sweep
 
 PEER = "203.0.113.7"
@@ -79,7 +80,9 @@ class Exchange:
     alive = True
     may_have_moved = False
 
-    def __init__(self, *, peer=PEER, scheme="https", domain="example.com", own=None, **forwarding):
+    def __init__(
+        self, *, peer=PEER, scheme="https", domain="example.com", own=None, memory=None, **forwarding
+    ):
         self.streams = []
         self.edge = Edge(
             find=lambda host, asking: self,
@@ -89,6 +92,7 @@ class Exchange:
             domain=domain,
             idle_timeout=75.0,
             response_timeout=120.0,
+            memory=memory or Memory(),
         )
         self.visitor = Wire(Peer(peer))
         self.visitor.protocol = VisitorFactory(self.edge, scheme).buildProtocol(None)
