@@ -13,7 +13,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from burrow.allocator import keep_freed_memory
+from burrow.allocator import keep_freed_memory, look_for_cycles_less_often
 from burrow.descriptors import low_warning, raise_limit
 from burrow.errors import BurrowError
 from burrow.stopping import StopSignals
@@ -25,6 +25,7 @@ _code = 0
 def allow_files() -> None:
     """Raise the limit of files and connections as far as the system allows; warn if it stays low."""
     keep_freed_memory()
+    look_for_cycles_less_often()
     raise_limit()
     warning = low_warning()
     if warning:

@@ -1,6 +1,7 @@
 """Tests for L{burrow.allocator}: a C library that is not there, and those that refuse or take the options."""
 
 import ctypes
+import gc
 import sys
 
 import pytest
@@ -53,3 +54,15 @@ def test_another_system_is_left_alone(keep, monkeypatch):
     library = Library(1)
     assert not keep(library)
     assert library.options == {}
+
+
+def test_python_looks_for_cycles_less_often_and_leaves_out_what_exists():
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    try:
+        allocator.look_for_cycles_less_often()
+        assert gc.isenabled()
+        assert gc.get_threshold()[0] > before[0]
+        assert gc.get_freeze_count() > frozen
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)

@@ -24,7 +24,7 @@ from twisted.logger import (
 )
 from twisted.python.failure import Failure
 
-from burrow.allocator import keep_freed_memory
+from burrow.allocator import keep_freed_memory, look_for_cycles_less_often
 from burrow.clock import measure_by_ticks
 from burrow.descriptors import low_warning, raise_limit
 from burrow.errors import BurrowError
@@ -144,6 +144,7 @@ def run(
     measure_by_ticks(reactor)
     start_logging(log_level)
     keep_freed_memory()
+    look_for_cycles_less_often()
     raise_limit()
     warning = "" if worker or brief else low_warning()
     if warning:
