@@ -30,3 +30,12 @@ def measure_by_ticks(reactor: Any) -> None:
     use C{time.time}.
     """
     reactor.seconds = ticks
+
+
+def at_turn_end(clock: Any) -> Callable[[Callable[[], object]], object]:
+    """
+    Returns what has a function called at the end of the turn: our own reactor's way, which costs a fifth of
+    C{callLater(0)}, or that.
+    """
+    ours: Callable[[Callable[[], object]], object] | None = getattr(clock, "call_at_turn_end", None)
+    return partial(clock.callLater, 0) if ours is None else ours

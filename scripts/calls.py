@@ -11,11 +11,12 @@ A real server and agent (`burrow up`) run in this process, on the loopback; the 
 plain sockets in another thread. `sys.setprofile` sees each call of the reactor's thread: server and agent
 together.
 
-Two requests are traced: the first one of a new TLS connection, from the accepted socket on, and a later one
-of the same connection (keep-alive). "there" ends with the write of the request to the upstream's socket,
-"back" begins with the upstream's answer and ends with the write of it to the visitor's socket. "after" is
-what is called then until the process is idle: acknowledgements, the end of a stream, the log. Each request
-is repeated, and the result that comes most often is shown, since a timer may fire in between.
+Three requests are traced: the first one of a new TLS connection, from the accepted socket on; the next on the
+same connection (keep-alive); and one more with the same head, which is remembered by then. "there" ends with
+the write of the request to the upstream's socket, "back" begins with the upstream's answer and ends with the
+write of it to the visitor's socket. "after" is what is called then until the process is idle:
+acknowledgements, the end of a stream, the log. Each request is repeated, and the result that comes most often
+is shown, since a timer may fire in between.
 
 Comprehensions and generator expressions do not count as calls, as in Python 3.12 and later.
 """
@@ -53,13 +54,18 @@ PATIENCE = 60.0
 """Seconds until the trace is given up."""
 
 NAME = "calls"
-KINDS = ("first request of a new TLS connection", "keep-alive request")
+KINDS = ("first request of a new TLS connection", "keep-alive request", "keep-alive request, known head")
 WAYS = ("there", "after there", "back", "after back")
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 
 _HIDDEN = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
-_IO = {"doRead": "reads from", "writeSomeData": "writes to"}
+_IO = {
+    "Connection.doRead": "reads from",
+    "Connection.writeSomeData": "writes to",
+    "TurnTransport.doRead": "reads from",
+    "TurnTransport.send": "writes to",
+}
 
 
 class Call(NamedTuple):
@@ -111,11 +117,11 @@ class Recorder:
         if code.co_name in _HIDDEN:
             return None
         path = Path(code.co_filename)
-        if path.is_relative_to(ROOT / "burrow"):
+        ours = ROOT / "burrow" / "reactor"
+        if path.is_relative_to(ROOT / "burrow") and not path.is_relative_to(ours):
             return Call(str(path.relative_to(ROOT)), code.co_qualname)
-        if code.co_qualname in ("Connection.doRead", "Connection.writeSomeData") and path.name == "tcp.py":
-            return _IO[code.co_name]
-        return None
+        # The reactor's own calls are not counted, ours or Twisted's: it makes some when idle, too.
+        return _IO.get(code.co_qualname) if path.name == "tcp.py" or path.is_relative_to(ours) else None
 
     def _socket(self, does: str, connection: Any) -> None:
         try:
@@ -185,10 +191,11 @@ class Tracer:
                 first = self._connection(context, stack)
                 if number:  # what is made for the first connection of all is not traced
                     self.traces[KINDS[0]].append(first)
-        self.traces[KINDS[1]] = self.traces[KINDS[1]][1:]
+        for kind in KINDS[1:]:
+            del self.traces[kind][:1]
 
     def _connection(self, context: ssl.SSLContext, stack: contextlib.ExitStack) -> Trace:
-        """A new connection, and a second request on it."""
+        """A new connection, and two more requests on it: a head is remembered when it comes again."""
         with self._recording() as recorder:
             plain = stack.enter_context(socket.create_connection(("127.0.0.1", self.https), PATIENCE))
             recorder.visitor = plain.getsockname()[1]
@@ -202,9 +209,10 @@ class Tracer:
             stack.enter_context(upstream)
             upstream.settimeout(PATIENCE)
             first = self._exchange(visitor, upstream)
-        with self._recording():
-            visitor.sendall(self._request())
-            self.traces[KINDS[1]].append(self._exchange(visitor, upstream))
+        for kind in KINDS[1:]:
+            with self._recording():
+                visitor.sendall(self._request())
+                self.traces[kind].append(self._exchange(visitor, upstream))
         return first
 
     @staticmethod

@@ -21,6 +21,7 @@ LAYERS = [
         "hangup",
         "limits",
         "options",
+        "reactor",
         "repeat",
         "shown",
         "sockets",

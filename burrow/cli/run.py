@@ -28,6 +28,7 @@ from burrow.allocator import keep_freed_memory, look_for_cycles_less_often
 from burrow.clock import measure_by_ticks
 from burrow.descriptors import low_warning, raise_limit
 from burrow.errors import BurrowError
+from burrow.reactor import install
 from burrow.shown import escaped
 from burrow.stopping import StopSignals
 
@@ -138,6 +139,7 @@ def run(
     @param brief: whether the command ends by itself: then it does not warn of a low limit of descriptors.
     @return: the exit code: 0, or the error's.
     """
+    install()
     from twisted.internet import reactor as installed
 
     reactor: Any = installed

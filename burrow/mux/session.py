@@ -29,6 +29,7 @@ from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, I
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from burrow.clock import at_turn_end
 from burrow.errors import StreamGone, WireError
 from burrow.mux.backlog import BacklogWatch
 from burrow.mux.control import shown
@@ -97,9 +98,8 @@ class Session:
         self._pings = Pings(clock, self._wire)
         self._pacer = Pacer()
         self._backlog = BacklogWatch(clock, self._wire, self.ping, self.schedule)
-        self._paused = False
-        self._flushing = False
-        self._scheduled = False
+        self._paused = self._flushing = self._scheduled = False
+        self._at_turn_end = at_turn_end(clock)
 
     # -- for its users ----------------------------------------------------------------------
 
@@ -277,7 +277,7 @@ class Session:
         """Flush at the end of this reactor turn, unless that is under way."""
         if not (self._scheduled or self._flushing or self._paused or self._carrier is None):
             self._scheduled = True
-            self.clock.callLater(0, self._flush)
+            self._at_turn_end(self._flush)
 
     def _flush(self) -> None:
         """Give the carrier what it takes, and tell the streams whose queue ran low."""

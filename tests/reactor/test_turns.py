@@ -1,0 +1,171 @@
+"""Tests for L{burrow.reactor}: what ends a turn, and how room is waited for."""
+
+import fcntl
+import os
+import socket
+import struct
+import subprocess
+import sys
+
+import pytest
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+
+from burrow.clock import at_turn_end
+
+if not sys.platform.startswith("linux"):
+    pytest.skip("the reactor is for Linux", allow_module_level=True)
+
+from burrow.reactor.epoll import BurrowReactor
+
+UNSENT = 0x894B  # SIOCOUTQNSD, see tcp(7)
+LOWAT = 16 * 1024
+PIECE = 64 * 1024
+
+
+class Pair:
+    """A connection over the loopback: C{protocol} is its end on a reactor, C{peer} a plain socket."""
+
+    def __init__(self):
+        self.reactor = BurrowReactor()
+        self.protocol = Protocol()
+        factory = Factory()
+        factory.buildProtocol = lambda address: self.protocol
+        port = self.reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.peer = socket.create_connection(("127.0.0.1", port.getHost().port))
+        self.turns(2)
+
+    def turns(self, count):
+        for _ in range(count):
+            self.reactor.runUntilCurrent()
+            self.reactor.doIteration(0)
+
+    def close(self):
+        self.peer.close()
+        self.reactor.removeAll()
+
+
+@pytest.fixture
+def pair():
+    made = Pair()
+    yield made
+    made.close()
+
+
+def test_the_writes_of_a_turn_go_out_together_and_at_its_end(pair):
+    said = []
+    pair.peer.setblocking(False)
+    sends = []
+    handle = pair.protocol.transport.socket
+
+    class Counted:
+        def send(self, data):
+            sends.append(bytes(data))
+            return handle.send(data)
+
+        def __getattr__(self, name):
+            return getattr(handle, name)
+
+    pair.protocol.transport.socket = Counted()
+    pair.protocol.dataReceived = said.append
+    pair.protocol.transport.write(b"a head, ")
+    pair.protocol.transport.write(b"a body")
+    with pytest.raises(BlockingIOError):
+        pair.peer.recv(100)
+    pair.turns(1)
+    assert sends == [b"a head, a body"]
+    assert pair.peer.recv(100) == b"a head, a body"
+    pair.protocol.transport.socket = handle
+
+
+def test_what_the_kernel_does_not_take_follows(pair):
+    whole = os.urandom(1 << 20) * 32
+    pair.protocol.transport.write(whole)
+    pair.peer.setblocking(False)
+    got = bytearray()
+    while len(got) < len(whole):
+        pair.turns(1)
+        try:
+            got += pair.peer.recv(1 << 20)
+        except BlockingIOError:
+            pass
+    assert got == whole
+    assert not pair.reactor.getWriters()
+
+
+def test_a_pull_producer_is_asked_when_little_is_unsent(pair):
+    transport = pair.protocol.transport
+    transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, LOWAT)
+    unsent = []
+
+    class Producer:
+        def resumeProducing(self):
+            answer = fcntl.ioctl(transport.socket.fileno(), UNSENT, b"\0" * 4)
+            unsent.append(struct.unpack("i", answer)[0])
+            transport.write(b"x" * PIECE)
+
+        def stopProducing(self):
+            pass
+
+    transport.registerProducer(Producer(), False)
+    for _ in range(30):
+        pair.turns(3)
+        pair.peer.recv(PIECE)
+    assert len(unsent) > 5
+    assert max(unsent) <= LOWAT
+    pair.turns(1000)
+    before = len(unsent)
+    pair.turns(50)
+    assert len(unsent) == before  # it is full, and nobody is asked in vain
+    assert pair.reactor.getWriters() == [transport]
+
+
+def test_calls_at_the_end_of_a_turn_come_before_its_bytes_go(pair):
+    pair.reactor.call_at_turn_end(lambda: pair.protocol.transport.write(b"now"))
+    pair.turns(1)
+    assert pair.peer.recv(10) == b"now"
+
+
+def test_a_call_that_fails_spoils_no_other(pair, capsys):
+    pair.reactor.call_at_turn_end(lambda: 1 / 0)
+    pair.reactor.call_at_turn_end(lambda: pair.protocol.transport.write(b"all the same"))
+    pair.turns(1)
+    assert pair.peer.recv(20) == b"all the same"
+
+
+def test_a_protocol_that_fails_loses_its_own_connection_alone(pair):
+    other = Protocol()
+    got = []
+    other.dataReceived = got.append
+    factory = Factory()
+    factory.buildProtocol = lambda address: other
+    port = pair.reactor.listenTCP(0, factory, interface="127.0.0.1")
+    second = socket.create_connection(("127.0.0.1", port.getHost().port))
+    pair.turns(2)
+    pair.protocol.dataReceived = lambda data: 1 / 0
+    pair.peer.sendall(b"x")
+    second.sendall(b"y")
+    pair.turns(2)
+    assert got == [b"y"]
+    assert not pair.protocol.connected or pair.protocol.transport.disconnected
+    second.close()
+
+
+def test_another_clock_has_its_own_way():
+    clock, done = Clock(), []
+    at_turn_end(clock)(lambda: done.append(True))
+    assert not done
+    clock.advance(0)
+    assert done
+
+
+def test_twistd_has_it_by_name():
+    text = "from twisted.internet import reactor; print(type(reactor).__name__)"
+    code = f"from twisted.application.reactors import installReactor; installReactor('burrow'); {text}"
+    assert subprocess.check_output([sys.executable, "-c", code]).strip() == b"BurrowReactor"
+
+
+def test_it_takes_the_place_of_no_other_reactor():
+    text = "from twisted.internet import reactor as first; from burrow.reactor import install; install(); "
+    text += "from twisted.internet import reactor; assert reactor is first"
+    subprocess.check_call([sys.executable, "-c", text])
