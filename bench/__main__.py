@@ -3,6 +3,7 @@ Measures all rows of all subjects in one run, and prints a table: see docs/perfo
 
     python -m bench [--quick] [--rows A,B] [--subjects A,B] [--before PATH] [--json FILE]
     python -m bench scale [--rows scale|scale-tls] [--before PATH] [--json FILE]
+    python -m bench simulate                   # a node with 50,000 agents dies: see docs/scale.md
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bench import rows, subjects
+from bench import rows, simulate, subjects
 from bench.report import Report
 from bench.rows import Row
 from bench.subjects import Setup, Subject
@@ -150,7 +151,9 @@ def choose(all_of_them: Iterable[Any], given: str | None, parser: argparse.Argum
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m bench")
-    parser.add_argument("what", nargs="?", choices=("all", "scale"), default="all", help="(default: all)")
+    parser.add_argument(
+        "what", nargs="?", choices=("all", "scale", "simulate"), default="all", help="(default: all)"
+    )
     parser.add_argument("--quick", action="store_true", help="one short round, in 90 s")
     parser.add_argument("--rows", help="names of rows or families, with commas")
     parser.add_argument("--subjects", help="names of subjects, with commas")
@@ -159,6 +162,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="how long each measurement is (default: 3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     given = parser.parse_args()
+    if given.what == "simulate":
+        simulate.main()
+        return
     scale = given.what == "scale"
     rounds = given.rounds or (1 if given.quick or scale else 3)
     seconds = given.seconds or (1 if given.quick else 3)
