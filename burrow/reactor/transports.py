@@ -28,6 +28,9 @@ class TurnTransport(tcp.Connection):
     _armed = False
     """Whether epoll tells when the socket takes more."""
 
+    _was_reset = False
+    """Whether the kernel has told, when something was to be sent, that the connection is broken."""
+
     def write(self, data: bytes) -> None:
         """See L{twisted.internet.interfaces.ITransport}. The plain case costs none of Twisted's calls."""
         if self.TLS or type(data) is not bytes or self.producer is not None:
@@ -74,8 +77,9 @@ class TurnTransport(tcp.Connection):
                 most = self.SEND_LIMIT
                 sent = self.socket.send(data if len(data) <= most else memoryview(data)[:most])
             except OSError as error:
-                if error.errno not in _NOT_NOW:
-                    return CONNECTION_LOST
+                # It takes nothing now, or never will: epoll tells, and what has come is read before that
+                # counts. The kernel tells a reset once, and then an end, as if the peer had closed.
+                self._was_reset = self._was_reset or error.errno not in (*_NOT_NOW, errno.EPIPE)
                 sent = 0
             self._tempDataBuffer = []
             self._tempDataLen = 0
@@ -110,7 +114,7 @@ class TurnTransport(tcp.Connection):
         except OSError as error:
             return None if error.errno in _NOT_NOW else CONNECTION_LOST
         if not data:
-            return CONNECTION_DONE
+            return CONNECTION_LOST if self._was_reset else CONNECTION_DONE
         self.protocol.dataReceived(data)
         return None
 

@@ -5,6 +5,7 @@ import os
 import socket
 import ssl
 import struct
+from typing import NamedTuple
 
 import pytest
 
@@ -209,6 +210,16 @@ def test_second_answer_that_nobody_asked_for_meets_no_other_request(world, tcp_u
 # -- agents that break the protocol ------------------------------------------------------------------------
 
 
+class Frame(NamedTuple):
+    """See L{burrow.wire.frames.Frame}."""
+
+    kind: int
+    flags: int
+    stream_id: int
+    value: int
+    payload: bytes
+
+
 class RawAgent:
     """A WebSocket client that shows a good token and then sends what it likes."""
 
@@ -242,7 +253,7 @@ class RawAgent:
                 for frame in self.frames:
                     if found(frame):
                         return frame
-                self.frames += self.reader.receive(self.socket.recv())
+                self.frames += [Frame(*each) for each in self.reader.receive(self.socket.recv())]
         except (websocket.WebSocketException, OSError, TypeError):
             return next((frame for frame in self.frames if found(frame)), None)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 
@@ -91,6 +92,25 @@ def test_what_the_kernel_does_not_take_follows(pair):
             pass
     assert got == whole
     assert not pair.reactor.getWriters()
+
+
+def test_what_has_come_is_read_before_a_write_fails(pair):
+    """A peer that answers, and closes with something unread, has answered (RFC 9112 section 9.6)."""
+    got = []
+    pair.protocol.dataReceived = got.append
+    pair.protocol.connectionLost = got.append
+    pair.protocol.transport.pauseProducing()
+    pair.protocol.transport.write(b"a question")
+    pair.turns(1)
+    pair.peer.sendall(b"an answer")
+    pair.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    pair.peer.close()  # a reset follows, but first the answer
+    pair.protocol.transport.resumeProducing()
+    pair.protocol.transport.write(b"more")
+    pair.turns(3)
+    assert got[0] == b"an answer"
+    assert got[1].check(ConnectionLost)  # and is not taken for one that ended
+    assert len(got) == 2
 
 
 def test_a_pull_producer_is_asked_when_little_is_unsent(pair):
