@@ -49,9 +49,8 @@ def test_line_is_full_and_its_queue_empty(rate, round_trip):
     (sender,) = bulk(line)
     begin = settled(round_trip) + 4 * FIRST_WINDOW / rate
     line.run(begin + 10)
-    # A slow line holds few messages, and one is much of it: there some lengths of line come to a little less.
-    part = 0.95 if rate >= 50 * MBIT else 0.9
-    assert sender.rate(begin, begin + 10) >= part * rate
+    # Of 3,400 random lines one in 300 was below 95 %, and the least 93.4 %: there a pull is just too short.
+    assert sender.rate(begin, begin + 10) >= 0.92 * rate
     assert sender.wait(begin) <= tolerated(rate) + round_trip / 8
 
 
