@@ -66,7 +66,7 @@ class BurrowReactor(EPollReactor):
                 _log.failure("failed to handle what came from {selectable!r}", selectable=selectable)
                 why = CONNECTION_LOST
             if why:
-                self._disconnectSelectable(selectable, why, True)
+                self._disconnect(selectable, why, is_read=True)
         self._end_turn()
 
     doIteration = doPoll
@@ -88,7 +88,14 @@ class BurrowReactor(EPollReactor):
                     _log.failure("failed to send what waits in {transport!r}", transport=transport)
                     why = CONNECTION_LOST
                 if why:
-                    self._disconnectSelectable(transport, why, False)
+                    self._disconnect(transport, why, is_read=False)
+
+    def _disconnect(self, selectable: Any, why: Any, *, is_read: bool) -> None:
+        """End a connection. What its protocol raises then is nobody else's business."""
+        try:
+            self._disconnectSelectable(selectable, why, is_read)
+        except BaseException:
+            _log.failure("failed when {selectable!r} was closed", selectable=selectable)
 
     # -- transports of ours -----------------------------------------------------------------------
 

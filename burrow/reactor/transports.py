@@ -73,14 +73,8 @@ class TurnTransport(tcp.Connection):
         if self._tempDataLen and not self.dataBuffer:
             buffer = self._tempDataBuffer
             data = buffer[0] if len(buffer) == 1 else b"".join(buffer)
-            try:
-                most = self.SEND_LIMIT
-                sent = self.socket.send(data if len(data) <= most else memoryview(data)[:most])
-            except OSError as error:
-                # It takes nothing now, or never will: epoll tells, and what has come is read before that
-                # counts. The kernel tells a reset once, and then an end, as if the peer had closed.
-                self._was_reset = self._was_reset or error.errno not in (*_NOT_NOW, errno.EPIPE)
-                sent = 0
+            # If it never takes anything again, epoll tells, and what has come is read before that counts.
+            sent = self._try_to_send(data) or 0
             self._tempDataBuffer = []
             self._tempDataLen = 0
             if sent < len(data):
@@ -91,6 +85,27 @@ class TurnTransport(tcp.Connection):
         elif self.producerPaused or self.disconnecting or self._writeDisconnecting:
             return self.doWrite()  # with nothing to send: it does what is to be done then
         return None
+
+    def _try_to_send(self, data: bytes) -> int | None:
+        """
+        Send some of C{data}.
+
+        @return: how much; None if the connection is broken. The kernel tells a reset once, here, and then an
+            end of what is read, as if the peer had closed.
+        """
+        most = self.SEND_LIMIT
+        try:
+            return self.socket.send(data if len(data) <= most else memoryview(data)[:most])
+        except OSError as error:
+            if error.errno in _NOT_NOW:
+                return 0
+            self._was_reset = self._was_reset or error.errno != errno.EPIPE
+            return None
+
+    def writeSomeData(self, data: bytes) -> Any:
+        """See L{tcp.Connection}. Sending nothing asks the kernel nothing: what has come is read first."""
+        sent = self._try_to_send(data) if data else 0
+        return CONNECTION_LOST if sent is None else sent
 
     def doWrite(self) -> Any:
         """The socket takes more. A pull producer is asked without the system call of sending nothing."""

@@ -9,8 +9,10 @@ import sys
 
 import pytest
 from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
+from zope.interface import directlyProvides
 
 from burrow.clock import at_turn_end
 
@@ -169,6 +171,46 @@ def test_a_protocol_that_fails_loses_its_own_connection_alone(pair):
     assert got == [b"y"]
     assert not pair.protocol.connected or pair.protocol.transport.disconnected
     second.close()
+
+
+def test_a_protocol_that_fails_at_its_end_keeps_nobody_from_sending(pair):
+    """Its connection is closed in the same turn in which another one writes."""
+    other = Protocol()
+    factory = Factory()
+    factory.buildProtocol = lambda address: other
+    port = pair.reactor.listenTCP(0, factory, interface="127.0.0.1")
+    second = socket.create_connection(("127.0.0.1", port.getHost().port))
+    pair.turns(2)
+    pair.protocol.connectionLost = lambda reason: 1 / 0
+    pair.protocol.transport.loseConnection()
+    other.transport.write(b"for the other")
+    pair.turns(2)
+    second.settimeout(5)
+    assert second.recv(100) == b"for the other"
+    second.close()
+
+
+@pytest.mark.parametrize("waiting", [0, 20 << 20])
+def test_a_reset_is_no_end_whoever_meets_it_first(pair, waiting):
+    """The peer answers and resets, while much waits to be sent, or our half is to be closed."""
+    got = []
+    pair.protocol.dataReceived = got.append
+    pair.protocol.connectionLost = got.append
+    directlyProvides(pair.protocol, IHalfCloseableProtocol)
+    pair.protocol.readConnectionLost = lambda: got.append("the end")
+    pair.protocol.writeConnectionLost = lambda: None
+    pair.protocol.transport.pauseProducing()
+    pair.protocol.transport.write(bytes(waiting) or b"a question")
+    pair.turns(2)
+    pair.peer.sendall(b"an answer")
+    pair.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    pair.peer.close()
+    pair.protocol.transport.loseWriteConnection()
+    pair.protocol.transport.resumeProducing()
+    pair.turns(5)
+    assert got[0] == b"an answer"
+    assert got[1].check(ConnectionLost)
+    assert len(got) == 2
 
 
 def test_another_clock_has_its_own_way():
