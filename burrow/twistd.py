@@ -22,8 +22,11 @@ _log = Logger()
 _code = 0
 
 
-def allow_files() -> None:
-    """Raise the limit of files and connections as far as the system allows; warn if it stays low."""
+def prepare_process() -> None:
+    """
+    Do for the process what `burrow` does: keep freed memory, look for cycles less often, and raise the limit
+    of files and connections as far as the system allows; warn if it stays low.
+    """
     keep_freed_memory()
     look_for_cycles_less_often()
     raise_limit()

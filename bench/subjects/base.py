@@ -195,3 +195,25 @@ class Subject(ABC):
         except (OSError, ValueError):
             return False
         return answered
+
+
+class PortForward(Subject):
+    """
+    A tunnel that gives each target a port and knows no HTTP.
+
+    @ivar _ports: a visitor's port, by target. @ivar _server: its server. @ivar _agent: its agent.
+    """
+
+    can = frozenset({"http", "tcp", "line"})
+    _ports: dict[str, int]
+    _server: Program
+    _agent: Program
+
+    def visit(self, target: str) -> Visit:
+        """See L{Subject}."""
+        return Visit(self._ports[target])
+
+    @property
+    def processes(self) -> dict[str, Tree]:
+        """See L{Subject}."""
+        return {"server": Tree(self._server.process.pid), "agent": Tree(self._agent.process.pid)}

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from bench.processes import Tree
-from bench.subjects.base import Subject, Visit
+from bench.subjects.base import PortForward
 from tests.e2e.harness import free_port
 
 
-class Chisel(Subject):
+class Chisel(PortForward):
     """Reverse port forwarding."""
 
     name = "chisel"
-    can = frozenset({"http", "tcp", "line"})
     programs = ("chisel",)
 
     def start(self) -> None:
@@ -26,10 +24,3 @@ class Chisel(Subject):
         ]
         self._agent = self.run("chisel", "client", f"http://127.0.0.1:{self.agents_port(port)}", *remotes)
         self.wait_until_open()
-
-    def visit(self, target: str) -> Visit:
-        return Visit(self._ports[target])
-
-    @property
-    def processes(self) -> dict[str, Tree]:
-        return {"server": Tree(self._server.process.pid), "agent": Tree(self._agent.process.pid)}

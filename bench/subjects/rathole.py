@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from bench.processes import Tree
-from bench.subjects.base import Subject, Visit
+from bench.subjects.base import PortForward
 from tests.e2e.harness import free_port
 
 
-class Rathole(Subject):
+class Rathole(PortForward):
     """Over plain TCP, its default: one connection to the server for each of a visitor's."""
 
     name = "rathole"
-    can = frozenset({"http", "tcp", "line"})
     programs = ("rathole",)
 
     def start(self) -> None:
@@ -26,10 +24,3 @@ class Rathole(Subject):
         self._server = self.run("rathole", "--server", self.write("server.toml", server))
         self._agent = self.run("rathole", "--client", self.write("agent.toml", agent))
         self.wait_until_open()
-
-    def visit(self, target: str) -> Visit:
-        return Visit(self._ports[target])
-
-    @property
-    def processes(self) -> dict[str, Tree]:
-        return {"server": Tree(self._server.process.pid), "agent": Tree(self._agent.process.pid)}

@@ -7,8 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from bench.processes import Tree
-from bench.subjects.base import Subject, Visit
+from bench.subjects.base import PortForward
 from tests.e2e.harness import free_port
 
 _SERVER = """
@@ -24,11 +23,10 @@ Compression no
 """
 
 
-class Ssh(Subject):
+class Ssh(PortForward):
     """It forwards ports and knows no HTTP."""
 
     name = "ssh"
-    can = frozenset({"http", "tcp", "line"})
     programs = ("ssh", "sshd", "ssh-keygen")
 
     def start(self) -> None:
@@ -48,10 +46,3 @@ class Ssh(Subject):
         where = f"{getpass.getuser()}@127.0.0.1"
         self._agent = self.run("ssh", *options, "-p", self.agents_port(port), where)
         self.wait_until_open()
-
-    def visit(self, target: str) -> Visit:
-        return Visit(self._ports[target])
-
-    @property
-    def processes(self) -> dict[str, Tree]:
-        return {"server": Tree(self._server.process.pid), "agent": Tree(self._agent.process.pid)}

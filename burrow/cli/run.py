@@ -146,7 +146,8 @@ def run(
     measure_by_ticks(reactor)
     start_logging(log_level)
     keep_freed_memory()
-    look_for_cycles_less_often()
+    if not brief:
+        look_for_cycles_less_often()
     raise_limit()
     warning = "" if worker or brief else low_warning()
     if warning:

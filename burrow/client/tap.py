@@ -16,7 +16,7 @@ from burrow.clock import measure_by_ticks
 from burrow.errors import BurrowError
 from burrow.hangup import on_hangup
 from burrow.options import twistd_options
-from burrow.twistd import Stoppable, allow_files, end_by, refuse
+from burrow.twistd import Stoppable, end_by, prepare_process, refuse
 
 Options = twistd_options(ClientConfig, "[options]")
 
@@ -26,7 +26,7 @@ def makeService(options: Any) -> IService:
     from twisted.internet import reactor
 
     measure_by_ticks(reactor)
-    allow_files()
+    prepare_process()
     file = Path(options["config"]) if options["config"] else None
     try:
         config, tunnels = client_settings(options.flags_given(), os.environ, file)

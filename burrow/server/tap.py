@@ -13,7 +13,7 @@ from burrow.errors import BurrowError, ConfigError
 from burrow.options import check_keys, load, read_toml, twistd_options
 from burrow.server.config import ServerConfig
 from burrow.server.service import BurrowServer
-from burrow.twistd import Stoppable, allow_files, end_by, refuse
+from burrow.twistd import Stoppable, end_by, prepare_process, refuse
 
 Options = twistd_options(ServerConfig, "[options]")
 
@@ -37,7 +37,7 @@ def makeService(options: Any) -> IService:
     from twisted.internet import reactor
 
     measure_by_ticks(reactor)
-    allow_files()
+    prepare_process()
     try:
         server = BurrowServer(reactor, server_config(options.flags_given(), options["config"]))
     except BurrowError as error:

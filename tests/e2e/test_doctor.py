@@ -188,7 +188,8 @@ def domain_without_address(world, tmp_path):
 
 
 def redis_away(world, tmp_path):
-    return Planted("store", "", "whether Redis runs", ["--store", f"redis://127.0.0.1:{free_port()}"])
+    arguments = ["--store", f"redis://127.0.0.1:{free_port()}"]
+    return Planted("store", "does not answer", "whether Redis runs", arguments)
 
 
 def authority_away(world, tmp_path):

@@ -43,6 +43,25 @@ def addresses_of(host: str) -> list[str]:
     return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
+def clock_beside(whose: str, date: float | None) -> str:
+    """
+    Compare this machine's clock with another's.
+
+    @param date: what it said that the time is, in seconds since the epoch; None if it did not say.
+    @raise Wrong: they differ by more than L{MAX_SKEW}.
+    """
+    if date is None:
+        return f"the {whose} does not say what time it has"
+    skew = time.time() - date
+    if abs(skew) > MAX_SKEW:
+        way = "ahead of" if skew > 0 else "behind"
+        raise Wrong(
+            f"this machine's clock is {abs(skew):.0f} s {way} the {whose}'s",
+            f"have it set by the network: `timedatectl set-ntp true`; or look at the {whose}'s",
+        )
+    return f"the same as the {whose}'s"
+
+
 class Way:
     """
     The way to one server: each method takes one step of it, and says what is well, or raises L{Wrong}.
@@ -55,7 +74,7 @@ class Way:
         self._ca_file = ca_file
         self._proxy: tuple[str, int, str] | None = None
         self._socket: socket.socket | None = None
-        self._date = 0.0
+        self._date: float | None = None
 
     def choose_proxy(self) -> str:
         """Which proxy the environment names."""
@@ -211,13 +230,4 @@ class Way:
 
     def compare_clocks(self) -> str:
         """This machine's clock beside the server's."""
-        if not self._date:
-            return "the server does not say what time it has"
-        skew = time.time() - self._date
-        if abs(skew) > MAX_SKEW:
-            way = "ahead of" if skew > 0 else "behind"
-            raise Wrong(
-                f"this machine's clock is {abs(skew):.0f} s {way} the server's",
-                "have it set by the network: `timedatectl set-ntp true`; or look at the server's",
-            )
-        return "the same as the server's"
+        return clock_beside("server", self._date)

@@ -18,7 +18,7 @@ from cryptography import x509
 
 from burrow.addresses import ListenAddress
 from burrow.cli.doctor.findings import Finding, Findings, Level, Wrong
-from burrow.cli.doctor.network import MAX_SKEW, TIMEOUT, Way, addresses_of
+from burrow.cli.doctor.network import TIMEOUT, Way, addresses_of, clock_beside
 from burrow.cli.run import run
 from burrow.cli.store import read_config
 from burrow.descriptors import low_warning
@@ -228,12 +228,4 @@ class _Checks:
 
     def clock(self) -> str:
         """This machine's clock beside the CA's."""
-        if self._date is None:
-            return "the CA does not say what time it has"
-        skew = time.time() - self._date
-        if abs(skew) > MAX_SKEW:
-            raise Wrong(
-                f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the CA's",
-                "have it set by the network: timedatectl set-ntp true",
-            )
-        return "the same as the CA's"
+        return clock_beside("CA", self._date)
