@@ -16,6 +16,15 @@ from burrow.reactor.transports import Connector, Port, Server, TurnTransport
 _log = Logger()
 
 
+def _guarded(work: Callable[..., Any], *arguments: Any) -> Any:
+    """What C{work} returns. What it raises is logged, and L{CONNECTION_LOST} returned."""
+    try:
+        return work(*arguments)
+    except BaseException:
+        _log.failure("{work!r} failed", work=work)
+        return CONNECTION_LOST
+
+
 class BurrowReactor(EPollReactor):
     """
     Twisted's reactor, whose TCP transports are those of L{burrow.reactor.transports}. UNIX sockets, UDP,
@@ -57,45 +66,25 @@ class BurrowReactor(EPollReactor):
             selectable = selectables.get(number)
             if selectable is None:  # an event before it in this turn closed it
                 continue
-            try:
-                if event != EPOLLIN or not isinstance(selectable, TurnTransport):
-                    self._doReadOrWrite(selectable, number, event)
-                    continue
-                why = selectable.doRead()
-            except BaseException:
-                _log.failure("failed to handle what came from {selectable!r}", selectable=selectable)
-                why = CONNECTION_LOST
-            if why:
-                self._disconnect(selectable, why, is_read=True)
+            if event == EPOLLIN and isinstance(selectable, TurnTransport):
+                why = _guarded(selectable.doRead)
+                if why:
+                    _guarded(self._disconnectSelectable, selectable, why, True)
+            else:
+                _guarded(self._doReadOrWrite, selectable, number, event)
         self._end_turn()
 
     doIteration = doPoll
 
     def _end_turn(self) -> None:
-        if self._at_turn_end:
-            calls, self._at_turn_end = self._at_turn_end, []
-            for work in calls:
-                try:
-                    work()
-                except BaseException:
-                    _log.failure("failed to do what was to be done at the end of a turn")
-        if self._unsent:
-            unsent, self._unsent = self._unsent, []
-            for transport in unsent:
-                try:
-                    why = transport.send()
-                except BaseException:
-                    _log.failure("failed to send what waits in {transport!r}", transport=transport)
-                    why = CONNECTION_LOST
-                if why:
-                    self._disconnect(transport, why, is_read=False)
-
-    def _disconnect(self, selectable: Any, why: Any, *, is_read: bool) -> None:
-        """End a connection. What its protocol raises then is nobody else's business."""
-        try:
-            self._disconnectSelectable(selectable, why, is_read)
-        except BaseException:
-            _log.failure("failed when {selectable!r} was closed", selectable=selectable)
+        calls, self._at_turn_end = self._at_turn_end, []
+        for work in calls:
+            _guarded(work)
+        unsent, self._unsent = self._unsent, []
+        for transport in unsent:
+            why = _guarded(transport.send)
+            if why:
+                _guarded(self._disconnectSelectable, transport, why, False)
 
     # -- transports of ours -----------------------------------------------------------------------
 

@@ -38,9 +38,7 @@ class TurnTransport(tcp.Connection):
         elif data and self.connected and not self._writeDisconnected:
             self._tempDataBuffer.append(data)
             self._tempDataLen += len(data)
-            if not (self._queued or self._armed):
-                self._queued = True
-                self.reactor.send_at_turn_end(self)
+            self.startWriting()
 
     def startWriting(self) -> None:
         """Have L{send} called at the end of this turn; while it connects, have epoll tell when it has."""

@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 from zope.interface import directlyProvides
 
 from burrow.clock import at_turn_end
+from burrow.mux.pipe import read_on_after_failed_write
 
 if not sys.platform.startswith("linux"):
     pytest.skip("the reactor is for Linux", allow_module_level=True)
@@ -169,7 +170,8 @@ def test_a_protocol_that_fails_loses_its_own_connection_alone(pair):
     second.sendall(b"y")
     pair.turns(2)
     assert got == [b"y"]
-    assert not pair.protocol.connected or pair.protocol.transport.disconnected
+    assert pair.protocol.transport.disconnected
+    assert not other.transport.disconnected
     second.close()
 
 
@@ -191,9 +193,16 @@ def test_a_protocol_that_fails_at_its_end_keeps_nobody_from_sending(pair):
 
 
 @pytest.mark.parametrize("waiting", [0, 20 << 20])
-def test_a_reset_is_no_end_whoever_meets_it_first(pair, waiting):
-    """The peer answers and resets, while much waits to be sent, or our half is to be closed."""
+@pytest.mark.parametrize("reads_on", [False, True])
+def test_a_reset_is_no_end_whoever_meets_it_first(pair, waiting, reads_on):
+    """
+    The peer answers and resets, while much waits to be sent, or our half is to be closed; also where a failed
+    write ends no reading, as of a pipe.
+    """
     got = []
+    if reads_on:
+        pair.protocol.ended = False
+        read_on_after_failed_write(pair.protocol)
     pair.protocol.dataReceived = got.append
     pair.protocol.connectionLost = got.append
     directlyProvides(pair.protocol, IHalfCloseableProtocol)
