@@ -88,7 +88,7 @@ class Leaving:
         The server stops: stop listening, and give what runs C{within} seconds to end (see
         L{burrow.server.finishing}). If other nodes are running, send the agents there.
         """
-        await self._stop_accepting()
+        await self._stop_accepting(for_good=True)
         if within and await self._cluster.strangers():
             await self._finish_elsewhere(within)
         else:
@@ -112,12 +112,12 @@ class Leaving:
                 break
             await deferLater(self._clock, POLL_EVERY)
 
-    async def _stop_accepting(self) -> None:
+    async def _stop_accepting(self, *, for_good: bool = False) -> None:
         """Accept no more visitors and agents; HTTP connections end after the current answer."""
         self._edge.drain()
         self._neighbours.close()
         self._remote_ports.drain()
-        await self._listeners.close()
+        await self._listeners.close(for_good=for_good)
         self._finishing.serve_fronts()
 
     async def _send_agents_away(self) -> None:

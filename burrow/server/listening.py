@@ -16,17 +16,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
+from twisted.internet.task import deferLater
 
 from burrow.addresses import ListenAddress
 from burrow.descriptors import EXHAUSTED, Shortage
 from burrow.errors import ConfigError
+from burrow.server.port_closing import BACKLOG, HANDSHAKES_END, drop_new_connections, stop_listening
 
 ACCEPT_AGAIN = 0.25
 """Seconds until a port accepts again, after no file descriptor was left for a connection."""
-
-BACKLOG = 1024
-"""Connections that wait in the kernel to be accepted."""
 
 Guard = Callable[[IProtocolFactory], IProtocolFactory]
 """Wraps a factory that serves public connections: see L{burrow.server.counting}."""
@@ -161,7 +160,8 @@ class Listeners:
         self._reactor = reactor
         self._guard = guard
         self._inherited = dict(inherited)
-        self._listening: list[IListeningPort] = []
+        self._listening: list[Any] = []
+        self._own: list[Any] = []
 
     def listen(self, name: str, listen: ListenAddress, factory: IProtocolFactory) -> int:
         """
@@ -179,14 +179,26 @@ class Listeners:
         guarded = self._guard(factory)
         try:
             for handle in handles:
-                self._listening.append(adopt(self._reactor, handle, guarded))
+                listening = adopt(self._reactor, handle, guarded)
+                self._listening.append(listening)
+                if numbers is None:
+                    self._own.append(listening)
         except OSError as error:
             raise ConfigError(f"cannot listen on {listen}: {error.strerror}") from error
         return port
 
-    async def close(self) -> None:
-        """Stop listening. A socket that another process has too keeps listening there."""
-        listening, self._listening = self._listening, []
+    async def close(self, *, for_good: bool = False) -> None:
+        """
+        Stop listening. A socket that another process has too keeps listening there.
+
+        @param for_good: whether none has, from now on. Then it returns L{HANDSHAKES_END} later. It is for the
+            parent process to drop new connections to those that were inherited from it.
+        """
+        if for_good and self._listening:
+            for port in self._own:
+                drop_new_connections(port.socket)
+            await deferLater(self._reactor, HANDSHAKES_END)
+        listening, self._listening, self._own = self._listening, [], []
         for port in listening:
             await stop_listening(port)
 
@@ -261,14 +273,3 @@ class TcpSockets:
             # If the keeper is too busy to receive it, a successor opens the port itself.
             with contextlib.suppress(OSError):
                 socket.send_fds(self._keeper, [str(port).encode()], handles)
-
-
-async def stop_listening(listening: IListeningPort) -> None:
-    """Close a listening socket, after accepting the connections that wait. Returns when it is closed."""
-    accept = getattr(listening, "doRead", None)
-    if accept is not None and getattr(listening, "connected", False):
-        listening.numberAccepts = BACKLOG  # type: ignore[attr-defined]  # else it accepts as many as last time
-        accept()
-    stopping = listening.stopListening()
-    if stopping is not None:
-        await stopping

@@ -13,7 +13,8 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
 
 from burrow.errors import BadOption, Unavailable
-from burrow.server.listening import Guard, TcpSockets, stop_listening
+from burrow.server.listening import Guard, TcpSockets
+from burrow.server.port_closing import stop_listening
 from burrow.sockets import swap_protocol
 
 

@@ -35,7 +35,7 @@ from burrow.server.events import Events
 from burrow.server.expected import EXPECT_FOR
 from burrow.server.finishing import Finishing
 from burrow.server.leaving import Leaving
-from burrow.server.listening import Listeners, TcpSockets, stop_listening
+from burrow.server.listening import Listeners, TcpSockets
 from burrow.server.nodes.announce import Announcer
 from burrow.server.nodes.arrivals import Arrivals
 from burrow.server.nodes.cluster import Cluster
@@ -45,6 +45,7 @@ from burrow.server.nodes.neighbours import Neighbours
 from burrow.server.nodes.ports import RemotePorts
 from burrow.server.nodes.records import Node
 from burrow.server.opening import Opening
+from burrow.server.port_closing import stop_listening
 from burrow.server.ports import Ports, outgoing_warning
 from burrow.server.pseudonym import pseudonym
 from burrow.server.quotas import Quotas

@@ -23,6 +23,7 @@ from burrow.addresses import ListenAddress
 from burrow.errors import BurrowError, ConfigError
 from burrow.server.config import ServerConfig
 from burrow.server.listening import open_sockets
+from burrow.server.port_closing import drop_new_connections
 from burrow.supervisor.claim import Claim
 from burrow.supervisor.pipe import READY_TIMEOUT
 from burrow.supervisor.process import CannotStart, WorkerEnded, WorkerProcess, start_worker
@@ -104,7 +105,10 @@ class Supervisor:
         self._stopping = True
         notify("STOPPING=1")
         # The kernel goes on to accept connections for a socket that is open here, and no worker serves them.
-        for handle in [*chain.from_iterable(self._sockets.values()), *self._tcp.values()]:
+        main_ports = list(chain.from_iterable(self._sockets.values()))
+        for handle in main_ports:
+            drop_new_connections(handle)
+        for handle in [*main_ports, *self._tcp.values()]:
             handle.close()
         if self._claim is not None:
             self._claim.release()

@@ -13,7 +13,8 @@ from twisted.trial.unittest import TestCase
 from burrow.addresses import ListenAddress
 from burrow.errors import ConfigError
 from burrow.server import listening
-from burrow.server.listening import Listeners, TcpSockets, open_sockets, stop_listening
+from burrow.server.listening import Listeners, TcpSockets, open_sockets
+from burrow.server.port_closing import stop_listening
 from tests.e2e.harness import free_port
 
 
