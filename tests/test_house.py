@@ -26,6 +26,7 @@ LAYERS = [
         "shown",
         "sockets",
         "stopping",
+        "traffic",
         "trust",
         "twistd",
         "values",

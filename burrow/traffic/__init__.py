@@ -1,0 +1,1 @@
+"""What passes through the tunnels, told to whoever listens: see L{burrow.traffic.hub}."""

@@ -1,0 +1,112 @@
+"""
+Where requests and connections are told to those who listen: screen, inspector, log, API, metrics.
+
+One L{Traffic} is at the edge of each server process, and one in each agent. Who makes a record tests
+C{traffic.listening} first: while nobody listens, that test is all that a request costs. A record begun while
+somebody listened is told to its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.logger import Logger
+
+from burrow.traffic.record import Message, Record
+
+
+class Listener:
+    """
+    Who is told. A subclass overrides what it wants. All calls are made on the reactor thread, in the middle
+    of a request: they have to be short, and must not write to the request's transports.
+
+    @cvar bodies: whether L{body} and L{message} are to be called.
+    """
+
+    bodies = False
+
+    def begun(self, record: Record) -> None:
+        """A request's head, or a connection, has come."""
+
+    def answered(self, record: Record) -> None:
+        """The head of its final answer has come, or of a 101. Not called for what is not HTTP."""
+
+    def ended(self, record: Record) -> None:
+        """It is over. Called once for each that was begun."""
+
+    def body(self, record: Record, outbound: bool, data: bytes) -> None:
+        """
+        Bytes of a body, without their framing, as they pass.
+
+        @param outbound: whether they go to the visitor. @param data: not empty.
+        """
+
+    def message(self, record: Record, outbound: bool, message: Message) -> None:
+        """A WebSocket message, or an event of an event stream."""
+
+
+class Traffic:
+    """
+    @ivar listening: whether anybody listens.
+    @ivar bodies: whether anybody wants bodies and messages.
+    """
+
+    log = Logger()
+
+    def __init__(self) -> None:
+        self.listening = False
+        self.bodies = False
+        self._listeners: tuple[Listener, ...] = ()
+
+    def add(self, listener: Listener) -> None:
+        """Tell C{listener} of all that begins from now on, and of what goes on of what began before."""
+        self._changed((*self._listeners, listener))
+
+    def remove(self, listener: Listener) -> None:
+        """Tell C{listener} nothing more. Nothing happens if it does not listen."""
+        self._changed(tuple(each for each in self._listeners if each is not listener))
+
+    def _changed(self, listeners: tuple[Listener, ...]) -> None:
+        self._listeners = listeners
+        self.listening = bool(listeners)
+        self.bodies = any(each.bodies for each in listeners)
+
+    def begun(self, record: Record) -> None:
+        """See L{Listener.begun}."""
+        for each in self._listeners:
+            self._tell(each.begun, record)
+
+    def answered(self, record: Record) -> None:
+        """See L{Listener.answered}. C{first_byte} is set."""
+        record.first_byte = record.now()
+        for each in self._listeners:
+            self._tell(each.answered, record)
+
+    def ended(self, record: Record, error: str = "") -> None:
+        """See L{Listener.ended}. C{took} and C{error} are set; nothing happens if they were before."""
+        if record.took is not None:
+            return
+        record.took = record.now()
+        record.error = error
+        for each in self._listeners:
+            self._tell(each.ended, record)
+
+    def body(self, record: Record, outbound: bool, data: bytes) -> None:
+        """See L{Listener.body}. The record's count is kept by its owner."""
+        for each in self._listeners:
+            if each.bodies:
+                self._tell(each.body, record, outbound, data)
+
+    def message(self, record: Record, outbound: bool, message: Message) -> None:
+        """See L{Listener.message}."""
+        for each in self._listeners:
+            if each.bodies:
+                self._tell(each.message, record, outbound, message)
+
+    def _tell(self, call: Callable[..., None], *arguments: Any) -> None:
+        """A listener that fails neither keeps the others from being told nor harms the request."""
+        try:
+            call(*arguments)
+        except Exception:
+            self.log.failure("a listener of the traffic failed")
