@@ -2,8 +2,8 @@
 One request and its answer: who answers it is decided, it is sent to the upstream, and its answer passed on.
 
 An L{Exchange} is made for each request. How messages are framed on the visitor's connection is the matter of
-that connection, an L{IConnection}: it passes on the body of the request as it comes, and is told the answer.
-An HTTP/2 connection may have several exchanges at a time.
+that connection (L{burrow.server.edge.connection}): it passes on the body of the request as it comes, and is
+told the answer. An HTTP/2 connection may have several exchanges at a time.
 
 What an exchange does, in this order, unless it ends before::
 
@@ -21,10 +21,9 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import Attribute, Interface, implementer
+from zope.interface import implementer
 
 from burrow.errors import StoreError, StreamGone
 from burrow.mux.pipe import PipeEnd
@@ -46,66 +45,12 @@ _MAX_FAILURE = 4096
 _IDEMPOTENT = (b"GET", b"HEAD", b"OPTIONS", b"TRACE")
 
 
-class IConnection(Interface):
-    """
-    A visitor's connection, as an exchange sees it. The calls that begin with C{answer} are made in the order
-    of an answer's parts; after C{answer_end}, C{answer_page}, C{break_off}, C{hand_over} and C{switch} the
-    exchange is over, and calls nothing more.
-    """
-
-    hop = Attribute("A L{Hop<burrow.server.edge.forwarded.Hop>}: writes the heads of its requests anew.")
-    shown = Attribute("What it was shown in TLS: a L{Shown<burrow.server.edge.tls.Shown>}; or None.")
-    own = Attribute("What the server itself says to a request: an L{Own<burrow.server.edge.context.Own>}.")
-    ended = Attribute("Whether the visitor closed its half: it sends no more, or is gone.")
-
-    def stream_to(route: IRoute, address: tuple[str, str]) -> Responses:
-        """
-        A stream to a route on which a request can be sent, new or kept from the last one.
-
-        @param address: the visitor's address, C{host:port}, and scheme.
-        @raise StreamGone: none can be opened.
-        """
-
-    def body_awaited() -> None:
-        """The request was sent; the visitor is to send its body from now on, in time."""
-
-    def advance() -> None:
-        """Something happened outside of the connection's own events: bytes that waited may be usable now."""
-
-    def answer_interim(head: ResponseHead) -> None:
-        """An interim answer (1xx, but not 101)."""
-
-    def answer(head: ResponseHead) -> None:
-        """The head of the final answer."""
-
-    def answer_data(data: bytes) -> None:
-        """Bytes of its body, not empty."""
-
-    def answer_end(trailers: Fields) -> None:
-        """It is whole."""
-
-    def answer_page(page: pages.Page, *, linger: bool = False) -> None:
-        """A page of ours is the whole answer. C{linger}: the visitor may still be sending the request."""
-
-    def break_off() -> None:
-        """No more comes of an answer that has begun: the visitor must not take it for a whole one."""
-
-    def answer_switch(head: ResponseHead) -> None:
-        """The upstream switches (101). @raise BadMessage: to a protocol that was not asked for."""
-
-    def switch(end: PipeEnd) -> None:
-        """Join the connection with the stream after a 101."""
-
-    def hand_over(factory: IProtocolFactory) -> None:
-        """Another protocol takes the connection over, beginning with this request."""
-
-
 @implementer(IAnswered)
 class Exchange:
     """
     See the module's docstring.
 
-    @param connection: an L{IConnection}.
+    @param connection: an L{IConnection<burrow.server.edge.connection.IConnection>}.
     @ivar request: the request's head. @ivar whole: whether its body has come to its end.
     @ivar answer: the head of the upstream's final answer, once the visitor is sent it.
     @ivar deadline: see L{burrow.server.edge.sweep.Deadlined}.

@@ -17,8 +17,9 @@ from burrow.mux.pipe import PipeEnd
 from burrow.server.edge import pages
 from burrow.server.edge.answers import write_answer, write_interim, write_switch
 from burrow.server.edge.body import Body, ChunkedBody, LengthBody, chunk, last_chunk
+from burrow.server.edge.connection import IConnection
 from burrow.server.edge.context import Edge, Own
-from burrow.server.edge.exchange import Exchange, IConnection
+from burrow.server.edge.exchange import Exchange
 from burrow.server.edge.fields import named_by_connection, write_head
 from burrow.server.edge.head import BadMessage
 from burrow.server.edge.headers import Fields

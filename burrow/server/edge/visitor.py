@@ -80,7 +80,7 @@ class Visitor(Protocol):
     @ivar state: see L{State}.
     @ivar ended: whether the visitor closed its half: it sends no more, or is gone.
     @ivar asked: whether it ever brought a request.
-    @ivar hop: see L{IConnection<burrow.server.edge.exchange.IConnection>}, as C{shown} and C{own}.
+    @ivar hop: see L{IConnection<burrow.server.edge.connection.IConnection>}, as C{shown} and C{own}.
     @ivar deadline: see L{burrow.server.edge.sweep.Deadlined}.
     """
 

@@ -8,8 +8,9 @@ from zope.interface.verify import verifyObject
 
 from burrow.errors import StoreError, StreamGone
 from burrow.server.edge import pages
+from burrow.server.edge.connection import IConnection
 from burrow.server.edge.context import Edge
-from burrow.server.edge.exchange import Exchange, IConnection
+from burrow.server.edge.exchange import Exchange
 from burrow.server.edge.forwarded import Forwarding, Hop
 from burrow.server.edge.head import BadMessage
 from burrow.server.edge.http1 import VisitorFactory
