@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
 from secrets import token_hex, token_urlsafe
 from typing import Any
 
@@ -18,6 +17,7 @@ from burrow.clock import DAY
 from burrow.link.accept import AcceptFactory
 from burrow.mux.interfaces import CloseCode
 from burrow.protocols.registry import kinds
+from burrow.server.admin.service import Admin
 from burrow.server.agents import Agents
 from burrow.server.certificates import make_certificates
 from burrow.server.checking import check_options
@@ -26,11 +26,8 @@ from burrow.server.counting import AddressLimit, stop_counting
 from burrow.server.door import AgentDoor
 from burrow.server.edge.context import Edge
 from burrow.server.edge.forwarded import Forwarding
-from burrow.server.edge.front import PlainFrontFactory
-from burrow.server.edge.http1 import VisitorFactory
 from burrow.server.edge.pace import Rate
 from burrow.server.edge.sweep import Sweep
-from burrow.server.edge.tls import TLSFrontFactory
 from burrow.server.events import Events
 from burrow.server.expected import EXPECT_FOR
 from burrow.server.finishing import Finishing
@@ -48,6 +45,7 @@ from burrow.server.opening import Opening
 from burrow.server.port_closing import stop_listening
 from burrow.server.ports import Ports, outgoing_warning
 from burrow.server.pseudonym import pseudonym
+from burrow.server.public import PublicPorts
 from burrow.server.quotas import Quotas
 from burrow.server.released import NameWatch
 from burrow.server.routes import Routes
@@ -136,7 +134,8 @@ class BurrowServer(MultiService):
             self._routes.serves,
             self.events.add,
         )
-        self.site = Site(config, lambda head: self._door.factory_for(head))
+        self.admin = Admin(reactor, config, self.store, self._node)
+        self.site = Site(config, lambda head: self._door.factory_for(head), self.admin.answer)
         opening = Opening(
             store=self.store,
             tunnels=self.tunnels,
@@ -193,6 +192,16 @@ class BurrowServer(MultiService):
             response_timeout=config.response_timeout,
             rate=Rate(config.min_rate, config.min_rate_window),
         )
+        self._public = PublicPorts(
+            config,
+            self._listeners,
+            self._neighbours,
+            self.certificates,
+            self._edge,
+            self._sweep,
+            self.site,
+            self.admin,
+        )
         self._finishing = Finishing(
             reactor,
             self._edge,
@@ -231,25 +240,8 @@ class BurrowServer(MultiService):
     async def _start(self) -> None:
         await self.store.open()
         self._edge.forwarding.pseudonym = await pseudonym(self.store)
-        visitors = VisitorFactory(self._edge, "https")
-        plain: Any = VisitorFactory(self._edge, "http")
-        https, http = self.config.https_listen, self.config.http_listen
-        https_port = http_port = 0
         try:
-            if https is not None:
-                front = partial(
-                    TLSFrontFactory, self.certificates, visitors, self._sweep, self.config.idle_timeout
-                )
-                self._neighbours.serve("https", front())
-                https_port = self._listeners.listen("https", https, front(self._neighbours.hand_https))
-                plain = VisitorFactory(self._edge, "http", self.site.redirect)
-            elif self._neighbours.door:
-                self._neighbours.serve("http", plain)
-                idle, ours = self.config.idle_timeout, self._neighbours
-                plain = PlainFrontFactory(plain, self._sweep, idle, ours.hand_http, ours.alone)
-            if http is not None:
-                http_port = self._listeners.listen("http", http, plain)
-            self.site.listens(https_port, http_port)
+            self._public.listen()
             await self.cluster.join(self._listen_for_nodes())
         except BaseException:
             await self._listeners.close()
@@ -312,6 +304,7 @@ class BurrowServer(MultiService):
         if self._closing_unused is not None and self._closing_unused.active():
             self._closing_unused.cancel()
         self._neighbours.close()
+        self.admin.stop()
         await self._listeners.close()
         if self.certificates is not None:
             await self.certificates.stop()

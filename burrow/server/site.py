@@ -21,15 +21,20 @@ HEALTH_PATH = f"{OWN_PATH}/health"
 class Site:
     """
     @param agents: returns the factory that accepts an agent with this request, or a page that refuses it.
+    @param admin: returns what answers a request to a path, if that is the admin API's or the dashboard's.
     """
 
     def __init__(
-        self, config: ServerConfig, agents: Callable[[RequestHead], IProtocolFactory | pages.Page]
+        self,
+        config: ServerConfig,
+        agents: Callable[[RequestHead], IProtocolFactory | pages.Page],
+        admin: Callable[[RequestHead, str], IProtocolFactory | pages.Page | None] = lambda head, path: None,
     ) -> None:
         self._domain = config.domain
         self._base = config.public_base
         self._secure = config.tls != "off"
         self._agents = agents
+        self._admin = admin
         self._https_port = self._http_port = 0
 
     def listens(self, https_port: int, http_port: int) -> None:
@@ -56,6 +61,9 @@ class Site:
             if head.upgrade.lower() == b"websocket":
                 return self._agents(head)
             return pages.bad_request(400, "agents connect here by WebSocket")
+        admin = self._admin(head, path)
+        if admin is not None:
+            return admin
         if path == HEALTH_PATH:
             return pages.Page(200, "healthy", "Burrow is well", f"Version {__version__}.")
         if path == "/":

@@ -21,6 +21,7 @@ PHRASES = {
     404: b"Not Found",
     405: b"Method Not Allowed",
     408: b"Request Timeout",
+    413: b"Content Too Large",
     414: b"URI Too Long",
     421: b"Misdirected Request",
     431: b"Request Header Fields Too Large",

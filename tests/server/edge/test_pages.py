@@ -77,7 +77,7 @@ def test_method_that_is_not_allowed_says_which_are():
 
 def test_phrases_are_those_of_the_standard():
     for status, phrase in pages.PHRASES.items():
-        standard = {414: "URI Too Long"}.get(status, HTTPStatus(status).phrase)
+        standard = {413: "Content Too Large", 414: "URI Too Long"}.get(status, HTTPStatus(status).phrase)
         assert parts(pages.Page(status, "x", "y", "z"), b"")[0].startswith(
             f"HTTP/1.1 {status} {standard}\r".encode()
         )

@@ -1,0 +1,201 @@
+"""
+HTTP under the admin API and the dashboard: twisted.web on a visitor's connection, one request at a time.
+
+The edge reads a request's head (L{burrow.server.edge.http1}), finds that it is for the server itself, and
+hands the connection over. After the answer the connection goes back to the edge, since its next request may
+be for another host: proxies in front send the requests of many visitors on one connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from twisted.web.resource import IResource
+from twisted.web.server import Request, Site
+
+from burrow.server.edge.forwarded import Forwarding, Hop
+from burrow.server.edge.request_head import RequestHead
+from burrow.sockets import swap_protocol
+
+MAX_BODY = 64 * 1024
+"""Bytes of a request's body, at most."""
+
+BODY_TIMEOUT = 30
+"""Seconds without a byte in which a request's body has to go on."""
+
+
+class AdminRequest(Request):
+    """
+    A request to the server itself.
+
+    @ivar address: the visitor's address, as far as it can be believed, without a port.
+    @ivar secure: whether the visitor came by HTTPS. @ivar host: the host asked for, lower case, without port.
+    @ivar authority: the same with the port, as it was written.
+    @ivar too_large: whether its body had more than L{MAX_BODY} bytes: it was thrown away.
+    """
+
+    channel: Any
+    defaultContentType = None
+
+    def __init__(self, channel: Any, queued: Any = None) -> None:
+        super().__init__(channel)
+        self.address: str = channel.address
+        self.secure: bool = channel.scheme == "https"
+        self.host: str = channel.head.host
+        self.authority: str = channel.head.authority.decode("latin-1")
+        self.too_large = False
+        self._length = 0
+
+    def isSecure(self) -> bool:
+        """See L{Request}: also behind a proxy that is believed."""
+        return self.secure
+
+    def gotLength(self, length: int | None) -> None:
+        """See L{Request}. The body stays in memory, since it is short."""
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """See L{Request}. Of a body that is too large nothing is kept."""
+        self._length += len(data)
+        if self._length > MAX_BODY:
+            self.too_large = True
+            self.content = BytesIO()
+            self.channel.persistent = False
+        else:
+            super().handleContentChunk(data)
+        if self._length > 16 * MAX_BODY:
+            self.channel.loseConnection()
+
+    @property
+    def origin(self) -> str:
+        """The origin (RFC 6454) that this request was sent to."""
+        return f"{'https' if self.secure else 'http'}://{self.authority}".lower()
+
+    @property
+    def foreign(self) -> bool:
+        """Whether a browser sent this for a page of another origin, or of none."""
+        given = self.getHeader("origin")
+        if given is not None:
+            return given.lower() != self.origin
+        return self.getHeader("sec-fetch-site") in ("cross-site", "same-site")
+
+
+class AdminChannel(HTTPChannel):
+    """
+    One request, then the connection goes back to the edge.
+
+    @param back: builds what serves the connection afterwards.
+    """
+
+    totalHeadersSize = 128 * 1024
+    requestFactory: Any = AdminRequest
+    timeOut = BODY_TIMEOUT
+
+    def __init__(self, owner: AdminWeb, head: RequestHead, address: str, scheme: str) -> None:
+        super().__init__()
+        self.site = self.factory = owner.site
+        self.callLater = owner.clock.callLater  # type: ignore[method-assign]
+        self.address = address
+        self.scheme = scheme
+        self.head = head
+        self._owner = owner
+        self._over = False
+        owner.open.add(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """See L{HTTPChannel}."""
+        if not self._over:
+            super().dataReceived(data)
+
+    def allHeadersReceived(self) -> None:
+        """See L{HTTPChannel}. A connection that the edge would close is closed here, too."""
+        super().allHeadersReceived()
+        if not self.head.keep_alive or self._owner.draining():
+            self.persistent = False
+            self.requests[-1].responseHeaders.setRawHeaders(b"Connection", [b"close"])
+
+    def requestDone(self, request: Request) -> None:
+        """See L{HTTPChannel}: the answer is written."""
+        if not self.persistent:
+            self._leave()
+            super().requestDone(request)
+            return
+        self.requests.remove(request)
+        data, self._dataBuffer = b"".join(self._dataBuffer), []
+        self._leave()
+        self.setTimeout(None)
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        transport.resumeProducing()
+        protocol: Any = self._owner.back.buildProtocol(transport.getPeer())
+        swap_protocol(transport, protocol)
+        if data:
+            protocol.dataReceived(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """See L{HTTPChannel}."""
+        self._leave()
+        super().connectionLost(reason)
+
+    def _leave(self) -> None:
+        self._over = True
+        self._owner.open.discard(self)
+
+
+class AdminWeb:
+    """
+    Takes connections over from the edge.
+
+    @param root: what is served. @param back: builds what serves a connection after an answer.
+    @param forwarding: which proxies are believed. @param scheme: "https" or "http": how visitors come.
+    @param draining: returns whether this server goes away.
+    @ivar open: the connections that are served now.
+    """
+
+    def __init__(
+        self,
+        clock: Any,
+        root: IResource,
+        back: IProtocolFactory,
+        forwarding: Forwarding,
+        scheme: str,
+        draining: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.clock = clock
+        self.site = Site(root, reactor=clock)
+        self.back = back
+        self.open: set[AdminChannel] = set()
+        self.draining = draining
+        self._forwarding = forwarding
+        self._scheme = scheme
+
+    def factory(self, head: RequestHead) -> IProtocolFactory:
+        """What takes over the connection on which this request came."""
+        return _OneRequest(self, head)
+
+    def build(self, head: RequestHead, addr: Any) -> AdminChannel:
+        """What serves one request."""
+        added = Hop(self._forwarding, addr, self._scheme).added(head.headers, head.authority)
+        return AdminChannel(self, head, added.visitor, added.scheme)
+
+    def stop(self) -> None:
+        """Close the connections that are served now: the live answers among them have no end of their own."""
+        for channel in list(self.open):
+            channel.loseConnection()
+
+
+class _OneRequest(Factory):
+    noisy = False
+
+    def __init__(self, owner: AdminWeb, head: RequestHead) -> None:
+        self._owner = owner
+        self._head = head
+
+    def buildProtocol(self, addr: Any) -> AdminChannel:
+        return self._owner.build(self._head, addr)

@@ -1,0 +1,64 @@
+"""The ports where visitors come: puts together what serves each, and listens."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from burrow.server.admin.service import Admin
+from burrow.server.config import ServerConfig
+from burrow.server.edge.context import Edge
+from burrow.server.edge.front import PlainFrontFactory
+from burrow.server.edge.http1 import VisitorFactory
+from burrow.server.edge.sweep import Sweep
+from burrow.server.edge.tls import TLSFrontFactory
+from burrow.server.listening import Listeners
+from burrow.server.nodes.neighbours import Neighbours
+from burrow.server.site import Site
+
+
+class PublicPorts:
+    """
+    @param certificates: an L{ICertificates<burrow.certificates.base.ICertificates>}; None without TLS.
+    @param site: is told the ports. @param admin: is told what serves a connection after its answer.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        listeners: Listeners,
+        neighbours: Neighbours,
+        certificates: Any,
+        edge: Edge,
+        sweep: Sweep,
+        site: Site,
+        admin: Admin,
+    ) -> None:
+        self._config = config
+        self._listeners = listeners
+        self._neighbours = neighbours
+        self._certificates = certificates
+        self._edge = edge
+        self._sweep = sweep
+        self._site = site
+        self._admin = admin
+
+    def listen(self) -> None:
+        """Listen on all of them. @raise ConfigError: one cannot be opened."""
+        config, idle, neighbours = self._config, self._config.idle_timeout, self._neighbours
+        visitors = VisitorFactory(self._edge, "https")
+        plain: Any = VisitorFactory(self._edge, "http")
+        https, http = config.https_listen, config.http_listen
+        self._admin.serve(self._edge, plain if https is None else visitors)
+        https_port = http_port = 0
+        if https is not None:
+            front = partial(TLSFrontFactory, self._certificates, visitors, self._sweep, idle)
+            neighbours.serve("https", front())
+            https_port = self._listeners.listen("https", https, front(neighbours.hand_https))
+            plain = VisitorFactory(self._edge, "http", self._site.redirect)
+        elif neighbours.door:
+            neighbours.serve("http", plain)
+            plain = PlainFrontFactory(plain, self._sweep, idle, neighbours.hand_http, neighbours.alone)
+        if http is not None:
+            http_port = self._listeners.listen("http", http, plain)
+        self._site.listens(https_port, http_port)
