@@ -73,6 +73,11 @@ class FileCertificates:
         self._stat_at = clock.seconds()
         self._chain, self._context = read_files(cert_file, key_file)
 
+    @property
+    def leaf(self) -> x509.Certificate:
+        """The certificate that is shown now."""
+        return self._chain[0]
+
     def _stat(self) -> tuple[float, ...]:
         try:
             return tuple(file.stat().st_mtime for file in (self._cert_file, self._key_file))

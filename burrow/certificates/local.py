@@ -103,6 +103,7 @@ class LocalCertificates:
     @param folder: where the authority is, or will be made. @param domain: the base domain.
     @param has_owner: see L{HasOwner}; only names with an owner get a certificate of their own.
     @ivar ca_file: the authority's certificate, to be imported by clients.
+    @ivar leaves: the certificates that it shows, by name; of names that are nobody's, one by an asterisk.
     @raise ConfigError: the authority's files cannot be made or read.
     """
 
@@ -114,6 +115,7 @@ class LocalCertificates:
         self._domain = domain
         # One key for all names: it never leaves the process, and making one for each name would take time.
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
+        self.leaves: dict[str, x509.Certificate] = {}
         self._contexts: OrderedDict[str, tuple[datetime.datetime, SSL.Context]] = OrderedDict()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -185,9 +187,10 @@ class LocalCertificates:
         expires, context = self._contexts.pop(name, (now, None))
         if context is None or expires <= now:
             expires = now + datetime.timedelta(days=_LEAF_DAYS / 2)
-            context = server_context(self._leaf_key, [self._issue(name), self._ca])
+            leaf = self.leaves[name or "*"] = self._issue(name)
+            context = server_context(self._leaf_key, [leaf, self._ca])
             while len(self._contexts) >= MAX_CONTEXTS:
-                self._contexts.popitem(last=False)
+                self.leaves.pop(self._contexts.popitem(last=False)[0] or "*", None)
         self._contexts[name] = expires, context
         return context
 

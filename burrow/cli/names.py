@@ -10,6 +10,7 @@ from burrow.cli.store import which_store, with_store
 from burrow.cli.table import show_table, when
 from burrow.cli.tokens import token_named
 from burrow.errors import ConfigError
+from burrow.server.audit import audit_command
 from burrow.server.nodes.records import live_leases
 from burrow.store.base import IStore, Reservation
 
@@ -80,6 +81,7 @@ def names_release(arguments: argparse.Namespace) -> int:
     async def work(store: IStore) -> None:
         known = await _to_change(store, arguments)
         await store.release(known.name)
+        await audit_command(store, "name.release", known.name)
 
     return with_store(arguments, work)
 
@@ -94,5 +96,6 @@ def names_transfer(arguments: argparse.Namespace) -> int:
             return
         if await store.transfer(known.name, token.id) is None:
             raise ConfigError(f"nobody owns the name {arguments.name!r} any more")
+        await audit_command(store, "name.transfer", known.name, f"to {token.name}")
 
     return with_store(arguments, work)

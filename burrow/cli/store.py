@@ -16,7 +16,7 @@ from burrow.server.config import ServerConfig, parse_store
 from burrow.server.stores import DATABASE, open_store
 from burrow.server.tap import server_config
 from burrow.store.base import IStore, Taken
-from burrow.store.spaces import ACCOUNTS, CERTIFICATES, LIMITS
+from burrow.store.spaces import ACCOUNTS, AUDIT, CERTIFICATES, LIMITS
 from burrow.values import STDIN, parse_path
 from burrow.wording import count_of
 
@@ -133,7 +133,7 @@ async def _copy(source: IStore, target: IStore) -> tuple[int, int, int]:
     except Taken as error:
         raise ConfigError(f"the target has something else already: {error}") from error
     copied = 0
-    for space in (CERTIFICATES, ACCOUNTS):
+    for space in (CERTIFICATES, ACCOUNTS, AUDIT):
         for key, text in (await source.notes(space)).items():
             copied += await target.swap_note(space, key, None, text) and space == CERTIFICATES
     for key, text in (await source.notes(LIMITS)).items():

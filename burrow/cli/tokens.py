@@ -10,6 +10,7 @@ from burrow.cli.completion import completed_by, token_names
 from burrow.cli.store import which_store, with_store
 from burrow.cli.table import show_table, when
 from burrow.errors import ConfigError
+from burrow.server.audit import audit_command
 from burrow.store.base import ROLES, IStore, Taken, Token
 from burrow.store.tokens import make_token, rotated
 from burrow.wording import count_of, shown
@@ -22,6 +23,12 @@ _LIMITS = {
 }
 
 
+_ROLES = (
+    "what it may do: agent opens tunnels, and sees and closes its own by the admin API; viewer sees all, "
+    "changes nothing and opens no tunnel; admin does all"
+)
+
+
 def add_token(commands: Any) -> None:
     """C{burrow token create|list|set|rotate|revoke}."""
     parser = commands.add_parser(
@@ -30,12 +37,15 @@ def add_token(commands: Any) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     create = actions.add_parser("create", help="make a token and print it, once")
     create.add_argument("name", metavar="NAME", help="what to call it: whose it is, or where")
-    create.add_argument("--role", choices=ROLES, default="agent", help="what it may do (default: agent)")
+    create.add_argument("--role", choices=ROLES, default="agent", help=f"{_ROLES} (default: agent)")
     _add_limits(create)
     create.set_defaults(run=token_create)
     listing = actions.add_parser("list", help="show the tokens: names, roles, last use, limits of their own")
     listing.set_defaults(run=token_list)
-    change = actions.add_parser("set", help="change how much a token may have; running servers follow")
+    change = actions.add_parser(
+        "set", help="change what a token may do, or how much it may have; running servers follow"
+    )
+    change.add_argument("--role", choices=ROLES, help=_ROLES)
     _add_limits(change)
     change.set_defaults(run=token_set)
     rotate = actions.add_parser(
@@ -72,12 +82,18 @@ def _limit(text: str) -> int | str:
     return int(text)
 
 
-def _changes(arguments: argparse.Namespace) -> dict[str, int | None]:
+def _limits_given(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the flags of limits give, by the token's field; None for the server's default."""
     given = {f"max_{what}": getattr(arguments, what) for what in _LIMITS}
     return {
         field: None if limit == "default" else limit for field, limit in given.items() if limit is not None
     }
+
+
+def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What is to be changed, by the token's field."""
+    role = {} if arguments.role is None else {"role": arguments.role}
+    return {**role, **_limits_given(arguments)}
 
 
 def _no_token(name: str) -> ConfigError:
@@ -95,7 +111,7 @@ async def token_named(store: IStore, name: str) -> Token:
 
 def token_create(arguments: argparse.Namespace) -> int:
     """C{burrow token create NAME}."""
-    text, token = make_token(arguments.name, arguments.role, time.time(), **_changes(arguments))
+    text, token = make_token(arguments.name, arguments.role, time.time(), **_limits_given(arguments))
 
     async def work(store: IStore) -> None:
         try:
@@ -104,6 +120,7 @@ def token_create(arguments: argparse.Namespace) -> int:
             raise ConfigError(
                 f"{error}; choose another name, or give that one a new secret with `burrow token rotate`"
             ) from error
+        await audit_command(store, "token.create", arguments.name, f"role={arguments.role}")
         print(text, flush=True)
 
     return with_store(arguments, work, creates=True)
@@ -132,11 +149,13 @@ def token_set(arguments: argparse.Namespace) -> int:
     """C{burrow token set NAME}."""
     changes = _changes(arguments)
     if not changes:
-        raise ConfigError("nothing to set: give --names, --ports, --tunnels or --sessions")
+        raise ConfigError("nothing to set: give --role, --names, --ports, --tunnels or --sessions")
 
     async def work(store: IStore) -> None:
         if await store.change_token(arguments.name, changes) is None:
             raise _no_token(arguments.name)
+        text = ", ".join(f"{field}={value}" for field, value in changes.items())
+        await audit_command(store, "token.change", arguments.name, text)
 
     return with_store(arguments, work)
 
@@ -149,6 +168,7 @@ def token_rotate(arguments: argparse.Namespace) -> int:
         text, digest = rotated(token)
         if await store.change_token(arguments.name, {"digest": digest}) is None:
             raise _no_token(arguments.name)
+        await audit_command(store, "token.rotate", arguments.name)
         print(text, flush=True)
 
     return with_store(arguments, work)
@@ -160,5 +180,6 @@ def token_revoke(arguments: argparse.Namespace) -> int:
     async def work(store: IStore) -> None:
         if not await store.revoke_token(arguments.name):
             raise _no_token(arguments.name)
+        await audit_command(store, "token.revoke", arguments.name)
 
     return with_store(arguments, work)

@@ -17,11 +17,13 @@ class Pings:
     """
     @param clock: measures the round trips.
     @param wire: sends the pings, and gets each round trip.
+    @ivar last: the last round trip in seconds; None before the first.
     """
 
     def __init__(self, clock: IReactorTime, wire: Yamux) -> None:
         self._clock = clock
         self._wire = wire
+        self.last: float | None = None
         self._waiting: dict[int, tuple[float, Deferred[float]]] = {}
 
     def send(self) -> Deferred[float]:
@@ -44,7 +46,7 @@ class Pings:
         round_trip = 0.0
         if opaque in self._waiting:
             sent, answer = self._waiting.pop(opaque)
-            round_trip = self._clock.seconds() - sent
+            self.last = round_trip = self._clock.seconds() - sent
             self._wire.measured(round_trip)
             answer.callback(round_trip)
         return round_trip

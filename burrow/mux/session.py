@@ -68,7 +68,7 @@ class Session:
     @ivar on_go_away: called with the code when the peer sends go away, before the streams that it has not
         acknowledged are lost.
     @ivar peer: the address of the other end of the last connection.
-    @ivar connected: whether a connection carries it now.
+    @ivar connected: whether a connection carries it now. @ivar pings: have the last round trip.
     @ivar last_received: the time of the peer's last sign of life, in the clock's seconds.
     """
 
@@ -95,7 +95,7 @@ class Session:
         self._wire = Yamux(client=client, max_streams=max_streams)
         self._carrier: ICarrier | None = None
         self._streams = Streams(clock, self._wire, self.schedule)
-        self._pings = Pings(clock, self._wire)
+        self.pings = Pings(clock, self._wire)
         self._pacer = Pacer()
         self._backlog = BacklogWatch(clock, self._wire, self.ping, self.schedule)
         self._paused = self._flushing = self._scheduled = False
@@ -156,7 +156,7 @@ class Session:
         """
         if self.lost:
             return fail(ConnectionLost("the session is lost"))
-        answer = self._pings.send()
+        answer = self.pings.send()
         self.schedule()
         return answer
 
@@ -251,7 +251,7 @@ class Session:
         self._carrier = None
         self._backlog.stop()
         self._streams.lose()
-        self._pings.fail(reason)
+        self.pings.fail(reason)
         self.on_lost.tell(reason)
 
     # -- for the heartbeat --------------------------------------------------------------------
@@ -322,7 +322,7 @@ class Session:
         elif isinstance(event, PongReceived):
             now = self.clock.seconds()
             if not self._pacer.answered(event.opaque, now):
-                self._pacer.measured(self._pings.answered(event.opaque), now)
+                self._pacer.measured(self.pings.answered(event.opaque), now)
         elif isinstance(event, GoAwayReceived):
             self._peer_went_away(event.code)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -30,6 +32,8 @@ from burrow.server.tunnel import Owner, Tunnel
 from burrow.server.tunnels import Tunnels
 from burrow.store.base import Token
 
+_numbers = count(1)
+
 _POLL_LEAVING = 1.0
 """Seconds between two checks whether a session that its agent leaves is idle."""
 
@@ -40,6 +44,7 @@ class Agent:
 
     @param allowed: checks the agent's token, and returns its limits.
     @ivar token: the token's record as of the last check. @ivar tunnels: the agent's open tunnels by name.
+    @ivar number: its session's, unique in this process. @ivar since: when it began, seconds since the epoch.
     """
 
     log = Logger()
@@ -60,6 +65,8 @@ class Agent:
         self._all_tunnels = tunnels
         self._routes = routes
         self._ended = False
+        self.number = next(_numbers)
+        self.since = time.time()
         self.session = session
         self.lifeline = lifeline
         self.token = token

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attr
+from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from burrow.clock import DAY
@@ -40,16 +41,26 @@ class Event:
     Something that happened.
 
     @ivar when: seconds since the epoch. @ivar kind: a word for programs. @ivar text: a sentence for people.
+    @ivar number: how many its node told before; 0 in those of older releases.
     """
 
     when: float
     node: str
     kind: str
     text: str
+    number: int = 0
+
+    @property
+    def order(self) -> tuple[float, str, int]:
+        """Sorts events by their time, and those of a node by their order."""
+        return self.when, self.node, self.number
 
 
 class Events:
-    """@param own_id: this node's id. @param now: returns seconds since the epoch."""
+    """
+    @param own_id: this node's id. @param now: returns seconds since the epoch.
+    @ivar listeners: called, each with the L{Event}, at once when there is one.
+    """
 
     log = Logger()
 
@@ -58,8 +69,10 @@ class Events:
         self._store = store
         self._own_id = own_id
         self._pending: deque[Event] = deque(maxlen=RING)
-        self._count = 0
+        self.listeners: list[Callable[[Event], None]] = []
+        self._told = self._count = 0
         self._trimmed = False
+        self._writing = DeferredLock()
         self._loop = repeating(clock, self.flush, "writing events")
 
     def start(self) -> None:
@@ -74,10 +87,17 @@ class Events:
 
     def add(self, kind: str, text: str) -> None:
         """Add an event. @param kind: "agent-connected", "agent-gone", "tunnel-open"..."""
-        self._pending.append(Event(self._now(), self._own_id, kind, escaped(text)))
+        self._told += 1
+        event = Event(self._now(), self._own_id, kind, escaped(text), self._told)
+        self._pending.append(event)
+        for listener in list(self.listeners):
+            listener(event)
 
     async def flush(self) -> None:
         """Write the events that are not in the store yet."""
+        await self._writing.run(self._flush)
+
+    async def _flush(self) -> None:
         try:
             await self._trim()
         except StoreError as error:
@@ -118,4 +138,4 @@ async def recent(store: IStore) -> list[Event]:
     """All events in the store, the oldest first. @raise StoreError: the store cannot answer."""
     notes = await store.notes(_SPACE)
     found = [event for text in notes.values() if (event := _event(text)) is not None]
-    return sorted(found, key=lambda event: event.when)
+    return sorted(found, key=lambda event: event.order)

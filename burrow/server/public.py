@@ -7,14 +7,30 @@ from typing import Any
 
 from burrow.server.admin.service import Admin
 from burrow.server.config import ServerConfig
-from burrow.server.edge.context import Edge
+from burrow.server.edge.context import Edge, Find, Own
+from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.front import PlainFrontFactory
 from burrow.server.edge.http1 import VisitorFactory
+from burrow.server.edge.pace import Rate
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFrontFactory
 from burrow.server.listening import Listeners
 from burrow.server.nodes.neighbours import Neighbours
 from burrow.server.site import Site
+
+
+def make_edge(config: ServerConfig, find: Find, own: Own, sweep: Sweep) -> Edge:
+    """What visitors' connections share. @param find: see L{Edge}, as the others."""
+    return Edge(
+        find=find,
+        own=own,
+        sweep=sweep,
+        forwarding=Forwarding(config.trusted_proxy, config.trusted_header),
+        domain=config.domain,
+        idle_timeout=config.idle_timeout,
+        response_timeout=config.response_timeout,
+        rate=Rate(config.min_rate, config.min_rate_window),
+    )
 
 
 class PublicPorts:

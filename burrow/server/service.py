@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from secrets import token_hex, token_urlsafe
 from typing import Any
@@ -24,9 +23,6 @@ from burrow.server.checking import check_options
 from burrow.server.config import ServerConfig
 from burrow.server.counting import AddressLimit, stop_counting
 from burrow.server.door import AgentDoor
-from burrow.server.edge.context import Edge
-from burrow.server.edge.forwarded import Forwarding
-from burrow.server.edge.pace import Rate
 from burrow.server.edge.sweep import Sweep
 from burrow.server.events import Events
 from burrow.server.expected import EXPECT_FOR
@@ -35,17 +31,17 @@ from burrow.server.leaving import Leaving
 from burrow.server.listening import Listeners, TcpSockets
 from burrow.server.nodes.announce import Announcer
 from burrow.server.nodes.arrivals import Arrivals
+from burrow.server.nodes.asking import Questions
 from burrow.server.nodes.cluster import Cluster
 from burrow.server.nodes.links import Links
 from burrow.server.nodes.listen import listen_for_nodes
 from burrow.server.nodes.neighbours import Neighbours
 from burrow.server.nodes.ports import RemotePorts
-from burrow.server.nodes.records import Node
 from burrow.server.opening import Opening
 from burrow.server.port_closing import stop_listening
 from burrow.server.ports import Ports, outgoing_warning
 from burrow.server.pseudonym import pseudonym
-from burrow.server.public import PublicPorts
+from burrow.server.public import PublicPorts, make_edge
 from burrow.server.quotas import Quotas
 from burrow.server.released import NameWatch
 from burrow.server.routes import Routes
@@ -134,8 +130,11 @@ class BurrowServer(MultiService):
             self._routes.serves,
             self.events.add,
         )
-        self.admin = Admin(reactor, config, self.store, self._node)
-        self.site = Site(config, lambda head: self._door.factory_for(head), self.admin.answer)
+        self.site = Site(
+            config,
+            lambda head: self._door.factory_for(head),
+            lambda head, path: self.admin.answer(head, path),
+        )
         opening = Opening(
             store=self.store,
             tunnels=self.tunnels,
@@ -174,23 +173,35 @@ class BurrowServer(MultiService):
             let_in=stop_counting,
         )
         self._door = AgentDoor(accept, self._links)
+        questions = Questions(reactor, self._node, self._links.session_with, lambda: self.cluster.others)
         self._arrivals = Arrivals(
-            reactor, self._node, self._node_secret, self._routes.of_node, self.cluster.look, accept
+            reactor,
+            self._node,
+            self._node_secret,
+            self._routes.of_node,
+            self.cluster.look,
+            accept,
+            questions.asked,
         )
         self._names = NameWatch(reactor, self.store, self.tunnels)
         self.cluster.changes.listeners.append(self._names.changed)
         self._upkeep = Upkeep(reactor, self.store, self.tunnels, self.events, config.free_after * DAY)
 
         # Visitors, and the end.
-        self._edge = Edge(
-            find=self._routes.of_host,
-            own=self.site.answer,
-            sweep=self._sweep,
-            forwarding=Forwarding(config.trusted_proxy, config.trusted_header),
-            domain=config.domain,
-            idle_timeout=config.idle_timeout,
-            response_timeout=config.response_timeout,
-            rate=Rate(config.min_rate, config.min_rate_window),
+        self._edge = make_edge(config, self._routes.of_host, self.site.answer, self._sweep)
+        self.admin = Admin(
+            reactor,
+            config,
+            self.store,
+            questions,
+            cluster=self.cluster,
+            tunnels=self.tunnels,
+            agents=self.agents,
+            edge=self._edge,
+            ports=self._ports,
+            events=self.events,
+            certificates=self.certificates,
+            drain=lambda: self.drain(config.drain),
         )
         self._public = PublicPorts(
             config,
@@ -242,7 +253,16 @@ class BurrowServer(MultiService):
         self._edge.forwarding.pseudonym = await pseudonym(self.store)
         try:
             self._public.listen()
-            await self.cluster.join(self._listen_for_nodes())
+            self._node_port, note = listen_for_nodes(
+                self._reactor,
+                self.config.node_address,
+                self._arrivals.factory,
+                node=self._node,
+                secret=self._node_secret,
+                group=self._group,
+                door=self._neighbours.door,
+            )
+            await self.cluster.join(note)
         except BaseException:
             await self._listeners.close()
             raise
@@ -259,23 +279,6 @@ class BurrowServer(MultiService):
         if warning:
             self.log.warn("{text}", text=warning)
         self.log.info("Burrow {version} serves {url}", version=__version__, url=self.site.own_url)
-
-    def _listen_for_nodes(self) -> Node:
-        """Listen for the links of other nodes. @return: the note by which they find this node."""
-        where = self.config.node_address
-        self._node_port, certificate = listen_for_nodes(self._reactor, where, self._arrivals.factory)
-        address: Any = self._node_port.getHost()
-        return Node(
-            id=self._node,
-            host=where.host,
-            port=address.port,
-            secret=self._node_secret,
-            certificate=certificate,
-            version=__version__,
-            started=time.time(),
-            group=self._group,
-            door=self._neighbours.door,
-        )
 
     async def drain(self, within: float) -> None:
         """See L{Leaving.drain}."""

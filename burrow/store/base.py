@@ -210,7 +210,7 @@ class IStore(Interface):
         Change fields of a token, in one step. Fires with the L{Token} as it is now, or None if there is none
         of that name.
 
-        @param changes: new values by field: of C{digest} and the C{max_...}.
+        @param changes: new values by field: of C{role}, C{digest} and the C{max_...}.
         """
 
     def reserve(reservation: Reservation, limits: Limits = UNLIMITED) -> Deferred[Reservation]:

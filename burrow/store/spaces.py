@@ -15,5 +15,8 @@ ERRORS = "certificate-errors"
 UPKEEP = "upkeep"
 """When a server last did the upkeep, in seconds since the epoch."""
 
+AUDIT = "audit"
+"""Who changed what: see L{burrow.server.audit}."""
+
 LASTING = (CERTIFICATES, ACCOUNTS)
-"""The spaces whose notes have no time."""
+"""The spaces that a Redis which lost something is asked for: see L{burrow.store.redis.guard}."""

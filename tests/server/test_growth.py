@@ -115,7 +115,7 @@ class Growth(TestCase):
         other.store._polling.stop()
         await node.start()
         await node.count(2)
-        self.assertEqual(len(node.cluster._leases.theirs), count)
+        self.assertEqual(len(node.cluster.leases.theirs), count)
         idle = await node.count(SECONDS)
         lease = Lease("changed", "third", "http", None, 2000.0, "token")
         await other.store.put_note(LEASES, lease.name, to_text(lease), 7200.0)
@@ -123,7 +123,7 @@ class Growth(TestCase):
         one_change = await node.count(2)
         self.assertEqual(node.cluster.elsewhere("changed"), lease)
         self.assertIn("changed", node.store._records.names)
-        self.assertEqual(len(node.cluster._leases.theirs), count + 1)
+        self.assertEqual(len(node.cluster.leases.theirs), count + 1)
         await node.stop()
         return idle, one_change
 

@@ -29,6 +29,8 @@ from burrow.server.admin.principal import Authenticator, Principal
 from burrow.server.admin.problems import Problem, not_found, store_away
 from burrow.server.admin.schemas import SCHEMAS
 from burrow.server.admin.web import MAX_BODY, AdminRequest
+from burrow.server.audit import Audit
+from burrow.shown import escaped
 
 BODIES = (JSON, "application/merge-patch+json")
 """Media types of a request's body."""
@@ -42,6 +44,7 @@ class Call:
     @ivar principal: who asks; None for what needs no token. @ivar path: the parameters of its path.
     @ivar query: those of its query, with defaults. @ivar body: what it sent; empty for nothing.
     @ivar media: what to answer, of the operation's media types.
+    @ivar notes: what the audit log is to say: C{target} and C{result}, if not the usual.
     """
 
     request: AdminRequest
@@ -51,6 +54,7 @@ class Call:
     query: dict[str, Any]
     body: dict[str, Any]
     media: str
+    notes: dict[str, str] = attr.field(factory=dict)
 
     @property
     def who(self) -> Principal:
@@ -81,15 +85,16 @@ Handler = Callable[[Call], Awaitable[Any]]
 class Api(Resource):
     """
     @param handlers: by the operations' names; all of L{OPERATIONS} have one.
-    @param auth: tells who asks.
+    @param auth: tells who asks. @param audit: keeps what was changed.
     """
 
     isLeaf = True
     log = Logger()
 
-    def __init__(self, auth: Authenticator, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, auth: Authenticator, audit: Audit, handlers: Mapping[str, Handler]) -> None:
         super().__init__()
         self._auth = auth
+        self._audit = audit
         self._handlers = handlers
         self._by_path: dict[str, dict[str, Operation]] = {}
         for operation in OPERATIONS:
@@ -161,10 +166,28 @@ class Api(Resource):
             self._body(request, operation),
             _media(request, operation),
         )
-        handler = self._handlers.get(operation.name)
-        if handler is None:
-            raise Problem(503, "This release does not answer this yet.")
-        return operation, await handler(call)
+        handler = self._handlers[operation.name]
+        if operation.method == "GET":
+            return operation, await handler(call)
+        try:
+            answer = await handler(call)
+        except Problem as problem:
+            if problem.status not in (404, 422):
+                await self._keep(call, f"failed: {problem.detail}")
+            raise
+        await self._keep(call, call.notes.get("result", "ok"))
+        return operation, answer
+
+    async def _keep(self, call: Call, result: str) -> None:
+        """Keep a change in the audit log, and in the server's."""
+        verb, _, what = call.operation.name.partition("_")
+        target = call.notes.get("target") or next(iter(call.path.values()), "")
+        entry = (call.who.name, f"{what}.{verb}", target, call.request.address, result)
+        self.log.info("{who} at {address}: {action} {target}: {result}", **_fields(entry))
+        try:
+            await self._audit.add(*entry)
+        except StoreError as error:
+            self.log.error("the audit log cannot be written: {error}", error=error)
 
     def _find(self, request: AdminRequest) -> tuple[dict[str, Operation], dict[str, str]]:
         """The operations of a request's path, by method, and the path's parameters."""
@@ -233,6 +256,10 @@ class Api(Resource):
         for name, value in problem.headers.items():
             request.setHeader(name, value)
         _write(request, problems.MEDIA_TYPE, problem.body)
+
+
+def _fields(entry: tuple[str, str, str, str, str]) -> dict[str, str]:
+    return dict(zip(("who", "action", "target", "address", "result"), map(escaped, entry), strict=True))
 
 
 def _write(request: AdminRequest, media: str, body: Any) -> None:

@@ -17,6 +17,7 @@ from burrow.server.edge.request_head import RequestHead
 from burrow.server.edge.sweep import Sweep
 from burrow.server.route import IRoute
 from burrow.server.waiting import Asking
+from burrow.traffic.hub import Traffic
 
 
 class Finishable(Shape):
@@ -64,6 +65,7 @@ class Edge:
     @ivar rate: the least that a visitor has to send or take while it is waited for.
     @ivar visitors: the connections that are open.
     @ivar memory: what heads mean, for all connections together.
+    @ivar traffic: is told what passes.
     @ivar draining: whether this server goes away: each connection is closed after the answer that is next.
     """
 
@@ -77,6 +79,7 @@ class Edge:
     rate: Rate = NO_RATE
     visitors: set[Finishable] = field(default_factory=set)
     memory: Memory = field(default_factory=Memory)
+    traffic: Traffic = field(default_factory=Traffic)
     draining: bool = False
 
     def drain(self) -> None:

@@ -24,7 +24,8 @@ from burrow.mux.session import Session
 from burrow.protocols.http import answer_failure
 from burrow.protocols.upstream import UpstreamFailed
 from burrow.server.edge.pages import AGENT_AWAY
-from burrow.server.nodes.boxes import AgentBox, RefreshBox, VisitorBox, decode
+from burrow.server.nodes.asking import Asked, questions_on
+from burrow.server.nodes.boxes import AgentBox, AskBox, RefreshBox, VisitorBox, decode
 from burrow.server.route import IRoute
 from burrow.server.waiting import Asking
 
@@ -41,7 +42,7 @@ class Arrivals:
     """
     @param secret: what other nodes must send. @param find: finds the route of a visitor from another node.
     @param refresh: reads what changed in the store. @param agents: accepts agents' WebSockets that other
-        nodes relay.
+        nodes relay. @param asked: answers their questions.
     @ivar factory: accepts the connections of other nodes.
     """
 
@@ -53,9 +54,10 @@ class Arrivals:
         find: Find,
         refresh: Callable[[], Awaitable[None]],
         agents: IProtocolFactory,
+        asked: Asked,
     ) -> None:
         self._secret = secret
-        self._streams = _Streams(find, refresh, agents)
+        self._streams = _Streams(find, refresh, agents, asked)
         self._accepted: set[Session] = set()
         self.factory = AcceptFactory(
             reactor,
@@ -69,8 +71,8 @@ class Arrivals:
 
     @property
     def busy(self) -> bool:
-        """Whether streams of other nodes run here."""
-        return any(session.stream_count for session in self._accepted)
+        """Whether streams of other nodes run here, but for their questions."""
+        return any(session.stream_count > questions_on(session) for session in self._accepted)
 
     @property
     def serves_visitors(self) -> bool:
@@ -105,10 +107,13 @@ class _Streams(Factory):
 
     noisy = False
 
-    def __init__(self, find: Find, refresh: Callable[[], Awaitable[None]], agents: IProtocolFactory) -> None:
+    def __init__(
+        self, find: Find, refresh: Callable[[], Awaitable[None]], agents: IProtocolFactory, asked: Asked
+    ) -> None:
         self.find = find
         self.refresh = refresh
         self.agents = agents
+        self.asked = asked
 
     def buildProtocol(self, addr: Any) -> PipeEnd:
         return _ArrivingStream(self)
@@ -144,8 +149,12 @@ class _ArrivingStream(PipeEnd):
         if decoded is None:
             return
         box, self._data = decoded
-        if isinstance(box, AgentBox):
-            protocol: Any = self._streams.agents.buildProtocol(self.transport.getPeer())
+        if isinstance(box, AgentBox | AskBox):
+            protocol: Any = (
+                self._streams.asked(box)
+                if isinstance(box, AskBox)
+                else self._streams.agents.buildProtocol(self.transport.getPeer())
+            )
             self.transport.become(protocol, self._data)
             return
         self.transport.pauseProducing()

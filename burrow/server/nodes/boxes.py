@@ -52,7 +52,22 @@ class RefreshBox(NamedTuple):
         return encode_box({"what": "look"})
 
 
-def decode(data: bytes) -> tuple[VisitorBox | AgentBox | RefreshBox, bytes] | None:
+class AskBox(NamedTuple):
+    """
+    A question: the receiver answers it on the stream, as L{burrow.server.nodes.asking} says.
+
+    @ivar question: its name. @ivar of: the arguments, a JSON object.
+    """
+
+    question: str
+    of: str
+
+    def encode(self) -> bytes:
+        """The box's bytes."""
+        return encode_box({"what": "ask", **self._asdict()})
+
+
+def decode(data: bytes) -> tuple[VisitorBox | AgentBox | RefreshBox | AskBox, bytes] | None:
     """
     Read the box at the beginning of a stream from another node.
 
@@ -68,6 +83,8 @@ def decode(data: bytes) -> tuple[VisitorBox | AgentBox | RefreshBox, bytes] | No
         return AgentBox(), rest
     if what == "look":
         return RefreshBox(), rest
+    if what == "ask":
+        return AskBox(fields.get("question", ""), fields.get("of", "")), rest
     if what != "visitor":
         raise WireError(f"a stream begins with a box of an unknown kind: {what!r}")
     try:

@@ -53,7 +53,7 @@ class Cluster:
     @param own_id: this node's id. @param now: seconds since the epoch, for what other machines compare.
     @param linked: says whether a node can be reached, whatever the store says.
     @ivar changes: what is read of the store, for others who follow it, too.
-    @ivar members: who is there, and how many sessions each token has.
+    @ivar members: who is there, and how many sessions each token has. @ivar leases: who holds what.
     @ivar hurried: asked, each without arguments, whether visitors wait for what other nodes may open.
     @ivar on_nodes: called without arguments when another node came or went.
     @ivar on_leases: called with the names on which the leases of other nodes changed.
@@ -85,7 +85,7 @@ class Cluster:
         self._now = now
         self._clock = clock
         self._store = store
-        self._leases = Leases(own_id)
+        self.leases = Leases(own_id)
         self._beaten = float("-inf")
         self._counted = clock.seconds()
         self._written_to = False
@@ -120,7 +120,7 @@ class Cluster:
         if self._loop.running:
             self._loop.stop()
         self._leaving = True
-        for name in list(self._leases.held):
+        for name in list(self.leases.held):
             await self.let_go(name)
         if self.node is not None:
             await self._quietly(self._store.swap_note(NODES, self.own_id, self._written, None))
@@ -133,16 +133,16 @@ class Cluster:
         # Later than the lease that it replaces, also where another machine's clock is ahead.
         since = max(self._now(), 0.0 if before is None else before.since + 0.001)
         lease = Lease(name, self.own_id, kind, port, since, token)
-        if self._leases.hold(lease):
+        if self.leases.hold(lease):
             _tell(self.on_leases, [name])
         self._renewed.pop(name, None)
         self._renewed[name] = self._clock.seconds()
         if not await self._quietly(self._store.put_note(LEASES, name, to_text(lease), LEASE_TTL)):
-            self._leases.not_written(name)
+            self.leases.not_written(name)
 
     async def let_go(self, name: str) -> None:
         """Give a name up, if it is still ours."""
-        lease = self._leases.let_go(name)
+        lease = self.leases.let_go(name)
         self._renewed.pop(name, None)
         if lease is not None:
             await self._quietly(self._store.swap_note(LEASES, name, to_text(lease), None))
@@ -157,16 +157,16 @@ class Cluster:
         except StoreError:
             return self.elsewhere(name)
         if lease is not None and lease.node in self.others:
-            self._leases.seen(lease)
+            self.leases.seen(lease)
         return self.elsewhere(name)
 
     async def _lease(self, name: str) -> Lease | None:
-        text = None if name in self._leases.held else await self._store.note(LEASES, name)
+        text = None if name in self.leases.held else await self._store.note(LEASES, name)
         return None if text is None else from_notes(Lease, {name: text}).get(name)
 
     def elsewhere(self, name: str) -> Lease | None:
         """The lease of another node that is alive on a name, as of the last look."""
-        return self._leases.theirs.get(name)
+        return self.leases.theirs.get(name)
 
     async def look(self, renew: bool = False) -> None:
         """
@@ -194,7 +194,7 @@ class Cluster:
 
     def names_elsewhere(self, token_id: str) -> Collection[str]:
         """The names that a token, by its id, has open on other nodes that are alive, as of the last look."""
-        return self._leases.names_of_token(token_id)
+        return self.leases.names_of_token(token_id)
 
     # -- inside ---------------------------------------------------------------------------------------------
 
@@ -233,7 +233,7 @@ class Cluster:
         else:  # the answer may have been lost that our note was missing
             known, self._beaten = changes.renewed and now - self._beaten < NODE_TTL, now
         self.members.read(changes.notes[NODES], changes.whole)
-        self._leases.read(changes.notes[LEASES], changes.whole)
+        self.leases.read(changes.notes[LEASES], changes.whole)
         if self._leaving:
             return
         # What was read is taken over before the store is asked again: it may be away by then.
@@ -265,11 +265,9 @@ class Cluster:
         """
         whole = self._store.whole
         gone, came, noted = self.members.update(self._clock.seconds(), whole)
-        lost = [name for name, lease in self._leases.theirs.items() if lease.node in gone] if gone else []
-        self._leases.of_nodes(gone | came | noted)
-        resolved = self._leases.resolve(
-            self.others, self.members.unnoted, whole, yielding=whole and not known
-        )
+        lost = [name for name, lease in self.leases.theirs.items() if lease.node in gone] if gone else []
+        self.leases.of_nodes(gone | came | noted)
+        resolved = self.leases.resolve(self.others, self.members.unnoted, whole, yielding=whole and not known)
         for node in gone:
             self.log.info("node {node} is gone", node=node)
         for node in came:
@@ -303,11 +301,11 @@ class Cluster:
         @raise StoreError: the store cannot tell; ours stays until it can.
         """
         owner = await self._store.reservation(lease.name)
-        ours = self._leases.held.get(lease.name)
+        ours = self.leases.held.get(lease.name)
         if ours is None or not lease.of_another_token(ours):
             return  # let go, or opened with the other token, meanwhile
         if owner is not None and owner.token == lease.token:
-            self._leases.lose(lease)
+            self.leases.lose(lease)
             _tell(self.on_taken, lease)
             _tell(self.on_leases, [lease.name])
             return
@@ -317,7 +315,7 @@ class Cluster:
             name=lease.name,
         )
         since = max(self._now(), lease.since + 0.001)
-        self._leases.take_again(attr.evolve(ours, since=since))  # written by the repair that follows
+        self.leases.take_again(attr.evolve(ours, since=since))  # written by the repair that follows
 
     async def _renew(self) -> None:
         """Renew leases before they run out, some after each look; what another took stays its own."""
@@ -326,21 +324,21 @@ class Cluster:
             name, when = next(iter(self._renewed.items()), ("", now))
             if now - when < RENEW_LEASES:
                 return
-            lease = self._leases.held.get(name)
+            lease = self.leases.held.get(name)
             if lease is not None:
                 text = to_text(lease)
                 if not await self._store.swap_note(LEASES, name, text, text, LEASE_TTL):
                     await self._store.swap_note(LEASES, name, None, text, LEASE_TTL)
-            if self._renewed.pop(name, None) is not None and name in self._leases.held:
+            if self._renewed.pop(name, None) is not None and name in self.leases.held:
                 self._renewed[name] = now
 
     async def _repair(self) -> None:
         """Write again what of ours is not there as it should be; remove what nobody holds."""
-        for ours, text in self._leases.unwritten():
-            if self._leases.held.get(ours.name) is ours:
+        for ours, text in self.leases.unwritten():
+            if self.leases.held.get(ours.name) is ours:
                 await self._store.swap_note(LEASES, ours.name, text, to_text(ours), LEASE_TTL)
-        for name, text in self._leases.worthless(self.members.ids, _AT_ONCE):
-            if name not in self._leases.held:
+        for name, text in self.leases.worthless(self.members.ids, _AT_ONCE):
+            if name not in self.leases.held:
                 await self._store.swap_note(LEASES, name, text, None)
 
 

@@ -110,10 +110,8 @@ class Links:
         The factory that relays an agent's WebSocket to the node that has its session; None if it is not
         linked.
         """
-        link = self._links.get(node_id)
-        if link is None or link.session is None:
-            return None
-        return _RelayFactory(link.session, self._relayed)
+        session = self.session_with(node_id)
+        return None if session is None else _RelayFactory(session, self._relayed)
 
     def may_reach(self, node_id: str) -> bool:
         """Whether a node may be linked soon: no attempt has failed since the last connection."""
@@ -124,6 +122,11 @@ class Links:
         """Whether a node is linked now. Then it is alive, whatever the store says."""
         link = self._links.get(node_id)
         return link is not None and link.session is not None
+
+    def session_with(self, node_id: str) -> Session | None:
+        """The session with a node; None if it is not linked now."""
+        link = self._links.get(node_id)
+        return None if link is None else link.session
 
     @property
     def sessions(self) -> list[Session]:

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from typing import Any
 
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
+from burrow import __version__
 from burrow.addresses import ListenAddress
 from burrow.errors import ConfigError
 from burrow.server.listening import wait_when_exhausted
 from burrow.server.nodes.link import make_certificate, node_context
+from burrow.server.nodes.records import Node
 
 BACKLOG = 64
 """Nodes' connections that wait in the kernel to be accepted."""
 
 
 def listen_for_nodes(
-    reactor: Any, where: ListenAddress, factory: IProtocolFactory
-) -> tuple[IListeningPort, str]:
+    reactor: Any,
+    where: ListenAddress,
+    factory: IProtocolFactory,
+    *,
+    node: str,
+    secret: str,
+    group: str,
+    door: str,
+) -> tuple[IListeningPort, Node]:
     """
     Listen for the links of other nodes: without TLS on the loopback, with TLS elsewhere.
 
-    @return: the port, and its certificate in PEM form; empty without TLS.
+    @param node: this node's id, as the next three a field of L{Node}.
+    @return: the port, and the note by which they find this node.
     @raise ConfigError: the address is not this machine's, or is in use.
     """
     certificate = ""
@@ -39,4 +50,15 @@ def listen_for_nodes(
             f"cannot listen on {where}: {error}; choose another with --node HOST:PORT, "
             "where HOST is an IP address of this machine's"
         ) from error
-    return wait_when_exhausted(reactor, listening), certificate
+    port: Any = wait_when_exhausted(reactor, listening)
+    return port, Node(
+        id=node,
+        host=where.host,
+        port=port.getHost().port,
+        secret=secret,
+        certificate=certificate,
+        version=__version__,
+        started=time.time(),
+        group=group,
+        door=door,
+    )

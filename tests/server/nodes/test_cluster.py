@@ -296,7 +296,7 @@ class Nodes(SynchronousTestCase):
         self.patch(cluster.Cluster, "ask", nobody)
         self.hold(self.two)
         self.hold(self.one)
-        self.assertEqual(self.one._leases.held["blog"].since, self.two._leases.held["blog"].since)
+        self.assertEqual(self.one.leases.held["blog"].since, self.two.leases.held["blog"].since)
         self.patch(cluster.Cluster, "ask", ask)
         self.pass_time(3 * BEAT)
         self.assertEqual(self.taken, [("one", "blog", "two")])
@@ -322,7 +322,7 @@ class Nodes(SynchronousTestCase):
         """What cannot be read is left alone, unknown fields are left out, and the looks go on."""
         self.hold(self.one)
         node = {**attr.asdict(self.one.node), "id": "newer", "color": "red", "beat": None}
-        lease = {**attr.asdict(self.one._leases.held["blog"]), "name": "n", "node": "newer", "color": "red"}
+        lease = {**attr.asdict(self.one.leases.held["blog"]), "name": "n", "node": "newer", "color": "red"}
         for text in ("[]", "nonsense", "{}", "null"):
             self.store.put_note("nodes", "strange", text)
             self.store.put_note("nodes", "newer", json.dumps(node))
@@ -350,7 +350,7 @@ class Nodes(SynchronousTestCase):
 
     def test_what_a_look_did_not_deal_with_is_told_again(self):
         self.pass_time(BEAT)
-        resolve, leases = self.two._leases.resolve, self.two._leases
+        resolve, leases = self.two.leases.resolve, self.two.leases
         leases.resolve = lambda *arguments, **options: 1 / 0
         self.hold(self.one)
         self.pass_time(2 * BEAT)
@@ -497,7 +497,7 @@ class Nodes(SynchronousTestCase):
             Deferred.fromCoroutine(node.hold("blog", "http", None))
             clock.pump([0.1] * apart)
         clock.pump([0.1] * 150)
-        holding = [node.own_id for node in nodes if "blog" in node._leases.held]
+        holding = [node.own_id for node in nodes if "blog" in node.leases.held]
         assert len(holding) == 1, (holding, taken)
         for node in nodes:
             seen = node.elsewhere("blog")
@@ -523,7 +523,7 @@ class Nodes(SynchronousTestCase):
             leases = self.successResultOf(self.store.notes("leases"))
             self.assertEqual(leases.keys(), names.keys(), f"after {self.clock.seconds()} s")
         for node in nodes:
-            known = {lease.name: lease.node for lease in node._leases.theirs.values()}
+            known = {lease.name: lease.node for lease in node.leases.theirs.values()}
             self.assertEqual(known, {name: own for name, own in names.items() if own != node.own_id})
         self.assertEqual((changes, self.lost, self.taken), ([], [], []))
 

@@ -21,6 +21,7 @@ from burrow.server.edge.pages import AGENT_AWAY
 from burrow.server.nodes import link
 from burrow.server.nodes.announce import Announcer
 from burrow.server.nodes.arrivals import Arrivals
+from burrow.server.nodes.asking import Questions
 from burrow.server.nodes.link import make_certificate, node_context
 from burrow.server.nodes.links import Links
 from burrow.server.nodes.records import Lease, Node
@@ -52,6 +53,7 @@ class OverTLS(TestCase):
         self.find = self.found
         self.one = Links(reactor, "one", {})
         self.one.on_up.append(lambda: None if self.up.called else self.up.callback(None))
+        self.questions_of_two = Questions(reactor, "two", lambda node: None, list)
         self.two = Arrivals(
             reactor,
             "two",
@@ -59,6 +61,7 @@ class OverTLS(TestCase):
             lambda name, hops, asking: self.find(name, hops, asking),
             self.refreshed,
             Factory.forProtocol(Collect),
+            self.questions_of_two.asked,
         )
         identity, certificate = make_certificate("127.0.0.1")
         self.listening = reactor.listenSSL(

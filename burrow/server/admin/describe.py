@@ -1,0 +1,154 @@
+"""How what this node has is told in the API's words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from burrow.mux.control import shown
+from burrow.server.agent import Agent
+from burrow.server.events import Event
+from burrow.server.nodes.records import Lease, Node
+from burrow.server.tunnel import Tunnel
+from burrow.shown import escaped
+from burrow.store.base import Reservation, Token
+
+Item = dict[str, Any]
+
+
+def iso(when: float) -> str:
+    """A time, given in seconds since the epoch, in ISO 8601 and UTC."""
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def iso_or_none(when: float | None) -> str | None:
+    """The same, or None."""
+    return None if when is None else iso(when)
+
+
+def session_id(node: str, agent: Agent) -> str:
+    """The id of an agent's session."""
+    return f"{node}-{agent.number}"
+
+
+def tunnel_item(node: str, tunnel: Tunnel, agent: Agent, since: float) -> Item:
+    """A tunnel that is open on this node. @param since: when it opened, seconds since the epoch."""
+    return {
+        "name": tunnel.name,
+        "kind": tunnel.kind.name,
+        "url": tunnel.url,
+        "upstream": escaped(tunnel.reservation.upstream),
+        "port": tunnel.reservation.port,
+        "owner": agent.token.name,
+        "agent": agent.agent_id,
+        "session": session_id(node, agent),
+        "address": shown(agent.session.peer),
+        "node": node,
+        "state": "open" if tunnel.connected else "detached",
+        "since": iso(since),
+        "visitors": 0,
+        "requests": None,
+        "received": None,
+        "sent": None,
+    }
+
+
+def away_item(lease: Lease, owner: str) -> Item:
+    """A tunnel of a node that does not answer, as far as its lease tells."""
+    return {
+        "name": lease.name,
+        "kind": lease.kind,
+        "url": None,
+        "upstream": None,
+        "port": lease.port,
+        "owner": owner,
+        "agent": None,
+        "session": None,
+        "address": None,
+        "node": lease.node,
+        "state": "away",
+        "since": iso(lease.since),
+        "visitors": 0,
+        "requests": None,
+        "received": None,
+        "sent": None,
+    }
+
+
+def session_item(node: str, agent: Agent) -> Item:
+    """An agent's session on this node."""
+    return {
+        "id": session_id(node, agent),
+        "agent": agent.agent_id,
+        "token": agent.token.name,
+        "address": shown(agent.session.peer),
+        "node": node,
+        "state": "open" if agent.attached else "detached",
+        "since": iso(agent.since),
+        "tunnels": sorted(agent.tunnels),
+        "streams": agent.session.stream_count,
+        "version": escaped(agent.handshake.version)[:40],
+        "round_trip": agent.session.pings.last,
+    }
+
+
+def name_item(known: Reservation, owner: str, is_open: bool) -> Item:
+    """A name that is owned."""
+    return {
+        "name": known.name,
+        "kind": known.kind,
+        "owner": owner,
+        "reserved": iso(known.created),
+        "last_seen": iso_or_none(known.used),
+        "port": known.port,
+        "upstream": escaped(known.upstream),
+        "open": is_open,
+    }
+
+
+def token_item(token: Token, names: int) -> Item:
+    """A token, without its secret."""
+    return {
+        "id": token.id,
+        "name": token.name,
+        "role": token.role,
+        "created": iso(token.created),
+        "last_used": iso_or_none(token.last_used),
+        "names": names,
+        "max_names": token.max_names,
+        "max_ports": token.max_ports,
+        "max_tunnels": token.max_tunnels,
+        "max_sessions": token.max_sessions,
+    }
+
+
+def node_item(node: Node, answer: Item | None) -> Item:
+    """A node. @param answer: what it says of itself; None if it does not."""
+    known = answer or {}
+    return {
+        "id": node.id,
+        "address": f"[{node.host}]:{node.port}" if ":" in node.host else f"{node.host}:{node.port}",
+        "version": node.version,
+        "started": iso(node.started),
+        "tunnels": known.get("tunnels"),
+        "sessions": known.get("sessions", sum(node.sessions.values())),
+        "visitors": known.get("visitors"),
+        "draining": node.draining,
+        "answers": answer is not None,
+    }
+
+
+def event_id(event: Event) -> str:
+    """The id of an event; ids are in the order of the events' times."""
+    return f"{int(event.when * 1e6):017d}-{event.node}-{event.number}"
+
+
+def event_item(event: Event) -> Item:
+    """An event."""
+    return {
+        "id": event_id(event),
+        "when": iso(event.when),
+        "node": event.node,
+        "kind": event.kind,
+        "text": event.text,
+    }

@@ -1,0 +1,221 @@
+"""
+Visitors' requests and connections on this node, kept while somebody looks.
+
+It listens to the traffic from when somebody first asks until L{KEEP} seconds after somebody last did. While
+nobody does, a request costs nothing. It keeps the last L{EACH} of each tunnel, L{MOST} together, and counts
+what has ended. Of the fields of a request it keeps what the API tells, without headers.
+
+Who follows is told at most L{BATCH} requests each L{EVERY} seconds: a person reads no more, and writing down
+thousands a second would cost the visitors. The others are counted.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.task import LoopingCall
+
+from burrow.repeat import repeating
+from burrow.server.admin.describe import Item, iso
+from burrow.shown import escaped
+from burrow.traffic.hub import Listener, Traffic
+from burrow.traffic.record import Record
+
+KEEP = 600.0
+"""Seconds for which requests are kept after somebody last asked."""
+
+EACH, MOST = 100, 5000
+"""Requests that are kept: of one tunnel, and of all."""
+
+LONGEST = 1024
+"""Characters of a request's target that are kept."""
+
+EVERY, BATCH = 0.25, 50
+"""Seconds between two pieces that a follower is told, and requests in one, at most."""
+
+COUNTED = 10_000
+"""Tunnels that are counted, at most: of more, all counts begin anew."""
+
+Send = Callable[[Any], None]
+
+
+class _Seen:
+    """
+    What is kept of one record.
+
+    @ivar item: as the API tells it; made when it is asked for, until the record is over.
+    """
+
+    __slots__ = ("_item", "key", "record", "tunnel")
+
+    def __init__(self, key: int, record: Record) -> None:
+        self.key = key
+        self.tunnel = record.tunnel
+        self.record: Record | None = record
+        self._item: Item = {}
+
+    def over(self, node: str) -> None:
+        """The record is over: keep no reference to it, since it has all its headers."""
+        self._item, self.record = self.item(node), None
+
+    def item(self, node: str) -> Item:
+        """As the API tells it."""
+        record = self.record
+        if record is None:
+            return self._item
+        status = record.status
+        return {
+            "id": f"{node}-{record.id}",
+            "protocol": record.protocol,
+            "tunnel": record.tunnel,
+            "visitor": record.visitor,
+            "scheme": record.scheme,
+            "method": escaped(record.method)[:40],
+            "target": escaped(record.target[:LONGEST]),
+            "host": escaped(record.host[:255]),
+            "request_id": escaped(record.request_id)[:200],
+            "status": status,
+            "reason": escaped(record.reason)[:80],
+            "received": record.received,
+            "sent": record.sent,
+            "began": iso(record.began),
+            "waited": record.waited,
+            "first_byte": record.first_byte,
+            "took": record.took,
+            "error": escaped(record.error)[:400],
+        }
+
+
+class _Follower:
+    """
+    Who follows. @param wants: returns whether it wants a tunnel's requests.
+    """
+
+    def __init__(self, wants: Callable[[str], bool], send: Send) -> None:
+        self.wants = wants
+        self.send = send
+        self.waiting: dict[int, _Seen] = {}
+        self.dropped = 0
+
+    def tell(self, seen: _Seen) -> None:
+        """It is new, or over."""
+        if seen.key in self.waiting or len(self.waiting) < BATCH:
+            self.waiting[seen.key] = seen
+        else:
+            self.dropped += 1
+
+
+class SeenRequests(Listener):
+    """
+    @param clock: tells when nobody has asked for long. @param node: this node's id.
+    @ivar listens: whether it does.
+    @ivar counts: requests, bytes received and bytes sent of what has ended, by tunnel, while it listens.
+    """
+
+    def __init__(self, clock: Any, node: str, traffic: Traffic) -> None:
+        self.counts: dict[str, list[int]] = {}
+        self._clock = clock
+        self._node = node
+        self._traffic = traffic
+        self._asked = float("-inf")
+        self._kept: OrderedDict[int, _Seen] = OrderedDict()
+        self._of: dict[str, deque[_Seen]] = {}
+        self._running: dict[int, _Seen] = {}
+        self._followers: list[_Follower] = []
+        self._number = 0
+        self.listens = False
+        self._loop: LoopingCall = repeating(clock, self._tell, "telling requests to those who follow")
+
+    # -- who looks -----------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Somebody asks: listen, if it does not yet."""
+        self._asked = self._clock.seconds()
+        if not self.listens:
+            self.listens = True
+            self._traffic.add(self)
+            self._loop.start(EVERY, now=False)
+
+    def recent(self, wants: Callable[[str], bool], tunnel: str, most: int) -> list[Item]:
+        """
+        What is kept, the newest first, C{most} at most. @param tunnel: of this tunnel alone, if not empty.
+        """
+        self.look()
+        kept = self._of.get(tunnel, ()) if tunnel else self._kept.values()
+        found: list[Item] = []
+        for seen in reversed(list(kept)):
+            if len(found) == most:
+                break
+            if wants(seen.tunnel):
+                found.append(seen.item(self._node))
+        return found
+
+    def follow(self, wants: Callable[[str], bool], send: Send) -> Callable[[], None]:
+        """Call C{send} with pieces of what comes from now on. @return: stops that."""
+        self.look()
+        follower = _Follower(wants, send)
+        self._followers.append(follower)
+        return lambda: self._followers.remove(follower) if follower in self._followers else None
+
+    def stop(self) -> None:
+        """Listen no more, and forget everything."""
+        if self.listens:
+            self.listens = False
+            self._traffic.remove(self)
+            self._loop.stop()
+        for kept in (self._kept, self._of, self._running, self.counts):
+            kept.clear()
+
+    # -- what comes ----------------------------------------------------------------------------------------
+
+    def begun(self, record: Record) -> None:
+        """See L{Listener}."""
+        self._number += 1
+        seen = self._running[id(record)] = self._kept[self._number] = _Seen(self._number, record)
+        of = self._of.get(seen.tunnel)
+        if of is None:
+            of = self._of[seen.tunnel] = deque()
+        of.append(seen)
+        if len(of) > EACH:
+            del self._kept[of.popleft().key]
+        elif len(self._kept) > MOST:
+            _, oldest = self._kept.popitem(last=False)
+            others = self._of[oldest.tunnel]
+            others.popleft()
+            if not others:
+                del self._of[oldest.tunnel]
+        self._told(seen)
+
+    def ended(self, record: Record) -> None:
+        """See L{Listener}."""
+        seen = self._running.pop(id(record), None)
+        if seen is None:
+            return  # it began before somebody looked
+        count = self.counts.get(seen.tunnel)
+        if count is None:
+            if len(self.counts) >= COUNTED:
+                self.counts.clear()
+            count = self.counts[seen.tunnel] = [0, 0, 0]
+        count[0] += 1
+        count[1] += record.received
+        count[2] += record.sent
+        seen.over(self._node)
+        self._told(seen)
+
+    def _told(self, seen: _Seen) -> None:
+        for follower in self._followers:
+            if follower.wants(seen.tunnel):
+                follower.tell(seen)
+
+    def _tell(self) -> None:
+        for follower in list(self._followers):
+            if follower.waiting or follower.dropped:
+                items = [seen.item(self._node) for seen in follower.waiting.values()]
+                dropped, follower.waiting, follower.dropped = follower.dropped, {}, 0
+                follower.send({"items": items, "dropped": dropped})
+        if self._followers:
+            self._asked = self._clock.seconds()
+        elif self._clock.seconds() - self._asked >= KEEP:
+            self.stop()
