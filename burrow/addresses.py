@@ -31,6 +31,14 @@ def is_localhost(name: str) -> bool:
     return name == "localhost" or name.endswith(".localhost")
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host, a name or an address, is this machine's own loopback."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return is_localhost(host.lower())
+
+
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
     """

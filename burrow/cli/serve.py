@@ -15,6 +15,7 @@ from burrow.cli.store import read_config
 from burrow.errors import ConfigError
 from burrow.hangup import on_hangup
 from burrow.options import add_arguments
+from burrow.server.admin import API_PATH
 from burrow.server.checking import check_server, without_effect
 from burrow.server.config import ServerConfig
 from burrow.server.service import BurrowServer
@@ -115,6 +116,8 @@ def _serve_alone(config: ServerConfig) -> int:
 
 def _greeting(server: BurrowServer) -> list[str]:
     lines = [f"Burrow serves {server.site.own_url}"]
+    if server.admin.url:
+        lines.append(f"Its admin API is at {server.admin.url}{API_PATH}/")
     if server.config.tls == "local":
         lines.append(f"Its CA is {server.certificates.ca_file}")
     return lines

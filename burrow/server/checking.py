@@ -55,6 +55,13 @@ def check_options(config: ServerConfig) -> None:
         raise ConfigError("without an HTTPS port there is no TLS: say --tls off too")
     if config.tls == "off" and not config.http_listen:
         raise ConfigError("--tls off serves on the plain port, and --http is off: nothing would listen")
+    if config.no_admin and (config.admin or config.admin_at_domain):
+        raise ConfigError("--no-admin and --admin contradict each other: give one")
+    if config.admin_listen is not None and not config.admin_in_clear and config.tls == "off":
+        raise ConfigError(
+            f"--admin {config.admin} would send tokens in clear, since --tls is off: give an address of the "
+            "loopback, as in 127.0.0.1:4041, and let a proxy with TLS lead there"
+        )
 
 
 def _check_acme(config: ServerConfig) -> None:
@@ -84,6 +91,8 @@ def without_effect(config: ServerConfig) -> list[str]:
         and option.name.startswith(names)
         and getattr(config, option.name) != getattr(default, option.name)
     ]
+    if config.admin_at_domain and config.admin is None:
+        needs.append(("--admin-at-domain", "--admin"))
     if config.trusted_header != default.trusted_header and not config.trusted_proxy:
         needs.append(("--trusted-header", "--trusted-proxy"))
     return [f"{flag} has no effect without {what}" for flag, what in needs]

@@ -1,4 +1,8 @@
-"""The options of the server role."""
+"""
+The options of the server role.
+
+Long because each option is a field with its help.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from burrow.addresses import (
     ListenAddress,
     Network,
     is_localhost,
+    is_loopback,
     parse_listen,
     parse_network,
     parse_ports,
@@ -156,6 +161,16 @@ class ServerConfig:
         parse=parse_listen,
         metavar="HOST:PORT",
     )
+    admin: ListenAddress | Literal["off"] | None = option(
+        None,
+        "where the admin API and the dashboard are served instead of at the base domain: without TLS on the "
+        "loopback, elsewhere with the base domain's certificate; off for nowhere (default: at the base "
+        "domain)",
+        parse=parse_listen,
+        metavar="HOST:PORT",
+    )
+    admin_at_domain: bool = option(False, "with --admin: serve them at the base domain, too")
+    no_admin: bool = option(False, "serve no admin API and no dashboard")
     tcp_ports: range = option(
         "20000-20999", "public ports that TCP tunnels may have", parse=parse_ports, metavar="FIRST-LAST"
     )
@@ -287,6 +302,23 @@ class ServerConfig:
         """Where the plain HTTP port listens; None for nowhere."""
         default = ListenAddress(_LOCALHOST, 8080) if self.local else ListenAddress("", 80)
         return _listen(self.http, default)
+
+    @property
+    def admin_listen(self) -> ListenAddress | None:
+        """Where the admin API has a port of its own; None for nowhere."""
+        return None if self.no_admin else _listen(self.admin, None)
+
+    @property
+    def admin_in_clear(self) -> bool:
+        """Whether that port has no TLS: it is on the loopback."""
+        return self.admin_listen is not None and is_loopback(self.admin_listen.host)
+
+    @property
+    def serves_admin(self) -> bool:
+        """Whether the admin API is at the base domain."""
+        if self.no_admin or self.admin == "off":
+            return False
+        return self.admin is None or self.admin_at_domain
 
     @property
     def acme_url(self) -> str:

@@ -148,7 +148,7 @@ def wait_when_exhausted(reactor: Any, port: Any) -> Any:
 
 class Listeners:
     """
-    The sockets of the two main ports.
+    The sockets of the main ports.
 
     @param inherited: file descriptors of listening sockets, by port name; other ports are opened.
     @param guard: wraps each factory.
@@ -167,7 +167,7 @@ class Listeners:
         """
         Serve a port by C{factory}. @return: its number.
 
-        @param name: "https" or "http". @param listen: its address.
+        @param name: "https", "http" or "admin". @param listen: its address.
         @raise ConfigError: it cannot be opened.
         """
         numbers = self._inherited.pop(name, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from burrow.addresses import ListenAddress, authority
 from burrow.server.admin.service import Admin
 from burrow.server.config import ServerConfig
 from burrow.server.edge.context import Edge, Find, Own
@@ -16,7 +17,9 @@ from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFrontFactory
 from burrow.server.listening import Listeners
 from burrow.server.nodes.neighbours import Neighbours
+from burrow.server.route import IRoute, NoRoute, Why
 from burrow.server.site import Site
+from burrow.server.waiting import Asking
 
 
 def make_edge(config: ServerConfig, find: Find, own: Own, sweep: Sweep) -> Edge:
@@ -78,3 +81,21 @@ class PublicPorts:
         if http is not None:
             http_port = self._listeners.listen("http", http, plain)
         self._site.listens(https_port, http_port)
+        if config.admin_listen is not None:
+            self._listen_for_admin(config.admin_listen)
+
+    def _listen_for_admin(self, where: ListenAddress) -> None:
+        """Serve the admin API, and nothing else, on a port of its own."""
+        edge = make_edge(self._config, _nobody, self._admin.answer_there, self._sweep)
+        scheme = "http" if self._config.admin_in_clear else "https"
+        served: Any = VisitorFactory(edge, scheme)
+        self._admin.serve_there(edge, served, scheme)
+        if scheme == "https":
+            served = TLSFrontFactory(self._certificates, served, self._sweep, self._config.idle_timeout)
+        port = self._listeners.listen("admin", where, served)
+        self._admin.listens(f"{scheme}://{authority(where.host or self._config.domain, port)}")
+
+
+def _nobody(host: str, asking: Asking) -> IRoute:
+    """No tunnel is served on the admin API's port."""
+    raise NoRoute(Why.UNKNOWN)

@@ -176,7 +176,11 @@ class Supervisor:
 
     @staticmethod
     def _ports(config: ServerConfig) -> list[tuple[str, ListenAddress]]:
-        ports = [("https", config.https_listen), ("http", config.http_listen)]
+        ports = [
+            ("https", config.https_listen),
+            ("http", config.http_listen),
+            ("admin", config.admin_listen),
+        ]
         return [(name, listen) for name, listen in ports if listen is not None]
 
     def _open(self, config: ServerConfig) -> None:

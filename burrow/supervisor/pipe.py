@@ -33,7 +33,7 @@ class Inherited:
     What a worker inherits.
 
     @ivar group: an id that all processes of one C{burrow server} share.
-    @ivar ports: the file descriptors of the main ports' listening sockets, by "https" and "http".
+    @ivar ports: the file descriptors of the main ports' listening sockets, by "https", "http" and "admin".
     @ivar tcp: the file descriptors of the public TCP ports' listening sockets, by port.
     """
 

@@ -136,7 +136,7 @@ def start_worker(
     Start a worker process.
 
     @param command: its command line. @param group: see L{Inherited}.
-    @param ports: the main ports' sockets, which it inherits, by "https" and "http".
+    @param ports: the main ports' sockets, which it inherits, by "https", "http" and "admin".
     @param kept: the public TCP ports' sockets, by port; it inherits them, and what it opens is added.
     @raise CannotStart: the system starts none now.
     """

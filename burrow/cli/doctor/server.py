@@ -57,7 +57,11 @@ def check_server_machine(arguments: argparse.Namespace) -> int:
     config = read[0]
     checks = _Checks(config)
     findings.check("state folder", checks.state_folder)
-    for name, listen in (("https", config.https_listen), ("http", config.http_listen)):
+    for name, listen in (
+        ("https", config.https_listen),
+        ("http", config.http_listen),
+        ("admin", config.admin_listen),
+    ):
         if listen is not None:
             findings.check(f"port {name}", partial(checks.port, name, listen))
     findings.check("descriptors", checks.descriptors)

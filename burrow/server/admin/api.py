@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import attr
 from twisted.internet.defer import CancelledError, Deferred
@@ -162,7 +162,7 @@ class Api(Resource):
             operation,
             principal,
             path,
-            check_query(operation.query, request.args or {}),
+            check_query(operation.query, _query(request)),
             self._body(request, operation),
             _media(request, operation),
         )
@@ -273,6 +273,11 @@ def _write(request: AdminRequest, media: str, body: Any) -> None:
 def _methods(operations: Mapping[str, Operation]) -> list[str]:
     """The methods that a path has."""
     return [*operations, *(["HEAD"] if "GET" in operations else []), "OPTIONS"]
+
+
+def _query(request: AdminRequest) -> dict[str, list[str]]:
+    """The parameters of the query: of the target alone, whatever the body is."""
+    return parse_qs(request.uri.partition(b"?")[2].decode("latin-1"), keep_blank_values=True)
 
 
 def _media(request: AdminRequest, operation: Operation) -> str:

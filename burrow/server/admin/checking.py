@@ -37,13 +37,13 @@ def check_body(schema: Schema, data: bytes) -> dict[str, Any]:
     return found
 
 
-def check_query(schemas: dict[str, Schema], arguments: dict[bytes, list[bytes]]) -> dict[str, Any]:
+def check_query(schemas: dict[str, Schema], arguments: dict[str, list[str]]) -> dict[str, Any]:
     """
     The parameters of a query, with the defaults. @raise Problem: one is not possible (422).
     """
     found = {name: schema.get("default") for name, schema in schemas.items()}
-    for key, values in arguments.items():
-        name, text = key.decode("utf-8", "replace"), values[-1].decode("utf-8", "replace")
+    for name, values in arguments.items():
+        text = values[-1]
         if name not in schemas:
             there_are = f": there are {', '.join(schemas)}" if schemas else ""
             raise invalid(name[:80], f"There is no parameter `{name[:80]}` here{there_are}.")

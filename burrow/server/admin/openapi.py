@@ -82,6 +82,7 @@ def _operation(operation: Operation) -> Schema:
     }
     if not operation.role:
         found["security"] = []
+        found["responses"]["304"] = {"description": "It is what If-None-Match says."}
     if parameters:
         found["parameters"] = parameters
     if operation.body:

@@ -202,6 +202,7 @@ OPERATIONS = (
         "Visitors' requests and connections, the newest first; or live." + _OWN,
         "Request",
         query={"tunnel": _TUNNEL, "follow": _FOLLOW},
+        errors=(404,),
         media=(JSON, EVENTS),
         description="The server keeps them from when somebody first asks until ten minutes after somebody "
         "last did." + _LIVE + " A request that runs is told again when it is over, by the same id.",

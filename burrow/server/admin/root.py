@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.web.resource import IResource, Resource
@@ -18,11 +19,13 @@ class Root(Resource):
     """
     @param api: the admin API.
     @ivar rest: everything else, with the whole path still before it. By default it is nothing.
+    @ivar claims: returns whether a path is C{rest}'s.
     """
 
     def __init__(self, api: IResource) -> None:
         super().__init__()
         self.rest: IResource | None = None
+        self.claims: Callable[[str], bool] = lambda path: False
         self._api = api
 
     def getChildWithDefault(self, path: bytes, request: Any) -> IResource:

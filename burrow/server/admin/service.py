@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.interfaces import IProtocolFactory
 
+from burrow.addresses import is_localhost
+from burrow.server.admin import API_PATH
 from burrow.server.admin.api import Api, Handler
 from burrow.server.admin.certificates import Certificates
 from burrow.server.admin.events import WhatHappens
@@ -43,6 +46,7 @@ class Admin:
         L{ICertificates<burrow.certificates.base.ICertificates>}; None without TLS.
     @param drain: see L{LocalPart}, as the other parts of this node.
     @ivar auth: tells who asks; the dashboard uses it, too. @ivar root: what is served.
+    @ivar url: of C{--admin}'s address; empty without one.
     """
 
     def __init__(
@@ -89,35 +93,91 @@ class Admin:
             handlers.update(part.handlers)
         self.root = Root(Api(self.auth, audit, handlers))
         self._reactor = reactor
-        self._secure = config.tls != "off"
-        self._webs: list[AdminWeb] = []
+        self._scheme = "http" if config.tls == "off" else "https"
+        self._at_domain = config.serves_admin
+        self._hosts = Hosts(config)
+        self._web: AdminWeb | None = None
+        self._web_there: AdminWeb | None = None
+        self._draining = lambda: edge.draining
+        self.url = ""
+
+    # -- at the base domain -------------------------------------------------------------------------------
 
     def serve(self, edge: Edge, back: IProtocolFactory) -> None:
         """
         Serve connections that C{edge} hands over. @param back: serves them after an answer.
         """
-        scheme = "https" if self._secure else "http"
-        web = AdminWeb(self._reactor, self.root, back, edge.forwarding, scheme, lambda: edge.draining)
-        self._webs.append(web)
+        if self._at_domain:
+            self._web = self._make(edge, back, self._scheme)
+
+    def _make(self, edge: Edge, back: IProtocolFactory, scheme: str) -> AdminWeb:
+        return AdminWeb(self._reactor, self.root, back, edge.forwarding, scheme, self._draining)
 
     def answer(self, head: RequestHead, path: str) -> IProtocolFactory | pages.Page | None:
         """What takes over the connection of a request to the server itself; None if it is not for us."""
-        if not is_api(path) or not self._webs:
-            return None
+        return self._answer(self._web, head) if self._web is not None and self._serves(path) else None
+
+    def _serves(self, path: str) -> bool:
+        return is_api(path) or self.root.claims(path)
+
+    @staticmethod
+    def _answer(web: AdminWeb, head: RequestHead) -> IProtocolFactory | pages.Page:
         if head.length is not None and head.length > MAX_BODY:
-            return _too_large()
-        return self._webs[0].factory(head)
+            return _page(Problem(413, f"The body has more than {MAX_BODY} bytes."))
+        return web.factory(head)
+
+    # -- on --admin's address -----------------------------------------------------------------------------
+
+    def serve_there(self, edge: Edge, back: IProtocolFactory, scheme: str) -> None:
+        """The same on a port of its own. @param scheme: "https" or "http"."""
+        self._web_there = self._make(edge, back, scheme)
+
+    def listens(self, url: str) -> None:
+        """That port's URL is known."""
+        self.url = url
+
+    def answer_there(self, head: RequestHead) -> IProtocolFactory | pages.Page:
+        """What answers a request on that port."""
+        assert self._web_there is not None
+        path = head.target.partition(b"?")[0].decode("latin-1")
+        if not self._hosts.are_ours(head.host):
+            return _page(
+                Problem(421, f"{head.host} is no host of this server's: ask for localhost or an IP address.")
+            )
+        if not self._serves(path):
+            return _page(Problem(404, f"There is nothing here: the admin API is at {API_PATH}/docs."))
+        return self._answer(self._web_there, head)
 
     def stop(self) -> None:
         """End the answers that are under way."""
         self.lives.stop()
         self.seen.stop()
-        for web in self._webs:
+        for web in filter(None, (self._web, self._web_there)):
             web.stop()
 
 
-def _too_large() -> pages.Page:
-    """The answer to a body that is not even read."""
-    problem = Problem(413, f"The body has more than {MAX_BODY} bytes.")
-    body = json.dumps(problem.body).encode()
-    return pages.Page(413, "too-large", "Too large", problem.detail, content=(MEDIA_TYPE.encode(), body))
+def _page(problem: Problem) -> pages.Page:
+    """A problem as an answer of the edge's, to what is not even handed over."""
+    content = MEDIA_TYPE.encode(), json.dumps(problem.body).encode() + b"\n"
+    return pages.Page(problem.status, "admin", problem.title, problem.detail, content=content)
+
+
+class Hosts:
+    """
+    The hosts that a request on C{--admin}'s address may ask for. A page whose own name leads to the loopback
+    (DNS rebinding) is refused by that.
+    """
+
+    def __init__(self, config: ServerConfig) -> None:
+        listen = config.admin_listen
+        self._names = {"", config.domain, "" if listen is None else listen.host.lower()}
+
+    def are_ours(self, host: str) -> bool:
+        """Whether a host is one of them: the base domain, localhost, the address's own, or an IP address."""
+        if host in self._names or is_localhost(host):
+            return True
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        return True

@@ -70,7 +70,7 @@ class AdminRequest(Request):
         else:
             super().handleContentChunk(data)
         if self._length > 16 * MAX_BODY:
-            self.channel.loseConnection()
+            self.channel.give_up()
 
     @property
     def origin(self) -> str:
@@ -112,6 +112,12 @@ class AdminChannel(HTTPChannel):
         """See L{HTTPChannel}."""
         if not self._over:
             super().dataReceived(data)
+
+    def give_up(self) -> None:
+        """Close the connection, whatever still comes."""
+        if not self._over:
+            self._leave()
+            self.loseConnection()
 
     def allHeadersReceived(self) -> None:
         """See L{HTTPChannel}. A connection that the edge would close is closed here, too."""

@@ -1,4 +1,4 @@
-"""One node with its admin API, without a reactor or a socket; every answer is checked against the document."""
+"""One node with its admin API, without a reactor or a socket; its answers are compared with the document."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def validator(schema):
 
 
 class Answer:
-    """What came back. @ivar body: what its JSON says; or its text. @ivar rest: of the connection, after it."""
+    """What came back. @ivar body: what its JSON says; or its text."""
 
     def __init__(self, data, head_only=False):
         head, _, body = data.partition(b"\r\n\r\n")
@@ -136,7 +136,7 @@ class ApiNode:
     @ivar texts: the tokens' texts, by their names: "ann", "bob" (agents), "eve" (viewer), "boss" (admin).
     """
 
-    def __init__(self):
+    def __init__(self, **options):
         self.reactor = MemoryReactorClock()
         self.store = MemoryStore(self.reactor.seconds)
         self.texts, self.tokens = {}, {}
@@ -144,7 +144,9 @@ class ApiNode:
             self.add_token(name, role)
         ports = Ports(self, "127.0.0.1", range(20_000, 20_003))
         kinds = {"http": HttpProtocol(), "tcp": TcpProtocol()}
-        parts = Parts(self.reactor, self.store, kinds, ports, ready=lambda host: succeed(None))
+        parts = Parts(
+            self.reactor, self.store, kinds, ports, ready=lambda host: succeed(None), max_tunnels=2000
+        )
         self.parts, self.cluster, self.tunnels, self.events = (
             parts,
             parts.cluster,
@@ -152,7 +154,7 @@ class ApiNode:
             parts.events,
         )
         self.cluster.node = Node("node1", "127.0.0.1", 1, "secret", "", "1.0", 1.0)
-        config = ServerConfig(domain="example.com", tls="off")
+        self.config = config = ServerConfig(domain="example.com", tls="off", **options)
         sweep = Sweep(self.reactor)
         self.edge = make_edge(config, parts.routes.of_host, lambda head: None, sweep)
         self.agents = Agents(
@@ -176,7 +178,7 @@ class ApiNode:
         )
         self.back = Recorders()
         self.admin.serve(self.edge, self.back)
-        self.web = self.admin._webs[0]
+        self.web = self.admin._web
 
     async def drain(self):
         self.drained += 1

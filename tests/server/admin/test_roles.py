@@ -83,7 +83,7 @@ def ask(node, name, who):
     }
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "path":
-            path = path.replace("{%s}" % parameter["name"], things[OPERATIONS[name][1]])
+            path = path.replace("{" + parameter["name"] + "}", things[OPERATIONS[name][1]])
     body = None
     if "requestBody" in operation:
         body = {"name": "new"} if name == "create_token" else {"role": "viewer"}
