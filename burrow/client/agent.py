@@ -49,6 +49,8 @@ class Agent(Service):
     @ivar on_opened: each is called with an L{Opened} when a tunnel is open, again after each reconnect.
     @ivar on_event: each is called with a word for programs ("connected", "disconnected", "refused", "notice",
         "stopping") and a sentence for people.
+    @ivar linked: the present session, or the last one; None before the first.
+    @ivar next_try: when the agent dials next, by its reactor's clock; None unless it waits for that.
     @ivar done: fires with None when the service was stopped, or fails with the
         L{BurrowError<burrow.errors.BurrowError>} that ended it.
     """
@@ -75,7 +77,8 @@ class Agent(Service):
         self._stop_grace = stop_grace
         self._stopping = False
         self._backoff = Backoff()
-        self._linked: Linked | None = None
+        self.next_try: float | None = None
+        self.linked: Linked | None = None
         self._registration: Registration | None = None
         self._retired: set[Linked] = set()
         self._told = ""
@@ -142,7 +145,7 @@ class Agent(Service):
 
     async def _live(self) -> None:
         while True:
-            before = self._linked
+            before = self.linked
             try:
                 linked = await self._dialer.dial(None if before is None or before.leaving else before)
                 if linked is not before:
@@ -163,7 +166,10 @@ class Agent(Service):
                     raise
                 if not self._attached:
                     self._tell_disconnected(error)
-            await deferLater(self.reactor, self._backoff.next())
+            delay = self._backoff.next()
+            self.next_try = self.reactor.seconds() + delay
+            await deferLater(self.reactor, delay)
+            self.next_try = None
 
     async def _trouble(self, linked: Linked) -> None:
         """Wait until it is time to dial again. @raise BurrowError: the tunnels could not be registered."""
@@ -189,7 +195,7 @@ class Agent(Service):
 
     @property
     def _attached(self) -> bool:
-        return self._linked is not None and self._linked.attached
+        return self.linked is not None and self.linked.attached
 
     # -- the present session, and those that it replaced ----------------------------------------------------
 
@@ -201,7 +207,7 @@ class Agent(Service):
         if self._stopping:
             linked.session.close("the agent stops")
             return
-        self._linked = linked
+        self.linked = linked
         self._stop_registration()
         linked.session.listen(self.streams)
         if before is not None and not before.session.lost:
@@ -222,7 +228,7 @@ class Agent(Service):
             registration.stop()
 
     def _not_registered(self, reason: Failure, linked: Linked) -> None:
-        if linked is self._linked:
+        if linked is self.linked:
             self._failure = reason
             linked.report_trouble()
 
@@ -303,14 +309,14 @@ class Agent(Service):
     @property
     def _running(self) -> int:
         """How many visitors' streams there are: all but the sessions' control channels."""
-        sessions = [linked.session for linked in {self._linked, *self._retired} if linked is not None]
+        sessions = [linked.session for linked in {self.linked, *self._retired} if linked is not None]
         return sum(max(0, session.stream_count - 1) for session in sessions if not session.lost)
 
     async def _say_goodbye(self) -> None:
         """Close all sessions. The present one is aborted if it is open L{GOODBYE_TIMEOUT} seconds later."""
         for retired in list(self._retired):
             retired.session.close("the agent stops")
-        linked = self._linked
+        linked = self.linked
         if linked is None or linked.session.lost:
             return
         lost: Deferred[None] = Deferred()

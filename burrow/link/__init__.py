@@ -24,7 +24,10 @@ AGENT_HEADER = "Burrow-Agent"
 """The agent's own random id, one a machine and user: names are remembered by it."""
 
 VERSION_HEADER = "Burrow-Version"
-"""Both ways: the sender's release, for the log alone."""
+"""Both ways: the sender's release, for the log and the agent's screen alone."""
+
+TOKEN_HEADER = "Burrow-Token"
+"""From the server: the name of the agent's token, for the agent's screen alone."""
 
 MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes in one WebSocket message, at most. Ours have 256 KiB; other yamux libraries may send more."""

@@ -28,6 +28,7 @@ from burrow.link import (
     RECEIVED_HEADER,
     RESUME,
     SESSION_HEADER,
+    TOKEN_HEADER,
     VERSION_HEADER,
     count_of,
 )
@@ -130,6 +131,9 @@ class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[
     async def _answer(self, subprotocol: str, headers: Any) -> tuple[str, dict[str, str]]:
         self._identity = await self.factory.authenticate(self._handshake)
         answer = {VERSION_HEADER: __version__}
+        name = self.factory.name_of(self._identity)
+        if name:
+            answer[TOKEN_HEADER] = name
         self._resumable = subprotocol == RESUME
         if self._resumable:
             asked = headers.get(SESSION_HEADER.lower(), "")
@@ -212,6 +216,7 @@ class AcceptFactory(WebSocketServerFactory):  # type: ignore[misc]
     @param node: this node's id: its sessions' ids begin with it, so that other nodes know whose they are.
     @param max_streams: how many streams a peer may open. @param admit: called before each new session.
     @param let_in: called with the transport of each agent whose token is good.
+    @param name_of: the name of an identity, for the agent's screen: ASCII without spaces, or empty.
     """
 
     protocol = AcceptProtocol
@@ -228,12 +233,14 @@ class AcceptFactory(WebSocketServerFactory):  # type: ignore[misc]
         max_streams: int = MAX_AGENT_STREAMS,
         admit: Admit = lambda identity, handshake: None,
         let_in: Callable[[Any], None] = lambda transport: None,
+        name_of: Callable[[Any], str] = lambda identity: "",
     ) -> None:
         super().__init__(protocols=[RESUME, PLAIN], server="Burrow", reactor=clock)
         self.clock = clock
         self.authenticate = authenticate
         self.admit = admit
         self.let_in = let_in
+        self.name_of = name_of
         self.begin = begin
         self.owner_of = owner_of
         self.max_streams = max_streams

@@ -32,6 +32,7 @@ from burrow.link import (
     RECEIVED_HEADER,
     RESUME,
     SESSION_HEADER,
+    TOKEN_HEADER,
     VERSION_HEADER,
     count_of,
 )
@@ -49,6 +50,9 @@ CONNECT_TIMEOUT = 10.0
 """Seconds for TCP, and as many for the WebSocket handshake."""
 
 _MAX_REFUSAL = 16 * 1024
+
+_MAX_SHOWN = 64
+"""Characters of what the server says of itself, at most."""
 
 
 class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[misc]
@@ -105,6 +109,8 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
         self._subprotocol = response.protocol
         self._session_id = response.headers.get(SESSION_HEADER.lower(), "")
         self._peer_received = count_of(response.headers.get(RECEIVED_HEADER.lower(), "")) or 0
+        self._server_version = response.headers.get(VERSION_HEADER.lower(), "")[:_MAX_SHOWN]
+        self._token_name = response.headers.get(TOKEN_HEADER.lower(), "")[:_MAX_SHOWN]
 
     def onOpen(self) -> None:
         """The handshake is done: begin a session, or resume the previous one."""
@@ -115,6 +121,7 @@ class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[mi
             self.user = None
             self.abort()
             return
+        linked.server_version, linked.token_name = self._server_version, self._token_name
         self._network = _local_address(self.transport.getPeer())
 
         def check() -> None:

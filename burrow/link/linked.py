@@ -14,6 +14,9 @@ class Linked:
 
     @ivar lifeline: None if the server has no resumable sessions.
     @ivar leaving: whether the server wants the agent to begin a new session.
+    @ivar server_version: the release of the server that it is connected to, or was last; empty if that did
+        not say.
+    @ivar token_name: what the server calls the agent's token; likewise.
     """
 
     def __init__(self, session: Session, lifeline: Lifeline | None, session_id: str) -> None:
@@ -21,6 +24,8 @@ class Linked:
         self.lifeline = lifeline
         self.session_id = session_id
         self.leaving = False
+        self.server_version = ""
+        self.token_name = ""
         self._waiting: list[Deferred[None]] = []
         session.on_lost.append(lambda reason: self.report_trouble())
         session.on_go_away.append(lambda code: self.leave())

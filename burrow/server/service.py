@@ -171,6 +171,7 @@ class BurrowServer(MultiService):
             node=self._node,
             admit=self.agents.admit,
             let_in=stop_counting,
+            name_of=lambda token: token.name,
         )
         self._door = AgentDoor(accept, self._links)
         questions = Questions(reactor, self._node, self._links.session_with, lambda: self.cluster.others)

@@ -1,7 +1,7 @@
 """Tests for L{burrow.client.agent}: the sessions of an agent, and its end."""
 
 from burrow.client.refusals import ASK_AGAIN_FIRST
-from burrow.errors import CertificateFailed
+from burrow.errors import CertificateFailed, ServerUnreachable
 from burrow.mux.control import Drain, Notice, VisitorHead
 from burrow.testing import Recorder
 from tests.client.agents import AgentCase
@@ -47,6 +47,26 @@ class Life(AgentCase):
         stopped = self.agent.stopService()
         self.pair.pump()
         return stream, stopped
+
+    def test_it_is_known_when_it_dials_next(self):
+        self.answers = {"blog": True}
+        self.start("blog")
+        self.assertIsNone(self.agent.next_try)
+        self.assertTrue(self.agent.linked.attached)
+
+        async def dial(linked):
+            raise ServerUnreachable("cannot reach it")
+
+        self.agent._dialer.dial = dial
+        self.pair.server_carrier.abort()
+        self.pair.pump()
+        self.clock.advance(0)
+        self.assertFalse(self.agent.linked.attached)
+        self.assertGreater(self.agent.next_try, self.clock.seconds())
+        self.agent._dialer.dial = self.dial
+        self.clock.advance(1)
+        self.pair.pump()
+        self.assertIsNone(self.agent.next_try)
 
     def test_stopping_waits_for_what_runs(self):
         stream, stopped = self.stop_with_a_visitor()
@@ -115,7 +135,7 @@ class Life(AgentCase):
         self.start("blog")
         old = self.pair
         stream = self.visit()
-        self.agent._linked.report_trouble()
+        self.agent.linked.report_trouble()
         self.pair.pump()
         self.advance(2)
         self.assertFalse(old.agent.lost)

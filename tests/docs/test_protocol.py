@@ -11,6 +11,7 @@ from burrow.link import (
     RECEIVED_HEADER,
     RESUME,
     SESSION_HEADER,
+    TOKEN_HEADER,
     VERSION_HEADER,
 )
 from burrow.link.accept import _PHRASES
@@ -100,7 +101,15 @@ def test_document_names_what_the_code_has():
         assert re.search(rf"^\| (\d+, )*{status}\b", text, re.MULTILINE), status
     for field in VisitorHead._fields:
         assert f"| `{field}` |" in text
-    for header in (AGENT_HEADER, SESSION_HEADER, RECEIVED_HEADER, VERSION_HEADER, PLAIN, RESUME):
+    for header in (
+        AGENT_HEADER,
+        SESSION_HEADER,
+        RECEIVED_HEADER,
+        VERSION_HEADER,
+        TOKEN_HEADER,
+        PLAIN,
+        RESUME,
+    ):
         assert f"`{header}" in text
     for number in (
         f"{MAX_MESSAGE // 2**20} MiB",

@@ -16,7 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from burrow import trust
+from burrow import __version__, trust
 from burrow.errors import ConfigError, Refused, ServerUnreachable
 from burrow.link import accept, carrier, count_of, dial, proxy
 from burrow.link.accept import AcceptFactory, HandshakeRefused, bearer
@@ -216,6 +216,15 @@ class Linked(Loopback):
         await lost
         await here_lost
         self.assertTrue(session.lost)
+
+    async def test_server_says_its_release_and_the_tokens_name(self):
+        linked = await self.dialer().dial()
+        self.assertEqual((linked.server_version, linked.token_name), (__version__, ""))
+        await self.end(linked)
+        self.factory.name_of = lambda identity: identity
+        linked = await self.dialer().dial()
+        self.assertEqual(linked.token_name, "somebody")
+        await self.end(linked)
 
     async def test_session_goes_on_over_another_connection(self):
         dialer = self.dialer()
