@@ -242,14 +242,16 @@ class Opening:
         """Open the tunnel's port: the reserved one, or a free one, which is then reserved."""
         reservation = tunnel.reservation
         tunnel.factory = tunnel.kind.visitor_factory(tunnel)
+        told: dict[str, Any] = {"tunnel": tunnel.name, "kind": tunnel.kind.name}
+        told["shared"] = bool(self._cluster.others)
         if reservation.port is not None:
             self._ports.check(reservation.port)
-            self._ports.listen(reservation.port, tunnel.factory, shared=bool(self._cluster.others))
+            self._ports.listen(reservation.port, tunnel.factory, **told)
             return reservation
         busy: Unavailable | None = None
         for port in await self._free_ports():
             try:
-                self._ports.listen(port, tunnel.factory, shared=bool(self._cluster.others))
+                self._ports.listen(port, tunnel.factory, **told)
             except Unavailable as error:
                 busy = error
                 continue

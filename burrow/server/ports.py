@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
 
 from burrow.errors import BadOption, Unavailable
+from burrow.mux.control import visitor_address
 from burrow.server.listening import Guard, TcpSockets
 from burrow.server.port_closing import stop_listening
 from burrow.sockets import swap_protocol
+from burrow.traffic.hub import Traffic
+from burrow.traffic.record import Record
+from burrow.traffic.watched import watch
 
 
 def _reason(error: CannotListenError) -> str:
@@ -67,7 +72,14 @@ class _PortFactory(Factory):
 
     noisy = False
 
-    def __init__(self, inner: IProtocolFactory, hand_over: HandOver | None, visitors: set[Any]) -> None:
+    def __init__(
+        self,
+        inner: IProtocolFactory,
+        hand_over: HandOver | None,
+        visitors: set[Any],
+        begin: Callable[[Any, Any], None],
+    ) -> None:
+        self._begin = begin
         self.inner = inner
         self.hand_over = hand_over
         self._visitors = visitors
@@ -77,10 +89,15 @@ class _PortFactory(Factory):
             return _Offer(self, self.hand_over, addr)
         return self.serve(addr)
 
+    def without_hand_over(self) -> _PortFactory:
+        """The same for connections that were handed over."""
+        return _PortFactory(self.inner, None, self._visitors, self._begin)
+
     def serve(self, addr: Any) -> Any:
         """The protocol that serves one connection here."""
         protocol: Any = self.inner.buildProtocol(addr)
         if protocol is not None:
+            self._begin(protocol, addr)
             self._visitors.add(protocol)
             lost = protocol.connectionLost
 
@@ -118,7 +135,8 @@ class Ports:
     """
     @param interface: the address that public ports listen on; empty for all.
     @param allowed: the ports that tunnels may have. @param sockets: opens them.
-    @param guard: wraps each factory. @ivar visitors: the protocols of the open connections.
+    @param guard: wraps each factory. @param traffic: is told of connections.
+    @ivar visitors: the protocols of the open connections.
     """
 
     def __init__(
@@ -127,8 +145,10 @@ class Ports:
         interface: str,
         allowed: range,
         guard: Guard = lambda factory: factory,
+        traffic: Traffic | None = None,
     ) -> None:
         self.visitors: set[Any] = set()
+        self._traffic = traffic or Traffic()
         self._sockets = sockets
         self._guard = guard
         self._interface = interface
@@ -152,12 +172,15 @@ class Ports:
         port: int,
         factory: IProtocolFactory,
         *,
+        tunnel: str,
+        kind: str,
         shared: bool = False,
         hand_over: HandOver | None = None,
     ) -> None:
         """
         Serve C{port} by C{factory} from now on; it replaces the factory that served the port before.
 
+        @param tunnel: the tunnel's name. @param kind: its kind.
         @param shared: whether another node, perhaps on this machine, may have the port open too.
         @param hand_over: hands visitors to the process that holds the tunnel.
         @raise Unavailable: another program has the port, or had it a moment ago.
@@ -166,7 +189,7 @@ class Ports:
             port_factory = self._open[port][1]
             port_factory.inner, port_factory.hand_over = factory, hand_over
             return
-        port_factory = _PortFactory(factory, hand_over, self.visitors)
+        port_factory = _PortFactory(factory, hand_over, self.visitors, partial(self._begin, tunnel, kind))
         try:
             listening = self._sockets.listen(port, self._guard(port_factory), self._interface, shared=shared)
         except CannotListenError as error:
@@ -178,7 +201,14 @@ class Ports:
         The factory of an open port, for a connection that was handed over, and is not handed over again.
         """
         _, served = self._open.get(port, (None, None))
-        return None if served is None else self._guard(_PortFactory(served.inner, None, self.visitors))
+        return None if served is None else self._guard(served.without_hand_over())
+
+    def _begin(self, tunnel: str, kind: str, protocol: Any, addr: Any) -> None:
+        """A visitor connects to a tunnel's port: tell those who listen."""
+        if self._traffic.listening:
+            record = Record(kind, tunnel, visitor_address(addr.host, addr.port))
+            watch(self._traffic, record, protocol)
+            self._traffic.begun(record)
 
     async def close(self, port: int, factory: IProtocolFactory) -> None:
         """Close C{port}, unless another factory serves it by now. Its connections continue."""

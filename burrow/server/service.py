@@ -50,6 +50,7 @@ from burrow.server.stores import open_store
 from burrow.server.tunnels import Tunnels
 from burrow.server.upkeep import Upkeep
 from burrow.store.base import IStore
+from burrow.traffic.hub import Traffic
 from burrow.wording import count_of
 
 
@@ -108,7 +109,9 @@ class BurrowServer(MultiService):
         # Routes and tunnels.
         self._routes = Routes(reactor, self.store, self.cluster, self._links, config.domain, config.hold)
         listen = config.https_listen or config.http_listen
-        self._ports = Ports(self._tcp_sockets, listen.host if listen else "", config.tcp_ports, limit.guard)
+        traffic = Traffic()
+        interface = listen.host if listen else ""
+        self._ports = Ports(self._tcp_sockets, interface, config.tcp_ports, limit.guard, traffic)
         self._neighbours = Neighbours(
             reactor, self.cluster, group, config.domain, self._ports.served, limit.guard
         )

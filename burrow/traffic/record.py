@@ -26,7 +26,8 @@ class Record:
     @ivar visitor: the visitor's address, C{host:port}. @ivar scheme: the visitor's, "https" or "http".
     @ivar method: as in C{"GET"}; empty for what is not HTTP. @ivar target: path and query, as the visitor
         sent them. @ivar host: the host asked for, without the port.
-    @ivar request_headers: as the upstream gets them. @ivar response_headers: as the upstream sent them.
+    @ivar request_headers: as they came to whoever made the record: the edge, or the agent.
+    @ivar response_headers: as the upstream sent them.
     @ivar request_id: the value of X-Request-Id that the upstream gets and the visitor is shown.
     @ivar status: the answer's, once its head has come; None before, and for what is not HTTP.
     @ivar received: bytes of body from the visitor so far, without their framing; for what is not HTTP, all

@@ -13,19 +13,27 @@ from burrow.server.edge.fields import for_visitor, write_head
 from burrow.server.edge.headers import Fields, Headers
 from burrow.server.edge.request_head import RequestHead
 from burrow.server.edge.response_head import ResponseHead
+from burrow.traffic.request_id import REQUEST_ID
 
 _LINE = b"HTTP/1.1 %d %b"
 
 
 class AnswerHead(NamedTuple):
     """
-    @ivar data: the head's bytes. @ivar chunked: whether the body has to be written in chunks.
+    @ivar start: the head's bytes; if C{numbered}, up to the value of X-Request-Id, its last field.
+    @ivar chunked: whether the body has to be written in chunks.
     @ivar close: whether the connection ends behind the answer, as the head says.
+    @ivar numbered: whether the server shows its id of the request: the upstream showed none.
     """
 
-    data: bytes
+    start: bytes
     chunked: bool
     close: bool
+    numbered: bool
+
+    def whole(self, request_id: bytes) -> bytes:
+        """The head's bytes, for a request of this id."""
+        return b"%b%b\r\n\r\n" % (self.start, request_id) if self.numbered else self.start
 
 
 def write_answer(request: RequestHead, head: ResponseHead, domain: str, *, close: bool) -> AnswerHead:
@@ -60,7 +68,11 @@ def write_answer(request: RequestHead, head: ResponseHead, domain: str, *, close
         options.append(b"keep-alive")
     if options:
         fields.append((b"Connection", b", ".join(options)))
-    return AnswerHead(write_head(_LINE % (head.status, head.reason), fields), chunked, close)
+    numbered = b"x-request-id" not in head.headers
+    if numbered:
+        fields.append((REQUEST_ID, b""))
+    data = write_head(_LINE % (head.status, head.reason), fields)
+    return AnswerHead(data[: -len(b"\r\n\r\n")] if numbered else data, chunked, close, numbered)
 
 
 def write_interim(head: ResponseHead, domain: str) -> bytes:

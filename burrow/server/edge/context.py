@@ -17,7 +17,9 @@ from burrow.server.edge.request_head import RequestHead
 from burrow.server.edge.sweep import Sweep
 from burrow.server.route import IRoute
 from burrow.server.waiting import Asking
+from burrow.traffic.counts import Counts
 from burrow.traffic.hub import Traffic
+from burrow.traffic.request_id import RequestIds
 
 
 class Finishable(Shape):
@@ -65,7 +67,8 @@ class Edge:
     @ivar rate: the least that a visitor has to send or take while it is waited for.
     @ivar visitors: the connections that are open.
     @ivar memory: what heads mean, for all connections together.
-    @ivar traffic: is told what passes.
+    @ivar traffic: who listens to what passes. @ivar counts: what is counted of all requests.
+    @ivar request_ids: makes the ids of those that came without one.
     @ivar draining: whether this server goes away: each connection is closed after the answer that is next.
     """
 
@@ -79,8 +82,10 @@ class Edge:
     rate: Rate = NO_RATE
     visitors: set[Finishable] = field(default_factory=set)
     memory: Memory = field(default_factory=Memory)
-    traffic: Traffic = field(default_factory=Traffic)
     draining: bool = False
+    traffic: Traffic = field(default_factory=Traffic)
+    counts: Counts = field(default_factory=Counts)
+    request_ids: RequestIds = field(default_factory=RequestIds)
 
     def drain(self) -> None:
         """This server goes away: see C{draining}."""

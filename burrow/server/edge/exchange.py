@@ -36,7 +36,9 @@ from burrow.server.edge.hops import last_stop
 from burrow.server.edge.request_head import RequestHead
 from burrow.server.edge.response_head import ResponseHead
 from burrow.server.edge.responses import IAnswered, Responses
+from burrow.server.edge.telling import answered, record_of
 from burrow.server.route import IRoute, NoRoute
+from burrow.traffic.record import Record
 
 _FAILURE_FIELD = FAILURE_HEADER.lower()
 _MAX_FAILURE = 4096
@@ -53,6 +55,8 @@ class Exchange:
     @param connection: an L{IConnection<burrow.server.edge.connection.IConnection>}.
     @ivar request: the request's head. @ivar whole: whether its body has come to its end.
     @ivar answer: the head of the upstream's final answer, once the visitor is sent it.
+    @ivar request_id: the value of X-Request-Id; empty until it is decided that a tunnel answers.
+    @ivar record: what those who listen to the traffic are told of it; None if nobody did when it began.
     @ivar deadline: see L{burrow.server.edge.sweep.Deadlined}.
     """
 
@@ -65,6 +69,9 @@ class Exchange:
         self.deadline: float | None = None
         self._edge = edge
         self._connection = connection
+        self.request_id = b""
+        self.record: Record | None = None
+        self._began: float | None = None
         self._over = False
         self._head = b""
         self._address = ("", "")
@@ -115,14 +122,21 @@ class Exchange:
             connection.hand_over(own)
 
     def _find_route(self) -> None:
-        request = self.request
-        if request.passed_on is None:
-            if page := last_stop(request, self._edge.forwarding):
+        request, edge = self.request, self._edge
+        rewritten = request.passed_on
+        if rewritten is None:
+            if page := last_stop(request, edge.forwarding):
                 self._page(page)
                 return
-            request.passed_on = self._connection.hop.rewrite(request)
-        self._head, self._address = request.passed_on
-        found = self._edge.find(request.host, self)
+            rewritten = request.passed_on = self._connection.hop.rewrite(request)
+        if self._began is None:
+            self._began = edge.sweep.now()
+            self.request_id = rewritten.request_id or edge.request_ids.new()
+            self._head, self._address = rewritten.whole(self.request_id), rewritten.address
+            if edge.traffic.listening:
+                self.record = record_of(request, self.request_id, self._address, edge.domain)
+                edge.traffic.begun(self.record)
+        found = edge.find(request.host, self)
         if not isinstance(found, Deferred):
             self._send_head(found)
             return
@@ -158,6 +172,8 @@ class Exchange:
             self._page(pages.agent_away(request.host))
             return
         self._route, self._responses = route, responses
+        if self.record is not None:
+            self.record.tunnel, self.record.waited = route.name, self.record.now()
         responses.expect(self, request.method, whole=self.whole)
         responses.transport.write(self._head)
         if request.length != 0:
@@ -172,6 +188,8 @@ class Exchange:
 
         @param trailers: the fields behind the body, if this is its end.
         """
+        if self.record is not None:
+            self.record.received += len(data)
         chunked = self.request.length is None
         out = chunk(data) if data and chunked else data
         if trailers is not None:
@@ -216,6 +234,8 @@ class Exchange:
         if head.status < 200:
             if head.status == 101:
                 self._connection.answer_switch(head)
+                if self.record is not None:
+                    answered(self._edge.traffic, self.record, head)
             else:
                 self._connection.answer_interim(head)
                 self._begin_response_time()  # the upstream works on it (RFC 2518 section 10.1)
@@ -224,11 +244,15 @@ class Exchange:
         else:
             self._edge.sweep.discard(self)
             self.answer = head
+            if self.record is not None:
+                answered(self._edge.traffic, self.record, head)
             self._connection.answer(head)
 
     def answer_body(self, data: bytes) -> None:
         """See L{IAnswered}."""
         if self._failure is None:
+            if self.record is not None:
+                self.record.sent += len(data)
             self._connection.answer_data(data)
         else:
             self._failure[1].extend(data[: _MAX_FAILURE - len(self._failure[1])])
@@ -237,6 +261,8 @@ class Exchange:
         """See L{IAnswered}."""
         if self._failure is None:
             self._over = True
+            if self.answer is not None:
+                self._ended(self.answer.status)
             self._connection.answer_end(trailers)
             return
         code, text = self._failure
@@ -248,7 +274,11 @@ class Exchange:
 
     def answer_switched(self, end: PipeEnd) -> None:
         """See L{IAnswered}."""
-        self.stop()
+        self._over = True
+        if self._began is not None:
+            self._edge.counts.ended(101, self._edge.sweep.now() - self._began)
+            self._began = None
+        self._leave_waiting()
         self._connection.switch(end)
 
     def answer_lost(self, error: str) -> None:
@@ -256,6 +286,7 @@ class Exchange:
         responses, self._responses = self._responses, None
         assert responses is not None
         if self.answer is not None:
+            self._ended(0, f"the upstream failed: {error}")
             self._connection.break_off()
             return
         self._failure = None
@@ -282,12 +313,35 @@ class Exchange:
     # -- the end ------------------------------------------------------------------------------------------
 
     def _page(self, page: pages.Page, *, linger: bool = False) -> None:
-        self.stop()
+        self.stop(page)
         self._connection.answer_page(page, linger=linger)
 
-    def stop(self) -> None:
-        """The exchange is over: the visitor left, was answered, or wants no answer. Nothing more is told."""
+    def stop(self, page: pages.Page | None = None) -> None:
+        """
+        The exchange is over: the visitor left, was answered, or wants no answer. Nothing more is told.
+
+        @param page: is its answer.
+        """
         self._over = True
+        if page is None:
+            self._ended(0, "the visitor left")
+        elif self._began is not None:
+            if self.record is not None and self.answer is None:
+                self.record.status, self.record.reason = page.status, page.code
+                self._edge.traffic.answered(self.record)
+            self._ended(page.status, page.text)
+        self._leave_waiting()
+
+    def _ended(self, status: int, error: str = "") -> None:
+        """Count it, and tell those who listen. @param status: 0 if no whole answer was sent."""
+        began, self._began = self._began, None
+        if began is not None:
+            self._edge.counts.ended(status, self._edge.sweep.now() - began)
+            if self.record is not None:
+                self._edge.traffic.ended(self.record, error)
+
+    def _leave_waiting(self) -> None:
+        """Nothing is waited for any more."""
         routing, self._routing = self._routing, None
         if routing is not None:
             routing.cancel()

@@ -174,7 +174,7 @@ _NO_TRAILERS = frozenset(
 )
 _NO_TRAILER_PREFIXES = (b"access-control-", b"burrow-", b"content-", b"if-", b"sec-")
 _NO_FIELDS: frozenset[bytes] = frozenset()
-_REWRITTEN = HOP_BY_HOP | FORWARDING | {b"host"}
+_REWRITTEN = HOP_BY_HOP | FORWARDING | {b"host", b"x-request-id"}
 
 
 def canonical(name: bytes) -> bytes:

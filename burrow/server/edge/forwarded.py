@@ -4,7 +4,7 @@ A request's head as the upstream gets it: what is understood of it, and what the
 The edge sets X-Forwarded-For, -Proto, -Host and -Port, Forwarded (RFC 7239) and Via (RFC 9110 section 7.6.3).
 What a visitor sent of the kind is dropped, in any spelling that a CGI-like upstream would read as the same.
 A configured proxy in front is believed, and extended, in the fields that the configuration names. The others
-are dropped: the proxy may set them, or pass on what a visitor sent.
+are dropped: the proxy may set them, or pass on what a visitor sent. X-Request-Id is the last field.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from burrow.mux.control import plain_address, visitor_address
 from burrow.server.edge.fields import canonical, for_upstream, is_forwarding, write_head
 from burrow.server.edge.headers import Fields, Headers, tokens
 from burrow.server.edge.request_head import RequestHead
+from burrow.traffic.request_id import REQUEST_ID, sane
 
 TRUSTED_HEADERS = ("X-Forwarded-For", "X-Forwarded-Proto")
 """What a trusted proxy is believed in, unless the configuration says otherwise."""
@@ -128,6 +129,24 @@ class Added(NamedTuple):
     scheme: str
 
 
+class Rewritten(NamedTuple):
+    """
+    A request's head, written anew for the upstream.
+
+    @ivar start: its bytes, up to the value of X-Request-Id, its last field.
+    @ivar address: the visitor's address, C{host:port}, and scheme.
+    @ivar request_id: the id that it came with; empty if it needs one.
+    """
+
+    start: bytes
+    address: tuple[str, str]
+    request_id: bytes
+
+    def whole(self, request_id: bytes) -> bytes:
+        """The head's bytes with an id."""
+        return b"%b%b\r\n\r\n" % (self.start, request_id)
+
+
 class Hop:
     """
     The way from a peer to the edge: one connection, on which all requests get the same fields unless the peer
@@ -146,12 +165,8 @@ class Hop:
         self._added = Added([], "", "")
         self._address = ("", "")
 
-    def rewrite(self, head: RequestHead) -> tuple[bytes, tuple[str, str]]:
-        """
-        A request's head, written anew for the upstream.
-
-        @return: the head's bytes; and the visitor's address, C{host:port}, with its scheme.
-        """
+    def rewrite(self, head: RequestHead) -> Rewritten:
+        """Write a request's head anew for the upstream."""
         headers = head.headers
         if self._trusted or head.authority != self._authority:
             self._authority = head.authority
@@ -174,7 +189,9 @@ class Hop:
             fields += [(b"Connection", b"Upgrade"), (b"Upgrade", head.upgrade)]
         elif b"te" in headers and b"trailers" in headers.tokens(b"te"):
             fields += [(b"Connection", b"TE"), (b"TE", b"trailers")]
-        return write_head(b"%b %b HTTP/1.1" % (head.method, head.target), fields), self._address
+        fields.append((REQUEST_ID, b""))
+        data = write_head(b"%b %b HTTP/1.1" % (head.method, head.target), fields)
+        return Rewritten(data[: -len(b"\r\n\r\n")], self._address, sane(headers.get(b"x-request-id", [])))
 
     def added(self, headers: Headers, authority: bytes) -> Added:
         """

@@ -29,6 +29,7 @@ from burrow.server.edge.request_head import RequestHead, RequestReader
 from burrow.server.edge.response_head import ResponseHead
 from burrow.server.edge.upgraded import Upgraded
 from burrow.server.edge.visitor import OPEN, State, Visitor
+from burrow.traffic.watched import watch
 
 
 @implementer(IConnection)
@@ -167,13 +168,11 @@ class Http1Visitor(Visitor):
         usual = not close and request.version == "1.1" and request.method != b"HEAD"
         passed_on = head.passed_on if usual else None
         if passed_on is None:
-            answer = write_answer(request, head, self._edge.domain, close=close)
-            passed_on, close = (answer.data, answer.chunked), answer.close
+            passed_on = write_answer(request, head, self._edge.domain, close=close)
             if usual:
                 head.passed_on = passed_on
-        data, self._chunked = passed_on
-        self._close_after = close
-        self.transport.write(data)
+        self._chunked, self._close_after = passed_on.chunked, passed_on.close
+        self.transport.write(passed_on.whole(exchange.request_id))
 
     def answer_data(self, data: bytes) -> None:
         """See L{IConnection}."""
@@ -194,13 +193,16 @@ class Http1Visitor(Visitor):
             if exchange.answer is not None:
                 self.break_off()
                 return
-            exchange.stop()
+            exchange.stop(page)
             self._close_after = self._close_after or not exchange.whole
             accept = b",".join(exchange.request.headers.get(b"accept", ()))
             head_only = exchange.request.method == b"HEAD"
         if responses is not None and responses.waiting:
             self._kept.drop()
-        self.transport.write(pages.render(page, accept, head_only=head_only, close=self._close_after))
+        request_id = exchange.request_id if exchange is not None else b""
+        self.transport.write(
+            pages.render(page, accept, head_only=head_only, close=self._close_after, request_id=request_id)
+        )
         self._end_exchange(linger=linger)
 
     def _end_exchange(self, *, linger: bool = False) -> None:
@@ -243,6 +245,9 @@ class Http1Visitor(Visitor):
     def switch(self, end: PipeEnd) -> None:
         """See L{IConnection}."""
         visitor = Upgraded(self._edge, self._kept.route, ended=self.ended)
+        record = self._exchange.record if self._exchange is not None else None
+        if record is not None:
+            watch(self._edge.traffic, record, visitor)
         self._kept.forget()
         self._give_to(visitor)
         rest, self._buffer = self._buffer, b""

@@ -13,6 +13,7 @@ from string import Template
 from burrow.server.edge.fields import write_head
 from burrow.server.edge.headers import Fields
 from burrow.server.route import Why
+from burrow.traffic.request_id import REQUEST_ID
 
 PHRASES = {
     200: b"OK",
@@ -157,8 +158,8 @@ def _wants(accept: bytes) -> str:
     return "text"
 
 
-def render(page: Page, accept: bytes, *, head_only: bool, close: bool) -> bytes:
-    """The whole response."""
+def render(page: Page, accept: bytes, *, head_only: bool, close: bool, request_id: bytes = b"") -> bytes:
+    """The whole response. @param request_id: is shown, unless it is empty."""
     form = _wants(accept)
     if page.content is not None:
         kind, body = page.content
@@ -184,6 +185,8 @@ def render(page: Page, accept: bytes, *, head_only: bool, close: bool) -> bytes:
         (b"Burrow-Page", page.code.encode()),
         *page.headers,
     ]
+    if request_id:
+        headers.append((REQUEST_ID, request_id))
     if close:
         headers.append((b"Connection", b"close"))
     head = write_head(b"HTTP/1.1 %d %b" % (page.status, PHRASES.get(page.status, b"Error")), headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import httptools
 
@@ -35,7 +36,7 @@ class RequestHead:
     for a chunked one.
     @ivar upgrade: "websocket" if the connection is to be one; empty for any other Upgrade, which is ignored.
     @ivar max_forwards: how many more may pass an OPTIONS or a TRACE on; None if it does not say.
-    @ivar passed_on: what L{Hop.rewrite<burrow.server.edge.forwarded.Hop.rewrite>} made of it, once it is
+    @ivar passed_on: the L{Rewritten<burrow.server.edge.forwarded.Rewritten>} that was made of it, once it is
         decided that a tunnel answers it, whichever that is. One connection's, as the object.
     """
 
@@ -49,7 +50,7 @@ class RequestHead:
     keep_alive: bool
     upgrade: bytes = b""
     max_forwards: int | None = None
-    passed_on: tuple[bytes, tuple[str, str]] | None = field(default=None, compare=False, repr=False)
+    passed_on: Any = field(default=None, compare=False, repr=False)
 
 
 class RequestReader(HeadReader):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import httptools
 
@@ -27,8 +28,8 @@ class ResponseHead:
     @ivar declared: its Content-Length, whether or not there is a body; None without one.
     @ivar chunked: whether the body is chunked. @ivar keep_alive: whether another may follow.
     @ivar bodiless: whether no answer of this status has a body (RFC 9112 section 6.3).
-    @ivar passed_on: its bytes for the visitor, and whether its body is sent in chunks, once it was written as
-        the answer to an HTTP/1.1 request, not HEAD, whose connection stays open.
+    @ivar passed_on: the L{AnswerHead<burrow.server.edge.answers.AnswerHead>}, once it was written as the
+        answer to an HTTP/1.1 request, not HEAD, whose connection stays open.
     """
 
     status: int
@@ -39,7 +40,7 @@ class ResponseHead:
     keep_alive: bool
     declared: int | None
     bodiless: bool
-    passed_on: tuple[bytes, bool] | None = field(default=None, compare=False, repr=False)
+    passed_on: Any = field(default=None, compare=False, repr=False)
 
 
 class ResponseReader(HeadReader):

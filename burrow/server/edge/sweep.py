@@ -38,6 +38,10 @@ class Sweep:
         """Those that have a deadline now."""
         return iter(self._members)
 
+    def now(self) -> float:
+        """The clock's seconds."""
+        return self._clock.seconds()
+
     def start(self) -> None:
         """Begin to check."""
         self._loop.start(INTERVAL, now=False)

@@ -101,7 +101,14 @@ class RemotePorts:
             return
         factory = kind.visitor_factory(_ByName(lease.name, self._find))
         try:
-            self._ports.listen(port, factory, shared=True, hand_over=partial(self._hand, lease.name, port))
+            self._ports.listen(
+                port,
+                factory,
+                tunnel=lease.name,
+                kind=lease.kind,
+                shared=True,
+                hand_over=partial(self._hand, lease.name, port),
+            )
         except Unavailable as error:
             self.log.debug(
                 "port {port} of tunnel {name} is busy here, it is tried again in {seconds} s: {error}",

@@ -8,6 +8,7 @@ from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.http1 import VisitorFactory
 from burrow.server.edge.remembered import Memory
 from burrow.server.edge.sweep import Sweep
+from burrow.traffic.request_id import RequestIds
 
 PEER = "203.0.113.7"
 
@@ -77,6 +78,7 @@ class Exchange:
     @ivar visitor: what the visitor sees. @ivar streams: what the upstream sees, one each stream.
     """
 
+    name = "t"
     alive = True
     may_have_moved = False
 
@@ -93,6 +95,7 @@ class Exchange:
             idle_timeout=75.0,
             response_timeout=120.0,
             memory=memory or Memory(),
+            request_ids=RequestIds(b"01234567"),
         )
         self.visitor = Wire(Peer(peer))
         self.visitor.protocol = VisitorFactory(self.edge, scheme).buildProtocol(None)

@@ -4,17 +4,19 @@ import pytest
 
 from tests.server.edge.edges import Exchange
 
+ID = b"X-Request-Id: 0123456700000000\r\n"
 SWITCH = b"HTTP/1.1 101 X\r\nConnection: Upgrade\r\nContent-Length: 5\r\nSec-WebSocket-Accept: a\r\n"
 ASK = b"GET / HTTP/1.1\r\nHost: a.example.com\r\n"
 WEBSOCKET = ASK + b"Connection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key: k\r\n\r\n"
 
 
 def answered(answer, ask=ASK + b"\r\n", **options):
-    """The lines of the head that the visitor gets."""
+    """The lines of the head that the visitor gets, but for the request's id, which is the last."""
     exchange = Exchange(**options)
     exchange.ask(ask)
     head, _, _ = exchange.answer(answer).partition(b"\r\n\r\n")
-    return head.decode("latin-1").split("\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    return [line for line in lines if line != "X-Request-Id: 0123456700000000"]
 
 
 def test_switch_to_websocket():
@@ -71,7 +73,9 @@ def test_answer_without_a_length_is_chunked():
     exchange = Exchange()
     exchange.ask(ASK + b"\r\n")
     got = exchange.answer(b"HTTP/1.1 200 OK\r\nX: y\r\n\r\nhello", end=True)
-    assert got == b"HTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    assert (
+        got == b"HTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n%b\r\n5\r\nhello\r\n0\r\n\r\n" % ID
+    )
     assert not exchange.visitor.disconnecting
 
 
@@ -79,7 +83,7 @@ def test_interim_answers_are_not_for_http_1_0():
     exchange = Exchange()
     exchange.ask(b"GET / HTTP/1.0\r\nHost: a.example.com\r\n\r\n")
     got = exchange.answer(b"HTTP/1.1 103 X\r\n\r\nHTTP/1.1 200 OK\r\n\r\nhello", end=True)
-    assert got == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello"
+    assert got == b"HTTP/1.1 200 OK\r\nConnection: close\r\n%b\r\nhello" % ID
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,9 @@ class OfPorts(SynchronousTestCase):
         self.ports = Ports(sockets, "", range(4000, 4010))
         self.factory = Factory.forProtocol(Keep)
 
+    def listen(self, port, **how):
+        self.ports.listen(port, self.factory, tunnel="db", kind="tcp", **how)
+
     def connect(self, factory):
         """@return: what has the connection, once it is made."""
         transport = StringTransport()
@@ -149,19 +152,18 @@ class OfPorts(SynchronousTestCase):
 
     def test_a_connection_that_was_handed_over_is_not_again(self):
         """Though this process, too, may think that another holds the tunnel."""
-        self.ports.listen(4000, self.factory, hand_over=lambda transport: self.fail("handed over again"))
+        self.listen(4000, hand_over=lambda transport: self.fail("handed over again"))
         self.assertIsInstance(self.connect(self.ports.served(4000)), Keep)
         self.assertEqual(len(self.ports.visitors), 1)
         self.assertIsNone(self.ports.served(4001))
-        self.ports.listen(4001, self.factory)
+        self.listen(4001)
         self.assertIsInstance(self.connect(self.ports.served(4001)), Keep)
 
     def test_who_is_served_counts_as_a_visitor_until_it_leaves(self):
         """And who is handed over does not."""
         answers, asked = [True, False], []
-        self.ports.listen(
+        self.listen(
             4000,
-            self.factory,
             hand_over=lambda transport: asked.append(transport) or answers[len(asked) - 1],
         )
         self.assertNotIsInstance(self.connect(self.listening[0]), Keep)
@@ -174,12 +176,12 @@ class OfPorts(SynchronousTestCase):
         self.assertEqual(self.ports.visitors, set())
 
     def test_a_tunnel_that_opens_here_is_asked_for_no_other_process(self):
-        self.ports.listen(4000, self.factory, hand_over=lambda transport: True)
-        self.ports.listen(4000, self.factory)
+        self.listen(4000, hand_over=lambda transport: True)
+        self.listen(4000)
         self.assertIsInstance(self.connect(self.listening[0]), Keep)
         self.assertEqual(len(self.listening), 1)
 
     def test_a_factory_that_takes_nobody(self):
         self.factory.buildProtocol = lambda addr: None
-        self.ports.listen(4000, self.factory, hand_over=lambda transport: False)
+        self.listen(4000, hand_over=lambda transport: False)
         self.assertTrue(self.connect(self.listening[0]).transport.disconnected)
