@@ -32,7 +32,7 @@ LAYERS = [
         "values",
         "wording",
     },
-    {"wire"},
+    {"http", "wire"},
     {"mux"},
     {"link"},
     {"store", "protocols"},

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from twisted.internet.interfaces import IProtocolFactory
 
+from burrow.http.request_head import RequestHead
 from burrow.link import SESSION_HEADER
 from burrow.link.accept import AcceptFactory, node_of
 from burrow.server.edge import pages
-from burrow.server.edge.request_head import RequestHead
 from burrow.server.nodes.links import Links
 
 _SESSION_FIELD = SESSION_HEADER.lower().encode()

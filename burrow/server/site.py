@@ -9,10 +9,10 @@ from twisted.internet.interfaces import IProtocolFactory
 
 from burrow import __version__
 from burrow.addresses import DEFAULT_PORTS, bracketed
+from burrow.http.request_head import RequestHead
 from burrow.link import AGENT_PATH, OWN_PATH
 from burrow.server.config import ServerConfig
 from burrow.server.edge import pages
-from burrow.server.edge.request_head import RequestHead
 
 HEALTH_PATH = f"{OWN_PATH}/health"
 """A page that says that the server runs, for load balancers and monitoring."""

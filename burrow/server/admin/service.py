@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet.interfaces import IProtocolFactory
 
 from burrow.addresses import is_localhost
+from burrow.http.request_head import RequestHead
 from burrow.server.admin import API_PATH
 from burrow.server.admin.api import Api, Handler
 from burrow.server.admin.certificates import Certificates
@@ -31,7 +32,6 @@ from burrow.server.audit import Audit
 from burrow.server.config import ServerConfig
 from burrow.server.edge import pages
 from burrow.server.edge.context import Edge
-from burrow.server.edge.request_head import RequestHead
 from burrow.server.events import Events
 from burrow.server.nodes.asking import Questions
 from burrow.server.nodes.cluster import Cluster

@@ -19,8 +19,8 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
+from burrow.http.request_head import RequestHead
 from burrow.server.edge.forwarded import Forwarding, Hop
-from burrow.server.edge.request_head import RequestHead
 from burrow.sockets import swap_protocol
 
 MAX_BODY = 64 * 1024

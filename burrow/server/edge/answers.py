@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from burrow.server.edge.fields import for_visitor, write_head
-from burrow.server.edge.headers import Fields, Headers
-from burrow.server.edge.request_head import RequestHead
-from burrow.server.edge.response_head import ResponseHead
+from burrow.http.fields import for_visitor, write_head
+from burrow.http.headers import Fields, Headers
+from burrow.http.request_head import RequestHead
+from burrow.http.response_head import ResponseHead
 from burrow.traffic.request_id import REQUEST_ID
 
 _LINE = b"HTTP/1.1 %d %b"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from twisted.internet.interfaces import IProtocolFactory
 from zope.interface import Attribute, Interface
 
+from burrow.http.headers import Fields
+from burrow.http.response_head import ResponseHead
 from burrow.mux.pipe import PipeEnd
 from burrow.server.edge import pages
-from burrow.server.edge.headers import Fields
-from burrow.server.edge.response_head import ResponseHead
 from burrow.server.edge.responses import Responses
 from burrow.server.route import IRoute
 

@@ -9,11 +9,11 @@ from typing import Protocol as Shape
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
 
+from burrow.http.remembered import Memory
+from burrow.http.request_head import RequestHead
 from burrow.server.edge import pages
 from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.pace import NO_RATE, Rate
-from burrow.server.edge.remembered import Memory
-from burrow.server.edge.request_head import RequestHead
 from burrow.server.edge.sweep import Sweep
 from burrow.server.route import IRoute
 from burrow.server.waiting import Asking

@@ -26,15 +26,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.errors import StoreError, StreamGone
+from burrow.http.body import chunk, last_chunk
+from burrow.http.headers import Fields
+from burrow.http.request_head import RequestHead
+from burrow.http.response_head import ResponseHead
 from burrow.mux.pipe import PipeEnd
 from burrow.protocols.http import FAILURE_HEADER
 from burrow.server.edge import pages
-from burrow.server.edge.body import chunk, last_chunk
 from burrow.server.edge.context import Edge
-from burrow.server.edge.headers import Fields
 from burrow.server.edge.hops import last_stop
-from burrow.server.edge.request_head import RequestHead
-from burrow.server.edge.response_head import ResponseHead
 from burrow.server.edge.responses import IAnswered, Responses
 from burrow.server.edge.telling import answered, record_of
 from burrow.server.route import IRoute, NoRoute

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 from burrow.addresses import DEFAULT_PORTS, Network
 from burrow.errors import ConfigError
+from burrow.http.fields import canonical, for_upstream, is_forwarding, write_head
+from burrow.http.headers import Fields, Headers, tokens
+from burrow.http.request_head import RequestHead
 from burrow.mux.control import plain_address, visitor_address
-from burrow.server.edge.fields import canonical, for_upstream, is_forwarding, write_head
-from burrow.server.edge.headers import Fields, Headers, tokens
-from burrow.server.edge.request_head import RequestHead
 from burrow.traffic.request_id import REQUEST_ID, sane
 
 TRUSTED_HEADERS = ("X-Forwarded-For", "X-Forwarded-Proto")

@@ -14,8 +14,8 @@ from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from burrow.server.edge.head import BadMessage
-from burrow.server.edge.request_head import RequestReader
+from burrow.http.head import BadMessage
+from burrow.http.request_head import RequestReader
 from burrow.server.edge.sweep import Sweep
 from burrow.sockets import swap_protocol
 

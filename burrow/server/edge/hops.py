@@ -7,10 +7,10 @@ there are none left.
 
 from __future__ import annotations
 
-from burrow.server.edge.fields import canonical, write_head
+from burrow.http.fields import canonical, write_head
+from burrow.http.request_head import RequestHead
 from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.pages import Page, loop, options
-from burrow.server.edge.request_head import RequestHead
 
 _SECRET = frozenset((b"authorization", b"cookie", b"cookie2", b"proxy-authorization"))
 

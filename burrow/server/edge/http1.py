@@ -13,20 +13,20 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
+from burrow.http.body import Body, ChunkedBody, LengthBody, chunk, last_chunk
+from burrow.http.fields import named_by_connection, write_head
+from burrow.http.head import BadMessage
+from burrow.http.headers import Fields
+from burrow.http.remembered import Remembered
+from burrow.http.request_head import RequestHead, RequestReader
+from burrow.http.response_head import ResponseHead
 from burrow.mux.pipe import PipeEnd
 from burrow.server.edge import pages
 from burrow.server.edge.answers import write_answer, write_interim, write_switch
-from burrow.server.edge.body import Body, ChunkedBody, LengthBody, chunk, last_chunk
 from burrow.server.edge.connection import IConnection
 from burrow.server.edge.context import Edge, Own
 from burrow.server.edge.exchange import Exchange
-from burrow.server.edge.fields import named_by_connection, write_head
-from burrow.server.edge.head import BadMessage
-from burrow.server.edge.headers import Fields
 from burrow.server.edge.pace import Pace
-from burrow.server.edge.remembered import Remembered
-from burrow.server.edge.request_head import RequestHead, RequestReader
-from burrow.server.edge.response_head import ResponseHead
 from burrow.server.edge.upgraded import Upgraded
 from burrow.server.edge.visitor import OPEN, State, Visitor
 from burrow.traffic.watched import watch

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from burrow.http.remembered import Remembered
+from burrow.http.response_head import ResponseHead
 from burrow.server.edge.flow import Answering, Reading
-from burrow.server.edge.remembered import Remembered
-from burrow.server.edge.response_head import ResponseHead
 from burrow.server.edge.responses import Responses
 from burrow.server.edge.sweep import Sweep
 from burrow.server.route import IRoute

@@ -10,8 +10,8 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from burrow.server.edge.fields import write_head
-from burrow.server.edge.headers import Fields
+from burrow.http.fields import write_head
+from burrow.http.headers import Fields
 from burrow.server.route import Why
 from burrow.traffic.request_id import REQUEST_ID
 

@@ -15,13 +15,13 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
+from burrow.http.body import Body, ChunkedBody, LengthBody, UntilCloseBody
+from burrow.http.fields import named_by_connection
+from burrow.http.head import BadMessage
+from burrow.http.headers import Fields
+from burrow.http.remembered import Remembered
+from burrow.http.response_head import ResponseHead, ResponseReader
 from burrow.mux.pipe import PipeEnd
-from burrow.server.edge.body import Body, ChunkedBody, LengthBody, UntilCloseBody
-from burrow.server.edge.fields import named_by_connection
-from burrow.server.edge.head import BadMessage
-from burrow.server.edge.headers import Fields
-from burrow.server.edge.remembered import Remembered
-from burrow.server.edge.response_head import ResponseHead, ResponseReader
 
 
 class IAnswered(Interface):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from burrow.server.edge.request_head import RequestHead
-from burrow.server.edge.response_head import ResponseHead
+from burrow.http.request_head import RequestHead
+from burrow.http.response_head import ResponseHead
 from burrow.traffic.hub import Traffic
 from burrow.traffic.record import Record
 

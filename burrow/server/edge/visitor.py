@@ -22,14 +22,14 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from burrow.http.remembered import Remembered
+from burrow.http.response_head import ResponseHead
 from burrow.mux.pipe import break_off, end_writing
 from burrow.server.edge.context import Edge, Own
 from burrow.server.edge.flow import Answering, Reading
 from burrow.server.edge.forwarded import Hop
 from burrow.server.edge.kept import KeptStream
 from burrow.server.edge.pace import Pace
-from burrow.server.edge.remembered import Remembered
-from burrow.server.edge.response_head import ResponseHead
 from burrow.server.edge.tls import Shown
 from burrow.server.route import IRoute
 from burrow.sockets import idle, lowest_transport, swap_protocol, taken

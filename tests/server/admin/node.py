@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 
+from burrow.http.request_head import RequestReader
 from burrow.link.accept import Handshake
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.tcp import TcpProtocol
@@ -17,7 +18,6 @@ from burrow.server.admin.openapi import document
 from burrow.server.admin.service import Admin
 from burrow.server.agents import Agents
 from burrow.server.config import ServerConfig
-from burrow.server.edge.request_head import RequestReader
 from burrow.server.edge.sweep import Sweep
 from burrow.server.nodes.asking import Questions
 from burrow.server.nodes.records import Node

@@ -6,10 +6,10 @@ import pytest
 
 from burrow.addresses import ListenAddress
 from burrow.errors import ConfigError
+from burrow.http.request_head import RequestReader
 from burrow.server.checking import check_options, without_effect
 from burrow.server.config import ServerConfig
 from burrow.server.edge.pages import Page
-from burrow.server.edge.request_head import RequestReader
 from tests.server.admin.node import ApiNode
 
 HERE, OUT = ListenAddress("127.0.0.1", 4041), ListenAddress("192.0.2.1", 4041)

@@ -3,10 +3,10 @@
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from burrow.http.remembered import Memory
 from burrow.server.edge.context import Edge
 from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.http1 import VisitorFactory
-from burrow.server.edge.remembered import Memory
 from burrow.server.edge.sweep import Sweep
 from burrow.traffic.request_id import RequestIds
 

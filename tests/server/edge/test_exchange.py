@@ -7,14 +7,14 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from burrow.errors import StoreError, StreamGone
+from burrow.http.head import BadMessage
+from burrow.http.request_head import RequestReader
 from burrow.server.edge import pages
 from burrow.server.edge.connection import IConnection
 from burrow.server.edge.context import Edge
 from burrow.server.edge.exchange import Exchange
 from burrow.server.edge.forwarded import Forwarding, Hop
-from burrow.server.edge.head import BadMessage
 from burrow.server.edge.http1 import VisitorFactory
-from burrow.server.edge.request_head import RequestReader
 from burrow.server.edge.responses import IAnswered, Responses
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import Shown

@@ -7,9 +7,9 @@ import pytest
 
 from burrow.addresses import parse_network
 from burrow.errors import ConfigError
-from burrow.server.edge.fields import canonical, for_upstream, is_forwarding
+from burrow.http.fields import canonical, for_upstream, is_forwarding
+from burrow.http.headers import Headers
 from burrow.server.edge.forwarded import Forwarding, Hop
-from burrow.server.edge.headers import Headers
 from tests.server.edge.edges import Exchange, Peer
 
 

@@ -1,4 +1,4 @@
-"""Tests for L{burrow.server.edge.remembered}: what is remembered is what would be read again."""
+"""Tests for L{burrow.http.remembered}: what is remembered is what would be read again."""
 
 import re
 
@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from burrow.http.remembered import MAX_HEAD, Memory, Remembered, cost
+from burrow.http.request_head import RequestReader
 from burrow.server.edge.pages import Page
-from burrow.server.edge.remembered import MAX_HEAD, Memory, Remembered, cost
-from burrow.server.edge.request_head import RequestReader
 from tests.server.edge.edges import Exchange
 
 REQUESTS = [

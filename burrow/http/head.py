@@ -1,8 +1,8 @@
 """
 HTTP/1.1 heads: cut out of bytes that come split in any way; their fields read by llhttp (httptools). No I/O.
 
-What a head's first line and fields mean is read by L{burrow.server.edge.request_head} and
-L{burrow.server.edge.response_head}. What is passed on is what was understood, so nobody behind the edge can
+What a head's first line and fields mean is read by L{burrow.http.request_head} and
+L{burrow.http.response_head}. What is passed on is what was understood, so nobody behind the edge can
 understand it differently (request smuggling, RFC 9112 section 11.2).
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import httptools
 
-from burrow.server.edge.headers import Headers
+from burrow.http.headers import Headers
 
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 """A regular expression for a method or a field's name (RFC 9110 section 5.6.2)."""

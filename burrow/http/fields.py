@@ -8,7 +8,7 @@ C{X_Forwarded_For}, C{X.Forwarded.For} and C{X-Forwarded-For} for one name (RFC 
 
 from __future__ import annotations
 
-from burrow.server.edge.headers import Fields, Headers, tokens
+from burrow.http.headers import Fields, Headers, tokens
 
 _CANONICAL = bytes(
     ord(chr(byte).lower() if byte < 128 and chr(byte).isalnum() else "-") for byte in range(256)

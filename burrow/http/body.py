@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from burrow.server.edge.fields import may_be_trailer
-from burrow.server.edge.head import TOKEN, BadMessage
-from burrow.server.edge.headers import Fields
+from burrow.http.fields import may_be_trailer
+from burrow.http.head import TOKEN, BadMessage
+from burrow.http.headers import Fields
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[\t -~\x80-\xff]*)?")
 _FIELD = re.compile(rb"(" + TOKEN + rb"):([\t -~\x80-\xff]*)")

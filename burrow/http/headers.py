@@ -18,7 +18,7 @@ class Headers(dict[bytes, list[bytes]]):
     A message's fields: a dict of each name, in lower case, and the values of its fields in order.
 
     A name is lowered once, when its field is added. All names that are looked up must be in lower case. This
-    is how RFC 9110 section 5.1 compares names; L{burrow.server.edge.fields} has the more careless comparison
+    is how RFC 9110 section 5.1 compares names; L{burrow.http.fields} has the more careless comparison
     that some readers behind the edge make.
 
     @ivar fields: all fields in order, with their names as they came.

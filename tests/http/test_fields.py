@@ -1,9 +1,9 @@
-"""Tests for L{burrow.server.edge.fields}."""
+"""Tests for L{burrow.http.fields}."""
 
 import pytest
 
-from burrow.server.edge.fields import canonical, for_visitor, is_forwarding, may_be_trailer
-from burrow.server.edge.headers import Headers
+from burrow.http.fields import canonical, for_visitor, is_forwarding, may_be_trailer
+from burrow.http.headers import Headers
 
 
 def words(text):

@@ -9,9 +9,9 @@ from typing import Any
 
 import httptools
 
-from burrow.server.edge.head import TOKEN, BadMessage, HeadReader, content_length, read_fields
-from burrow.server.edge.headers import Headers
-from burrow.server.edge.remembered import Remembered
+from burrow.http.head import TOKEN, BadMessage, HeadReader, content_length, read_fields
+from burrow.http.headers import Headers
+from burrow.http.remembered import Remembered
 
 MAX_HEAD = 64 * 1024
 """Bytes of a request's head, at most."""

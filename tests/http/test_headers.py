@@ -1,6 +1,6 @@
-"""Tests for L{burrow.server.edge.headers}."""
+"""Tests for L{burrow.http.headers}."""
 
-from burrow.server.edge.headers import Headers, tokens
+from burrow.http.headers import Headers, tokens
 
 FIELDS = [(b"Accept", b"a, B"), (b"x-Own", b"1"), (b"ACCEPT", b"c"), (b"X_Own", b"2")]
 

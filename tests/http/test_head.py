@@ -1,4 +1,4 @@
-"""Tests for L{burrow.server.edge.head}. Most refusals are tested end to end (tests/e2e/test_bad_input.py)."""
+"""Tests for L{burrow.http.head}. Most refusals are tested end to end (tests/e2e/test_bad_input.py)."""
 
 import contextlib
 
@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from burrow.server.edge.fields import write_head
-from burrow.server.edge.head import BadMessage
-from burrow.server.edge.request_head import MAX_HEAD, RequestReader
-from burrow.server.edge.response_head import ResponseReader
+from burrow.http.fields import write_head
+from burrow.http.head import BadMessage
+from burrow.http.request_head import MAX_HEAD, RequestReader
+from burrow.http.response_head import ResponseReader
 
 
 def request(text):

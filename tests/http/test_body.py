@@ -1,10 +1,10 @@
-"""Tests for L{burrow.server.edge.body}."""
+"""Tests for L{burrow.http.body}."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from burrow.server.edge.body import (
+from burrow.http.body import (
     MAX_SIZE_LINE,
     MAX_TRAILERS,
     ChunkedBody,
@@ -13,7 +13,7 @@ from burrow.server.edge.body import (
     chunk,
     last_chunk,
 )
-from burrow.server.edge.head import BadMessage
+from burrow.http.head import BadMessage
 
 
 def read(body, wire, sizes):
