@@ -21,7 +21,11 @@ def own(who: Principal) -> str | None:
 
 def silent(node: str) -> Problem:
     """The node that has it did not answer."""
-    return Problem(504, f"The node {node}, which has it, does not answer: try again.", {"Retry-After": "2"})
+    text = (
+        f"The node {node}, which has it, does not answer. A change may be made all the same once it does: "
+        "look first, then try again."
+    )
+    return Problem(504, text, {"Retry-After": "2"})
 
 
 class TunnelsAndSessions:
