@@ -286,6 +286,7 @@ class BurrowServer(MultiService):
 
     async def drain(self, within: float) -> None:
         """See L{Leaving.drain}."""
+        self.admin.lives.stop()  # so that their readers come to another node
         await self._leaving.drain(within)
 
     def stopService(self) -> Deferred[Any]:

@@ -72,8 +72,7 @@ def test_workers_of_one_server_answer_for_each_other(tmp_path, upstream):
         events = Follower(world, "/events?follow=1", boss)
         requests = Follower(world, "/requests?follow=1&tunnel=t1", ann)
         wait_for(lambda: world.get(agents[1].host, "/seen")[2] == b"hello" or None)
-        if False:  # XXX
-            assert requests.data("/seen")["status"] == 200
+        assert requests.data("/seen.*200")["tunnel"] == "t1"
         for number in range(4):  # carried out where the tunnel is
             assert ask(world, f"/tunnels/t{number}", boss, "DELETE") == (204, None)
             assert f"t{number}.localhost" in events.data(f"tunnel-closed.*t{number}")["text"]

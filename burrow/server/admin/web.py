@@ -30,6 +30,10 @@ BODY_TIMEOUT = 30
 """Seconds without a byte in which a request's body has to go on."""
 
 
+FLUSH_WITHIN = 60
+"""Seconds that a connection has to take the rest of an answer after which it is closed."""
+
+
 class AdminRequest(Request):
     """
     A request to the server itself.
@@ -131,6 +135,9 @@ class AdminChannel(HTTPChannel):
         if not self.persistent:
             self._leave()
             super().requestDone(request)
+            if self._abortingCall is None:
+                # Who does not take the rest does not keep it here.
+                self._abortingCall = self.callLater(FLUSH_WITHIN, self.forceAbortClient)
             return
         self.requests.remove(request)
         data, self._dataBuffer = b"".join(self._dataBuffer), []
