@@ -27,6 +27,7 @@ from burrow.link.address import Credentials
 from burrow.link.dial import Dialer
 from burrow.link.linked import Linked
 from burrow.protocols.forward import Connectors
+from burrow.traffic.hub import Traffic
 from burrow.wording import count_of
 
 GOODBYE_TIMEOUT = 1.0
@@ -45,6 +46,7 @@ class Agent(Service):
         again for a tunnel that the server cannot open now.
     @param stop_grace: seconds that visitors' connections may take to end when the service is stopped.
     @ivar wanted: the tunnels to keep open.
+    @ivar traffic: is told of the requests and connections of visitors, with bodies and messages.
     @ivar streams: takes the visitors' streams of all sessions; knows which tunnels are open.
     @ivar on_opened: each is called with an L{Opened} when a tunnel is open, again after each reconnect.
     @ivar on_event: each is called with a word for programs ("connected", "disconnected", "refused", "notice",
@@ -69,7 +71,8 @@ class Agent(Service):
         self.reactor = reactor
         self.retry = retry
         self.wanted = WantedTunnels(requests)
-        self.streams = VisitorStreams(reactor, self._expects_tunnels)
+        self.traffic = Traffic()
+        self.streams = VisitorStreams(reactor, self._expects_tunnels, self.traffic)
         self.on_opened: list[Callable[[Opened], None]] = []
         self.on_event: list[Callable[[str, str], None]] = []
         self.done: Deferred[None] = Deferred()

@@ -9,9 +9,15 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from burrow.client.observe import observer_of
 from burrow.client.tunnels import TunnelRequest
 from burrow.errors import WireError
+from burrow.http.remembered import Memory
 from burrow.mux.control import VisitorHead, decode_visitor_head
+from burrow.traffic.hub import Traffic
+
+MEMORY = 8 * 1024 * 1024
+"""Bytes for what the heads of all watched streams mean."""
 
 
 class VisitorStream(Protocol):
@@ -58,7 +64,12 @@ class VisitorStream(Protocol):
             self.transport.abortConnection()
 
     def _become(self, request: TunnelRequest) -> None:
-        protocol = request.kind.agent_protocol(self._streams.reactor, request.upstream, self._head)
+        assert self._head is not None
+        streams = self._streams
+        protocol = request.kind.agent_protocol(streams.reactor, request.upstream, self._head)
+        if streams.traffic.listening:
+            observer = observer_of(request.kind, self._head, streams.traffic, streams.memory)
+            observer.cover(protocol, self.transport)
         self.transport.become(protocol, self._data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -73,13 +84,17 @@ class VisitorStreams(Factory):
     @param expecting: whether the server still has to answer for a tunnel. Streams may come before the answer
         that says that their tunnel is open: they are held for so long, and reset if it does not open.
     @ivar open_tunnels: what was asked for, by the server's id of each open tunnel.
+    @param traffic: is told what passes.
+    @ivar memory: what heads mean, for all watched streams together.
     @ivar held: the streams that wait for their tunnel. Nothing more is read of them.
     """
 
     noisy = False
 
-    def __init__(self, reactor: Any, expecting: Callable[[], bool]) -> None:
+    def __init__(self, reactor: Any, expecting: Callable[[], bool], traffic: Traffic | None = None) -> None:
         self.reactor = reactor
+        self.traffic = traffic or Traffic()
+        self.memory = Memory(MEMORY)
         self.open_tunnels: dict[str, TunnelRequest] = {}
         self.held: set[VisitorStream] = set()
         self._expecting = expecting
