@@ -16,14 +16,14 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote
 
 import attr
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from burrow.errors import StoreError
 from burrow.server.admin import API_PATH, problems
-from burrow.server.admin.checking import check_body, check_query
+from burrow.server.admin.checking import LONGEST, check_body, check_query
 from burrow.server.admin.paths import EVENTS, JSON, OPERATIONS, Operation
 from burrow.server.admin.principal import Authenticator, Principal
 from burrow.server.admin.problems import Problem, not_found, store_away
@@ -106,9 +106,8 @@ class Api(Resource):
         request.setHeader("X-Content-Type-Options", "nosniff")
         request.setHeader("Cache-Control", "no-store")
         answering = Deferred.fromCoroutine(self._answer(request))
+        # Not cancelled when the asker leaves: a change that has begun is made, and kept in the audit log.
         answering.addErrback(self._failed, request)
-        # Whoever leaves before the answer has no need of it.
-        request.notifyFinish().addErrback(lambda reason: answering.cancel())
         return NOT_DONE_YET
 
     async def _answer(self, request: AdminRequest) -> None:
@@ -120,12 +119,10 @@ class Api(Resource):
             self.log.warn("the admin API cannot answer, since the store cannot: {error}", error=error)
             self._problem(request, store_away())
         else:
-            if found is not None:
+            if found is not None and not request.gone:
                 self._send(request, *found)
 
     def _failed(self, reason: Any, request: AdminRequest) -> None:
-        if reason.check(CancelledError):
-            return
         self.log.failure("an operation of the admin API failed", reason)
         self._problem(request, Problem(500, "The server failed at this: its log says how."))
 
@@ -193,6 +190,8 @@ class Api(Resource):
         """The operations of a request's path, by method, and the path's parameters."""
         raw = request.uri.partition(b"?")[0].decode("latin-1").removeprefix(API_PATH).strip("/")
         asked = [unquote(part) for part in raw.split("/")]
+        if any(len(part) > LONGEST for part in asked):
+            raise Problem(404, "No name here is that long.")
         for operations in self._by_path.values():
             parts = next(iter(operations.values())).parts
             if len(parts) != len(asked):
@@ -250,7 +249,7 @@ class Api(Resource):
 
     @staticmethod
     def _problem(request: AdminRequest, problem: Problem) -> None:
-        if request.finished or request.startedWriting or request.channel is None:
+        if request.finished or request.startedWriting or request.gone:
             return
         request.setResponseCode(problem.status, problem.title.encode())
         for name, value in problem.headers.items():

@@ -9,6 +9,9 @@ from typing import Any
 from burrow.server.admin.problems import Problem, invalid
 from burrow.server.admin.schemas import Schema
 
+LONGEST = 1000
+"""Characters of a text in a path, a query or a body, at most."""
+
 _TYPES: dict[str, Any] = {"string": str, "integer": int, "boolean": bool, "null": type(None)}
 _WORDS = {"string": "a text", "integer": "a whole number", "boolean": "true or false", "null": "null"}
 
@@ -65,6 +68,8 @@ def check_value(name: str, value: Any, schema: Schema) -> None:
         for kind in types
     ):
         raise invalid(name, f"`{name}` has to be {' or '.join(_WORDS[kind] for kind in types)}.")
+    if isinstance(value, str) and len(value) > LONGEST:
+        raise invalid(name, f"`{name}` has more than {LONGEST} characters.")
     if "enum" in schema and value not in schema["enum"]:
         raise invalid(name, f"`{name}` has to be one of {', '.join(schema['enum'])}.")
     if isinstance(value, str) and not re.fullmatch(schema.get("pattern", ".*").strip("^$"), value, re.DOTALL):

@@ -77,6 +77,11 @@ class AdminRequest(Request):
             self.channel.give_up()
 
     @property
+    def gone(self) -> bool:
+        """Whether whoever asked has left."""
+        return self.channel is None or self._disconnected
+
+    @property
     def origin(self) -> str:
         """The origin (RFC 6454) that this request was sent to."""
         return f"{'https' if self.secure else 'http'}://{self.authority}".lower()

@@ -25,6 +25,7 @@ def node():
 
 
 def test_paths_and_methods_that_there_are_not(node):
+    assert node.ask("GET", "/tunnels/" + "%C3%BC" * 2000).status == 404
     answer = node.ask("GET", "/nonsense")
     assert answer.status == 404
     assert "/_burrow/api/v1/docs" in answer.body["detail"]
@@ -114,6 +115,7 @@ def test_query(node):
         ("limit=1001", "limit"),
         ("limit=x", "limit"),
         ("limit=" + "9" * 5000, "limit"),
+        ("cursor=" + "A" * 5000, "cursor"),
         ("cursor=%ff", "cursor"),
         ("cursor=x", "cursor"),
         ("colour=red", "colour"),
@@ -400,13 +402,25 @@ def test_connections_that_are_to_be_closed_are(node):
     assert node.back.built == []
 
 
-def test_who_leaves_before_the_answer_costs_nothing(node):
-    cancelled = []
-    node.store.tokens = lambda: Deferred(cancelled.append)
-    connection = node.connect("GET", "/tokens")
+def test_a_change_is_made_and_kept_whether_or_not_who_asked_is_still_there(node):
+    waiting = Deferred()
+    revoke, node.store.revoke_token = node.store.revoke_token, lambda name: waiting
+    connection = node.connect("DELETE", f"/tokens/{node.tokens['ann'].id}")
     connection.channel.connectionLost(Failure(ConnectionLost()))
-    assert len(cancelled) == 1
     assert node.web.open == set()
+    revoke("ann").chainDeferred(waiting)
+    assert node.ask("GET", "/audit").body["items"][0]["target"] == "ann"
+    assert connection.transport.value() == b""
+
+
+def test_a_live_answer_for_who_has_left_never_begins(node):
+    waiting = Deferred()
+    node.store.token = lambda token_id: waiting
+    connection = node.connect("GET", "/events?follow=1")
+    connection.channel.connectionLost(Failure(ConnectionLost()))
+    waiting.callback(node.tokens["boss"])
+    assert node.admin.lives._open == set()
+    assert node.events.listeners == []
 
 
 def test_a_body_that_does_not_come_is_not_waited_for_for_ever(node):
