@@ -1,5 +1,7 @@
 """The commands for tokens and names, beside a server and agents that run."""
 
+import json
+
 import pytest
 
 from tests.e2e.harness import burrow, reply
@@ -24,6 +26,27 @@ def command(world):
 
 def rows(lines):
     return {line.split()[0]: line.split()[1:] for line in lines[1:]}
+
+
+def test_role_of_a_token_is_set_and_changes_are_kept(world, hello, command):
+    token = {"BURROW_TOKEN": command("token", "create", "changing")[-1]}
+    agent = world.agent("http", hello.port, "--name", "changing-one", **token)
+    assert world.get(agent.host)[2] == b"hello"
+    assert command("token", "set", "changing", "--role", "viewer") == []
+    assert rows(command("token", "list"))["changing"][0] == "viewer"
+    assert agent.program.wait() == 77
+    assert "role viewer" in agent.program.output
+    assert command("token", "rotate", "changing")[-1] != token["BURROW_TOKEN"]
+    assert command("names", "release", "changing-one") == []
+    admin = command("token", "create", "looking", "--role", "admin")[-1]
+    audit = world.get("localhost", "/_burrow/api/v1/audit?limit=5", Authorization=f"Bearer {admin}")[2]
+    assert [(one["action"], one["target"], one["result"]) for one in json.loads(audit)["items"]] == [
+        ("token.create", "looking", "role=admin"),
+        ("name.release", "changing-one", "ok"),
+        ("token.rotate", "changing", "ok"),
+        ("token.change", "changing", "role=viewer"),
+        ("token.create", "changing", "role=agent"),
+    ]
 
 
 def test_limits_of_a_token_are_set_and_count_at_once(world, hello, command):

@@ -146,8 +146,9 @@ class StoreSuite(ChangesSuite):
     async def test_token_is_changed_and_stays_the_owner(self):
         await self.store.add_token(TOKEN)
         await self.store.reserve(NAME)
-        changed = await self.store.change_token("laptop", {"digest": b"\x03" * 32, "max_names": 5})
-        self.assertEqual(changed, attr.evolve(TOKEN, digest=b"\x03" * 32, max_names=5, version=1))
+        changes = {"role": "viewer", "digest": b"\x03" * 32, "max_names": 5}
+        changed = await self.store.change_token("laptop", changes)
+        self.assertEqual(changed, attr.evolve(TOKEN, **changes, version=1))
         self.assertEqual(await self.store.token("id1"), changed)
         again = await self.store.change_token("laptop", {"max_names": None, "max_sessions": 2})
         self.assertEqual(again, attr.evolve(changed, max_names=None, max_sessions=2, version=2))
