@@ -2,8 +2,8 @@
 Visitors' requests and connections on this node, kept while somebody looks.
 
 It listens to the traffic from when somebody first asks until L{KEEP} seconds after somebody last did. While
-nobody does, a request costs nothing. It keeps the last L{EACH} of each tunnel, L{MOST} together, and counts
-what has ended. Of the fields of a request it keeps what the API tells, without headers.
+nobody does, a request costs nothing. While tunnels are looked at, it counts what ends; while requests are, it
+also keeps the last L{EACH} of each tunnel, L{MOST} together: what the API tells of them, without headers.
 
 Who follows is told at most L{BATCH} requests each L{EVERY} seconds: a person reads no more, and writing down
 thousands a second would cost the visitors. The others are counted.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from twisted.internet.task import LoopingCall
@@ -41,51 +42,45 @@ COUNTED = 10_000
 Send = Callable[[Any], None]
 
 
+_FIELDS = (
+    *("id", "protocol", "tunnel", "visitor", "scheme", "method", "target", "host", "request_id", "status"),
+    *("reason", "received", "sent", "began", "waited", "first_byte", "took", "error"),
+)
+_values = attrgetter(*_FIELDS)
+_CUT = {"method": 40, "target": LONGEST, "host": 255, "request_id": 200, "reason": 80, "error": 400}
+"""Characters of a text of somebody else's that are told."""
+
+
 class _Seen:
-    """
-    What is kept of one record.
+    """What is kept of one record: itself until it is over, then what its fields were, without headers."""
 
-    @ivar item: as the API tells it; made when it is asked for, until the record is over.
-    """
-
-    __slots__ = ("_item", "key", "record", "tunnel")
+    __slots__ = ("_over", "key", "record", "tunnel")
 
     def __init__(self, key: int, record: Record) -> None:
         self.key = key
         self.tunnel = record.tunnel
         self.record: Record | None = record
-        self._item: Item = {}
+        self._over: tuple[Any, ...] = ()
 
-    def over(self, node: str) -> None:
-        """The record is over: keep no reference to it, since it has all its headers."""
-        self._item, self.record = self.item(node), None
+    def over(self) -> None:
+        """The record is over."""
+        record = self.record
+        assert record is not None
+        values = _values(record)
+        if len(record.target) + len(record.host) + len(record.error) > LONGEST:
+            cut = (_CUT.get(field) for field in _FIELDS)
+            values = tuple(value[:most] if most else value for value, most in zip(values, cut, strict=True))
+        self._over, self.record = values, None
 
     def item(self, node: str) -> Item:
         """As the API tells it."""
-        record = self.record
-        if record is None:
-            return self._item
-        status = record.status
-        return {
-            "id": f"{node}-{record.id}",
-            "protocol": record.protocol,
-            "tunnel": record.tunnel,
-            "visitor": record.visitor,
-            "scheme": record.scheme,
-            "method": escaped(record.method)[:40],
-            "target": escaped(record.target[:LONGEST]),
-            "host": escaped(record.host[:255]),
-            "request_id": escaped(record.request_id)[:200],
-            "status": status,
-            "reason": escaped(record.reason)[:80],
-            "received": record.received,
-            "sent": record.sent,
-            "began": iso(record.began),
-            "waited": record.waited,
-            "first_byte": record.first_byte,
-            "took": record.took,
-            "error": escaped(record.error)[:400],
-        }
+        values = _values(self.record) if self.record is not None else self._over
+        item: Item = dict(zip(_FIELDS, values, strict=True))
+        for field, most in _CUT.items():
+            item[field] = escaped(item[field][:most])
+        item["id"] = f"{node}-{item['id']}"
+        item["began"] = iso(item["began"])
+        return item
 
 
 class _Follower:
@@ -119,7 +114,8 @@ class SeenRequests(Listener):
         self._clock = clock
         self._node = node
         self._traffic = traffic
-        self._asked = float("-inf")
+        self._asked = self._asked_closely = float("-inf")
+        self._keeps = False
         self._kept: OrderedDict[int, _Seen] = OrderedDict()
         self._of: dict[str, deque[_Seen]] = {}
         self._running: dict[int, _Seen] = {}
@@ -130,9 +126,11 @@ class SeenRequests(Listener):
 
     # -- who looks -----------------------------------------------------------------------------------------
 
-    def look(self) -> None:
-        """Somebody asks: listen, if it does not yet."""
+    def look(self, *, closely: bool = False) -> None:
+        """Somebody asks: listen, if it does not yet. C{closely}: for requests, and not for counts alone."""
         self._asked = self._clock.seconds()
+        if closely:
+            self._asked_closely, self._keeps = self._asked, True
         if not self.listens:
             self.listens = True
             self._traffic.add(self)
@@ -142,7 +140,7 @@ class SeenRequests(Listener):
         """
         What is kept, the newest first, C{most} at most. @param tunnel: of this tunnel alone, if not empty.
         """
-        self.look()
+        self.look(closely=True)
         kept = self._of.get(tunnel, ()) if tunnel else self._kept.values()
         found: list[Item] = []
         for seen in reversed(list(kept)):
@@ -154,7 +152,7 @@ class SeenRequests(Listener):
 
     def follow(self, wants: Callable[[str], bool], send: Send) -> Callable[[], None]:
         """Call C{send} with pieces of what comes from now on. @return: stops that."""
-        self.look()
+        self.look(closely=True)
         follower = _Follower(wants, send)
         self._followers.append(follower)
         return lambda: self._followers.remove(follower) if follower in self._followers else None
@@ -165,13 +163,21 @@ class SeenRequests(Listener):
             self.listens = False
             self._traffic.remove(self)
             self._loop.stop()
-        for kept in (self._kept, self._of, self._running, self.counts):
+        self.counts.clear()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Keep no requests any more."""
+        self._keeps = False
+        for kept in (self._kept, self._of, self._running):
             kept.clear()
 
     # -- what comes ----------------------------------------------------------------------------------------
 
     def begun(self, record: Record) -> None:
         """See L{Listener}."""
+        if not self._keeps:
+            return
         self._number += 1
         seen = self._running[id(record)] = self._kept[self._number] = _Seen(self._number, record)
         of = self._of.get(seen.tunnel)
@@ -190,19 +196,18 @@ class SeenRequests(Listener):
 
     def ended(self, record: Record) -> None:
         """See L{Listener}."""
-        seen = self._running.pop(id(record), None)
-        if seen is None:
-            return  # it began before somebody looked
-        count = self.counts.get(seen.tunnel)
+        count = self.counts.get(record.tunnel)
         if count is None:
             if len(self.counts) >= COUNTED:
                 self.counts.clear()
-            count = self.counts[seen.tunnel] = [0, 0, 0]
+            count = self.counts[record.tunnel] = [0, 0, 0]
         count[0] += 1
         count[1] += record.received
         count[2] += record.sent
-        seen.over(self._node)
-        self._told(seen)
+        seen = self._running.pop(id(record), None)
+        if seen is not None:  # else it began before somebody looked
+            seen.over()
+            self._told(seen)
 
     def _told(self, seen: _Seen) -> None:
         for follower in self._followers:
@@ -215,7 +220,10 @@ class SeenRequests(Listener):
                 items = [seen.item(self._node) for seen in follower.waiting.values()]
                 dropped, follower.waiting, follower.dropped = follower.dropped, {}, 0
                 follower.send({"items": items, "dropped": dropped})
+        now = self._clock.seconds()
         if self._followers:
-            self._asked = self._clock.seconds()
-        elif self._clock.seconds() - self._asked >= KEEP:
+            self._asked = self._asked_closely = now
+        elif now - self._asked >= KEEP:
             self.stop()
+        elif self._keeps and now - self._asked_closely >= KEEP:
+            self._forget()
