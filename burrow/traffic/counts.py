@@ -8,6 +8,9 @@ BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 6
 """The upper bounds, in seconds, of the buckets of L{Counts.times}; one more bucket has what took longer."""
 
 
+_FIRST = BOUNDS[0]
+
+
 class Counts:
     """
     Requests to tunnels.
@@ -28,5 +31,5 @@ class Counts:
     def ended(self, status: int, seconds: float) -> None:
         """A request ended. @param status: of its whole answer; 0 if there was none."""
         self.by_class[status // 100] += 1
-        self.times[bisect_left(BOUNDS, seconds)] += 1
+        self.times[0 if seconds <= _FIRST else bisect_left(BOUNDS, seconds)] += 1
         self.seconds += seconds

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from itertools import count
-from secrets import token_hex
+from secrets import randbits
 
 REQUEST_ID = b"X-Request-Id"
 
@@ -16,18 +16,18 @@ _SANE = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}")
 
 class RequestIds:
     """
-    Makes ids of 16 hexadecimal digits: eight that are the process's own, and a number. They are no secrets.
+    Makes ids of 16 hexadecimal digits: numbers that begin where chance has them begin. They are no secrets.
 
-    @param own: those eight digits, chosen at random if it is empty.
+    @param first: the first number, if it is not chosen by chance.
     """
 
-    def __init__(self, own: bytes = b"") -> None:
-        self._own = own or token_hex(4).encode()
-        self._numbers = count()
+    def __init__(self, first: int | None = None) -> None:
+        # The upper bit is left alone: nobody counts up to it.
+        self._numbers = count(randbits(63) if first is None else first)
 
     def new(self) -> bytes:
-        """An id that this process has not made before (within four billion)."""
-        return b"%b%08x" % (self._own, next(self._numbers) & 0xFFFFFFFF)
+        """An id that this process has not made before."""
+        return b"%016x" % next(self._numbers)
 
 
 def sane(values: list[bytes]) -> bytes:

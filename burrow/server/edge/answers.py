@@ -20,7 +20,8 @@ _LINE = b"HTTP/1.1 %d %b"
 
 class AnswerHead(NamedTuple):
     """
-    @ivar start: the head's bytes; if C{numbered}, up to the value of X-Request-Id, its last field.
+    @ivar start: the head's bytes; if C{numbered}, up to the value of X-Request-Id, its last field, which
+        is written with two line ends behind it.
     @ivar chunked: whether the body has to be written in chunks.
     @ivar close: whether the connection ends behind the answer, as the head says.
     @ivar numbered: whether the server shows its id of the request: the upstream showed none.
@@ -30,10 +31,6 @@ class AnswerHead(NamedTuple):
     chunked: bool
     close: bool
     numbered: bool
-
-    def whole(self, request_id: bytes) -> bytes:
-        """The head's bytes, for a request of this id."""
-        return b"%b%b\r\n\r\n" % (self.start, request_id) if self.numbered else self.start
 
 
 def write_answer(request: RequestHead, head: ResponseHead, domain: str, *, close: bool) -> AnswerHead:

@@ -131,8 +131,9 @@ class Exchange:
             rewritten = request.passed_on = self._connection.hop.rewrite(request)
         if self._began is None:
             self._began = edge.sweep.now()
-            self.request_id = rewritten.request_id or edge.request_ids.new()
-            self._head, self._address = rewritten.whole(self.request_id), rewritten.address
+            start, self._address, request_id = rewritten
+            self.request_id = request_id = request_id or edge.request_ids.new()
+            self._head = b"%b%b\r\n\r\n" % (start, request_id)
             if edge.traffic.listening:
                 self.record = record_of(request, self.request_id, self._address, edge.domain)
                 edge.traffic.begun(self.record)

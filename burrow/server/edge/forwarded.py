@@ -133,7 +133,8 @@ class Rewritten(NamedTuple):
     """
     A request's head, written anew for the upstream.
 
-    @ivar start: its bytes, up to the value of X-Request-Id, its last field.
+    @ivar start: its bytes, up to the value of X-Request-Id, its last field, which is written with two line
+        ends behind it.
     @ivar address: the visitor's address, C{host:port}, and scheme.
     @ivar request_id: the id that it came with; empty if it needs one.
     """
@@ -141,10 +142,6 @@ class Rewritten(NamedTuple):
     start: bytes
     address: tuple[str, str]
     request_id: bytes
-
-    def whole(self, request_id: bytes) -> bytes:
-        """The head's bytes with an id."""
-        return b"%b%b\r\n\r\n" % (self.start, request_id)
 
 
 class Hop:

@@ -171,8 +171,8 @@ class Http1Visitor(Visitor):
             passed_on = write_answer(request, head, self._edge.domain, close=close)
             if usual:
                 head.passed_on = passed_on
-        self._chunked, self._close_after = passed_on.chunked, passed_on.close
-        self.transport.write(passed_on.whole(exchange.request_id))
+        data, self._chunked, self._close_after, numbered = passed_on
+        self.transport.write(b"%b%b\r\n\r\n" % (data, exchange.request_id) if numbered else data)
 
     def answer_data(self, data: bytes) -> None:
         """See L{IConnection}."""

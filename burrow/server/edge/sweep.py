@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
@@ -27,20 +27,21 @@ class Deadlined(Protocol):
 
 
 class Sweep:
-    """Calls L{Deadlined.timed_out} of those whose deadline has passed. Bounded by the open connections."""
+    """
+    Calls L{Deadlined.timed_out} of those whose deadline has passed. Bounded by the open connections.
+
+    @ivar now: returns the clock's seconds.
+    """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
+        self.now: Callable[[], float] = clock.seconds
         self._members: set[Deadlined] = set()
         self._loop = repeating(clock, self._check, "ending what takes too long")
 
     def __iter__(self) -> Iterator[Deadlined]:
         """Those that have a deadline now."""
         return iter(self._members)
-
-    def now(self) -> float:
-        """The clock's seconds."""
-        return self._clock.seconds()
 
     def start(self) -> None:
         """Begin to check."""

@@ -95,7 +95,7 @@ class Exchange:
             idle_timeout=75.0,
             response_timeout=120.0,
             memory=memory or Memory(),
-            request_ids=RequestIds(b"01234567"),
+            request_ids=RequestIds(0x0123456700000000),
         )
         self.visitor = Wire(Peer(peer))
         self.visitor.protocol = VisitorFactory(self.edge, scheme).buildProtocol(None)
