@@ -12,12 +12,13 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
+from zope.interface import implementer
 
 from burrow.http.request_head import RequestHead
 from burrow.server.edge.forwarded import Forwarding, Hop
@@ -95,6 +96,7 @@ class AdminRequest(Request):
         return self.getHeader("sec-fetch-site") in ("cross-site", "same-site")
 
 
+@implementer(IHalfCloseableProtocol)
 class AdminChannel(HTTPChannel):
     """
     One request, then the connection goes back to the edge.
@@ -114,7 +116,7 @@ class AdminChannel(HTTPChannel):
         self.scheme = scheme
         self.head = head
         self._owner = owner
-        self._over = False
+        self._over = self._ended = False
         owner.open.add(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -155,6 +157,21 @@ class AdminChannel(HTTPChannel):
         swap_protocol(transport, protocol)
         if data:
             protocol.dataReceived(data)
+        if self._ended:
+            IHalfCloseableProtocol(protocol).readConnectionLost()
+
+    def readConnectionLost(self) -> None:
+        """
+        See L{IHalfCloseableProtocol}: the asker sends no more, and may still read the answer. One that goes
+        on has no end, so there it means that the reader left.
+        """
+        if self._handlingRequest and not self.requests[0].startedWriting:
+            self._ended = True
+        else:
+            self.give_up()
+
+    def writeConnectionLost(self) -> None:
+        """See L{IHalfCloseableProtocol}."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See L{HTTPChannel}."""

@@ -25,7 +25,7 @@ from burrow.server.ports import Ports
 from burrow.server.public import make_edge
 from burrow.store.memory import MemoryStore
 from burrow.store.tokens import make_token
-from burrow.testing import Recorders, SessionPair
+from burrow.testing import HalfCloseRecorder, Recorders, SessionPair
 from tests.server.parts import Parts
 
 DOCUMENT = document()
@@ -176,7 +176,7 @@ class ApiNode:
             certificates=None,
             drain=self.drain,
         )
-        self.back = Recorders()
+        self.back = Recorders(HalfCloseRecorder)
         self.admin.serve(self.edge, self.back)
         self.web = self.admin._web
 

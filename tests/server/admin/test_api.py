@@ -413,6 +413,21 @@ def test_a_change_is_made_and_kept_whether_or_not_who_asked_is_still_there(node)
     assert connection.transport.value() == b""
 
 
+def test_who_closes_its_half_gets_its_answer(node):
+    waiting = Deferred()
+    node.store.tokens = lambda: waiting
+    connection = node.connect("GET", "/tokens")
+    connection.channel.readConnectionLost()
+    assert not connection.transport.disconnecting
+    waiting.callback([])
+    assert connection.answer.status == 200
+    assert node.back.built[0].read_lost
+    head = b"POST /_burrow/api/v1/tokens HTTP/1.1\r\nHost: example.com\r\nContent-Length: 5\r\n\r\n"
+    for unfinished in (node.connect("GET", "/events?follow=1"), Connection(node, head, "192.0.2.9")):
+        unfinished.channel.readConnectionLost()
+        assert unfinished.transport.disconnecting
+
+
 def test_a_live_answer_for_who_has_left_never_begins(node):
     waiting = Deferred()
     node.store.token = lambda token_id: waiting
