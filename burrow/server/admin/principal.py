@@ -19,8 +19,11 @@ from burrow.errors import StoreError
 from burrow.link.accept import bearer
 from burrow.server.admin.problems import Problem, needs_role, no_token, store_away, wrong_token
 from burrow.server.admin.wrong import WrongTokens
-from burrow.store.base import ROLES, IStore, Token
+from burrow.store.base import ROLES, TOKEN_USED_STEP, IStore, Token
 from burrow.store.tokens import check_token
+
+NOTED = 4096
+"""Tokens of which it is remembered when their last use was kept."""
 
 _T = TypeVar("_T")
 
@@ -64,13 +67,14 @@ class Authenticator:
     @param wrong: counts wrong tokens.
     @ivar cookies: tells who signed in, from a request without an Authorization field: a L{Principal}, or None
         if its cookie is none or not good any more. It raises L{Problem} for a request that a page of another
-        origin may have caused (CSRF). To be set by the dashboard.
+        origin may have caused (CSRF), beside what L{principal} refuses. To be set by the dashboard.
     """
 
     def __init__(self, store: IStore, wrong: WrongTokens, now: Callable[[], float] = time.time) -> None:
         self.cookies: Callable[[Any], Awaitable[Principal | None]] | None = None
         self._store = store
         self._wrong = wrong
+        self._noted: dict[str, float] = {}
         self._now = now
 
     async def principal(self, request: Any) -> Principal:
@@ -79,14 +83,15 @@ class Authenticator:
 
         @raise Problem: nobody who is known (401), too many wrong tokens (429), the store is away (503).
         """
+        if request.foreign and request.method not in (b"GET", b"HEAD"):
+            # Of the same site, too: the pages of tunnels are.
+            raise Problem(403, "A page of another origin may not change anything here.")
         header = request.getHeader("authorization")
         if header is None:
             found = None if self.cookies is None else await self.cookies(request)
             if found is None:
                 raise no_token()
             return found
-        if request.foreign and request.method not in (b"GET", b"HEAD"):
-            raise Problem(403, "A page of another origin may not change anything here.")
         text = bearer(header)
         if not text:
             raise no_token()
@@ -104,9 +109,19 @@ class Authenticator:
             self._wrong.was_wrong(text, address)
             raise wrong_token()
         self._wrong.was_right(text)
-        with contextlib.suppress(StoreError):  # such as a full disk: the token is valid all the same
-            await self._store.token_used(token.id, self._now())
+        await self._note_use(token)
         return Principal.of(token)
+
+    async def _note_use(self, token: Token) -> None:
+        """Keep when a token was used, unless that was kept a moment ago."""
+        now = self._now()
+        if 0 <= now - self._noted.get(token.id, -TOKEN_USED_STEP) < TOKEN_USED_STEP:
+            return
+        if len(self._noted) >= NOTED:
+            self._noted.clear()
+        self._noted[token.id] = now
+        with contextlib.suppress(StoreError):  # such as a full disk: the token is valid all the same
+            await self._store.token_used(token.id, now)
 
     async def still(self, known: Principal) -> Principal | None:
         """

@@ -3,13 +3,14 @@
 import time
 
 import pytest
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
 from burrow.errors import StoreError
 from burrow.server.admin import wrong
 from burrow.server.admin.paths import OPERATIONS
+from burrow.server.admin.principal import Principal
 from burrow.server.admin.web import MAX_BODY
 from burrow.server.nodes.records import Lease, Node
 from burrow.traffic.record import Record
@@ -165,6 +166,33 @@ def test_a_page_of_another_origin_changes_nothing(node):
         assert node.ask("DELETE", path, headers=[field]).status == 403
         assert node.ask("GET", path, headers=[field]).status == 200
     assert node.ask("DELETE", path, headers=[b"Origin: http://example.com"]).status == 204
+
+
+def test_who_signed_in_is_known_by_a_cookie(node):
+    """As the dashboard provides."""
+    boss = Principal.of(node.tokens["boss"])
+
+    async def cookies(request):
+        return boss if request.getCookie(b"session") == b"good" else None
+
+    node.admin.auth.cookies = cookies
+    assert node.ask("GET", "/whoami", None, headers=[b"Cookie: session=good"]).body["name"] == "boss"
+    assert node.ask("GET", "/whoami", None, headers=[b"Cookie: session=bad"]).status == 401
+    assert node.ask("GET", "/whoami", "ann", headers=[b"Cookie: session=good"]).body["name"] == "ann"
+    for field in (b"Origin: http://blog.example.com", b"Sec-Fetch-Site: same-site"):
+        made = node.ask("POST", "/tokens", None, body={"name": "x"}, headers=[b"Cookie: session=good", field])
+        assert made.status == 403
+    assert Deferred.fromCoroutine(node.admin.auth.still(boss)).result == boss
+    node.store.change_token("boss", {"digest": b"x" * 32})
+    assert Deferred.fromCoroutine(node.admin.auth.still(boss)).result is None
+
+
+def test_the_last_use_of_a_token_is_kept(node):
+    kept = []
+    node.store.token_used = lambda token, when: kept.append(token) or succeed(None)
+    for _ in range(3):
+        node.ask("GET", "/whoami", "ann")
+    assert kept == [node.tokens["ann"].id]
 
 
 def test_wrong_tokens_are_limited_by_address(node):
