@@ -44,7 +44,10 @@ class Forward(PipeEnd):
 
     @param refuse: called with this end and the error when the upstream cannot be connected to: it tells the
         server, in the way of the tunnel's kind, and ends the stream.
+    @ivar refused: why the upstream could not be connected to, in words that a visitor may read; or empty.
     """
+
+    refused = ""
 
     log = Logger()
 
@@ -72,6 +75,7 @@ class Forward(PipeEnd):
         except UpstreamFailed as error:
             if not error.told:
                 self.log.warn("{upstream}: {error}", upstream=str(self._upstream), error=error)
+            self.refused = error.public
             self._refuse(self, error)
             return
         finally:

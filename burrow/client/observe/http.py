@@ -184,7 +184,9 @@ class HttpObserver(Observer):
             self._response_body = UntilCloseBody()
         if _FAILURE in head.headers:
             self._failure = bytearray()
-        elif self.traffic.bodies and head.headers.value(b"content-type").startswith(b"text/event-stream"):
+        elif self.traffic.bodies and head.headers.value(b"content-type").lower().startswith(
+            b"text/event-stream"
+        ):
             self._events = EventStreamReader()
         self.traffic.answered(record)
 

@@ -43,6 +43,7 @@ class Observer:
 
         @param protocol: of the tunnel's kind, not connected yet. @param transport: the visitor's stream.
         """
+        self.protocol = protocol
         self._data_received = protocol.dataReceived
         self._connection_lost = protocol.connectionLost
         self._write = transport.write
@@ -137,13 +138,15 @@ class ConnectionObserver(Observer):
         record = self._record
         if record.first_byte is None:
             record.first_byte = record.now()
+            if record.waited is None:  # the upstream speaks first
+                record.waited = record.first_byte
         record.sent += len(data)
         if self.traffic.bodies:
             self.traffic.body(record, True, data)
 
     def broken(self) -> None:
         """See L{Observer}."""
-        self.traffic.ended(self._record, BROKEN)
+        self.traffic.ended(self._record, getattr(self.protocol, "refused", "") or BROKEN)
 
     def lost(self, error: str) -> None:
         """See L{Observer}."""

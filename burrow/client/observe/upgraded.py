@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burrow.client.observe.websocket import MessageReader, Undecodable, context_takeover
+from burrow.client.observe.websocket import MessageReader, context_takeover
 from burrow.http.headers import Headers
 from burrow.traffic.hub import Traffic
 from burrow.traffic.record import Record
@@ -41,10 +41,7 @@ class UpgradedObserver:
     def _read(self, outbound: bool, data: bytes) -> None:
         reader = self._readers[outbound]
         if reader is not None:
-            try:
-                for message in reader.feed(data):
-                    self._traffic.message(self._record, outbound, message)
-            except Undecodable:
-                self._readers[outbound] = None
+            for message in reader.feed(data):
+                self._traffic.message(self._record, outbound, message)
         elif self._traffic.bodies and self._record.protocol == "upgraded":
             self._traffic.body(self._record, outbound, data)

@@ -2,7 +2,7 @@
 The messages of one direction of a WebSocket, read as they pass (RFC 6455 section 5, RFC 7692). No I/O.
 
 Of each message L{MAX_KEPT} bytes are kept. A compressed one is decompressed to its end, since the next one
-may refer to it, up to L{MAX_INFLATED} bytes; beyond that the direction is given up.
+may refer to it. A direction whose messages inflate too much (L{MAX_RATIO}) is given up.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ MAX_KEPT = 64 * 1024
 """Bytes of a message that are kept."""
 
 MAX_INFLATED = 16 * 1024 * 1024
-"""Bytes that one compressed message may have."""
+MAX_RATIO = 20
+"""
+Bytes that may come out of all compressed messages of a direction, and so many times what went in: a
+decompression bomb has a ratio of 1,000.
+"""
 
 _KINDS = {1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong"}
 _FIN, _COMPRESSED, _OPCODE, _MASKED, _LENGTH = 0x80, 0x40, 0x0F, 0x80, 0x7F
@@ -48,10 +52,13 @@ def context_takeover(extensions: Iterable[bytes]) -> tuple[bool | None, bool | N
 class MessageReader:
     """
     @param takeover: whether a compressed message may refer to those before; None if none is compressed.
+    @ivar undecodable: whether something came that cannot be read; all that follows is dropped.
     """
 
     def __init__(self, takeover: bool | None) -> None:
+        self.undecodable = False
         self._takeover = takeover
+        self._inflated = self._deflated = 0
         self._head = b""
         self._opcode = 0
         self._fin = True
@@ -71,11 +78,21 @@ class MessageReader:
 
     def feed(self, data: bytes) -> list[Message]:
         """
-        Take bytes. @return: the messages and control frames that are whole now.
+        Take bytes.
 
-        @raise Undecodable: nothing more can be read.
+        @return: the messages and control frames that are whole now.
         """
         found: list[Message] = []
+        if not self.undecodable:
+            try:
+                self._feed(data, found)
+            except Undecodable:
+                self.undecodable = True
+                self._message.clear()
+                self._inflater = None
+        return found
+
+    def _feed(self, data: bytes, found: list[Message]) -> None:
         position = 0
         while position < len(data) or (self._in_payload and not self._left):
             if not self._in_payload:
@@ -96,7 +113,6 @@ class MessageReader:
                 break
             self._in_payload = False
             self._frame_ended(found)
-        return found
 
     def _take_head(self, data: bytes, position: int) -> int:
         """Read a frame's head. @return: where what is behind it begins."""
@@ -153,14 +169,18 @@ class MessageReader:
             self._message += data[:room]
 
     def _inflate(self, data: bytes | bytearray) -> None:
-        inflater = self._inflater
-        assert inflater is not None
+        self._deflated += len(data)
         try:
-            while data:
-                self._keep(inflater.decompress(data, _PIECE))
-                data = inflater.unconsumed_tail
-                if self._size > MAX_INFLATED:
-                    raise Undecodable("a compressed message is too large")
+            while data and self._inflater is not None:
+                inflated = self._inflater.decompress(data, _PIECE)
+                self._keep(inflated)
+                self._inflated += len(inflated)
+                if self._inflated > MAX_INFLATED + MAX_RATIO * self._deflated:
+                    raise Undecodable("too much comes out of what is compressed")
+                data = self._inflater.unconsumed_tail
+                if self._inflater.eof:  # a block that says it is the last: another stream follows
+                    data = self._inflater.unused_data
+                    self._inflater = self._new_inflater()
         except zlib.error as error:
             raise Undecodable(str(error)) from error
 

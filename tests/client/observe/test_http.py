@@ -321,11 +321,13 @@ def test_tcp():
 
 
 def test_tcp_upstream_that_is_not_there():
-    watched = Watched(TcpProtocol())
-    watched.stream.abortConnection()
-    watched.lose(ConnectionLost())
-    assert watched.record.error == "the connection to the upstream failed or was reset"
-    assert len(watched.listener.ended_records) == 1
+    for refused in ("", "nobody listens there"):
+        watched = Watched(TcpProtocol())
+        watched.protocol.refused = refused
+        watched.stream.abortConnection()
+        watched.lose(ConnectionLost())
+        assert watched.record.error == (refused or "the connection to the upstream failed or was reset")
+        assert len(watched.listener.ended_records) == 1
 
 
 def test_more_requests_than_answers_are_not_kept():
