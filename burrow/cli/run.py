@@ -34,6 +34,9 @@ from burrow.stopping import StopSignals
 
 _log = Logger()
 
+before_the_end: list[Callable[[], object]] = []
+"""Each is called before L{end_at_once} ends the process, which leaves everything else as it is."""
+
 NOW_WITHIN = 2.0
 """Seconds after the second signal to stop until the process ends, in which connections are closed."""
 
@@ -89,12 +92,16 @@ def say(text: str) -> None:
             complain(f"cannot write to standard output: {error.strerror}; going on")
 
 
-def stdout_is_broken() -> bool:
+def stdout_is_broken(met: OSError | None = None) -> bool:
     """
     Whether standard output cannot be written. If so, it is replaced by the null device, or Python would fail
     with the same error again when it ends.
+
+    @param met: an error that somebody else met there.
     """
     try:
+        if met is not None:
+            raise met
         sys.stdout.flush()
     except OSError:
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -191,6 +198,8 @@ def run(
 
 def end_at_once(code: Callable[[], int]) -> None:
     """End this process now, with C{code()}: it was asked to stop twice."""
+    for act in before_the_end:
+        act()
     for file in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             file.flush()

@@ -10,7 +10,7 @@ from burrow.addresses import parse_port
 from burrow.cli.completion import completed_by, configured_tunnels
 from burrow.cli.parsing import typed
 from burrow.cli.run import run
-from burrow.cli.screen import Screen
+from burrow.cli.screen import Screen, add_output_options
 from burrow.client.agent import Agent
 from burrow.client.config import ClientConfig
 from burrow.client.service import (
@@ -88,7 +88,7 @@ def add_start(commands: Any) -> None:
 
 def _common(parser: argparse.ArgumentParser) -> None:
     add_arguments(parser, ClientConfig)
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line, for programs")
+    add_output_options(parser)
 
 
 def _serve(
@@ -103,7 +103,7 @@ def _serve(
     @param again: reads their configuration file anew at SIGHUP; without it SIGHUP stops the agent.
     @return: the exit code.
     """
-    screen = Screen(as_json=arguments.json)
+    screen = Screen(as_json=arguments.json, quiet=arguments.quiet)
 
     async def main(reactor: Any) -> None:
         try:
@@ -117,6 +117,8 @@ def _serve(
         except BurrowError as error:
             screen.failed(error)
             raise
+        finally:
+            screen.close()
 
     return run(main, log_level=config.log_level)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from burrow.cli.run import run, say
-from burrow.cli.screen import Screen
+from burrow.cli.run import run
+from burrow.cli.screen import Screen, add_output_options
 from burrow.cli.together import Together, add_local_options, local_config
 from burrow.cli.tunnel import live
 from burrow.client.tunnels import tunnel_request
@@ -25,7 +25,7 @@ def add_up(commands: Any) -> None:
         "upstreams", nargs="+", metavar="UPSTREAM", help="what to open: PORT, HOST:PORT, a URL or unix:/PATH"
     )
     parser.add_argument("--name", help="the name to have, with one UPSTREAM (default: one that is chosen)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line, for programs")
+    add_output_options(parser)
     add_local_options(parser)
     parser.set_defaults(run=up)
 
@@ -38,7 +38,7 @@ def up(arguments: argparse.Namespace) -> int:
     if arguments.name and len(arguments.upstreams) > 1:
         raise ConfigError("--name is for one upstream, and there are more")
     requests = [tunnel_request("http", upstream, arguments.name, {}) for upstream in arguments.upstreams]
-    screen = Screen(as_json=arguments.json)
+    screen = Screen(as_json=arguments.json, quiet=arguments.quiet)
 
     async def main(reactor: Any) -> None:
         stop_on_hangup(reactor)
@@ -47,13 +47,13 @@ def up(arguments: argparse.Namespace) -> int:
             await together.start()
             agent = await together.agent(requests)
             screen.watch(agent)
-            if not arguments.json:
-                say(f"Browsers believe these URLs once they trust {together.server.certificates.ca_file}")
+            screen.tell(f"Browsers believe these URLs once they trust {together.server.certificates.ca_file}")
             await live(agent)
         except BurrowError as error:
             screen.failed(error)
             raise
         finally:
+            screen.close()
             await together.stop()
 
     return run(main, log_level=config.log_level)

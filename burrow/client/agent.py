@@ -23,7 +23,7 @@ from burrow.client.streams import VisitorStreams
 from burrow.client.tunnels import TunnelRequest
 from burrow.client.wanted import Opened, WantedTunnels
 from burrow.errors import Refused, ServerUnreachable
-from burrow.link.address import Credentials
+from burrow.link.address import Credentials, ServerAddress
 from burrow.link.dial import Dialer
 from burrow.link.linked import Linked
 from burrow.protocols.forward import Connectors
@@ -108,6 +108,11 @@ class Agent(Service):
                 self._registration.add(wanted)
         Connectors.forget(self.reactor)
         return len(added), len(gone)
+
+    @property
+    def server(self) -> ServerAddress:
+        """The server that it was told to use."""
+        return self._dialer.credentials.address
 
     def tell(self, event: str, text: str) -> None:
         """Call each of C{on_event}."""
@@ -296,13 +301,13 @@ class Agent(Service):
         if not self._attached or self._registration is None or self._life is None or self._life.called:
             return
         ends = self.reactor.seconds() + self._stop_grace
-        count = self._running
+        count = self.visitors
         if not count or not self._stop_grace:
             return
         for wanted in self.wanted.all:
             self._registration.drop(wanted)
         told = False
-        while self._running and self.reactor.seconds() < ends:
+        while self.visitors and self.reactor.seconds() < ends:
             if not told and self.reactor.seconds() > ends - self._stop_grace + _TELL_AFTER:
                 within = f"{count_of(count, 'connection')} may finish within {self._stop_grace:g} s"
                 self.tell("stopping", f"{within}; a second signal, or Ctrl-C, ends it now")
@@ -310,8 +315,8 @@ class Agent(Service):
             await deferLater(self.reactor, _POLL_RUNNING)
 
     @property
-    def _running(self) -> int:
-        """How many visitors' streams there are: all but the sessions' control channels."""
+    def visitors(self) -> int:
+        """How many visitors' connections there are: all streams but the sessions' control channels."""
         sessions = [linked.session for linked in {self.linked, *self._retired} if linked is not None]
         return sum(max(0, session.stream_count - 1) for session in sessions if not session.lost)
 

@@ -199,6 +199,8 @@ class Filter:
         keys = {**_KEYS, **(more or {})}
         self._tests: list[tuple[bool, Test]] = []
         for found in _WORD.finditer(text):
+            if found["plain"] and found["plain"].endswith(":") and found["plain"][:-1].lower() in keys:
+                continue  # somebody is still typing it
             self._tests.append((not found["no"], self._read(found, keys)))
 
     @staticmethod
