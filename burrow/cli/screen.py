@@ -56,10 +56,8 @@ class Screen:
             return
         if not self._json and can_show(os.environ) and self._begin(agent):
             return
-        traffic = getattr(agent, "traffic", None)
-        if traffic is not None:
-            self._output = LineOutput(agent.reactor, self._dropped, self._broken)
-            traffic.add((JsonLines if self._json else HumanLines)(self._output.write))
+        self._output = LineOutput(agent.reactor, self._dropped, self._broken)
+        agent.traffic.add((JsonLines if self._json else HumanLines)(self._output.write))
 
     def inspector_at(self, url: str) -> None:
         """The inspector serves at this URL."""

@@ -98,9 +98,7 @@ class LiveScreen:
     def start(self) -> None:
         """Take the terminal. @raise OSError: it cannot be opened."""
         self._terminal.open()
-        traffic = getattr(self._agent, "traffic", None)
-        if traffic is not None:
-            traffic.add(self.requests)
+        self._agent.traffic.add(self.requests)
         self._ticking.start(TICK, now=False)
         self.changed()
 
@@ -108,9 +106,7 @@ class LiveScreen:
         """Give the terminal back. @return: what is to be said then, a line each."""
         self._terminal.close()
         self._upstreams.stop()
-        traffic = getattr(self._agent, "traffic", None)
-        if traffic is not None:
-            traffic.remove(self.requests)
+        self._agent.traffic.remove(self.requests)
         if self._ticking.running:
             self._ticking.stop()
         for call in (self._due, self._escaping, self._flash):
