@@ -26,6 +26,7 @@ WISHES = [
 
 TASKS = {
     "Open tunnels": ("start", "up", "demo", "login"),
+    "See what flows": ("requests", "replay"),
     "Run a server": ("server", "token", "names", "certs", "events", "store"),
     "This program": ("help", "doctor", "config", "completion", "version"),
 }

@@ -7,7 +7,20 @@ import sys
 from collections.abc import Sequence
 
 from burrow import __version__
-from burrow.cli import certs, completion, demo, events, login, names, serve, store, tokens, tunnel, up
+from burrow.cli import (
+    certs,
+    completion,
+    demo,
+    events,
+    login,
+    names,
+    requests,
+    serve,
+    store,
+    tokens,
+    tunnel,
+    up,
+)
 from burrow.cli.config import add_config
 from burrow.cli.doctor.command import add_doctor
 from burrow.cli.help import is_styled, start_screen
@@ -37,6 +50,8 @@ def make_parser() -> Parser:
     tunnel.add_start(commands)
     up.add_up(commands)
     demo.add_demo(commands)
+    requests.add_requests(commands)
+    requests.add_replay(commands)
     login.add_login(commands)
     serve.add_server(commands)
     tokens.add_token(commands)

@@ -47,6 +47,7 @@ class Screen:
         self._live: Any = None
         self._held: Any = None
         self._output: LineOutput | None = None
+        self._inspector = ""
 
     def watch(self, agent: Agent) -> None:
         """Show what happens to C{agent}, which has not started yet."""
@@ -60,7 +61,8 @@ class Screen:
         agent.traffic.add((JsonLines if self._json else HumanLines)(self._output.write))
 
     def inspector_at(self, url: str) -> None:
-        """The inspector serves at this URL."""
+        """The inspector serves at this URL. Call it before a tunnel is open."""
+        self._inspector = url
         if self._live is not None:
             self._live.inspector = url
             self._live.changed()
@@ -118,13 +120,17 @@ class Screen:
             return
         if self._shown.get(opened.name) == opened.url:
             return
+        first = not self._shown
         self._shown[opened.name] = opened.url
         upstream = str(opened.request.upstream)
         if self._json:
             kind = opened.request.kind.name
-            self._emit("ready", kind=kind, name=opened.name, url=opened.url, upstream=upstream)
+            more = {"inspector": self._inspector} if self._inspector else {}
+            self._emit("ready", kind=kind, name=opened.name, url=opened.url, upstream=upstream, **more)
         else:
             say(escaped(f"{opened.url} -> {upstream}"))
+            if first and self._inspector:
+                complain(f"the inspector is at {self._inspector}")
 
     def event(self, event: str, text: str) -> None:
         """Show an event: see C{on_event} of L{Agent}."""

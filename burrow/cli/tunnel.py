@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from typing import Any
 
 from burrow.addresses import parse_port
@@ -13,6 +14,7 @@ from burrow.cli.run import run
 from burrow.cli.screen import Screen, add_output_options
 from burrow.client.agent import Agent
 from burrow.client.config import ClientConfig
+from burrow.client.inspect.service import Inspector, make_inspector
 from burrow.client.service import (
     Read,
     chosen,
@@ -113,7 +115,7 @@ def _serve(
                 stop_on_hangup(reactor)
             else:
                 on_hangup(reactor, lambda: read_again(agent, again, config), also_ignored=True)
-            await live(agent)
+            await live(agent, make_inspector(agent, config, os.environ), screen.inspector_at)
         except BurrowError as error:
             screen.failed(error)
             raise
@@ -123,13 +125,25 @@ def _serve(
     return run(main, log_level=config.log_level)
 
 
-async def live(agent: Agent) -> None:
-    """Run an agent until it ends or this is cancelled; then stop it, which closes its session."""
+async def live(
+    agent: Agent, inspector: Inspector | None = None, inspector_at: Callable[[str], None] = lambda url: None
+) -> None:
+    """
+    Run an agent until it ends or this is cancelled; then stop it, which closes its session.
+
+    @param inspector_at: called with the URL of its inspector, if it has one.
+    """
+    if inspector is not None:
+        inspector.startService()
+        if inspector.url:
+            inspector_at(inspector.url)
     agent.startService()
     try:
         await agent.done
     finally:
         await agent.stopService()
+        if inspector is not None:
+            await inspector.stop()
 
 
 def open_one(arguments: argparse.Namespace) -> int:

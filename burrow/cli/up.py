@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
 from burrow.cli.run import run
 from burrow.cli.screen import Screen, add_output_options
 from burrow.cli.together import Together, add_local_options, local_config
 from burrow.cli.tunnel import live
+from burrow.client.config import ClientConfig
+from burrow.client.inspect.service import make_inspector
 from burrow.client.tunnels import tunnel_request
 from burrow.errors import BurrowError, ConfigError
 from burrow.hangup import stop_on_hangup
+from burrow.options import add_arguments, flags_given, load
+
+_INSPECTOR = ("inspect", "no_inspect", "inspect_memory")
+"""The agent's options that are of use here."""
 
 
 def add_up(commands: Any) -> None:
@@ -26,6 +33,7 @@ def add_up(commands: Any) -> None:
     )
     parser.add_argument("--name", help="the name to have, with one UPSTREAM (default: one that is chosen)")
     add_output_options(parser)
+    add_arguments(parser, ClientConfig, _INSPECTOR)
     add_local_options(parser)
     parser.set_defaults(run=up)
 
@@ -33,6 +41,7 @@ def add_up(commands: Any) -> None:
 def up(arguments: argparse.Namespace) -> int:
     """C{burrow up UPSTREAM...}."""
     config = local_config(arguments)
+    of_agent = load(ClientConfig, flags_given(arguments, ClientConfig), os.environ, only=_INSPECTOR)
     if arguments.name == "":
         raise ConfigError('--name "" is not possible: write a name, or leave --name away')
     if arguments.name and len(arguments.upstreams) > 1:
@@ -48,7 +57,7 @@ def up(arguments: argparse.Namespace) -> int:
             agent = await together.agent(requests)
             screen.watch(agent)
             screen.tell(f"Browsers believe these URLs once they trust {together.server.certificates.ca_file}")
-            await live(agent)
+            await live(agent, make_inspector(agent, of_agent, os.environ), screen.inspector_at)
         except BurrowError as error:
             screen.failed(error)
             raise

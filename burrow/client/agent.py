@@ -50,9 +50,10 @@ class Agent(Service):
     @ivar streams: takes the visitors' streams of all sessions; knows which tunnels are open.
     @ivar on_opened: each is called with an L{Opened} when a tunnel is open, again after each reconnect.
     @ivar on_event: each is called with a word for programs ("connected", "disconnected", "refused", "notice",
-        "stopping") and a sentence for people.
+        "stopping", "warning") and a sentence for people.
     @ivar linked: the present session, or the last one; None before the first.
     @ivar next_try: when the agent dials next, by its reactor's clock; None unless it waits for that.
+    @ivar inspector: the URL of its inspector; empty if it has none.
     @ivar done: fires with None when the service was stopped, or fails with the
         L{BurrowError<burrow.errors.BurrowError>} that ended it.
     """
@@ -75,6 +76,7 @@ class Agent(Service):
         self.streams = VisitorStreams(reactor, self._expects_tunnels, self.traffic)
         self.on_opened: list[Callable[[Opened], None]] = []
         self.on_event: list[Callable[[str, str], None]] = []
+        self.inspector = ""
         self.done: Deferred[None] = Deferred()
         self._dialer = Dialer(reactor, credentials)
         self._stop_grace = stop_grace

@@ -5,8 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from burrow.addresses import ListenAddress, parse_listen, parse_port
 from burrow.options import option
-from burrow.values import parse_grace, parse_path, parse_secret_path
+from burrow.values import parse_count, parse_grace, parse_path, parse_secret_path
+
+
+def parse_inspect(text: str) -> ListenAddress:
+    """C{HOST:PORT}, C{:PORT} for all interfaces, or a port of the loopback."""
+    if text.isdigit():
+        return ListenAddress("127.0.0.1", parse_port(text) if text != "0" else 0)
+    try:
+        parsed = parse_listen(text)
+    except ValueError:
+        parsed = "off"
+    if parsed == "off":
+        raise ValueError("write PORT, HOST:PORT, or :PORT for all interfaces; --no-inspect is for none")
+    return parsed
 
 
 @dataclass(frozen=True)
@@ -33,5 +47,16 @@ class ClientConfig:
         "seconds that what runs may take to end when the agent is asked to stop; 0 cuts it at once",
         parse=parse_grace,
         metavar="SECONDS",
+    )
+    inspect: ListenAddress | None = option(
+        None,
+        "where the inspector is, which shows requests and sends them again, as in 4041 or 127.0.0.1:4041 "
+        "(default: 127.0.0.1:4040, or one of the next ports; with twistd: nowhere)",
+        parse=parse_inspect,
+        metavar="ADDRESS",
+    )
+    no_inspect: bool = option(False, "have no inspector")
+    inspect_memory: int = option(
+        "64", "MiB of requests that the inspector keeps", parse=parse_count, metavar="MIB"
     )
     log_level: str = option("warn", "how much is logged", choices=("debug", "info", "warn", "error"))

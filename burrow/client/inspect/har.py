@@ -1,0 +1,160 @@
+"""
+The HTTP Archive format, version 1.2 (http://www.softwareishard.com/blog/har-12-spec/), which browsers'
+developer tools import. No I/O.
+
+Fields that begin with an underscore are extensions: C{_webSocketMessages} and C{_resourceType} are those of
+Chromium.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from burrow import __version__
+from burrow.client.inspect.captured import Captured
+from burrow.client.inspect.decoding import as_text, decode, field
+from burrow.client.inspect.describe import at, public_url
+from burrow.client.inspect.masking import shown_fields
+from burrow.traffic.record import Fields
+
+_OPCODES = {"text": 1, "binary": 2, "close": 8, "ping": 9, "pong": 10}
+
+
+def archive(entries: Iterable[Captured], *, secrets: bool) -> dict[str, Any]:
+    """
+    An archive of HTTP requests and WebSockets; what is not HTTP has no place in one.
+
+    @param secrets: whether secrets in headers are in it, or masked.
+    """
+    told = "with" if secrets else "without"
+    return {
+        "log": {
+            "version": "1.2",
+            "creator": {"name": "Burrow", "version": __version__},
+            "pages": [],
+            "entries": [_entry(each, secrets) for each in entries if each.record.method],
+            "comment": f"Written by Burrow's inspector, {told} secrets in header fields and cookies.",
+        }
+    }
+
+
+def _pairs(fields: Fields, secrets: bool) -> list[dict[str, str]]:
+    return [{"name": name, "value": value} for name, value in shown_fields(fields, secrets=secrets)]
+
+
+def _cookies(fields: Fields, name: bytes, secrets: bool) -> list[dict[str, str]]:
+    """The cookies' names and values. Without secrets none: their header field says that there were some."""
+    if not secrets:
+        return []
+    found = []
+    for each, value in fields:
+        if each.lower() == name:
+            texts = value.decode("utf-8", "replace").split(";")
+            for text in texts if name == b"cookie" else texts[:1]:
+                key, _, content = text.strip().partition("=")
+                if key:
+                    found.append({"name": key, "value": content})
+    return found
+
+
+def _text(raw: bytes, fields: Fields, *, cut: bool) -> dict[str, Any]:
+    decoded = decode(raw, fields)
+    text = as_text(decoded.data, field(fields, b"content-type"), cut=cut or decoded.truncated)
+    if text is None:
+        return {"text": base64.b64encode(decoded.data).decode(), "encoding": "base64"}
+    return {"text": text}
+
+
+def _request(captured: Captured, secrets: bool) -> dict[str, Any]:
+    record, body = captured.record, captured.request
+    url = public_url(record)
+    try:
+        query = parse_qsl(urlsplit(url).query, keep_blank_values=True, max_num_fields=1000)
+    except ValueError:
+        query = []
+    request: dict[str, Any] = {
+        "method": record.method,
+        "url": url,
+        "httpVersion": "HTTP/1.1",
+        "cookies": _cookies(record.request_headers, b"cookie", secrets),
+        "headers": _pairs(record.request_headers, secrets),
+        "queryString": [{"name": name, "value": value} for name, value in query],
+        "headersSize": -1,
+        "bodySize": body.size,
+    }
+    if body.size:
+        mime = field(record.request_headers, b"content-type")
+        data = _text(bytes(body.data), record.request_headers, cut=body.truncated)
+        request["postData"] = {"mimeType": mime, "params": [], "text": data["text"]}
+        if "encoding" in data:
+            request["postData"]["_encoding"] = "base64"
+        if body.truncated:
+            request["postData"]["comment"] = f"the first {len(body.data)} of {body.size} bytes"
+    return request
+
+
+def _response(captured: Captured, secrets: bool) -> dict[str, Any]:
+    record, body = captured.record, captured.response
+    data = _text(bytes(body.data), record.response_headers, cut=body.truncated)
+    content = {"size": body.size, "mimeType": field(record.response_headers, b"content-type"), **data}
+    if body.truncated:
+        content["comment"] = f"the first {len(body.data)} of {body.size} bytes"
+    response: dict[str, Any] = {
+        "status": record.status or 0,
+        "statusText": record.reason,
+        "httpVersion": "HTTP/1.1",
+        "cookies": _cookies(record.response_headers, b"set-cookie", secrets),
+        "headers": _pairs(record.response_headers, secrets),
+        "content": content,
+        "redirectURL": field(record.response_headers, b"location"),
+        "headersSize": -1,
+        "bodySize": body.size,
+    }
+    if record.error:
+        response["_error"] = record.error
+    return response
+
+
+def _timings(captured: Captured) -> tuple[float, dict[str, float]]:
+    """The whole time, which is the sum of the parts that are not -1, and the parts, in milliseconds."""
+    record = captured.record
+    took = record.age
+    connect = min(record.waited or 0.0, took)
+    first = max(connect, min(record.first_byte if record.first_byte is not None else took, took))
+    parts = {"connect": connect, "wait": first - connect, "receive": took - first}
+    rounded = {name: round(seconds * 1000, 3) for name, seconds in parts.items()}
+    return sum(rounded.values()), {"blocked": -1, "dns": -1, "ssl": -1, "send": 0, **rounded}
+
+
+def _entry(captured: Captured, secrets: bool) -> dict[str, Any]:
+    record = captured.record
+    time, timings = _timings(captured)
+    entry: dict[str, Any] = {
+        "startedDateTime": at(record.began),
+        "time": time,
+        "request": _request(captured, secrets),
+        "response": _response(captured, secrets),
+        "cache": {},
+        "timings": timings,
+        "_id": record.id,
+        "_tunnel": record.tunnel,
+    }
+    if captured.replay_of:
+        entry["_replayOf"] = captured.replay_of
+    if record.protocol == "websocket":
+        entry["_resourceType"] = "websocket"
+        entry["_webSocketMessages"] = [
+            {
+                "type": "receive" if outbound else "send",
+                "time": message.when,
+                "opcode": _OPCODES.get(message.kind, 2),
+                "data": message.data.decode("utf-8", "replace")
+                if message.kind == "text"
+                else base64.b64encode(message.data).decode(),
+            }
+            for outbound, message in captured.messages
+        ]
+    return entry

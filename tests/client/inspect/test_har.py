@@ -1,0 +1,95 @@
+"""burrow.client.inspect.har: what is written is an archive as the format's description says."""
+
+import base64
+import copy
+import gzip
+import json
+from pathlib import Path
+
+import jsonschema
+
+from burrow.traffic.record import Message
+from tests.client.inspect.parts import InspectorCase, pass_through, record
+
+SCHEMA = json.loads(Path(__file__).with_name("har.schema.json").read_text(encoding="utf-8"))
+
+
+class HarTests(InspectorCase):
+    def archive(self, query=""):
+        found = self.get(f"/api/requests.har{query}").json
+        jsonschema.Draft202012Validator(SCHEMA).validate(found)
+        return found["log"]["entries"]
+
+    def test_all_kinds_of_records(self):
+        json_type, plain = (b"Content-Type", b"application/json"), (b"Content-Type", b"text/plain")
+        pass_through(
+            self.traffic, "POST", "/a?b=c&d", b'{"x": 1}', b"ok", headers=[json_type], answer_headers=[plain]
+        )
+        pass_through(self.traffic, request=b"\x00\xff", response=b"\x89PNG\xff", target="*")
+        pass_through(
+            self.traffic,
+            response=gzip.compress(b"hello"),
+            answer_headers=[
+                (b"Content-Encoding", b"gzip"),
+                (b"Location", b"/x"),
+                (b"Set-Cookie", b"a=b; Secure"),
+            ],
+            headers=[(b"Cookie", b"c=d; e=f")],
+        )
+        failed = record()
+        self.traffic.begun(failed)
+        self.traffic.ended(failed, "nothing listens there")
+        self.traffic.begun(record("GET", "/open"))
+        self.traffic.begun(record("", "", protocol="tcp"))
+        socket = record(protocol="websocket")
+        self.traffic.begun(socket)
+        self.traffic.message(socket, False, Message("text", b"hi", 2, 5.5))
+        entries = self.archive("?secrets=1")
+        self.assertEqual(len(entries), 6)
+        first, binary, packed, failure, _, ws = entries
+        self.assertEqual(first["request"]["postData"]["text"], '{"x": 1}')
+        self.assertEqual(
+            first["request"]["queryString"], [{"name": "b", "value": "c"}, {"name": "d", "value": ""}]
+        )
+        self.assertEqual(base64.b64decode(binary["response"]["content"]["text"]), b"\x89PNG\xff")
+        self.assertEqual(packed["response"]["content"]["text"], "hello")
+        self.assertEqual(packed["response"]["redirectURL"], "/x")
+        self.assertEqual(packed["response"]["cookies"], [{"name": "a", "value": "b"}])
+        self.assertEqual([one["name"] for one in packed["request"]["cookies"]], ["c", "e"])
+        self.assertEqual(
+            (failure["response"]["status"], failure["response"]["_error"]), (0, "nothing listens there")
+        )
+        self.assertEqual(ws["_webSocketMessages"], [{"type": "send", "time": 5.5, "opcode": 1, "data": "hi"}])
+        for entry in entries:
+            parts = [value for value in entry["timings"].values() if value != -1]
+            self.assertAlmostEqual(entry["time"], sum(parts), 3)
+
+    def test_secrets_are_left_out_and_it_says_so(self):
+        pass_through(self.traffic, headers=[(b"Cookie", b"c=hidden")])
+        found = self.get("/api/requests.har").json
+        self.assertIn("without secrets", found["log"]["comment"])
+        self.assertNotIn("hidden", json.dumps(found))
+        self.assertIn("with secrets", self.get("/api/requests.har?secrets=1").json["log"]["comment"])
+
+    def test_a_filter_chooses(self):
+        pass_through(self.traffic, target="/a")
+        pass_through(self.traffic, target="/b")
+        self.assertEqual([one["request"]["url"][-2:] for one in self.archive("?filter=path:/b")], ["/b"])
+
+    def test_the_schema_refuses_what_is_none(self):
+        pass_through(self.traffic)
+        good = self.get("/api/requests.har").json
+        for path, value in (
+            (("log", "version"), "1.1"),
+            (("log", "entries", 0, "time"), -5),
+            (("log", "entries", 0, "startedDateTime"), "today"),
+            (("log", "entries", 0, "response", "status"), None),
+            (("log", "entries", 0, "more"), 1),
+        ):
+            bad = copy.deepcopy(good)
+            inner = bad
+            for key in path[:-1]:
+                inner = inner[key]
+            inner[path[-1]] = value
+            with self.assertRaises(jsonschema.ValidationError):
+                jsonschema.Draft202012Validator(SCHEMA).validate(bad)
