@@ -169,7 +169,8 @@ class Tracer:
         """What C{burrow} is called with."""
         port = self.upstream.getsockname()[1]
         state, https = str(self._folder), f"127.0.0.1:{self.https}"
-        return ["up", str(port), "--name", NAME, "--json", "--quiet", "--https", https, "--state", state]
+        unseen = ["--json", "--quiet", "--no-inspect"]
+        return ["up", str(port), "--name", NAME, *unseen, "--https", https, "--state", state]
 
     def run(self, lines: Any) -> None:
         """Trace; then ask the process to end. C{lines}: what C{burrow up --json} writes."""
