@@ -46,6 +46,7 @@ class _Visitor(PipeEnd):
         stream = PipeEnd()
         tunnel.connect(stream, visitor_address(peer.host, peer.port), "tcp")
         self.tunnel = tunnel
+        tunnel.requests += 1
         self.join(stream)
 
     def _failed(self, reason: Failure) -> None:

@@ -40,6 +40,9 @@ class IRoute(Interface):
     alive = Attribute(
         "Whether streams can be opened: the agent's session lives, or the node that holds it is linked."
     )
+    requests = Attribute(
+        "How many requests, and connections that are none, it served: who uses it counts them here."
+    )
     may_have_moved = Attribute(
         """
         After a stream on this route was lost: whether another route may serve the name. True if the session

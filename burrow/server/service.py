@@ -199,6 +199,7 @@ class BurrowServer(MultiService):
             self.store,
             questions,
             cluster=self.cluster,
+            links=self._links,
             tunnels=self.tunnels,
             agents=self.agents,
             edge=self._edge,
@@ -279,8 +280,7 @@ class BurrowServer(MultiService):
             self.certificates.start()
         # By then every agent that came back has opened its ports again.
         self._closing_unused = self._reactor.callLater(EXPECT_FOR, self._tcp_sockets.close_unused)
-        warning = outgoing_warning(self.config.tcp_ports)
-        if warning:
+        if warning := outgoing_warning(self.config.tcp_ports):
             self.log.warn("{text}", text=warning)
         self.log.info("Burrow {version} serves {url}", version=__version__, url=self.site.own_url)
 

@@ -40,7 +40,7 @@ class Tunnel:
     An open tunnel.
 
     @ivar host: its name under the base domain. @ivar url: where visitors reach it.
-    @ivar factory: serves its TCP port; None for kinds without one.
+    @ivar factory: serves its TCP port; None for kinds without one. @ivar requests: see L{IRoute}.
     """
 
     reservation: Reservation
@@ -49,6 +49,7 @@ class Tunnel:
     host: str
     url: str
     factory: IProtocolFactory | None = None
+    requests: int = 0
 
     @property
     def name(self) -> str:

@@ -47,7 +47,7 @@ def tunnel_item(node: str, tunnel: Tunnel, agent: Agent, since: float) -> Item:
         "state": "open" if tunnel.connected else "detached",
         "since": iso(since),
         "visitors": 0,
-        "requests": None,
+        "requests": tunnel.requests,
         "received": None,
         "sent": None,
     }

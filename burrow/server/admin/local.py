@@ -19,6 +19,7 @@ from burrow.server.edge.context import Edge
 from burrow.server.events import Event, Events
 from burrow.server.nodes.asking import Questions, Send
 from burrow.server.nodes.cluster import Cluster
+from burrow.server.nodes.links import Links
 from burrow.server.ports import Ports
 from burrow.server.tunnel import Tunnel
 from burrow.server.tunnels import Tunnels
@@ -41,6 +42,7 @@ class LocalPart:
         questions: Questions,
         *,
         cluster: Cluster,
+        links: Links,
         tunnels: Tunnels,
         agents: Agents,
         edge: Edge,
@@ -51,6 +53,7 @@ class LocalPart:
     ) -> None:
         self._node = questions.own_id
         self._cluster = cluster
+        self._links = links
         self._tunnels = tunnels
         self._agents = agents
         self._edge = edge
@@ -82,7 +85,6 @@ class LocalPart:
         """
         wanted, after, most = of.get("name"), str(of.get("after", "")), int(of["most"])
         token = of.get("token")
-        self._seen.look()  # so that requests are counted from now on
         agents = {id(agent.session): agent for agent in self._agents.connected}
         if wanted is not None:
             names: Iterable[str] = [str(wanted)]
@@ -100,10 +102,10 @@ class LocalPart:
                 )
                 if len(items) == most:
                     break
-        visitors = self._visitors()
+        visitors, requests, counts = self._visitors(), self._links.requests, self._seen.bytes
         seen = {
-            name: [visitors.get(name, 0), *self._seen.counts.get(name, (0, 0, 0))]
-            for name in {*visitors, *self._seen.counts}
+            name: [visitors.get(name, 0), requests.get(name, 0), *counts.get(name, (0, 0))]
+            for name in {*visitors, *requests, *counts}
             if (name > after if wanted is None else name == wanted)
         }
         return {

@@ -82,8 +82,14 @@ SCHEMAS: dict[str, Schema] = {
             "state": _said(_TUNNEL_STATES, _STATES_SAY),
             "since": WHEN,
             "visitors": _said(COUNT, "visitors' connections that use it now"),
-            "requests": or_null(COUNT, "requests and connections that ended since the server counts them"),
-            "received": or_null(COUNT, "bytes that visitors sent in those"),
+            "requests": or_null(
+                COUNT,
+                "requests and connections that came since it opened; null while its node does not answer",
+            ),
+            "received": or_null(
+                COUNT,
+                "bytes that visitors sent in requests that ended while somebody looks at requests; else null",
+            ),
             "sent": or_null(COUNT, "bytes that visitors were sent in those"),
         },
         description="A public name, or port, that an agent serves now.",

@@ -2,8 +2,8 @@
 Visitors' requests and connections on this node, kept while somebody looks.
 
 It listens to the traffic from when somebody first asks until L{KEEP} seconds after somebody last did. While
-nobody does, a request costs nothing. While tunnels are looked at, it counts what ends; while requests are, it
-also keeps the last L{EACH} of each tunnel, L{MOST} together: what the API tells of them, without headers.
+nobody does, a request costs nothing. It keeps the last L{EACH} of each tunnel, L{MOST} together: what the API
+tells of them, without headers. And it sums up the bytes of those that have ended.
 
 Who follows is told at most L{BATCH} requests each L{EVERY} seconds: a person reads no more, and writing down
 thousands a second would cost the visitors. The others are counted.
@@ -37,7 +37,7 @@ EVERY, BATCH = 0.25, 50
 """Seconds between two pieces that a follower is told, and requests in one, at most."""
 
 COUNTED = 10_000
-"""Tunnels that are counted, at most: of more, all counts begin anew."""
+"""Tunnels whose bytes are summed up, at most: of more, all sums begin anew."""
 
 Send = Callable[[Any], None]
 
@@ -106,16 +106,15 @@ class SeenRequests(Listener):
     """
     @param clock: tells when nobody has asked for long. @param node: this node's id.
     @ivar listens: whether it does.
-    @ivar counts: requests, bytes received and bytes sent of what has ended, by tunnel, while it listens.
+    @ivar bytes: received and sent of what has ended, by tunnel, while it listens.
     """
 
     def __init__(self, clock: Any, node: str, traffic: Traffic) -> None:
-        self.counts: dict[str, list[int]] = {}
+        self.bytes: dict[str, list[int]] = {}
         self._clock = clock
         self._node = node
         self._traffic = traffic
-        self._asked = self._asked_closely = float("-inf")
-        self._keeps = False
+        self._asked = float("-inf")
         self._kept: OrderedDict[int, _Seen] = OrderedDict()
         self._of: dict[str, deque[_Seen]] = {}
         self._running: dict[int, _Seen] = {}
@@ -126,11 +125,9 @@ class SeenRequests(Listener):
 
     # -- who looks -----------------------------------------------------------------------------------------
 
-    def look(self, *, closely: bool = False) -> None:
-        """Somebody asks: listen, if it does not yet. C{closely}: for requests, and not for counts alone."""
+    def look(self) -> None:
+        """Somebody asks: listen, if it does not yet."""
         self._asked = self._clock.seconds()
-        if closely:
-            self._asked_closely, self._keeps = self._asked, True
         if not self.listens:
             self.listens = True
             self._traffic.add(self)
@@ -140,7 +137,7 @@ class SeenRequests(Listener):
         """
         What is kept, the newest first, C{most} at most. @param tunnel: of this tunnel alone, if not empty.
         """
-        self.look(closely=True)
+        self.look()
         kept = self._of.get(tunnel, ()) if tunnel else self._kept.values()
         found: list[Item] = []
         for seen in reversed(list(kept)):
@@ -152,7 +149,7 @@ class SeenRequests(Listener):
 
     def follow(self, wants: Callable[[str], bool], send: Send) -> Callable[[], None]:
         """Call C{send} with pieces of what comes from now on. @return: stops that."""
-        self.look(closely=True)
+        self.look()
         follower = _Follower(wants, send)
         self._followers.append(follower)
         return lambda: self._followers.remove(follower) if follower in self._followers else None
@@ -163,21 +160,13 @@ class SeenRequests(Listener):
             self.listens = False
             self._traffic.remove(self)
             self._loop.stop()
-        self.counts.clear()
-        self._forget()
-
-    def _forget(self) -> None:
-        """Keep no requests any more."""
-        self._keeps = False
-        for kept in (self._kept, self._of, self._running):
+        for kept in (self._kept, self._of, self._running, self.bytes):
             kept.clear()
 
     # -- what comes ----------------------------------------------------------------------------------------
 
     def begun(self, record: Record) -> None:
         """See L{Listener}."""
-        if not self._keeps:
-            return
         self._number += 1
         seen = self._running[id(record)] = self._kept[self._number] = _Seen(self._number, record)
         of = self._of.get(seen.tunnel)
@@ -196,14 +185,13 @@ class SeenRequests(Listener):
 
     def ended(self, record: Record) -> None:
         """See L{Listener}."""
-        count = self.counts.get(record.tunnel)
+        count = self.bytes.get(record.tunnel)
         if count is None:
-            if len(self.counts) >= COUNTED:
-                self.counts.clear()
-            count = self.counts[record.tunnel] = [0, 0, 0]
-        count[0] += 1
-        count[1] += record.received
-        count[2] += record.sent
+            if len(self.bytes) >= COUNTED:
+                self.bytes.clear()
+            count = self.bytes[record.tunnel] = [0, 0]
+        count[0] += record.received
+        count[1] += record.sent
         seen = self._running.pop(id(record), None)
         if seen is not None:  # else it began before somebody looked
             seen.over()
@@ -222,8 +210,6 @@ class SeenRequests(Listener):
                 follower.send({"items": items, "dropped": dropped})
         now = self._clock.seconds()
         if self._followers:
-            self._asked = self._asked_closely = now
+            self._asked = now
         elif now - self._asked >= KEEP:
             self.stop()
-        elif self._keeps and now - self._asked_closely >= KEEP:
-            self._forget()

@@ -35,6 +35,7 @@ from burrow.server.edge.context import Edge
 from burrow.server.events import Events
 from burrow.server.nodes.asking import Questions
 from burrow.server.nodes.cluster import Cluster
+from burrow.server.nodes.links import Links
 from burrow.server.ports import Ports
 from burrow.server.tunnels import Tunnels
 from burrow.store.base import IStore
@@ -57,6 +58,7 @@ class Admin:
         questions: Questions,
         *,
         cluster: Cluster,
+        links: Links,
         tunnels: Tunnels,
         agents: Agents,
         edge: Edge,
@@ -72,6 +74,7 @@ class Admin:
         LocalPart(
             questions,
             cluster=cluster,
+            links=links,
             tunnels=tunnels,
             agents=agents,
             edge=edge,

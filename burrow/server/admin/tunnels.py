@@ -76,10 +76,11 @@ class TunnelsAndSessions:
         counted = all(answer["counts"] for answer in answers.values())
         for item in found.values():
             told = [answer["seen"].get(item["name"], [0, 0, 0, 0]) for answer in answers.values()]
-            visitors, *counts = (sum(numbers) for numbers in zip(*told, strict=True))
+            visitors, requests, received, sent = (sum(numbers) for numbers in zip(*told, strict=True))
             item["visitors"] = visitors
+            item["requests"] += requests
             if counted:
-                item["requests"], item["received"], item["sent"] = counts
+                item["received"], item["sent"] = received, sent
         if unanswered:
             away = await self._away(unanswered, token, of)
             found = {**{item["name"]: item for item in away}, **found}

@@ -172,7 +172,7 @@ class Exchange:
         except StreamGone:
             self._page(pages.agent_away(request.host))
             return
-        self._route, self._responses = route, responses
+        self._route, self._responses, route.requests = route, responses, route.requests + 1
         if self.record is not None:
             self.record.tunnel, self.record.waited = route.name, self.record.now()
         responses.expect(self, request.method, whole=self.whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -32,6 +33,7 @@ class Remote:
 
     def __init__(self, lease: Lease, kind: Kind | None, link: Link, session: Session, hops: int) -> None:
         self.name = lease.name
+        self.requests = 0
         self.kind = kind
         self.lease = lease
         self.session = session
@@ -104,6 +106,14 @@ class Links:
         if known is None or known.lease != lease or known.session is not session:
             known = self._routes[key] = Remote(lease, self._kinds.get(lease.kind), link, session, hops)
         return known
+
+    @property
+    def requests(self) -> Counter[str]:
+        """How many requests each tunnel of another node got from here, by its name."""
+        found: Counter[str] = Counter()
+        for (name, _), route in self._routes.items():
+            found[name] += route.requests
+        return found
 
     def agent_factory(self, node_id: str) -> IProtocolFactory | None:
         """

@@ -168,6 +168,7 @@ class ApiNode:
             self.store,
             self.questions,
             cluster=self.cluster,
+            links=parts.links,
             tunnels=self.tunnels,
             agents=self.agents,
             edge=self.edge,

@@ -288,14 +288,17 @@ def test_a_tunnel_is_told_and_closed(node):
     assert told["url"] == "https://blog.example.com"
     assert (told["owner"], told["node"], told["state"]) == ("ann", "node1", "open")
     assert told["session"] == f"node1-{agent.number}"
-    assert (told["requests"], told["visitors"]) == (0, 0)
+    assert (told["requests"], told["visitors"], told["sent"]) == (0, 0, None)
+    assert not node.edge.traffic.listening
+    node.tunnels.by_name("blog").requests += 3
+    node.ask("GET", "/requests")
     node.edge.visitors.add(type("Visitor", (), {"tunnel": node.tunnels.by_name("blog")}))
     record = Record("http", "blog", "192.0.2.1:1")
     node.edge.traffic.begun(record)
     record.received, record.sent = 3, 5
     node.edge.traffic.ended(record)
     told = node.ask("GET", "/tunnels").body["items"][0]
-    assert (told["visitors"], told["requests"], told["received"], told["sent"]) == (1, 1, 3, 5)
+    assert (told["visitors"], told["requests"], told["received"], told["sent"]) == (1, 3, 3, 5)
     assert node.ask("DELETE", "/tunnels/blog").status == 204
     assert (agent.tunnels, node.tunnels.by_name("blog")) == ({}, None)
     assert node.ask("DELETE", "/tunnels/blog").status == 404

@@ -117,7 +117,7 @@ def test_nobody_listens_long_after_somebody_looked(node):
     assert node.edge.traffic.listening
     node.reactor.pump([60] * 3)
     assert not node.edge.traffic.listening
-    assert not any((node.admin.seen._kept, node.admin.seen._running, node.admin.seen.counts))
+    assert not any((node.admin.seen._kept, node.admin.seen._running, node.admin.seen.bytes))
     reader = follow(node, "/requests?follow=1")
     node.reactor.pump([60] * 30)
     assert node.edge.traffic.listening  # as long as somebody follows
@@ -126,29 +126,11 @@ def test_nobody_listens_long_after_somebody_looked(node):
     assert not node.edge.traffic.listening
 
 
-def test_who_looks_at_tunnels_has_requests_counted_and_not_kept(node):
-    node.open("ann", "blog")
-    node.ask("GET", "/tunnels")
-    made = record(node)
-    made.sent = 5
-    node.edge.traffic.ended(made)
-    assert node.admin.seen._kept == node.admin.seen._running == {}
-    assert node.ask("GET", "/tunnels/blog").body["sent"] == 5
-    node.ask("GET", "/requests")
-    node.edge.traffic.ended(record(node))
-    assert len(node.admin.seen._kept) == 1
-    for _ in range(3):
-        node.reactor.pump([1] * 250)
-        node.ask("GET", "/tunnels")
-    assert node.edge.traffic.listening
-    assert len(node.admin.seen._kept) == 0
-
-
 def test_what_is_kept_is_bounded(node, monkeypatch):
     monkeypatch.setattr(seen, "EACH", 3)
     monkeypatch.setattr(seen, "MOST", 10)
     kept = node.admin.seen
-    kept.look(closely=True)
+    kept.look()
     for number in range(40):
         one = record(node, f"t{number % 13}")
         one.target = "/" + "x" * 10_000

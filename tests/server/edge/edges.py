@@ -81,6 +81,7 @@ class Exchange:
     name = "t"
     alive = True
     may_have_moved = False
+    requests = 0
 
     def __init__(
         self, *, peer=PEER, scheme="https", domain="example.com", own=None, memory=None, **forwarding

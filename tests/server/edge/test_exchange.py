@@ -30,6 +30,7 @@ class Route:
     alive = True
     may_have_moved = False
     gone = False
+    requests = 0
 
     def __init__(self):
         self.streams = []

@@ -91,6 +91,7 @@ class Tunnel:
 
     alive = True
     gone = False
+    requests = 0
 
     def __init__(self, session):
         self.session = session
