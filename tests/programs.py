@@ -22,6 +22,8 @@ PACKAGES = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
+    "chromium": "chromium",
+    "chromedriver": "chromium-driver",
 }
 
 _PLACES = ("/usr/sbin", "/sbin", "/usr/lib/go/bin")

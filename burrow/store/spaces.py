@@ -18,5 +18,8 @@ UPKEEP = "upkeep"
 AUDIT = "audit"
 """Who changed what: see L{burrow.server.audit}."""
 
+SIGN_INS = "sign-ins"
+"""Who signed in to the dashboard, by the SHA-256 of the cookie's secret: these have half a day."""
+
 LASTING = (CERTIFICATES, ACCOUNTS)
 """The spaces that a Redis which lost something is asked for: see L{burrow.store.redis.guard}."""

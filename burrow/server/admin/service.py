@@ -14,6 +14,7 @@ from burrow.http.request_head import RequestHead
 from burrow.server.admin import API_PATH
 from burrow.server.admin.api import Api, Handler
 from burrow.server.admin.certificates import Certificates
+from burrow.server.admin.dashboard.resource import Dashboard
 from burrow.server.admin.events import WhatHappens
 from burrow.server.admin.live import Lives
 from burrow.server.admin.local import LocalPart
@@ -95,6 +96,8 @@ class Admin:
         ):
             handlers.update(part.handlers)
         self.root = Root(Api(self.auth, audit, handlers))
+        dashboard = Dashboard(store, self.auth, config.domain)
+        self.root.rest, self.root.claims = dashboard, dashboard.claims
         self._reactor = reactor
         self._scheme = "http" if config.tls == "off" else "https"
         self._at_domain = config.serves_admin
