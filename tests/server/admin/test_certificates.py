@@ -1,6 +1,7 @@
 """The certificates that the admin API tells, by where they come from."""
 
 import datetime
+import tempfile
 from pathlib import Path
 
 from cryptography import x509
@@ -63,6 +64,11 @@ class Telling(SynchronousTestCase):
     def setUp(self):
         self.store = MemoryStore(lambda: 0.0)
 
+    def folder(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        return Path(folder.name)
+
     def told(self, source):
         told = Certificates(Reactor(), self.store, source, NOW.timestamp)
         items = self.successResultOf(Deferred.fromCoroutine(told._all()))
@@ -101,7 +107,7 @@ class Telling(SynchronousTestCase):
         self.assertIsNone(told["never.example.com"]["issuer"])
 
     def test_of_a_local_ca(self):
-        source = LocalCertificates(Path(self.mktemp()), "example.com", lambda name: succeed(name[0] == "o"))
+        source = LocalCertificates(self.folder(), "example.com", lambda name: succeed(name[0] == "o"))
         for name in (None, "owned.example.com", "nobodys.example.com"):
             self.successResultOf(source.context(name))
         told = self.told(source)
@@ -112,9 +118,7 @@ class Telling(SynchronousTestCase):
         self.assertEqual(len(source.leaves), 1)
 
     def test_from_files(self):
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        files = make_certificate(folder / "x", "example.com", "*.example.com")
+        files = make_certificate(self.folder() / "x", "example.com", "*.example.com")
         self.assertEqual(
             set(self.told(FileCertificates(Reactor(), *files))), {"example.com", "*.example.com"}
         )
