@@ -22,9 +22,12 @@ class Listener:
     of a request: they have to be short, and must not write to the request's transports.
 
     @cvar bodies: whether L{body} and L{message} are to be called.
+    @ivar tunnels: the names of the tunnels that it wants to be told of; None: of all. It may be told of
+        others, too. After a change L{Traffic.changed} has to be called.
     """
 
     bodies = False
+    tunnels: frozenset[str] | None = None
 
     def begun(self, record: Record) -> None:
         """A request's head, or a connection, has come."""
@@ -50,6 +53,7 @@ class Traffic:
     """
     @ivar listening: whether anybody listens.
     @ivar bodies: whether anybody wants bodies and messages.
+    @ivar tunnels: the names of the tunnels that somebody wants to be told of; None: of all.
     """
 
     log = Logger()
@@ -57,6 +61,7 @@ class Traffic:
     def __init__(self) -> None:
         self.listening = False
         self.bodies = False
+        self.tunnels: frozenset[str] | None = None
         self._listeners: tuple[Listener, ...] = ()
 
     def add(self, listener: Listener) -> None:
@@ -71,6 +76,18 @@ class Traffic:
         self._listeners = listeners
         self.listening = bool(listeners)
         self.bodies = any(each.bodies for each in listeners)
+        wanted = [each.tunnels for each in listeners]
+        self.tunnels = frozenset().union(*(names for names in wanted if names is not None))
+        if None in wanted:
+            self.tunnels = None
+
+    def changed(self) -> None:
+        """What a listener wants has changed."""
+        self._changed(self._listeners)
+
+    def wants(self, host: str) -> bool:
+        """Whether anybody who listens wants to be told of the tunnel of a host."""
+        return self.tunnels is None or host.partition(".")[0] in self.tunnels
 
     def begun(self, record: Record) -> None:
         """See L{Listener.begun}."""

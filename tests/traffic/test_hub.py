@@ -103,3 +103,18 @@ class Hub(SynchronousTestCase):
     def test_ids_are_in_order(self):
         first, second = (Record("tcp", "db", "192.0.2.1:5000") for _ in range(2))
         self.assertLess(int(first.id), int(second.id))
+
+
+def test_tunnels_that_somebody_wants():
+    traffic, one, two, all_of_them = Traffic(), Listener(), Listener(), Listener()
+    one.tunnels, two.tunnels = frozenset({"blog"}), frozenset({"shop"})
+    for listener in (one, two):
+        traffic.add(listener)
+    assert [traffic.wants(f"{name}.example.com") for name in ("blog", "shop", "x")] == [True, True, False]
+    one.tunnels = frozenset()
+    traffic.changed()
+    assert not traffic.wants("blog.example.com")
+    traffic.add(all_of_them)
+    assert traffic.wants("x.example.com")
+    traffic.remove(all_of_them)
+    assert not traffic.wants("x.example.com")

@@ -81,7 +81,8 @@ class LocalPart:
     async def _list_tunnels(self, of: Of) -> Item:
         """
         The tunnels here, by name. C{after}: those with greater names; C{most}: that many; C{name}: that one;
-        C{token}: those of a token, by its id. And of what other nodes' tunnels have here: visitors, counts.
+        C{token}: those of a token, by its id. And of what other nodes' tunnels have here: visitors, requests,
+        bytes.
         """
         wanted, after, most = of.get("name"), str(of.get("after", "")), int(of["most"])
         token = of.get("token")
@@ -102,16 +103,16 @@ class LocalPart:
                 )
                 if len(items) == most:
                     break
-        visitors, requests, counts = self._visitors(), self._links.requests, self._seen.bytes
+        visitors, requests, summed = self._visitors(), self._links.requests, self._seen.bytes
         seen = {
-            name: [visitors.get(name, 0), requests.get(name, 0), *counts.get(name, (0, 0))]
-            for name in {*visitors, *requests, *counts}
+            name: [visitors.get(name, 0), requests.get(name, 0), *summed.get(name, (0, 0))]
+            for name in {*visitors, *requests, *summed}
             if (name > after if wanted is None else name == wanted)
         }
         return {
             "items": items,
             "seen": dict(nsmallest(most, seen.items())) if token is None else seen,
-            "counts": self._seen.listens,
+            "watched": self._seen.watched,
         }
 
     def _visitors(self) -> Counter[str]:
@@ -211,4 +212,4 @@ class LocalPart:
         return self._seen.recent(self._wants(of), of.get("tunnel", ""), int(of["most"]))
 
     def _follow_requests(self, of: Of, send: Send) -> Callable[[], None]:
-        return self._seen.follow(self._wants(of), send)
+        return self._seen.follow(self._wants(of), of.get("tunnel", ""), send)

@@ -1,9 +1,10 @@
 """
 Visitors' requests and connections on this node, kept while somebody looks.
 
-It listens to the traffic from when somebody first asks until L{KEEP} seconds after somebody last did. While
-nobody does, a request costs nothing. It keeps the last L{EACH} of each tunnel, L{MOST} together: what the API
-tells of them, without headers. And it sums up the bytes of those that have ended.
+It listens to the traffic of a tunnel, or of all, from when somebody first asks for its requests until L{KEEP}
+seconds after somebody last did. A request of which nobody asked costs nothing. It keeps the last L{EACH} of
+each tunnel, L{MOST} together: what the API tells of them, without headers. And it sums up the bytes of those
+that have ended.
 
 Who follows is told at most L{BATCH} requests each L{EVERY} seconds: a person reads no more, and writing down
 thousands a second would cost the visitors. The others are counted.
@@ -32,6 +33,9 @@ EACH, MOST = 100, 5000
 
 LONGEST = 1024
 """Characters of a request's target that are kept."""
+
+WATCHED = 100
+"""Tunnels that it listens to by name, at most: of more, the one asked for longest ago is forgotten."""
 
 EVERY, BATCH = 0.25, 50
 """Seconds between two pieces that a follower is told, and requests in one, at most."""
@@ -85,10 +89,13 @@ class _Seen:
 
 class _Follower:
     """
-    Who follows. @param wants: returns whether it wants a tunnel's requests.
+    Who follows.
+
+    @ivar tunnel: which tunnel's requests; empty: all. @ivar wants: returns whether it wants a tunnel's.
     """
 
-    def __init__(self, wants: Callable[[str], bool], send: Send) -> None:
+    def __init__(self, tunnel: str, wants: Callable[[str], bool], send: Send) -> None:
+        self.tunnel = tunnel
         self.wants = wants
         self.send = send
         self.waiting: dict[int, _Seen] = {}
@@ -114,7 +121,7 @@ class SeenRequests(Listener):
         self._clock = clock
         self._node = node
         self._traffic = traffic
-        self._asked = float("-inf")
+        self._asked: dict[str, float] = {}  # by tunnel, that asked for longest ago first; "" for all
         self._kept: OrderedDict[int, _Seen] = OrderedDict()
         self._of: dict[str, deque[_Seen]] = {}
         self._running: dict[int, _Seen] = {}
@@ -125,19 +132,46 @@ class SeenRequests(Listener):
 
     # -- who looks -----------------------------------------------------------------------------------------
 
-    def look(self) -> None:
-        """Somebody asks: listen, if it does not yet."""
-        self._asked = self._clock.seconds()
+    def look(self, tunnel: str = "") -> None:
+        """Somebody asks for a tunnel's requests, or all: listen, if it does not yet."""
+        new = self._asked.pop(tunnel, None) is None
+        self._asked[tunnel] = self._clock.seconds()
+        if len(self._asked) > WATCHED:
+            del self._asked[next(iter(self._asked))]
+        if new:
+            self._choose()
         if not self.listens:
             self.listens = True
             self._traffic.add(self)
             self._loop.start(EVERY, now=False)
 
+    def _choose(self) -> None:
+        """Listen to what somebody asked for, and forget what is kept of others."""
+        self.tunnels = None if "" in self._asked else frozenset(self._asked)
+        self._traffic.changed()
+        if self.tunnels is not None:
+            for name in self._of.keys() - self.tunnels:
+                for seen in self._of.pop(name):
+                    del self._kept[seen.key]
+            for name in self.bytes.keys() - self.tunnels:
+                del self.bytes[name]
+
+    @property
+    def watched(self) -> list[str] | None:
+        """The names of the tunnels that it listens to; None: all."""
+        if not self.listens:
+            return []
+        return None if self.tunnels is None else sorted(self.tunnels)
+
+    def watches(self, tunnel: str) -> bool:
+        """Whether it listens to a tunnel."""
+        return self.listens and (self.tunnels is None or tunnel in self.tunnels)
+
     def recent(self, wants: Callable[[str], bool], tunnel: str, most: int) -> list[Item]:
         """
         What is kept, the newest first, C{most} at most. @param tunnel: of this tunnel alone, if not empty.
         """
-        self.look()
+        self.look(tunnel)
         kept = self._of.get(tunnel, ()) if tunnel else self._kept.values()
         found: list[Item] = []
         for seen in reversed(list(kept)):
@@ -147,10 +181,10 @@ class SeenRequests(Listener):
                 found.append(seen.item(self._node))
         return found
 
-    def follow(self, wants: Callable[[str], bool], send: Send) -> Callable[[], None]:
+    def follow(self, wants: Callable[[str], bool], tunnel: str, send: Send) -> Callable[[], None]:
         """Call C{send} with pieces of what comes from now on. @return: stops that."""
-        self.look()
-        follower = _Follower(wants, send)
+        self.look(tunnel)
+        follower = _Follower(tunnel, wants, send)
         self._followers.append(follower)
         return lambda: self._followers.remove(follower) if follower in self._followers else None
 
@@ -160,13 +194,15 @@ class SeenRequests(Listener):
             self.listens = False
             self._traffic.remove(self)
             self._loop.stop()
-        for kept in (self._kept, self._of, self._running, self.bytes):
+        for kept in (self._kept, self._of, self._running, self.bytes, self._asked):
             kept.clear()
 
     # -- what comes ----------------------------------------------------------------------------------------
 
     def begun(self, record: Record) -> None:
         """See L{Listener}."""
+        if self.tunnels is not None and record.tunnel not in self.tunnels:
+            return
         self._number += 1
         seen = self._running[id(record)] = self._kept[self._number] = _Seen(self._number, record)
         of = self._of.get(seen.tunnel)
@@ -185,6 +221,15 @@ class SeenRequests(Listener):
 
     def ended(self, record: Record) -> None:
         """See L{Listener}."""
+        seen = self._running.pop(id(record), None)
+        if seen is None:
+            return  # it began before somebody asked for it
+        seen.over()
+        if self.watches(seen.tunnel):
+            self._sum(record)
+            self._told(seen)
+
+    def _sum(self, record: Record) -> None:
         count = self.bytes.get(record.tunnel)
         if count is None:
             if len(self.bytes) >= COUNTED:
@@ -192,10 +237,6 @@ class SeenRequests(Listener):
             count = self.bytes[record.tunnel] = [0, 0]
         count[0] += record.received
         count[1] += record.sent
-        seen = self._running.pop(id(record), None)
-        if seen is not None:  # else it began before somebody looked
-            seen.over()
-            self._told(seen)
 
     def _told(self, seen: _Seen) -> None:
         for follower in self._followers:
@@ -209,7 +250,12 @@ class SeenRequests(Listener):
                 dropped, follower.waiting, follower.dropped = follower.dropped, {}, 0
                 follower.send({"items": items, "dropped": dropped})
         now = self._clock.seconds()
-        if self._followers:
-            self._asked = now
-        elif now - self._asked >= KEEP:
+        for follower in self._followers:
+            self._asked[follower.tunnel] = now
+        late = [tunnel for tunnel, when in self._asked.items() if now - when >= KEEP]
+        for tunnel in late:
+            del self._asked[tunnel]
+        if not self._asked:
             self.stop()
+        elif late:
+            self._choose()

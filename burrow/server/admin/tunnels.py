@@ -73,13 +73,13 @@ class TunnelsAndSessions:
                 known = found.get(item["name"])  # one that moves may be on two nodes for a moment
                 if known is None or item["since"] > known["since"]:
                     found[item["name"]] = item
-        counted = all(answer["counts"] for answer in answers.values())
         for item in found.values():
             told = [answer["seen"].get(item["name"], [0, 0, 0, 0]) for answer in answers.values()]
             visitors, requests, received, sent = (sum(numbers) for numbers in zip(*told, strict=True))
             item["visitors"] = visitors
             item["requests"] += requests
-            if counted:
+            watched = [answer["watched"] for answer in answers.values()]
+            if all(names is None or item["name"] in names for names in watched):
                 item["received"], item["sent"] = received, sent
         if unanswered:
             away = await self._away(unanswered, token, of)

@@ -134,7 +134,7 @@ class Exchange:
             start, self._address, request_id = rewritten
             self.request_id = request_id = request_id or edge.request_ids.new()
             self._head = b"%b%b\r\n\r\n" % (start, request_id)
-            if edge.traffic.listening:
+            if edge.traffic.listening and edge.traffic.wants(request.host):
                 self.record = record_of(request, self.request_id, self._address, edge.domain)
                 edge.traffic.begun(self.record)
         found = edge.find(request.host, self)

@@ -126,6 +126,47 @@ def test_nobody_listens_long_after_somebody_looked(node):
     assert not node.edge.traffic.listening
 
 
+def test_only_tunnels_that_somebody_asked_for_are_listened_to(node):
+    node.open("ann", "blog", "shop")
+    traffic = node.edge.traffic
+    node.ask("GET", "/requests?tunnel=blog")
+    assert (traffic.tunnels, traffic.wants("blog.example.com"), traffic.wants("shop.example.com")) == (
+        {"blog"},
+        True,
+        False,
+    )
+    for name in ("blog", "shop"):
+        made = record(node, name)
+        made.sent = 5
+        traffic.ended(made)
+    assert [one.tunnel for one in node.admin.seen._kept.values()] == ["blog"]
+    told = {item["name"]: item["sent"] for item in node.ask("GET", "/tunnels").body["items"]}
+    assert told == {"blog": 5, "shop": None}
+    node.reactor.pump([1] * 300)
+    node.ask("GET", "/requests?tunnel=shop")
+    assert traffic.tunnels == {"blog", "shop"}
+    node.reactor.pump([1] * 301)
+    assert traffic.tunnels == {"shop"}
+    assert not node.admin.seen._kept
+    node.ask("GET", "/requests")
+    assert traffic.tunnels is None
+    reader = follow(node, "/requests?follow=1&tunnel=blog")
+    node.reactor.pump([1] * 601)
+    assert traffic.tunnels == {"blog"}  # as long as somebody follows
+    reader.channel.connectionLost(GONE)
+    node.reactor.pump([1] * 601)
+    assert not traffic.listening
+
+
+def test_tunnels_that_are_listened_to_are_bounded(node, monkeypatch):
+    monkeypatch.setattr(seen, "WATCHED", 3)
+    for number in range(5):
+        node.admin.seen.look(f"t{number}")
+    node.admin.seen.look("t2")
+    node.admin.seen.look("t5")
+    assert node.edge.traffic.tunnels == {"t2", "t4", "t5"}
+
+
 def test_what_is_kept_is_bounded(node, monkeypatch):
     monkeypatch.setattr(seen, "EACH", 3)
     monkeypatch.setattr(seen, "MOST", 10)
