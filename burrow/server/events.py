@@ -129,7 +129,9 @@ class Events:
 def _event(text: str) -> Event | None:
     """The event in a note; None if this release cannot read it."""
     try:
-        return record(Event, json.loads(text))
+        event = record(Event, json.loads(text))
+        texts = all(isinstance(one, str) for one in (event.node, event.kind, event.text))
+        return event if texts and 0 <= event.when < 1e11 and isinstance(event.number, int) else None
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None
 

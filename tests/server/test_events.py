@@ -56,7 +56,11 @@ class Ring(SynchronousTestCase):
         self.store.put_note(
             "events", "other-000", json.dumps({"when": 1.0, "node": "n", "kind": "k", "text": "t", "x": 1})
         )
-        for number, text in enumerate(("[]", "nonsense", "{}", "null")):
+        event = {"when": 1.0, "node": "x", "kind": "y", "text": "z"}
+        odd = [
+            {**event, **changed} for changed in ({"when": "x"}, {"when": 1e300}, {"text": 1}, {"number": ""})
+        ]
+        for number, text in enumerate(("[]", "nonsense", "{}", "null", *map(json.dumps, odd))):
             self.store.put_note("events", f"odd-{number}", text)
         self.events.add("one", "ours")
         self.clock.advance(1)

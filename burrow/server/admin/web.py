@@ -61,6 +61,13 @@ class AdminRequest(Request):
         """See L{Request}: also behind a proxy that is believed."""
         return self.secure
 
+    def getHeader(self, key: Any) -> Any:
+        """See L{Request}, which fails at a text that is not UTF-8. What came twice is the last."""
+        if isinstance(key, bytes):
+            return super().getHeader(key)
+        value = super().getHeader(key.encode())
+        return None if value is None else value.decode("latin-1")
+
     def gotLength(self, length: int | None) -> None:
         """See L{Request}. The body stays in memory, since it is short."""
         self.content = BytesIO()
@@ -90,7 +97,7 @@ class AdminRequest(Request):
     @property
     def foreign(self) -> bool:
         """Whether a browser sent this for a page of another origin, or of none."""
-        given = self.getHeader("origin")
+        given: str | None = self.getHeader("origin")
         if given is not None:
             return given.lower() != self.origin
         return self.getHeader("sec-fetch-site") in ("cross-site", "same-site")

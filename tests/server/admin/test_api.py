@@ -160,6 +160,14 @@ def test_authorization_that_is_none(node):
     )
 
 
+def test_fields_that_are_no_text(node):
+    for name in (b"Authorization", b"Accept", b"Content-Type", b"Origin", b"Sec-Fetch-Site", b"Cookie"):
+        for value in (b"\xff\xfe", b"a\xffb; q=\xff", b"Bearer \xff", b"=;=\xff"):
+            for method, body in (("GET", None), ("POST", b"{}")):
+                answer = node.ask(method, "/tokens", None, headers=[name + b": " + value], body=body)
+                assert 400 <= answer.status < 500, (name, value)
+
+
 def test_a_page_of_another_origin_changes_nothing(node):
     path = f"/tokens/{node.tokens['ann'].id}"
     for field in (b"Origin: http://evil.example", b"Origin: null", b"Sec-Fetch-Site: cross-site"):

@@ -66,6 +66,13 @@ def test_what_was_missed_comes_first_and_once(node):
     assert [item["text"] for item in node.ask("GET", "/events?limit=2").body["items"]] == ["four", "three"]
 
 
+def test_a_last_id_of_anybody_tells_all_or_nothing(node):
+    node.events.add("a", "one")
+    for last, expected in ((b"0", ["one"]), (b"zzz", []), (b"\xff<script>", [])):
+        reader = follow(node, "/events?follow=1", headers=[b"Last-Event-ID: " + last])
+        assert texts(reader) == expected
+
+
 def test_a_store_that_cannot_tell_what_was_missed(node):
     node.store.notes = lambda space: fail(StoreError("away"))
     reader = follow(node, "/events?follow=1", headers=[b"Last-Event-ID: 0"])
