@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import sys
+import time
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -25,6 +28,7 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 
 from burrow.allocator import keep_freed_memory, look_for_cycles_less_often
+from burrow.cli.line_writer import LineWriter
 from burrow.clock import measure_by_ticks
 from burrow.descriptors import low_warning, raise_limit
 from burrow.errors import BurrowError
@@ -59,17 +63,53 @@ def _line(event: LogEvent) -> str:
     return f"{formatTime(event.get('log_time'), '%Y-%m-%dT%H:%M:%S%z')} {level:<5} {text}\n"
 
 
-def start_logging(level: str) -> None:
-    """Log to standard error, one line an event, from C{level} on."""
+def iso_time(when: float) -> str:
+    """Seconds since the epoch as ISO 8601 in UTC, with milliseconds."""
+    text = datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def _json_line(event: LogEvent) -> str:
+    fields = {
+        "time": iso_time(event.get("log_time") or 0.0),
+        "level": event.get("log_level", LogLevel.info).name,
+        "event": "log",
+        "component": event.get("log_namespace", ""),
+        "text": formatEvent(event),
+    }
+    failure = event.get("log_failure")
+    if failure is not None:
+        fields["traceback"] = failure.getTraceback()
+    return json.dumps(fields) + "\n"
+
+
+def _json_notice(text: str) -> str:
+    return json.dumps({"time": iso_time(time.time()), "level": "warn", "event": "log", "text": text})
+
+
+def start_logging(level: str, form: str = "") -> None:
+    """
+    Log to standard error, one line an event, from C{level} on.
+
+    @param form: "json", or another for lines for people. An event with C{lines} has its own, in that form.
+    """
     levels = LogLevelFilterPredicate(LogLevel.levelWithName(level))
+    line = _json_line if form == "json" else _line
+    # With a form, each request has a line: a reader that is slow must not stop the reactor.
+    put = LineWriter(sys.stderr, notice=_json_notice if form == "json" else str).put if form else _put
 
     def write(event: LogEvent) -> None:
-        with contextlib.suppress(OSError, ValueError):  # standard error is closed
-            sys.stderr.write(_line(event))
-            sys.stderr.flush()
+        lines = event.get("lines")
+        put(line(event) if lines is None else "\n".join(lines) + "\n")
 
     observer = FilteringLogObserver(cast(Any, write), [cast(Any, _ours), levels])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
+
+
+def _put(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # standard error is closed
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def complain(error: BaseException | str) -> None:
@@ -134,6 +174,7 @@ def run(
     main: Callable[[Any], Coroutine[Any, Any, None]],
     *,
     log_level: str,
+    log_format: str = "",
     worker: bool = False,
     brief: bool = False,
 ) -> int:
@@ -142,7 +183,7 @@ def run(
     cancels it. The second cancels it again, in what it does to stop, and ends the process within
     L{NOW_WITHIN} seconds.
 
-    @param worker: see L{StopSignals}.
+    @param log_format: see L{start_logging}. @param worker: see L{StopSignals}.
     @param brief: whether the command ends by itself: then it does not warn of a low limit of descriptors.
     @return: the exit code: 0, or the error's.
     """
@@ -151,7 +192,7 @@ def run(
 
     reactor: Any = installed
     measure_by_ticks(reactor)
-    start_logging(log_level)
+    start_logging(log_level, log_format)
     keep_freed_memory()
     if not brief:
         look_for_cycles_less_often()

@@ -72,6 +72,7 @@ def serve(arguments: argparse.Namespace) -> int:
         return run(
             lambda reactor: work(reactor, config, inherited, _greeting),
             log_level=config.log_level,
+            log_format=config.log_format,
             worker=True,
         )
     return _supervise(arguments, config)
@@ -95,7 +96,7 @@ def _supervise(arguments: argparse.Namespace, config: ServerConfig) -> int:
         finally:
             await supervisor.stop()
 
-    return run(main, log_level=config.log_level)
+    return run(main, log_level=config.log_level, log_format=config.log_format)
 
 
 def _serve_alone(config: ServerConfig) -> int:
@@ -111,7 +112,7 @@ def _serve_alone(config: ServerConfig) -> int:
         finally:
             await server.stopService()
 
-    return run(main, log_level=config.log_level)
+    return run(main, log_level=config.log_level, log_format=config.log_format)
 
 
 def _greeting(server: BurrowServer) -> list[str]:

@@ -69,6 +69,11 @@ class Lifeline:
         """How many bytes of the peer's byte stream came. A new carrier's handshake sends this number."""
         return self._replay.received
 
+    @property
+    def sent(self) -> int:
+        """How many bytes of ours were sent, those that were sent again counted once."""
+        return self._replay.sent
+
     def attach_carrier(
         self, carrier: ICarrier, peer_received: int, peer: IAddress = UNKNOWN_PEER
     ) -> ICarrier | None:

@@ -36,6 +36,7 @@ class Agents:
     @param limits: the limits of a token that has no settings of its own.
     @param cluster: publishes how many sessions each token has, and knows how many it has on other nodes.
     @ivar connected: every authenticated agent, one per session.
+    @ivar resumes: how many connections sessions went on by, so far.
     @ivar watch: checks regularly whether their tokens are valid.
     """
 
@@ -61,6 +62,8 @@ class Agents:
         self._routes = routes
         self._cluster = cluster
         self.connected: set[Agent] = set()
+        self.resumes = 0
+        self._carried = [0, 0]
         self.watch = TokenWatch(clock, store, self.connected)
         cluster.changes.listeners.append(self.watch.changed)
         self._sessions = Sessions(clock, self.connected, cluster.members.sessions_elsewhere)
@@ -132,9 +135,28 @@ class Agents:
         self.log.info("agent {name!r} is connected from {peer}", name=token.name, peer=handshake.peer)
         self._events.add("agent-connected", f"agent {token.name!r} is connected from {handshake.peer}")
         session.on_lost.append(lambda reason: self._lost(agent, reason))
+        if lifeline is not None:
+            self.resumes -= 1  # the first is no resume
+            lifeline.on_attached.append(self._attached)
+
+    def _attached(self, peer: Any) -> None:
+        self.resumes += 1
+
+    @property
+    def carried(self) -> tuple[int, int]:
+        """Bytes received from and sent to the agents of all sessions that can be resumed, so far."""
+        received, sent = self._carried
+        for agent in self.connected:
+            if agent.lifeline is not None:
+                received += agent.lifeline.received
+                sent += agent.lifeline.sent
+        return received, sent
 
     def _lost(self, agent: Agent, reason: Failure) -> None:
         self.connected.discard(agent)
+        if agent.lifeline is not None:
+            self._carried[0] += agent.lifeline.received
+            self._carried[1] += agent.lifeline.sent
         self._cluster.members.session_ended(agent.token.id)
         self.log.info(
             "the session of agent {name!r} ended: {reason}",

@@ -171,6 +171,13 @@ class ServerConfig:
     )
     admin_at_domain: bool = option(False, "with --admin: serve them at the base domain, too")
     no_admin: bool = option(False, "serve no admin API and no dashboard")
+    metrics: ListenAddress | Literal["off"] | None = option(
+        None,
+        "where the metrics are served without a token, beside /_burrow/metrics of the base domain: to "
+        "whoever can connect, so give an address that only your monitoring reaches",
+        parse=parse_listen,
+        metavar="HOST:PORT",
+    )
     tcp_ports: range = option(
         "20000-20999", "public ports that TCP tunnels may have", parse=parse_ports, metavar="FIRST-LAST"
     )
@@ -279,6 +286,12 @@ class ServerConfig:
         metavar="CIDR",
         many=True,
     )
+    log_format: Literal["", "human", "json"] = option(
+        "",
+        "given, the log has a line for each request, too, and all its lines are in this form (default: "
+        "events and errors alone, in lines for people)",
+        choices=("human", "json"),
+    )
     log_level: str = option("info", "how much is logged", choices=("debug", "info", "warn", "error"))
 
     @property
@@ -307,6 +320,11 @@ class ServerConfig:
     def admin_listen(self) -> ListenAddress | None:
         """Where the admin API has a port of its own; None for nowhere."""
         return None if self.no_admin else _listen(self.admin, None)
+
+    @property
+    def metrics_listen(self) -> ListenAddress | None:
+        """Where the metrics have a port of their own; None for nowhere."""
+        return _listen(self.metrics, None)
 
     @property
     def admin_in_clear(self) -> bool:

@@ -167,7 +167,7 @@ class Listeners:
         """
         Serve a port by C{factory}. @return: its number.
 
-        @param name: "https", "http" or "admin". @param listen: its address.
+        @param name: "https", "http", "admin" or "metrics". @param listen: its address.
         @raise ConfigError: it cannot be opened.
         """
         numbers = self._inherited.pop(name, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from burrow.mux.control import visitor_address
 from burrow.server.listening import Guard, TcpSockets
 from burrow.server.port_closing import stop_listening
 from burrow.sockets import swap_protocol
+from burrow.traffic.counts import Times
 from burrow.traffic.hub import Traffic
 from burrow.traffic.record import Record
 from burrow.traffic.watched import watch
@@ -78,8 +80,10 @@ class _PortFactory(Factory):
         hand_over: HandOver | None,
         visitors: set[Any],
         begin: Callable[[Any, Any], None],
+        counts: Times,
     ) -> None:
         self._begin = begin
+        self._counts = counts
         self.inner = inner
         self.hand_over = hand_over
         self._visitors = visitors
@@ -91,18 +95,20 @@ class _PortFactory(Factory):
 
     def without_hand_over(self) -> _PortFactory:
         """The same for connections that were handed over."""
-        return _PortFactory(self.inner, None, self._visitors, self._begin)
+        return _PortFactory(self.inner, None, self._visitors, self._begin, self._counts)
 
     def serve(self, addr: Any) -> Any:
         """The protocol that serves one connection here."""
         protocol: Any = self.inner.buildProtocol(addr)
         if protocol is not None:
+            began = time.monotonic()
             self._begin(protocol, addr)
             self._visitors.add(protocol)
             lost = protocol.connectionLost
 
             def connection_lost(reason: Any) -> None:
                 self._visitors.discard(protocol)
+                self._counts.took(time.monotonic() - began)
                 lost(reason)
 
             # Not wrapped in another protocol, which would hide the interfaces that it provides (half-closes).
@@ -136,7 +142,7 @@ class Ports:
     @param interface: the address that public ports listen on; empty for all.
     @param allowed: the ports that tunnels may have. @param sockets: opens them.
     @param guard: wraps each factory. @param traffic: is told of connections.
-    @ivar visitors: the protocols of the open connections.
+    @ivar visitors: the protocols of the open connections. @ivar counts: how long those that ended took.
     """
 
     def __init__(
@@ -148,6 +154,7 @@ class Ports:
         traffic: Traffic | None = None,
     ) -> None:
         self.visitors: set[Any] = set()
+        self.counts = Times()
         self._traffic = traffic or Traffic()
         self._sockets = sockets
         self._guard = guard
@@ -189,7 +196,9 @@ class Ports:
             port_factory = self._open[port][1]
             port_factory.inner, port_factory.hand_over = factory, hand_over
             return
-        port_factory = _PortFactory(factory, hand_over, self.visitors, partial(self._begin, tunnel, kind))
+        port_factory = _PortFactory(
+            factory, hand_over, self.visitors, partial(self._begin, tunnel, kind), self.counts
+        )
         try:
             listening = self._sockets.listen(port, self._guard(port_factory), self._interface, shared=shared)
         except CannotListenError as error:

@@ -16,13 +16,17 @@ from burrow.server.edge.pace import Rate
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFrontFactory
 from burrow.server.listening import Listeners
+from burrow.server.metrics.service import Metrics
 from burrow.server.nodes.neighbours import Neighbours
 from burrow.server.route import IRoute, NoRoute, Why
 from burrow.server.site import Site
 from burrow.server.waiting import Asking
+from burrow.traffic.hub import Traffic
 
 
-def make_edge(config: ServerConfig, find: Find, own: Own, sweep: Sweep) -> Edge:
+def make_edge(
+    config: ServerConfig, find: Find, own: Own, sweep: Sweep, traffic: Traffic | None = None
+) -> Edge:
     """What visitors' connections share. @param find: see L{Edge}, as the others."""
     return Edge(
         find=find,
@@ -33,6 +37,7 @@ def make_edge(config: ServerConfig, find: Find, own: Own, sweep: Sweep) -> Edge:
         idle_timeout=config.idle_timeout,
         response_timeout=config.response_timeout,
         rate=Rate(config.min_rate, config.min_rate_window),
+        traffic=traffic or Traffic(),
     )
 
 
@@ -52,6 +57,7 @@ class PublicPorts:
         sweep: Sweep,
         site: Site,
         admin: Admin,
+        metrics: Metrics,
     ) -> None:
         self._config = config
         self._listeners = listeners
@@ -61,6 +67,7 @@ class PublicPorts:
         self._sweep = sweep
         self._site = site
         self._admin = admin
+        self._metrics = metrics
 
     def listen(self) -> None:
         """Listen on all of them. @raise ConfigError: one cannot be opened."""
@@ -83,6 +90,8 @@ class PublicPorts:
         self._site.listens(https_port, http_port)
         if config.admin_listen is not None:
             self._listen_for_admin(config.admin_listen)
+        if config.metrics_listen is not None:
+            self._listen_for_metrics(config.metrics_listen)
 
     def _listen_for_admin(self, where: ListenAddress) -> None:
         """Serve the admin API, and nothing else, on a port of its own."""
@@ -94,6 +103,13 @@ class PublicPorts:
             served = TLSFrontFactory(self._certificates, served, self._sweep, self._config.idle_timeout)
         port = self._listeners.listen("admin", where, served)
         self._admin.listens(f"{scheme}://{authority(where.host or self._config.domain, port)}")
+
+    def _listen_for_metrics(self, where: ListenAddress) -> None:
+        """Serve the metrics, and nothing else, on a port of their own."""
+        edge = make_edge(self._config, _nobody, self._metrics.answer_there, self._sweep)
+        served = VisitorFactory(edge, "http")
+        self._metrics.serve_there(edge, served)
+        self._listeners.listen("metrics", where, served)
 
 
 def _nobody(host: str, asking: Asking) -> IRoute:

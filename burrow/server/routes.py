@@ -48,9 +48,9 @@ class Routes:
         self._here: dict[str, Tunnel] = {}
         self._opening: Counter[str] = Counter()
         self._expected = Expected(clock)
-        self._waiting = Waiting(clock)
+        self.waiting = Waiting(clock)
         self._lookups = Lookups(clock, store, lambda: not cluster.others)
-        cluster.hurried.append(lambda: bool(self._waiting))
+        cluster.hurried.append(lambda: bool(self.waiting))
         links.on_up.append(self.wake)
         cluster.on_leases.append(lambda names: self.wake())
         cluster.on_dead.append(self._node_died)
@@ -132,7 +132,7 @@ class Routes:
             found = self.find(name)
             if found is not None:
                 return found
-        return self.find(name) if await self._waiting.wait(name, self._hold, asking) else None
+        return self.find(name) if await self.waiting.wait(name, self._hold, asking) else None
 
     async def _may_come(self, name: str) -> bool:
         """
@@ -211,7 +211,7 @@ class Routes:
     def agent_connected(self, name: str) -> None:
         """The agent of a tunnel of this node connected: waiting visitors continue."""
         self._expected.forget(name)
-        self._waiting.wake(name)
+        self.waiting.wake(name)
 
     def expect(self, name: str) -> None:
         """The name's agent left without a good-bye: visitors wait for it, for a while."""
@@ -228,10 +228,10 @@ class Routes:
 
     def wake(self) -> None:
         """Leases or links changed: visitors continue whose tunnel another node now holds."""
-        for name in self._waiting:
+        for name in self.waiting:
             lease = self._cluster.elsewhere(name)
             if lease is not None and self._links.route(lease) is not None:
-                self._waiting.wake(name)
+                self.waiting.wake(name)
 
     def _node_died(self, names: list[str]) -> None:
         for name in names:

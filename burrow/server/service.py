@@ -1,4 +1,8 @@
-"""The server as one service: makes its parts, and starts and stops them in order."""
+"""
+The server as one service: makes its parts, and starts and stops them in order.
+
+Long because each of its parts is made by a call that names all that it needs.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +33,8 @@ from burrow.server.expected import EXPECT_FOR
 from burrow.server.finishing import Finishing
 from burrow.server.leaving import Leaving
 from burrow.server.listening import Listeners, TcpSockets
+from burrow.server.metrics.service import Metrics
+from burrow.server.metrics.stored import MeasuredStore
 from burrow.server.nodes.announce import Announcer
 from burrow.server.nodes.arrivals import Arrivals
 from burrow.server.nodes.asking import Questions
@@ -80,12 +86,17 @@ class BurrowServer(MultiService):
         super().__init__()
         check_options(config)
         self.config = config
-        self.store = store or open_store(
+        measured: Any = MeasuredStore(
             reactor,
-            config,
-            alone=lambda: not self.cluster.others,
-            lost=lambda name: self._names.lost(name),
+            store
+            or open_store(
+                reactor,
+                config,
+                alone=lambda: not self.cluster.others,
+                lost=lambda name: self._names.lost(name),
+            ),
         )
+        self.store: IStore = measured
         self.ready: Deferred[BurrowServer] = Deferred()
         self._reactor = reactor
         limit = AddressLimit(
@@ -137,6 +148,7 @@ class BurrowServer(MultiService):
             config,
             lambda head: self._door.factory_for(head),
             lambda head, path: self.admin.answer(head, path),
+            self._not_ready,
         )
         opening = Opening(
             store=self.store,
@@ -192,7 +204,7 @@ class BurrowServer(MultiService):
         self._upkeep = Upkeep(reactor, self.store, self.tunnels, self.events, config.free_after * DAY)
 
         # Visitors, and the end.
-        self._edge = make_edge(config, self._routes.of_host, self.site.answer, self._sweep)
+        self._edge = make_edge(config, self._routes.of_host, self.site.answer, self._sweep, traffic)
         self.admin = Admin(
             reactor,
             config,
@@ -207,6 +219,24 @@ class BurrowServer(MultiService):
             events=self.events,
             certificates=self.certificates,
             drain=lambda: self.drain(config.drain),
+            state=self.site.state,
+        )
+        self.metrics = Metrics(
+            reactor,
+            config,
+            questions,
+            self.cluster,
+            self.admin,
+            self._group,
+            self.site.state,
+            edge=self._edge,
+            ports=self._ports,
+            tunnels=self.tunnels,
+            agents=self.agents,
+            routes=self._routes,
+            links=self._links,
+            events=self.events,
+            store=measured.counts,
         )
         self._public = PublicPorts(
             config,
@@ -217,6 +247,7 @@ class BurrowServer(MultiService):
             self._sweep,
             self.site,
             self.admin,
+            self.metrics,
         )
         self._finishing = Finishing(
             reactor,
@@ -284,6 +315,12 @@ class BurrowServer(MultiService):
             self.log.warn("{text}", text=warning)
         self.log.info("Burrow {version} serves {url}", version=__version__, url=self.site.own_url)
 
+    def _not_ready(self) -> str:
+        """See L{Site}. A store that is away is no reason: what is known is served."""
+        if self.cluster.node is None:
+            return "This process is starting."
+        return "This process is about to end: its successor serves." if self._edge.draining else ""
+
     async def drain(self, within: float) -> None:
         """See L{Leaving.drain}."""
         self.admin.lives.stop()  # so that their readers come to another node
@@ -313,6 +350,7 @@ class BurrowServer(MultiService):
             self._closing_unused.cancel()
         self._neighbours.close()
         self.admin.stop()
+        self.metrics.stop()
         await self._listeners.close()
         if self.certificates is not None:
             await self.certificates.stop()

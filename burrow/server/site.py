@@ -15,12 +15,16 @@ from burrow.server.config import ServerConfig
 from burrow.server.edge import pages
 
 HEALTH_PATH = f"{OWN_PATH}/health"
-"""A page that says that the server runs, for load balancers and monitoring."""
+"""A page that says that the server runs, for monitoring: it is 200 as long as this process answers."""
+
+READY_PATH = f"{OWN_PATH}/ready"
+"""A page that says whether visitors and agents should be sent here, for load balancers: 200, or 503."""
 
 
 class Site:
     """
     @param agents: returns the factory that accepts an agent with this request, or a page that refuses it.
+    @param not_ready: returns why nobody should be sent to this process, in a sentence; empty if it serves.
     @param admin: returns what answers a request to a path, if that is the admin API's or the dashboard's.
     """
 
@@ -29,12 +33,14 @@ class Site:
         config: ServerConfig,
         agents: Callable[[RequestHead], IProtocolFactory | pages.Page],
         admin: Callable[[RequestHead, str], IProtocolFactory | pages.Page | None] = lambda head, path: None,
+        not_ready: Callable[[], str] = lambda: "",
     ) -> None:
         self._domain = config.domain
         self._base = config.public_base
         self._secure = config.tls != "off"
         self._agents = agents
         self._admin = admin
+        self._not_ready = not_ready
         self._https_port = self._http_port = 0
 
     def listens(self, https_port: int, http_port: int) -> None:
@@ -64,14 +70,26 @@ class Site:
         admin = self._admin(head, path)
         if admin is not None:
             return admin
-        if path == HEALTH_PATH:
-            return pages.Page(200, "healthy", "Burrow is well", f"Version {__version__}.")
+        state = self.state(path)
+        if state is not None:
+            return state
         if path == "/":
             text = "This is a Burrow server: its tunnels are names under this domain."
             return pages.Page(200, "burrow", "Burrow", text)
         return pages.Page(
             404, "not-found", "There is nothing here", f"This Burrow server has no page {path}."
         )
+
+    def state(self, path: str) -> pages.Page | None:
+        """The page at L{HEALTH_PATH} or L{READY_PATH}; None for another path."""
+        if path == HEALTH_PATH:
+            return pages.Page(200, "healthy", "Burrow is well", f"Version {__version__}.")
+        if path != READY_PATH:
+            return None
+        why = self._not_ready()
+        if why:
+            return pages.Page(503, "not-ready", "Burrow is not ready", why, ((b"Retry-After", b"1"),))
+        return pages.Page(200, "ready", "Burrow is ready", "It serves visitors and agents.")
 
     def redirect(self, head: RequestHead) -> pages.Page:
         """The answer of the plain port if there is a TLS port: a redirect to it."""

@@ -50,6 +50,11 @@ class Tunnels:
         return bool(self._open)
 
     @property
+    def all(self) -> list[Tunnel]:
+        """The open tunnels."""
+        return list(self._open.values())
+
+    @property
     def names(self) -> list[str]:
         """The names of the open tunnels."""
         return list(self._open)

@@ -29,12 +29,20 @@ class Waiting:
     left, the longest-waiting first.
 
     @param clock: an L{IReactorTime<twisted.internet.interfaces.IReactorTime>}.
+    @ivar served: how many were woken so far. @ivar given_up: how many waited in vain, or left.
+    @ivar seconds: how long all waited.
     """
 
     def __init__(self, clock: Any) -> None:
         self._clock = clock
         self._queues: dict[str, dict[Deferred[bool], Asking | None]] = {}
         self._count = 0
+        self.served = self.given_up = 0
+        self.seconds = 0.0
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return self._count
 
     def __bool__(self) -> bool:
         """Whether a visitor waits."""
@@ -57,12 +65,17 @@ class Waiting:
         queue = self._queues.setdefault(name, {})
         queue[woken] = asking
         self._count += 1
+        began, served = self._clock.seconds(), False
         try:
-            return await woken.addTimeout(seconds, self._clock)
+            served = await woken.addTimeout(seconds, self._clock)
+            return served
         except TimeoutError:
             return False
         finally:
             self._count -= 1
+            self.served += served
+            self.given_up += not served
+            self.seconds += self._clock.seconds() - began
             queue.pop(woken, None)
             if not queue and self._queues.get(name) is queue:
                 del self._queues[name]

@@ -180,6 +180,7 @@ class Supervisor:
             ("https", config.https_listen),
             ("http", config.http_listen),
             ("admin", config.admin_listen),
+            ("metrics", config.metrics_listen),
         ]
         return [(name, listen) for name, listen in ports if listen is not None]
 

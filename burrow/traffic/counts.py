@@ -11,22 +11,40 @@ BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 6
 _FIRST = BOUNDS[0]
 
 
-class Counts:
+class Times:
+    """
+    How long things took.
+
+    @ivar times: how many took how long: one number for each of L{BOUNDS}, not cumulative, and one for the
+        rest. @ivar seconds: the sum.
+    """
+
+    __slots__ = ("seconds", "times")
+
+    def __init__(self) -> None:
+        self.times = [0] * (len(BOUNDS) + 1)
+        self.seconds = 0.0
+
+    def took(self, seconds: float) -> None:
+        """One took so long."""
+        self.times[0 if seconds <= _FIRST else bisect_left(BOUNDS, seconds)] += 1
+        self.seconds += seconds
+
+
+class Counts(Times):
     """
     Requests to tunnels.
 
     @ivar by_class: how many ended, by the first digit of their status: 1 for those that switched to another
         protocol, 0 for those that ended without a whole answer (the visitor left, the upstream broke off).
-    @ivar times: how many took how long until their answer was whole: one number for each of L{BOUNDS}, not
-        cumulative, and one for the rest. @ivar seconds: the sum of what they took.
+    @ivar times: see L{Times}: until their answer was whole.
     """
 
-    __slots__ = ("by_class", "seconds", "times")
+    __slots__ = ("by_class",)
 
     def __init__(self) -> None:
+        super().__init__()
         self.by_class = [0] * 10
-        self.times = [0] * (len(BOUNDS) + 1)
-        self.seconds = 0.0
 
     def ended(self, status: int, seconds: float) -> None:
         """A request ended. @param status: of its whole answer; 0 if there was none."""

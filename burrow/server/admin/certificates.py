@@ -40,14 +40,15 @@ class Certificates:
         return {"list_certificates": self._list, "get_certificate": self._get}
 
     async def _list(self, call: Call) -> Item:
-        return page(await self._all(), call.query, lambda item: str(item["host"]))
+        return page(await self.all(), call.query, lambda item: str(item["host"]))
 
     async def _get(self, call: Call) -> Item:
-        items = {item["host"]: item for item in await self._all()}
+        items = {item["host"]: item for item in await self.all()}
         found: Item = only(items.get(call.path["host"].lower()), "certificate", "/certificates")
         return found
 
-    async def _all(self) -> list[Item]:
+    async def all(self) -> list[Item]:
+        """All certificates as the API tells them. @raise StoreError: the store does not answer."""
         if self._source is None:
             return []
         if isinstance(self._source, LocalCertificates):

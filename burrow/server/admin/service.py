@@ -46,8 +46,10 @@ class Admin:
     """
     @param questions: asks all nodes. @param certificates: an
         L{ICertificates<burrow.certificates.base.ICertificates>}; None without TLS.
+    @param state: see L{Site.state<burrow.server.site.Site.state>}.
     @param drain: see L{LocalPart}, as the other parts of this node.
     @ivar auth: tells who asks; the dashboard uses it, too. @ivar root: what is served.
+    @ivar certificates: tells what certificates there are.
     @ivar url: of C{--admin}'s address; empty without one.
     """
 
@@ -67,7 +69,9 @@ class Admin:
         events: Events,
         certificates: Any,
         drain: Callable[[], Awaitable[None]],
+        state: Callable[[str], pages.Page | None] = lambda path: None,
     ) -> None:
+        self._state = state
         self.auth = Authenticator(store, WrongTokens(reactor))
         self.lives = Lives(reactor, self.auth)
         cluster.changes.listeners.append(self.lives.changed)
@@ -85,13 +89,14 @@ class Admin:
             drain=drain,
         )
         audit = Audit(store)
+        self.certificates = Certificates(reactor, store, certificates)
         handlers: dict[str, Handler] = {}
         for part in (
             Own(questions.own_id, config.domain),
             TunnelsAndSessions(questions, cluster, store),
             TokensAndNames(store, cluster, questions, lambda token: self.lives.doubt((token,))),
             Nodes(questions, cluster),
-            Certificates(reactor, store, certificates),
+            self.certificates,
             WhatHappens(reactor, store, questions, self.lives, audit),
         ):
             handlers.update(part.handlers)
@@ -124,7 +129,7 @@ class Admin:
         return self._answer(self._web, head) if self._web is not None and self._serves(path) else None
 
     def _serves(self, path: str) -> bool:
-        return is_api(path) or self.root.claims(path)
+        return is_api(path) or path in self.root.others or self.root.claims(path)
 
     @staticmethod
     def _answer(web: AdminWeb, head: RequestHead) -> IProtocolFactory | pages.Page:
@@ -150,6 +155,9 @@ class Admin:
             return _page(
                 Problem(421, f"{head.host} is no host of this server's: ask for localhost or an IP address.")
             )
+        state = self._state(path)
+        if state is not None:
+            return state
         if not self._serves(path):
             return _page(Problem(404, f"There is nothing here: the admin API is at {API_PATH}/docs."))
         return self._answer(self._web_there, head)

@@ -71,7 +71,7 @@ class Telling(SynchronousTestCase):
 
     def told(self, source):
         told = Certificates(Reactor(), self.store, source, NOW.timestamp)
-        items = self.successResultOf(Deferred.fromCoroutine(told._all()))
+        items = self.successResultOf(Deferred.fromCoroutine(told.all()))
         for item in items:
             validator({"$ref": "#/components/schemas/Certificate"}).validate(item)
         return {item["host"]: item for item in items}
