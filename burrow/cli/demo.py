@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,11 @@ from zope.interface import implementer
 
 from burrow.addresses import ListenAddress
 from burrow.cli.run import complain, run, say
+from burrow.cli.screen import Screen
 from burrow.cli.together import Together, add_local_options, local_config
+from burrow.client.screen.terminal import can_show
 from burrow.client.tunnels import tunnel_request
+from burrow.client.wanted import Opened
 from burrow.errors import ConfigError, ServerUnreachable
 from burrow.hangup import stop_on_hangup
 from burrow.server.config import ServerConfig
@@ -94,6 +98,7 @@ async def _start_on_a_free_port(reactor: Any, config: ServerConfig, asked: bool)
 def demo(arguments: argparse.Namespace) -> int:
     """C{burrow demo}."""
     config = local_config(arguments)
+    screen = Screen(as_json=False)
 
     async def main(reactor: Any) -> None:
         stop_on_hangup(reactor)
@@ -102,30 +107,42 @@ def demo(arguments: argparse.Namespace) -> int:
         try:
             request = tunnel_request("http", str(app.getHost().port), "demo", {})
             agent = await together.agent([request])
-            opened: Deferred[str] = Deferred()
-            agent.on_opened.append(lambda tunnel: None if opened.called else opened.callback(tunnel.url))
-            agent.on_event.append(lambda event, text: complain(text) if event != "connected" else None)
+            opened: Deferred[Opened] = Deferred()
+            agent.on_opened.append(lambda tunnel: None if opened.called else opened.callback(tunnel))
+            agent.on_event.append(_complain)
             agent.done.addErrback(lambda reason: reason if opened.called else opened.errback(reason))
             if arguments.check:
                 opened.addTimeout(_PATIENCE, reactor)
             agent.startService()
             try:
                 try:
-                    url = await opened
+                    tunnel = await opened
                 except TimeoutError as error:
                     raise ServerUnreachable(f"no tunnel was open after {_PATIENCE:.0f} seconds") from error
-                say(f"{url} leads to a web app at {request.upstream}")
-                await _show(reactor, url, together.server.certificates.ca_file)
-                if not arguments.check:
+                say(f"{tunnel.url} leads to a web app at {request.upstream}")
+                await _show(reactor, tunnel.url, together.server.certificates.ca_file)
+                if not arguments.check and can_show(os.environ):
+                    agent.on_event.remove(_complain)
+                    screen.watch(agent)
+                    screen.opened(tunnel)
+                    screen.tell(f"Browsers believe it once they trust {together.server.certificates.ca_file}")
+                    await Deferred()
+                elif not arguments.check:
                     say("Press Ctrl-C to end.")
                     await Deferred()
             finally:
+                screen.close()
                 await agent.stopService()
         finally:
             await app.stopListening()
             await together.stop()
 
     return run(main, log_level=config.log_level)
+
+
+def _complain(event: str, text: str) -> None:
+    if event != "connected":
+        complain(text)
 
 
 async def _show(reactor: Any, url: str, ca_file: Path) -> None:

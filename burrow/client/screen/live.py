@@ -180,6 +180,7 @@ class LiveScreen:
         self._earliest = self._clock.seconds() + pause
 
     def _tick(self) -> None:
+        self._terminal.check()
         self._status.look()
         running = self._status.state is not State.ONLINE or self.requests.under_way
         linked = self._agent.linked

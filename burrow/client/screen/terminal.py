@@ -2,8 +2,8 @@
 A terminal that a program has for itself: raw keys, the alternate screen, and all of it given back at the end.
 
 It is opened anew, with an open file description of its own, so that it can be read and written without
-blocking: one flag on standard output would be on the shell's, too. A terminal that takes no output (Ctrl-S, a
-dead SSH connection) delays nobody: what waits for it is bounded by one frame, and its user makes no other
+blocking: one flag on standard output would be on the shell's, too. A terminal that takes no output (a dead
+SSH connection) delays nobody: what waits for it is bounded by one frame, and its user makes no other
 meanwhile.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import select
 import signal
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -28,6 +29,9 @@ _ENTER = b"\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[H\x1b[2J"
 """The alternate screen, no cursor, no wrapping at the margin."""
 
 _LEAVE = b"\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
+
+_LEAVE_WITHIN = 0.2
+"""Seconds that a terminal has to take the end of the screen."""
 
 _READ = 1024
 _SUSPEND, _QUIT = "SIGTSTP", "SIGQUIT"
@@ -123,6 +127,7 @@ class Terminal:
         self.active = False
         self._out = b""
         with contextlib.suppress(OSError, termios.error):
+            select.select([], [self._fd], [], _LEAVE_WITHIN)
             os.write(self._fd, _LEAVE)
         with contextlib.suppress(OSError, termios.error):
             termios.tcsetattr(self._fd, termios.TCSANOW, self._before)
@@ -133,6 +138,7 @@ class Terminal:
             if not self._in_foreground():
                 return
             mode = termios.tcgetattr(self._fd)
+            mode[0] &= ~termios.IXON  # Ctrl-S would only look as if all had come to a stop
             mode[3] &= ~(termios.ICANON | termios.ECHO)
             mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
             termios.tcsetattr(self._fd, termios.TCSANOW, mode)
@@ -174,6 +180,15 @@ class Terminal:
             self._reactor.removeReader(self)
             self._take()
             self._changed()
+
+    def check(self) -> None:
+        """
+        See whether the process is in the foreground now: shells send no signal when they bring one there
+        that runs. To be called once a second.
+        """
+        with contextlib.suppress(OSError):
+            if self._fd >= 0 and self._in_foreground() is not self.active:
+                self._continued()
 
     def _quit(self, number: int, frame: object) -> None:
         r"""Ctrl-\ ends the process at once, as it does others, but with the terminal as it was."""

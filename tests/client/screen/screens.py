@@ -48,6 +48,9 @@ class MemoryTerminal:
     def close(self):
         self.active = False
 
+    def check(self):
+        pass
+
     def write(self, data):
         self.written += data
         self.frames += 1
