@@ -105,7 +105,7 @@ class Screen:
         except OSError:
             return False
         self._live = live
-        self._held = HeldErrors(live.say)
+        self._held = HeldErrors(live.logged)
         if is_same_terminal(sys.stderr):
             self._held.begin()
         before_the_end.append(self.close)

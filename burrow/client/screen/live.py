@@ -40,7 +40,7 @@ TICK = 1.0
 """Seconds between two looks at what nobody tells: the connection, the round trip, times that run."""
 
 _ESCAPE_WITHIN = 0.05
-_FLASH = 4.0
+_FLASH, _LOGGED = 4.0, 30.0
 _WIDEST, _HIGHEST = 400, 200
 _HEAD = 9
 
@@ -133,10 +133,11 @@ class LiveScreen:
             self._message = text
         self.changed()
 
-    def say(self, text: str) -> None:
-        """Show a message until the next one."""
-        self._message = text
-        self.changed()
+    def logged(self, text: str) -> None:
+        """A warning or an error was logged: show it for a while, unless it says what is shown anyway."""
+        if not any(warning and warning in text for warning in self._upstreams.warnings.values()):
+            self._tell_shortly(text, _LOGGED)
+            self.changed()
 
     def _failed(self, tunnel: str) -> None:
         """A request failed: perhaps the service has stopped."""
@@ -293,12 +294,12 @@ class LiveScreen:
         elif not open_browser(self.inspector, self._environ):
             self._tell_shortly(f"no browser can be started from here: open {self.inspector}")
 
-    def _tell_shortly(self, text: str) -> None:
-        """Show a message for L{_FLASH} seconds."""
+    def _tell_shortly(self, text: str, seconds: float = _FLASH) -> None:
+        """Show a message for so long."""
         if self._flash is not None and self._flash.active():
             self._flash.cancel()
         self._message = text
-        self._flash = self._clock.callLater(_FLASH, self._tell_no_more, text)
+        self._flash = self._clock.callLater(seconds, self._tell_no_more, text)
 
     def _tell_no_more(self, text: str) -> None:
         if self._message == text:

@@ -282,6 +282,15 @@ def test_a_message_stays_until_escape(shown):
     assert "something" not in shown.frame()
 
 
+def test_what_is_logged_is_shown_for_a_while(shown):
+    shown.live.logged("something strange")
+    assert "something strange" in shown.frame(20)
+    assert "something strange" not in shown.frame(20)
+    shown.live._upstreams.warnings["x"] = "Nothing listens on localhost port 3000."
+    shown.live.logged("http://localhost:3000: Nothing listens on localhost port 3000.")
+    assert "Nothing" not in shown.frame()  # in the place of messages
+
+
 # -- what is told of the connection -------------------------------------------------------------------------
 
 
