@@ -153,7 +153,8 @@ def _tunnel(tunnel: TunnelLine, width: int, several: bool) -> list[Text]:
         lines = [Text.assemble(mark, (name, "bold"), (f" → {upstream}", "dim"))]
     for text, style in ((tunnel.note, "yellow"), (tunnel.warning, "yellow")):
         if text:
-            lines += _sentence(f"! {text}", style, width, 2)
+            about = _sentence(f"! {text}", style, width - mark.cell_len, 2)
+            lines += [Text.assemble(" " * mark.cell_len, line) for line in about]
     return lines
 
 
