@@ -101,7 +101,7 @@ def test_an_exception_leaves_all_as_it_was_and_is_told(start):
     terminal = start(sys.executable, "-c", BROKEN.format(FAILS), *COMMAND.split())
     assert terminal.wait() == 1
     assert terminal.is_clean()
-    assert "RuntimeError: planted" in terminal.text
+    assert b"RuntimeError: planted" in terminal.output
 
 
 def test_an_end_that_hangs_leaves_all_as_it_was_when_asked_twice(start):
@@ -252,4 +252,4 @@ def test_logs_do_not_tear_the_screen_and_are_written_at_the_end(start):
     assert "connecting" in terminal.screen.display[0]
     terminal.child.send("x")
     assert terminal.wait() == 0
-    assert "warn  planted warning" in terminal.text
+    assert b"warn  planted warning" in terminal.output
