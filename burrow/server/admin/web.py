@@ -56,6 +56,7 @@ class AdminRequest(Request):
         self.authority: str = channel.head.authority.decode("latin-1")
         self.too_large = False
         self._length = 0
+        self._parsePOSTFormSubmission = False  # what is read of a body is the resource's matter
 
     def isSecure(self) -> bool:
         """See L{Request}: also behind a proxy that is believed."""

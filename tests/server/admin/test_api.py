@@ -73,6 +73,7 @@ def test_bodies(node):
 
     assert post(b"{}", b"Content-Type: text/plain").status == 415
     assert post(b"name=x", b"Content-Type: application/x-www-form-urlencoded").status == 415
+    assert post(b":[-n}", b"Content-Type: multipart/form-data").status == 415
     assert post(b"{").status == 400
     assert post(b"\xff").status == 400
     assert post(b"[" * 10_000).status == 400
