@@ -91,9 +91,12 @@ def read_on_after_failed_write(end: PipeEnd) -> None:
     """
     Let a socket's failed write not end its reading: a peer that closes while we still write to it may have
     answered first, and its answer waits in our socket (RFC 9112 section 9.6). What is written from then on is
-    dropped; the connection is lost once everything is read. Twisted offers no other place for this.
+    dropped; the connection is lost once everything is read. Our own reactor's transports ask their protocol
+    whether it C{reads_after_failed_write}; Twisted offers no other place for this.
     """
     socket = lowest_transport(end.transport)
+    if socket is end.transport and getattr(socket, "asks_its_protocol", False):
+        return
     write = getattr(socket, "writeSomeData", None)
     if write is None:
         return
@@ -117,6 +120,11 @@ class PipeEnd(Protocol):
     """
 
     reads_before_reset = True
+
+    @property
+    def reads_after_failed_write(self) -> bool:
+        """See L{read_on_after_failed_write}."""
+        return not self.ended
 
     transport: Any
     other: PipeEnd | None = None

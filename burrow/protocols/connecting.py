@@ -26,6 +26,7 @@ from twisted.internet.error import (
 from twisted.internet.interfaces import (
     IHandshakeListener,
     IOpenSSLClientConnectionCreator,
+    IProtocolFactory,
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory, connectionDone
@@ -92,6 +93,23 @@ class SecureEnd(PipeEnd):
         super().connectionLost(reason)
 
 
+@implementer(IProtocolFactory)
+class _Given:
+    """Builds a protocol that is there already."""
+
+    def __init__(self, protocol: PipeEnd) -> None:
+        self._protocol = protocol
+
+    def doStart(self) -> None:
+        pass
+
+    def doStop(self) -> None:
+        pass
+
+    def buildProtocol(self, addr: object) -> PipeEnd:
+        return self._protocol
+
+
 class Connector:
     """
     Connects to one upstream; among several addresses, the one that worked last is tried first.
@@ -131,12 +149,20 @@ class Connector:
             return wrapClientTLS(_Unverified(name), endpoint)
         return wrapClientTLS(optionsForClientTLS(name, trustRoot=trust_root(upstream.tls.ca_file)), endpoint)
 
-    def connect_now(self) -> PipeEnd | None:
-        """A connection to the upstream, not joined; None if it has to be waited for: see L{connect}."""
+    def connect_now(self, other: PipeEnd | None = None) -> PipeEnd | None:
+        """
+        A connection to the upstream, not joined; None if it has to be waited for: see L{connect}.
+
+        @param other: the end that it is joined to at once: so it need not wait, which would be two epoll_ctl.
+        """
         if not self._loopbacks:
             return None
-        end: PipeEnd | None = connect_now(self._reactor, self._loopbacks[0], self._upstream.port, self._ends)
-        return end
+        end = PipeEnd()
+        end.other = other
+        connected: PipeEnd | None = connect_now(
+            self._reactor, self._loopbacks[0], self._upstream.port, _Given(end)
+        )
+        return connected
 
     async def connect(self) -> PipeEnd:
         """A connection to the upstream, not joined. @raise UpstreamFailed: no address answers."""

@@ -61,7 +61,7 @@ class Forward(PipeEnd):
 
     def connectionMade(self) -> None:
         """A visitor came: connect to the upstream."""
-        end = self._connector.connect_now()
+        end = self._connector.connect_now(self)
         if end is not None:
             self._connected(end)
             return

@@ -16,6 +16,8 @@ from typing import Any
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.posixbase import PosixReactorBase
 
+_FLAGS = getattr(socket, "SOCK_CLOEXEC", 0)
+
 
 def is_loopback(host: str) -> bool:
     """Whether a host is an address of the loopback; names are not."""
@@ -36,17 +38,26 @@ def connect_now(reactor: Any, host: str, port: int, factory: IProtocolFactory) -
     """
     if not isinstance(reactor, PosixReactorBase):
         return None
+    take_connected = getattr(reactor, "take_connected", None)  # our own reactor's
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    handle = None
     try:
-        with socket.socket(family, socket.SOCK_STREAM | getattr(socket, "SOCK_CLOEXEC", 0)) as handle:
-            handle.setblocking(False)
+        handle = socket.socket(family, socket.SOCK_STREAM | _FLAGS)
+        handle.setblocking(False)
+        status = handle.connect_ex((host, port))
+        if status == errno.EINPROGRESS:
+            # Linux handles the answer when connect lets go of the socket: asked again, it knows.
             status = handle.connect_ex((host, port))
-            if status == errno.EINPROGRESS:
-                # Linux handles the answer when connect lets go of the socket: asked again, it knows.
-                status = handle.connect_ex((host, port))
-            if status not in (0, errno.EISCONN):
-                return None
-            # The reactor takes a duplicate.
-            return reactor.adoptStreamConnection(handle.fileno(), family, factory).protocol
+        if status not in (0, errno.EISCONN):
+            return None
+        if take_connected is not None:
+            taken, handle = handle, None
+            return take_connected(
+                taken, (host, port) if family == socket.AF_INET else (host, port, 0, 0), factory
+            )
+        return reactor.adoptStreamConnection(handle.fileno(), family, factory).protocol  # it duplicates it
     except OSError:
         return None
+    finally:
+        if handle is not None:
+            handle.close()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from select import EPOLLIN
 from typing import Any
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.main import CONNECTION_LOST
 from twisted.logger import Logger
@@ -115,3 +116,15 @@ class BurrowReactor(EPollReactor):
         if addressFamily not in (socket.AF_INET, socket.AF_INET6):
             return super().adoptStreamConnection(fileDescriptor, addressFamily, factory)
         return Server._fromConnectedSocket(fileDescriptor, addressFamily, factory, self)
+
+    def take_connected(self, handle: socket.socket, peer: tuple[Any, ...], factory: Any) -> Any:
+        """
+        Use a connected TCP socket, and not a duplicate of it, as C{adoptStreamConnection} does.
+
+        @param handle: the reactor's from now on. @param peer: its address, as C{getpeername} returns it.
+        @return: the protocol that C{factory} builds, connected.
+        """
+        kind = IPv4Address if len(peer) == 2 else IPv6Address
+        protocol = factory.buildProtocol(kind("TCP", *peer))
+        protocol.makeConnection(Server(handle, protocol, peer, None, peer[1], self))
+        return protocol

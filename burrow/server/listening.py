@@ -45,6 +45,9 @@ def _open(host: str, port: int, *, share: bool) -> socket.socket:
         if family == socket.AF_INET6:
             with contextlib.suppress(OSError):
                 handle.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        # On Linux what is accepted begins so, too: see L{burrow.reactor.transports.Port}.
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         handle.setblocking(False)
         handle.bind((host, port))
         handle.listen(BACKLOG)

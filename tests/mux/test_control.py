@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from twisted.protocols import amp
 
 from burrow.errors import WireError
-from burrow.mux.control import MAX_HEAD, VisitorHead, decode_visitor_head, encode_box
+from burrow.mux.control import MAX_HEAD, VisitorHead, decode_box, decode_visitor_head, encode_box
 
 HEAD = VisitorHead("blog", "[::1]:1234", "https")
 
@@ -31,6 +31,27 @@ def test_value_that_no_box_can_have():
     )
     with pytest.raises(amp.TooLong):
         VisitorHead("t" * 65536, "v", "s").encode()
+
+
+@given(st.data())
+def test_lengths_that_are_wrong_are_read_as_any_box(data):
+    """The usual box is read at once, which must say of no bytes but its own what they mean."""
+    wire = bytearray(HEAD.encode() + b"behind\0\0")
+    for _ in range(data.draw(st.integers(1, 3))):
+        wire[data.draw(st.integers(0, len(wire) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        box = decode_box(bytes(wire))
+    except WireError:
+        box = None
+    try:
+        head = decode_visitor_head(bytes(wire))
+    except WireError:
+        assert box is None or not {"tunnel", "visitor", "scheme"} <= set(box[0])
+        return
+    if box is None:
+        assert head is None
+    else:
+        assert head == (VisitorHead(box[0]["tunnel"], box[0]["visitor"], box[0]["scheme"]), box[1])
 
 
 def test_unknown_keys_are_ignored():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
@@ -16,6 +17,7 @@ from zope.interface import directlyProvides
 
 from burrow.clock import at_turn_end
 from burrow.mux.pipe import read_on_after_failed_write
+from burrow.protocols.loopback import connect_now
 
 if not sys.platform.startswith("linux"):
     pytest.skip("the reactor is for Linux", allow_module_level=True)
@@ -202,6 +204,7 @@ def test_a_reset_is_no_end_whoever_meets_it_first(pair, waiting, reads_on):
     got = []
     if reads_on:
         pair.protocol.ended = False
+        pair.protocol.reads_after_failed_write = True
         read_on_after_failed_write(pair.protocol)
     pair.protocol.dataReceived = got.append
     pair.protocol.connectionLost = got.append
@@ -220,6 +223,58 @@ def test_a_reset_is_no_end_whoever_meets_it_first(pair, waiting, reads_on):
     assert got[0] == b"an answer"
     assert got[1].check(ConnectionLost)
     assert len(got) == 2
+
+
+def test_what_is_accepted_is_set_as_its_port_is(pair):
+    transport = pair.protocol.transport
+    assert transport.getTcpNoDelay()
+    assert transport.getTcpKeepAlive()
+    transport.setTcpNoDelay(False)
+    transport.setTcpKeepAlive(False)
+    assert not transport.getTcpNoDelay()
+    assert not transport.getTcpKeepAlive()
+    transport.setTcpNoDelay(True)
+    assert transport.getTcpNoDelay()
+
+
+def test_an_adopted_port_sets_its_socket():
+    reactor = BurrowReactor()
+    made = Protocol()
+    factory = Factory()
+    factory.buildProtocol = lambda address: made
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        reactor.adoptStreamPort(listening.fileno(), socket.AF_INET, factory)
+        with socket.create_connection(listening.getsockname()):
+            reactor.doIteration(1)
+            assert made.transport.getTcpNoDelay()
+            assert made.transport.getTcpKeepAlive()
+    reactor.removeAll()
+
+
+def test_an_upstream_is_dialled_within_the_turn_on_one_descriptor(pair):
+    got = []
+    end = Protocol()
+    end.dataReceived = got.append
+    factory = Factory()
+    factory.buildProtocol = lambda address: end
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        number = listening.getsockname()[1]
+        before = len(os.listdir("/proc/self/fd"))
+        assert connect_now(pair.reactor, "127.0.0.1", number, factory) is end
+        assert len(os.listdir("/proc/self/fd")) == before + 1
+        assert end.transport.getPeer() == IPv4Address("TCP", "127.0.0.1", number)
+        assert end.transport.getTcpNoDelay()
+        accepted, _ = listening.accept()
+        end.transport.write(b"a question")
+        accepted.sendall(b"an answer")
+        pair.turns(2)
+        assert accepted.recv(100) == b"a question"
+        assert got == [b"an answer"]
+        accepted.close()
+    before = len(os.listdir("/proc/self/fd"))
+    assert connect_now(pair.reactor, "127.0.0.1", number, factory) is None
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_another_clock_has_its_own_way():

@@ -104,7 +104,7 @@ class Visitor(Protocol):
         self.stream_to = self._kept.to  # see IConnection
         self._takes = Pace(edge.sweep, edge.rate, self._taken, self._abort)
         self._received = 0
-        self._moved = 0
+        self._moved: int | None = 0
         self._lingers = 0
 
     def _enter(self, state: State) -> None:
@@ -163,6 +163,9 @@ class Visitor(Protocol):
                 self._edge.sweep.add(self, LINGER)
             else:
                 self._close()
+        elif self.state is State.FLUSHING and self._moved is None:
+            self._moved = taken(self.transport) or 0
+            self._edge.sweep.add(self, self._edge.idle_timeout)
         elif self.state is State.FLUSHING:
             least = self._edge.rate.least * self._edge.idle_timeout
             if not least or self._moves(taken(self.transport), least):
@@ -175,7 +178,7 @@ class Visitor(Protocol):
         if count is None:
             return False
         before, self._moved = self._moved, count
-        return count - before >= least
+        return count - (before or 0) >= least
 
     # -- how fast the visitor is --------------------------------------------------------------------------
 
@@ -261,8 +264,8 @@ class Visitor(Protocol):
         """Close once everything is written."""
         self._enter(State.FLUSHING)
         self._give_up()
-        self._moved = taken(self.transport) or 0
-        self._edge.sweep.add(self, self._edge.idle_timeout)
+        self._moved = None
+        self._edge.sweep.add(self, 0)  # nearly all are gone before the next look, and need not be measured
         self.transport.unregisterProducer()
         if self.transport.disconnecting:
             # TLS has said its end, and waited for the visitor's.
