@@ -160,7 +160,7 @@ def test_started_in_the_background_it_writes_lines(start):
     shell.child.sendline(f"{shell.burrow} &")
     shell.shows("cannot reach https://127.0.0.1:1")
     assert b"\x1b[?1049h" not in shell.output
-    shell.child.sendline("kill %1; wait; echo code $?")
+    shell.child.sendline("kill %1; wait %1; echo code $?")
     shell.shows("code 0")
 
 
@@ -215,7 +215,6 @@ def test_a_terminal_that_is_closed_ends_it(start):
     terminal = start()
     terminal.shows("x quit")
     pid = terminal.child.pid
-    os.close(os.dup(terminal.child.child_fd))
     terminal.child.ptyproc.fileobj.close()
     deadline = time.monotonic() + 30
     while os.waitpid(pid, os.WNOHANG) == (0, 0):
