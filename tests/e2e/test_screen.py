@@ -161,8 +161,8 @@ def test_a_program_reads_an_event_a_request(world, upstream):
 
 def test_a_person_without_a_terminal_reads_a_line_a_request_or_none(world, upstream):
     service = upstream(lambda handler: reply(handler, b"hello"))
-    loud = burrow("http", service.port, "--name", "loud", env=world.env)
-    quiet = burrow("http", service.port, "--name", "quiet", "--quiet", env=world.env)
+    loud = burrow("http", service.port, "--name", "loud", "--no-inspect", env=world.env)
+    quiet = burrow("http", service.port, "--name", "quiet", "--no-inspect", "--quiet", env=world.env)
     for agent, name in ((loud, "loud"), (quiet, "quiet")):
         world.started.append(agent)
         assert agent.line("->").string.startswith(f"https://{name}.localhost:")
@@ -200,6 +200,7 @@ def test_who_does_not_read_delays_nobody(world, upstream):
 def test_the_reader_leaves(world, upstream):
     service = upstream(lambda handler: reply(handler, b"hello"))
     command = [sys.executable, "-m", "burrow.cli.main", "http", str(service.port), "--name", "gone"]
+    command.append("--no-inspect")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, **pipes, env={**os.environ, **world.env}) as agent:
         try:
