@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
 
 from burrow.traffic.record import Fields, Message, Record
 
@@ -23,7 +24,7 @@ class Body:
     __slots__ = ("data", "size")
 
     def __init__(self) -> None:
-        self.data = bytearray()
+        self.data: bytes | bytearray = b""
         self.size = 0
 
     @property
@@ -37,8 +38,14 @@ class Body:
         room = limit - len(self.data)
         if room <= 0:
             return 0
-        self.data += data if len(data) <= room else data[:room]
-        return min(room, len(data))
+        data = data if len(data) <= room else data[:room]
+        if not self.data:
+            self.data = data  # mostly all of it: not copied
+        else:
+            if isinstance(self.data, bytes):
+                self.data = bytearray(self.data)
+            self.data += data
+        return len(data)
 
 
 class Captured:
@@ -63,19 +70,30 @@ class Captured:
         "response",
     )
 
+    NO_BODY = Body()
+    """The body of what has none: never changed."""
+
+    NO_MESSAGES: deque[tuple[bool, Message]] = deque()
+    """Likewise."""
+
     def __init__(self, record: Record, replay_of: str = "") -> None:
         self.record = record
-        self.request = Body()
-        self.response = Body()
-        self.messages: deque[tuple[bool, Message]] = deque()
+        self.request = self.response = self.NO_BODY
+        self.messages = self.NO_MESSAGES
         self.messages_cost = 0
         self.first_message = 0
         self.replay_of = replay_of
         self.cost = ENTRY_COST + fields_cost(record.request_headers) + len(record.target)
 
     def body(self, outbound: bool) -> Body:
-        """The response's if C{outbound}, else the request's."""
-        return self.response if outbound else self.request
+        """The response's if C{outbound}, else the request's: to be added to."""
+        if outbound:
+            if self.response is self.NO_BODY:
+                self.response = Body()
+            return self.response
+        if self.request is self.NO_BODY:
+            self.request = Body()
+        return self.request
 
     def add_message(self, outbound: bool, message: Message, limit: int) -> int:
         """
@@ -84,6 +102,8 @@ class Captured:
         @return: how many bytes more are kept; below 0 if fewer.
         """
         before = self.messages_cost
+        if self.messages is self.NO_MESSAGES:
+            self.messages = deque()
         self.messages.append((outbound, message))
         self.messages_cost += message_cost(message)
         while len(self.messages) > 1 and (
@@ -101,7 +121,7 @@ class Captured:
 
 def fields_cost(fields: Fields) -> int:
     """Bytes that header fields need, about."""
-    return sum(len(name) + len(value) + FIELD_COST for name, value in fields)
+    return FIELD_COST * len(fields) + sum(map(len, chain.from_iterable(fields)))
 
 
 def message_cost(message: Message) -> int:

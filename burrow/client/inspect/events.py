@@ -134,6 +134,7 @@ class Followers:
         follower = Follower(self._store, request, known, self._gone)
         self._all.add(follower)
         request.notifyFinish().addBoth(lambda _: self._gone(follower))
+        self._store.followed = True
         self._store.on_event = self._happened
         follower.flush()
         if self._pinging is None:

@@ -7,9 +7,9 @@ from which L{burrow.client.inspect.events} tells those who follow.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from burrow.client.inspect.captured import Captured, fields_cost
 from burrow.traffic.hub import Listener
@@ -25,8 +25,7 @@ MAX_EVENTS = 2000
 """Events that a follower may be behind, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """
     Something that happened.
 
@@ -45,6 +44,7 @@ class Store(Listener):
     @param max_memory: bytes in all, about. @param max_body: see L{MAX_BODY}.
     @ivar cost: bytes that are kept, about. @ivar dropped: how many records were dropped for want of room.
     @ivar events: the newest L{MAX_EVENTS}. @ivar last_event: the number of the newest; 0 before the first.
+    @ivar followed: whether events are noted: from when somebody first follows them.
     @ivar on_event: called after each event.
     """
 
@@ -57,10 +57,13 @@ class Store(Listener):
         self.dropped = 0
         self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self.last_event = 0
+        self.followed = False
         self.on_event: Callable[[], None] = lambda: None
         self._all: dict[str, Captured] = {}
-        self._ended: dict[str, Captured] = {}  # of _all, in the order of their end
-        self._open: dict[str, Captured] = {}
+        # Of _all, in the order of their end, and of their beginning. A dict takes long to find its first item
+        # once many before it are gone.
+        self._ended: OrderedDict[str, Captured] = OrderedDict()
+        self._open: OrderedDict[str, Captured] = OrderedDict()
         self._replays: dict[str, str] = {}
 
     # -- what is kept ---------------------------------------------------------------------------------------
@@ -93,25 +96,28 @@ class Store(Listener):
 
     def begun(self, record: Record) -> None:
         """See L{Listener}."""
-        captured = Captured(record, self._replays.pop(record.id, "") if self._replays else "")
-        self._all[record.id] = self._open[record.id] = captured
+        id = record.id
+        captured = Captured(record, self._replays.pop(id, "") if self._replays else "")
+        self._all[id] = self._open[id] = captured
         self.cost += captured.cost
-        self._happened("begun", record.id)
-        self._make_room()
+        if self.followed:
+            self._happened("begun", id)
+        if self.cost > self.max_memory:
+            self._make_room()
 
     def answered(self, record: Record) -> None:
         """See L{Listener}."""
-        captured = self._all.get(record.id)
-        if captured is not None:
+        if self.followed and record.id in self._all:
             self._happened("answered", record.id)
-            self._grown(captured, fields_cost(record.response_headers))
 
     def ended(self, record: Record) -> None:
         """See L{Listener}."""
         captured = self._open.pop(record.id, None)
         if captured is not None:
             self._ended[record.id] = captured
-            self._happened("ended", record.id)
+            if self.followed:
+                self._happened("ended", record.id)
+            self._grown(captured, fields_cost(record.response_headers))
 
     def body(self, record: Record, outbound: bool, data: bytes) -> None:
         """See L{Listener}."""
@@ -129,20 +135,21 @@ class Store(Listener):
         if len(message.data) > self.max_body:
             message = Message(message.kind, message.data[: self.max_body], message.size, message.when)
         grown = captured.add_message(outbound, message, self.max_body)
-        self._happened("message", record.id, captured.message_count - 1)
+        if self.followed:
+            self._happened("message", record.id, captured.message_count - 1)
         self._grown(captured, grown)
 
     def _grown(self, captured: Captured, by: int) -> None:
         captured.cost += by
         self.cost += by
-        self._make_room()
+        if self.cost > self.max_memory:
+            self._make_room()
 
     def _make_room(self) -> None:
         """Drop what ended first, and if all are open what began first."""
         while self.cost > self.max_memory and self._all:
-            of = self._ended or self._open
-            id = next(iter(of))
-            self.cost -= of.pop(id).cost
+            id, captured = (self._ended or self._open).popitem(last=False)
+            self.cost -= captured.cost
             del self._all[id]
             self.dropped += 1
 

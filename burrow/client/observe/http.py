@@ -35,6 +35,13 @@ MAX_EARLY = 8 * 1024
 """Bytes of an answer that came before its request was read: the agent's own, that no upstream is there."""
 
 
+def _body(head: ResponseHead) -> Body:
+    """What finds the end of an answer's body."""
+    if head.chunked:
+        return ChunkedBody()
+    return UntilCloseBody() if head.length is None else LengthBody(head.length)
+
+
 class _Asked:
     """What a request's head says, as records have it."""
 
@@ -157,14 +164,19 @@ class HttpObserver(Observer):
                 if result is None:
                     return
                 head, data = result
-                if head.status < 200 and head.status != 101:
-                    continue
-                self._answered(record, head)
-                if head.status == 101:
+                if head.status < 200:
+                    if head.status != 101:
+                        continue
+                    self._answered(record, head)
                     self._switch(record, head, data)
                     return
-                body = self._response_body
-                assert body is not None
+                self._answered(record, head)
+                if head.length == len(data):  # all of it, in one piece: as most answers come
+                    if data:
+                        self._pass(record, data)
+                    self._end(record)
+                    return
+                body = self._response_body = _body(head)
             else:
                 payload, data = body.feed(data)
                 if payload:
@@ -176,12 +188,6 @@ class HttpObserver(Observer):
         """An answer's head has come."""
         record.status, record.reason = head.status, head.reason.decode("latin-1")
         record.response_headers = head.headers.fields
-        if head.chunked:
-            self._response_body = ChunkedBody()
-        elif head.length is not None:
-            self._response_body = LengthBody(head.length)
-        else:
-            self._response_body = UntilCloseBody()
         if _FAILURE in head.headers:
             self._failure = bytearray()
         elif self.traffic.bodies and head.headers.value(b"content-type").lower().startswith(

@@ -77,6 +77,7 @@ class InspectorCase(SynchronousTestCase):
         self.clock = Clock()
         self.traffic = Traffic()
         self.store = Store()
+        self.store.followed = True
         self.traffic.add(self.store)
         self.upstreams = {}
         self.replayer = Replayer(self.clock, self.traffic, self.store, self.upstreams.get)

@@ -85,6 +85,7 @@ class StoreTests(SynchronousTestCase):
 
     def make(self, *arguments):
         self.store = Store(*arguments)
+        self.store.followed = True
         self.traffic.add(self.store)
         return self.store
 
@@ -127,3 +128,13 @@ class StoreTests(SynchronousTestCase):
             [(event.number, event.kind) for event in store.events],
             [(1, "begun"), (2, "answered"), (3, "ended")],
         )
+
+
+def test_events_are_noted_once_somebody_follows():
+    store, traffic = Store(), Traffic()
+    traffic.add(store)
+    pass_through(traffic)
+    assert (len(store), store.last_event) == (1, 0)
+    store.followed = True
+    pass_through(traffic)
+    assert [event.kind for event in store.events] == ["begun", "answered", "ended"]
