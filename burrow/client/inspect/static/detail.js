@@ -96,7 +96,7 @@ export class Detail {
     return el("section", { class: "side", id: which },
       el("h2", {}, name, el("small", {}, `${size(body.size)} of body`)),
       el("details", { open: !this.chosen[`${which}-closed`], ontoggle: (event) => { this.chosen[`${which}-closed`] = !event.target.open; } },
-        el("summary", {}, `${headers.length} headers`),
+        el("summary", {}, headers.length === 1 ? "1 header" : `${headers.length} headers`),
         el("table", { class: "fields" }, el("tbody", {}, headers.map(([key, value], position) => el("tr", {}, el("th", { scope: "row" }, key), el("td", {}, this.value(one, which, position, key, value))))))),
       one.protocol === "http" ? bodyView(body, `/api/requests/${one.id}/body/${which}`, which, this.chosen) : null);
   }
