@@ -68,6 +68,7 @@ function later() {
 async function refresh() {
   try {
     const answer = await ask(`/api/requests?limit=${LISTED}&filter=${encodeURIComponent(filter)}`);
+    list.more = answer.headers.has("Link");
     list.set(await answer.json());
     byId("wrong").hidden = true;
     return answer.headers.get("Burrow-Last-Event");

@@ -76,7 +76,7 @@ export class List {
     if (this.known.has(this.selected)) this.place.setAttribute("aria-activedescendant", `row-${this.selected}`);
     else this.place.removeAttribute("aria-activedescendant");
     const count = this.all.length;
-    byId("count").textContent = count ? `${count} request${count === 1 ? "" : "s"}` : "";
+    byId("count").textContent = count ? `${this.more ? "the newest " : ""}${count} request${count === 1 ? "" : "s"}` : "";
     this.place.classList.toggle("empty", !count);
   }
 
