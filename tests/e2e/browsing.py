@@ -35,12 +35,12 @@ def axe_source(folder):
 
 
 class Chromium:
-    """One browser. @ivar driver: selenium's."""
+    """One browser. @param flags: more of its flags. @ivar driver: selenium's."""
 
-    def __init__(self):
+    def __init__(self, *flags):
         options = webdriver.ChromeOptions()
         options.binary_location = program("chromium")
-        for flag in FLAGS:
+        for flag in (*FLAGS, *flags):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=Service(program("chromedriver")))

@@ -313,7 +313,7 @@ def read_response(visitor, method="GET"):
 class Upstream:
     """An HTTP service whose answers are a function of the request."""
 
-    def __init__(self, answer, host="127.0.0.1"):
+    def __init__(self, answer, host="127.0.0.1", port=0):
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
@@ -334,7 +334,7 @@ class Upstream:
             def handle_error(server, request, client_address):
                 pass  # a visitor that leaves in the middle is no error of the test's
 
-        self.server = Server((host, 0), Handler)
+        self.server = Server((host, port), Handler)
         self.port = self.server.server_address[1]
         self._thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self._thread.start()
