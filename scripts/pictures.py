@@ -32,8 +32,8 @@ from rich.terminal_theme import TerminalTheme  # noqa: E402
 from rich.text import Text  # noqa: E402
 
 from tests.e2e.browsing import Chromium  # noqa: E402
-from tests.e2e.harness import World, burrow, free_port, reply, wait_for  # noqa: E402
 from tests.e2e.harness import Upstream as Service  # noqa: E402
+from tests.e2e.harness import World, free_port, wait_for  # noqa: E402
 
 FOLDER = ROOT / "docs" / "pictures"
 DOMAIN = "example.com"
@@ -70,10 +70,12 @@ TERMINAL = TerminalTheme(
 
 FRAME = """<!doctype html><meta charset="utf-8"><style>
 body { margin: 0; padding: 28px; display: inline-block; background: #e9e9e4; }
-.window { border-radius: 12px; overflow: hidden; background: #181b18; box-shadow: 0 14px 40px rgb(0 0 0 / 28%%); }
+.window { border-radius: 12px; overflow: hidden; background: #181b18; }
+.window { box-shadow: 0 14px 40px rgb(0 0 0 / 28%%); }
 .bar { display: flex; gap: 8px; align-items: center; padding: 12px 16px; background: #262a25; }
 .bar i { width: 12px; height: 12px; border-radius: 50%%; background: #4a4f48; }
-.bar span { flex: 1; text-align: center; margin-right: 52px; color: #a8a79e; font: 13px system-ui, "DejaVu Sans"; }
+.bar span { flex: 1; text-align: center; margin-right: 52px; color: #a8a79e; }
+.bar span { font: 13px system-ui, "DejaVu Sans"; }
 pre { margin: 0; padding: 16px 20px 20px; color: #dedDd5; font: 14px/1.35 "DejaVu Sans Mono", monospace; }
 </style><div class="window"><div class="bar"><i></i><i></i><i></i><span>%s</span></div><pre>%s</pre></div>"""
 

@@ -265,6 +265,7 @@ def test_a_request_is_followed_and_the_tunnel_closed(page, chromium, world, toke
     page.sign_in(tokens["admin"])
     chromium.click("td a", "shop")
     chromium.sees("No request yet")
+    chromium.sees("live", ".tools")
     world.get(agent.host, f"/a?q={EVIL.replace(' ', '%20')}", X_Request_Id="order-17")
     world.get(agent.host, "/down", "POST", b"12345")
     chromium.sees("/down", ".requests")
@@ -275,6 +276,8 @@ def test_a_request_is_followed_and_the_tunnel_closed(page, chromium, world, toke
     assert "<script>window.hacked=1</script>" in second
     chromium.click(".path", "/a?q")
     chromium.sees("order-17", ".more-facts:not([hidden])")
+    inspector = chromium.find(".more-facts a").get_attribute("href")
+    assert inspector == "http://127.0.0.1:4040/?filter=method%3AGET%20path%3A%22%2Fa%22"
     assert chromium.run(HARMLESS)
 
     chromium.type("input[type=search]", "status:5xx")
@@ -290,6 +293,7 @@ def test_a_request_is_followed_and_the_tunnel_closed(page, chromium, world, toke
     chromium.click("button", "Pause")
     world.get(agent.host, "/while-paused")
     chromium.sees("1 new")
+    chromium.sees("paused", ".tools")
     assert "/while-paused" not in chromium.text(".requests")
     chromium.click("button", "Go on")
     chromium.sees("/while-paused", ".requests")
@@ -370,6 +374,7 @@ def test_a_lost_connection_is_told_and_made_up_for(page, chromium, world, tokens
     agent = serve("steady")
     page.sign_in(tokens["viewer"])
     page.go("tunnels/steady")
+    chromium.sees("live", ".tools")
     world.get(agent.host, "/before")
     chromium.sees("/before", ".requests")
     world.server.kill()
@@ -397,6 +402,7 @@ def test_axe_finds_nothing(page, chromium, tokens, serve, world, axe):
         chromium.sees("seen" if "/" in path else path.capitalize(), "h1")
         wait_for(lambda: chromium.texts(".frame, .empty, .events"))
         if path == "tunnels/seen":
+            chromium.sees("live", ".tools")
             world.get(agent.host, "/seen?q=1")
             chromium.click(".path", "/seen?q")
         found[path] = chromium.axe(axe)

@@ -8,6 +8,7 @@ import { badge, copyButton, empty, statusClass, timeElement } from "./parts.js";
 
 const KEPT = 500;
 const SHOWN = 100;
+const INSPECTOR = "http://127.0.0.1:4040/";
 
 function details(item) {
   const facts = [
@@ -26,6 +27,12 @@ function details(item) {
     .map(([name, value]) =>
       h("div", {}, h("dt", { text: name }), h("dd", {}, value, name === "Request ID" && copyButton(() => item.request_id, "the request's id"))),
     );
+}
+
+/** A filter that finds a request in the agent's inspector. */
+function alike(item) {
+  const path = item.target.split("?")[0].replaceAll('"', "").slice(0, 300);
+  return `${item.method ? `method:${item.method} ` : ""}${path ? `path:"${path}"` : ""}`.trim();
 }
 
 function row(withTunnel) {
@@ -50,7 +57,8 @@ function row(withTunnel) {
     td("Visitor", "mono wide", visitor),
   );
   const list = h("dl", { class: "facts" });
-  const note = h("p", { class: "muted", text: "Headers and bodies stay with the agent: its inspector shows them, by this request ID." });
+  const inspector = h("a", { target: "_blank", rel: "noopener noreferrer", text: "Open the inspector" });
+  const note = h("p", { class: "muted" }, "Headers and bodies stay with the agent. On its machine: ", inspector, ".");
   const more = h("tr", { role: "row", class: "more-facts", hidden: true }, h("td", { role: "cell", colspan: "7" }, list, note));
   const element = h("tbody", { role: "rowgroup" }, line, more);
   let now = null;
@@ -59,6 +67,7 @@ function row(withTunnel) {
     visible(more, more.hidden);
     attribute(path, "aria-expanded", String(!more.hidden));
     if (!more.hidden) list.replaceChildren(...details(now));
+    inspector.href = `${INSPECTOR}?filter=${encodeURIComponent(alike(now))}`;
   }
   return {
     element,
@@ -142,13 +151,14 @@ export function requestsPanel(tunnel, hint, lost) {
         pause.replaceChildren(icon(paused ? "play" : "pause"), word);
         put(word, paused ? "Go on" : "Pause");
         missed = 0;
+        say();
         later();
       },
     },
     icon("pause"),
     word,
   );
-  const live = badge("live");
+  const live = badge("waiting");
   const counted = h("span", { class: "muted counted" });
   const gap = h("p", { class: "muted", hidden: true });
   const blank = empty("No request yet", "Requests show up here as they happen, with those of the last minutes. Try one:", `curl ${hint || "https://NAME.example.com/"}`);
@@ -184,7 +194,12 @@ export function requestsPanel(tunnel, hint, lost) {
 
   const path = tunnel ? `/requests?tunnel=${encodeURIComponent(tunnel)}` : "/requests";
   let stream = null;
-  const stale = (yes) => live.update(yes ? "waiting" : "live");
+  let broken = true;
+  const say = () => live.update(broken ? "waiting" : paused ? "paused" : "live");
+  const stale = (yes) => {
+    broken = yes;
+    say();
+  };
 
   async function catchUp() {
     // What happened before the live answer began, or while it was broken.

@@ -55,8 +55,8 @@ export function tunnelView(context, name) {
       fact("Open since", since.element),
       fact("Visitors now", values.visitors),
       fact("Requests", values.requests),
-      fact("Received", values.received),
-      fact("Sent", values.sent),
+      fact("Received, while looked at", values.received),
+      fact("Sent, while looked at", values.sent),
     ),
     h("div", { class: "big-rate" }, line.element, h("span", { class: "value" }, values.rate), h("span", { class: "muted", text: "requests" })),
   );

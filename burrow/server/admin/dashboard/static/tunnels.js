@@ -2,7 +2,7 @@
 
 import { Stream, list, may } from "./api.js";
 import { h, put } from "./dom.js";
-import { bytes, count, rate } from "./format.js";
+import { count, rate } from "./format.js";
 import { badge, empty, spark } from "./parts.js";
 import { observe, of, total } from "./rates.js";
 import { table, text, time } from "./table.js";
@@ -66,8 +66,8 @@ export function tunnelsView(context) {
   const tiles = {
     open: tile("Tunnels"),
     visitors: tile("Visitors now"),
-    rate: tile("Requests", all.element),
-    bytes: tile("Traffic"),
+    rate: tile("Requests a second", all.element),
+    requests: tile("Requests so far"),
   };
   const shown = table({
     label: "Tunnels",
@@ -101,8 +101,8 @@ export function tunnelsView(context) {
       const open = items.filter((item) => item.state === "open").length;
       tiles.open.update(count(items.length), items.length === open ? "open" : `${items.length - open} not connected`);
       tiles.visitors.update(count(items.reduce((sum, item) => sum + item.visitors, 0)));
-      tiles.rate.update(rate(total.rate));
-      tiles.bytes.update(`${bytes(Math.round(total.throughput || 0))}/s`);
+      tiles.rate.update(rate(total.rate).replace("/s", ""));
+      tiles.requests.update(count(items.reduce((sum, item) => sum + (item.requests || 0), 0)));
       all.update(total.samples);
       shown.update(items);
       context.unanswered(unanswered);
