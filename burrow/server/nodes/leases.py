@@ -92,6 +92,10 @@ class Leases:
         # A lease that this release cannot read is ignored, and stays in the store.
         lease = None if text is None else from_notes(Lease, {name: text}).get(name)
         if text is not None and lease is not None:
+            ours = self.held.get(name)
+            if ours is not None and lease == ours:
+                # One object for both, and one of each of its texts: .3 KB less for a tunnel.
+                name, lease = ours.name, ours
             self._noted[name] = text, lease
             self._names_of[lease.node].add(name)
             if lease.node == self._own_id and name not in self.held:

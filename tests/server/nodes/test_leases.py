@@ -144,6 +144,19 @@ Compared.TestCase.settings = settings(max_examples=150, stateful_step_count=40, 
 TestCompared = Compared.TestCase
 
 
+def test_a_lease_of_ours_that_comes_back_is_kept_once():
+    leases = Leases("us")
+    ours = Lease("a", "us", "http", None, 1.0, "token")
+    leases.hold(ours)
+    leases.read({"a": to_text(ours)}, True)
+    assert leases._noted["a"][1] is ours
+    assert next(iter(leases._names_of["us"])) is ours.name
+    older = attr.evolve(ours, since=0.5)
+    leases.read({"a": to_text(older)}, True)
+    assert leases._noted["a"][1] == older
+    assert leases.held["a"] is ours
+
+
 def test_a_contested_lease_is_told_until_it_is_settled():
     leases = Leases("us")
     ours, other = Lease("a", "us", "http", None, 1.0, "x"), Lease("a", "one", "http", None, 2.0, "y")
