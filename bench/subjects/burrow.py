@@ -29,6 +29,8 @@ class Burrow(Subject):
     name = "burrow"
     can = frozenset({"http", "https", "tcp", "tcp over tls", "line"})
     root = Path(__file__).parents[2]
+    watched = False
+    """Whether somebody looks: the agent has its inspector, and writes a line for each request."""
 
     def __init__(self, folder: Path, upstreams: Upstreams, setup: Setup) -> None:
         super().__init__(folder, upstreams, setup)
@@ -47,10 +49,16 @@ class Burrow(Subject):
                 f'[tunnels.{target}]\nkind = "{KINDS[target]}"\nupstream = {self.upstreams.port(target)}\n'
                 for target in self.setup.targets
             )
-            self.agent: Agent = self.world.agent("start", "--config", self.write("agent.toml", tunnels))
+            self.agent: Agent = self._agent("start", "--config", self.write("agent.toml", tunnels))
         ready = self.agent.ready(len(self.setup.targets))
         self._urls = {event["name"]: event["url"] for event in ready}
         self.wait_until_open()
+
+    def _agent(self, *arguments: object) -> Agent:
+        flags = ()
+        if not self.watched and (self.root / "burrow/client/screen").is_dir():  # older ones have neither
+            flags = ("--quiet", "--no-inspect")
+        return self.world.agent(*arguments, *flags)
 
     def _connect_through_line(self) -> None:
         port = self.world.https if self.setup.tls else self.world.http
@@ -74,7 +82,7 @@ class Burrow(Subject):
     def one_more(self, name: str) -> Visit:
         """An agent more, in a process of its own."""
         with contextlib.chdir(self.root):
-            agent = self.world.agent("http", self.upstreams.port("web"), "--name", name)
+            agent = self._agent("http", self.upstreams.port("web"), "--name", name)
         return Visit(self.world.https if self.setup.tls else self.world.http, agent.host, self.setup.tls)
 
     def crowd(self, agents: int, tunnels: int) -> None:
@@ -107,6 +115,13 @@ class Burrow(Subject):
         if hasattr(self, "world"):
             self.world.close()
         super().stop()
+
+
+class WatchedBurrow(Burrow):
+    """Burrow whose agent somebody looks at."""
+
+    name = "watched"
+    watched = True
 
 
 def other_checkout(root: Path, name: str = "before") -> type[Burrow]:
