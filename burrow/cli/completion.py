@@ -15,8 +15,10 @@ from typing import Any
 from argcomplete import autocomplete
 from argcomplete.shell_integration import shellcode
 
+from burrow.cli.quickly import names_quickly
+from burrow.cli.remote import in_store, settings
 from burrow.cli.store import with_store
-from burrow.client.service import client_settings
+from burrow.client.service import client_settings, looking_credentials
 from burrow.errors import BurrowError
 from burrow.store.base import IStore
 
@@ -70,13 +72,25 @@ def configured_tunnels(arguments: argparse.Namespace) -> list[str]:
 
 
 def token_names(arguments: argparse.Namespace) -> list[str]:
-    """The names of the store's tokens."""
-    return _from_store(arguments, lambda store: store.tokens())
+    """The names of the tokens."""
+    return _from_api(arguments, "tokens") or _from_store(arguments, lambda store: store.tokens())
 
 
 def owned_names(arguments: argparse.Namespace) -> list[str]:
     """The names that somebody owns."""
-    return _from_store(arguments, lambda store: store.reservations())
+    return _from_api(arguments, "names") or _from_store(arguments, lambda store: store.reservations())
+
+
+def open_tunnels(arguments: argparse.Namespace) -> list[str]:
+    """The names of the tunnels that are open."""
+    return _from_api(arguments, "tunnels")
+
+
+def _from_api(arguments: argparse.Namespace, thing: str) -> list[str]:
+    """The names of what a server has; none for a command that looks into a store, or without an answer."""
+    if not hasattr(arguments, "server") or in_store(arguments):
+        return []
+    return names_quickly(looking_credentials(settings(arguments)), thing)
 
 
 def _from_store(arguments: argparse.Namespace, read: Callable[[IStore], Awaitable[list[Any]]]) -> list[str]:

@@ -20,14 +20,16 @@ WISHES = [
     ("run a server of your own", "burrow server --domain me.dev --tls acme"),
     ("let somebody use your server", "burrow token create ann"),
     ("a new version, nobody cut off", "burrow server reload"),
+    ("your tunnels, and what is wrong", "burrow status"),
+    ("visitors' requests, live", "burrow logs -f"),
     ("what may be wrong", "burrow doctor"),
 ]
 """What people come for, and what to type for it."""
 
 TASKS = {
     "Open tunnels": ("start", "up", "demo", "login"),
-    "See what flows": ("requests", "replay"),
-    "Run a server": ("server", "token", "names", "certs", "events", "store"),
+    "See what flows": ("status", "tunnels", "logs", "requests", "replay", "sessions", "events"),
+    "Run a server": ("server", "token", "tokens", "names", "nodes", "certs", "store"),
     "This program": ("help", "doctor", "config", "completion", "version"),
 }
 """The commands by task. Kinds of tunnels, which plugins add to, stand first among those that open tunnels."""

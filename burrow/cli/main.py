@@ -12,10 +12,14 @@ from burrow.cli import (
     completion,
     demo,
     events,
+    lists,
     login,
+    logs,
     names,
+    remote_tokens,
     requests,
     serve,
+    status,
     store,
     tokens,
     tunnel,
@@ -54,6 +58,12 @@ def make_parser() -> Parser:
     requests.add_replay(commands)
     login.add_login(commands)
     serve.add_server(commands)
+    status.add_status(commands)
+    lists.add_tunnels(commands)
+    logs.add_logs(commands)
+    lists.add_sessions(commands)
+    remote_tokens.add_tokens(commands)
+    lists.add_nodes(commands)
     tokens.add_token(commands)
     names.add_names(commands)
     store.add_store(commands)

@@ -6,9 +6,11 @@ import argparse
 from typing import Any
 
 from burrow.cli.completion import completed_by, owned_names, token_names
+from burrow.cli.remote import in_store, show_list, which_server, with_api
+from burrow.cli.run import say
 from burrow.cli.store import which_store, with_store
-from burrow.cli.table import show_table, when
 from burrow.cli.tokens import token_named
+from burrow.client.api import Api, path_of
 from burrow.errors import ConfigError
 from burrow.server.audit import audit_command
 from burrow.server.nodes.records import live_leases
@@ -18,9 +20,14 @@ from burrow.store.base import IStore, Reservation
 def add_names(commands: Any) -> None:
     """C{burrow names list|release|transfer}."""
     parser = commands.add_parser(
-        "names", help="list, release or transfer names and their ports", description="Manage names."
+        "names",
+        help="list, release or transfer names and their ports",
+        description="Show who owns which name, or change it: on the server that `burrow login` is for, or by "
+        "--state in a server's store.",
     )
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    which_server(parser)
+    parser.set_defaults(run=names_list)
+    actions = parser.add_subparsers(metavar="ACTION")
     listing = actions.add_parser("list", help="show the names: whose they are, their ports, their last use")
     listing.set_defaults(run=names_list)
     release = actions.add_parser(
@@ -32,10 +39,10 @@ def add_names(commands: Any) -> None:
     release.set_defaults(run=names_release)
     transfer = actions.add_parser(
         "transfer",
-        help="make a name and its port another token's",
+        help="make a name and its port another token's (on the server alone)",
         description="Make a name and its port another token's, whose agents may open it with --name. A "
         "tunnel that is open is closed within some seconds, and its agent told; what runs through it may "
-        "end.",
+        "end. It works in the server's store alone.",
     )
     for action in (release, transfer):
         which = action.add_argument("name", metavar="NAME", help="which, as `burrow names list` shows it")
@@ -44,25 +51,14 @@ def add_names(commands: Any) -> None:
     to = transfer.add_argument("token", metavar="TOKEN", help="the name of the token that is to own it")
     completed_by(to, token_names)
     transfer.set_defaults(run=names_transfer)
-    for action in (listing, release, transfer):
-        which_store(action)
+    which_server(listing, keep=True)
+    which_server(release, keep=True, as_json=False)
+    which_store(transfer)
 
 
 def names_list(arguments: argparse.Namespace) -> int:
     """C{burrow names list}."""
-
-    async def work(store: IStore) -> None:
-        tokens = {token.id: token.name for token in await store.tokens()}
-        live = await live_leases(store)
-        rows: list[tuple[str, ...]] = [("NAME", "KIND", "PORT", "TOKEN", "LAST USED", "UPSTREAM")]
-        for known in await store.reservations():
-            owner = tokens.get(known.token, f"{known.token} (revoked)")
-            port = "" if known.port is None else str(known.port)
-            used = "open" if known.name in live else "" if known.used is None else when(known.used)
-            rows.append((known.name, known.kind, port, owner, used, known.upstream))
-        show_table(rows)
-
-    return with_store(arguments, work)
+    return show_list(arguments, "names")
 
 
 async def _to_change(store: IStore, arguments: argparse.Namespace) -> Reservation:
@@ -77,6 +73,14 @@ async def _to_change(store: IStore, arguments: argparse.Namespace) -> Reservatio
 
 def names_release(arguments: argparse.Namespace) -> int:
     """C{burrow names release NAME}."""
+    if not in_store(arguments):
+
+        async def ask(api: Api, reactor: Any) -> None:
+            query = {"force": "true" if arguments.force else None}
+            await api.ask("DELETE", path_of("names", arguments.name), query)
+            say(f"Released {arguments.name}")
+
+        return with_api(arguments, ask)
 
     async def work(store: IStore) -> None:
         known = await _to_change(store, arguments)

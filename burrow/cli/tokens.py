@@ -15,7 +15,7 @@ from burrow.store.base import ROLES, IStore, Taken, Token
 from burrow.store.tokens import make_token, rotated
 from burrow.wording import count_of, shown
 
-_LIMITS = {
+LIMITS = {
     "names": "names that it may own",
     "ports": "public ports that it may own",
     "tunnels": "tunnels that all its agents together may have open",
@@ -23,7 +23,7 @@ _LIMITS = {
 }
 
 
-_ROLES = (
+ROLES_SAY = (
     "what it may do: agent opens tunnels, and sees and closes its own by the admin API; viewer sees all, "
     "changes nothing and opens no tunnel; admin does all"
 )
@@ -37,16 +37,16 @@ def add_token(commands: Any) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     create = actions.add_parser("create", help="make a token and print it, once")
     create.add_argument("name", metavar="NAME", help="what to call it: whose it is, or where")
-    create.add_argument("--role", choices=ROLES, default="agent", help=f"{_ROLES} (default: agent)")
-    _add_limits(create)
+    create.add_argument("--role", choices=ROLES, default="agent", help=f"{ROLES_SAY} (default: agent)")
+    add_limits(create)
     create.set_defaults(run=token_create)
     listing = actions.add_parser("list", help="show the tokens: names, roles, last use, limits of their own")
     listing.set_defaults(run=token_list)
     change = actions.add_parser(
         "set", help="change what a token may do, or how much it may have; running servers follow"
     )
-    change.add_argument("--role", choices=ROLES, help=_ROLES)
-    _add_limits(change)
+    change.add_argument("--role", choices=ROLES, help=ROLES_SAY)
+    add_limits(change)
     change.set_defaults(run=token_set)
     rotate = actions.add_parser(
         "rotate", help="give a token another secret and print it, once; its names, ports and limits stay"
@@ -61,8 +61,8 @@ def add_token(commands: Any) -> None:
         which_store(action)
 
 
-def _add_limits(parser: argparse.ArgumentParser) -> None:
-    for what, text in _LIMITS.items():
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    for what, text in LIMITS.items():
         parser.add_argument(
             f"--{what}",
             type=_limit,
@@ -82,9 +82,9 @@ def _limit(text: str) -> int | str:
     return int(text)
 
 
-def _limits_given(arguments: argparse.Namespace) -> dict[str, Any]:
+def limits_given(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the flags of limits give, by the token's field; None for the server's default."""
-    given = {f"max_{what}": getattr(arguments, what) for what in _LIMITS}
+    given = {f"max_{what}": getattr(arguments, what) for what in LIMITS}
     return {
         field: None if limit == "default" else limit for field, limit in given.items() if limit is not None
     }
@@ -93,7 +93,7 @@ def _limits_given(arguments: argparse.Namespace) -> dict[str, Any]:
 def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
     """What is to be changed, by the token's field."""
     role = {} if arguments.role is None else {"role": arguments.role}
-    return {**role, **_limits_given(arguments)}
+    return {**role, **limits_given(arguments)}
 
 
 def _no_token(name: str) -> ConfigError:
@@ -111,7 +111,7 @@ async def token_named(store: IStore, name: str) -> Token:
 
 def token_create(arguments: argparse.Namespace) -> int:
     """C{burrow token create NAME}."""
-    text, token = make_token(arguments.name, arguments.role, time.time(), **_limits_given(arguments))
+    text, token = make_token(arguments.name, arguments.role, time.time(), **limits_given(arguments))
 
     async def work(store: IStore) -> None:
         try:
@@ -141,7 +141,7 @@ def token_list(arguments: argparse.Namespace) -> int:
 
 
 def _limits(token: Token) -> str:
-    own = {what: getattr(token, f"max_{what}") for what in _LIMITS}
+    own = {what: getattr(token, f"max_{what}") for what in LIMITS}
     return ", ".join(count_of(limit, what[:-1]) for what, limit in own.items() if limit is not None)
 
 

@@ -111,6 +111,11 @@ def read_again(agent: Agent, read: Read, was: ClientConfig) -> None:
 
 def credentials_of(config: ClientConfig, environ: Mapping[str, str]) -> Credentials:
     """@raise ConfigError: there is no server or no token, or the server's URL is none."""
+    return replace(looking_credentials(config), agent=agent_id(state_folder(environ)))
+
+
+def looking_credentials(config: ClientConfig) -> Credentials:
+    """The credentials of who only looks: no agent. @raise ConfigError: see L{credentials_of}."""
     if not config.server:
         raise ConfigError("which server? Run `burrow login URL -` once, or give --server (or BURROW_SERVER)")
     address = ServerAddress.parse(config.server)
@@ -122,7 +127,7 @@ def credentials_of(config: ClientConfig, environ: Mapping[str, str]) -> Credenti
         raise ConfigError(
             f"whoever is between here and {address} could read the token: use https://, or add --insecure"
         )
-    return Credentials(address, config.token, agent_id(state_folder(environ)), config.ca_file)
+    return Credentials(address, config.token, "", config.ca_file)
 
 
 def make_agent(

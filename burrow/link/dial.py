@@ -248,7 +248,12 @@ class DialFactory(WebSocketClientFactory):  # type: ignore[misc]
         self.setProtocolOptions(**PROTOCOL_OPTIONS)
 
 
-def _endpoint(reactor: Any, credentials: Credentials) -> IStreamClientEndpoint:
+def server_endpoint(reactor: Any, credentials: Credentials) -> IStreamClientEndpoint:
+    """
+    Connects to a server, through the proxy that the environment names, and with TLS if its address says so.
+
+    @raise ConfigError: the proxy's URL or the file of CAs is not usable.
+    """
     address = credentials.address
     # RFC 6761 section 6.3: names under localhost are the loopback, whatever the resolver knows of them.
     host = "localhost" if is_localhost(address.host) else address.host
@@ -275,7 +280,7 @@ class Dialer:
     def __init__(self, reactor: Any, credentials: Credentials) -> None:
         self._reactor = reactor
         self.credentials = credentials
-        self._endpoint = _endpoint(reactor, credentials)
+        self._endpoint = server_endpoint(reactor, credentials)
 
     async def dial(self, previous: Linked | None = None) -> Linked:
         """
@@ -291,16 +296,10 @@ class Dialer:
         address = self.credentials.address
         try:
             protocol: Any = await self._endpoint.connect(factory)
-        except DNSLookupError as error:
-            if exhausted():  # the resolver's error is the same when it gets no file descriptor
-                raise ServerUnreachable(
-                    f"cannot reach {address}: {os.strerror(errno.EMFILE).lower()}"
-                ) from error
-            raise ServerUnreachable(f"no address is known for {address.host}") from error
         except ConnectingCancelledError as error:
             raise CancelledError from error  # what addTimeout and whoever cancels expect
-        except ConnectError as error:
-            raise ServerUnreachable(f"cannot reach {address}: {_words(error)}") from error
+        except (ConnectError, DNSLookupError) as error:
+            raise explain(error, address) from error
         waiting.addErrback(_explain_tls, address)
         timeout = self._reactor.callLater(CONNECT_TIMEOUT + 1, protocol.transport.abortConnection)
         try:
@@ -313,6 +312,19 @@ class Dialer:
                 timeout.cancel()
 
 
+def explain(error: BaseException, address: ServerAddress) -> ServerUnreachable:
+    """The error for the person at the terminal, of a connection that failed or was lost."""
+    if isinstance(error, DNSLookupError):
+        if exhausted():  # the resolver's error is the same when it gets no file descriptor
+            return ServerUnreachable(f"cannot reach {address}: {os.strerror(errno.EMFILE).lower()}")
+        return ServerUnreachable(f"no address is known for {address.host}")
+    if isinstance(error, ConnectError):
+        return ServerUnreachable(f"cannot reach {address}: {_words(error)}")
+    if _is_distrust(str(error)):
+        return _distrusted(address)
+    return ServerUnreachable(f"the connection to {address} was lost: {error}")
+
+
 def _words(error: ConnectError) -> str:
     """The system's message for a failed connection. Twisted keeps its number or its text."""
     reason = error.osError
@@ -320,11 +332,18 @@ def _words(error: ConnectError) -> str:
     return text[:1].lower() + text[1:].rstrip(".")
 
 
+def _is_distrust(text: str) -> bool:
+    return "certificate verify failed" in text or "VerificationError" in text
+
+
+def _distrusted(address: ServerAddress) -> ServerUnreachable:
+    return ServerUnreachable(
+        f"{address} has a certificate that this machine does not believe; "
+        "with a CA of your own, name it with --ca-file FILE"
+    )
+
+
 def _explain_tls(reason: Failure, address: ServerAddress) -> Failure:
-    text = str(reason.value)
-    if "certificate verify failed" in text or "VerificationError" in text:
-        raise ServerUnreachable(
-            f"{address} has a certificate that this machine does not believe; "
-            "with a CA of your own, name it with --ca-file FILE"
-        ) from reason.value
+    if _is_distrust(str(reason.value)):
+        raise _distrusted(address) from reason.value
     return reason

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from cryptography import x509
+
+from burrow.certificates.issued import read_chain, renewal_time
 from burrow.mux.control import shown
 from burrow.server.agent import Agent
 from burrow.server.events import Event
@@ -152,3 +155,45 @@ def event_item(event: Event) -> Item:
         "kind": event.kind,
         "text": event.text,
     }
+
+
+def certificate_item(
+    host: str, leaf: x509.Certificate | None, now: float, error: str | None = None, *, renewed: bool = True
+) -> Item:
+    """
+    A certificate.
+
+    @param now: seconds since the epoch. @param error: of its last renewal, if that failed.
+    @param renewed: whether the server renews it.
+    """
+    item: Item = {"host": host, "issuer": None, "not_before": None, "not_after": None}
+    if leaf is None:
+        return {**item, "state": "failed" if error else "missing", **_error(error)}
+    names = leaf.issuer.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    issuer = str(names[0].value) if names else leaf.issuer.rfc4514_string()
+    ends = leaf.not_valid_after_utc.timestamp()
+    due = renewal_time(leaf, lambda low, high: high)
+    state = "expired" if ends <= now else "failed" if error else "valid"
+    item |= {
+        "issuer": escaped(issuer),
+        "not_before": iso(leaf.not_valid_before_utc.timestamp()),
+        "not_after": iso(ends),
+        "state": "due" if state == "valid" and renewed and due <= now else state,
+        **_error(error),
+    }
+    return {**item, "next_try": iso(due)} if renewed else item
+
+
+def _error(error: str | None) -> Item:
+    return {"error": escaped(error)} if error else {}
+
+
+def leaves_of(texts: dict[str, str]) -> dict[str, x509.Certificate | None]:
+    """The leaves in texts of the store; None for what cannot be read."""
+    found: dict[str, x509.Certificate | None] = {}
+    for host, text in texts.items():
+        try:
+            found[host] = read_chain(text)[0]
+        except (ValueError, IndexError):
+            found[host] = None
+    return found

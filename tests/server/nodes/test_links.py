@@ -154,7 +154,9 @@ class OverTLS(TestCase):
 
     async def test_link_that_is_stopped_while_it_dials(self):
         connecting = Deferred(lambda cancelled: cancelled.errback(ConnectingCancelledError(None)))
-        self.patch(dial, "_endpoint", lambda *arguments: SimpleNamespace(connect=lambda factory: connecting))
+        self.patch(
+            dial, "server_endpoint", lambda *arguments: SimpleNamespace(connect=lambda factory: connecting)
+        )
         self.one.update({"two": self.node})
         self.one.stop()
         self.assertTrue(connecting.called)
@@ -162,7 +164,9 @@ class OverTLS(TestCase):
 
     async def test_dial_that_takes_too_long_is_no_fault_of_ours(self):
         connecting = Deferred(lambda cancelled: cancelled.errback(ConnectingCancelledError(None)))
-        self.patch(dial, "_endpoint", lambda *arguments: SimpleNamespace(connect=lambda factory: connecting))
+        self.patch(
+            dial, "server_endpoint", lambda *arguments: SimpleNamespace(connect=lambda factory: connecting)
+        )
         self.patch(link, "REDIAL_TIMEOUT", 0.01)
         self.one.update({"two": self.node})
         while not self.one._links["two"].unreachable:
