@@ -30,11 +30,11 @@ TASKS = {
     "Open tunnels": ("start", "up", "demo", "login"),
     "See what flows": ("status", "tunnels", "logs", "requests", "replay", "sessions", "events"),
     "Run a server": ("server", "token", "tokens", "names", "nodes", "certs", "store"),
-    "This program": ("help", "doctor", "config", "completion", "version"),
+    "This program": ("help", "doctor", "service", "config", "completion", "version"),
 }
 """The commands by task. Kinds of tunnels, which plugins add to, stand first among those that open tunnels."""
 
-_EXIT_CODES = """\
+EXIT_CODES = """\
 0 asked to stop, 2 wrong usage, 69 server not reachable (with --no-retry),
 77 refused by the server, 78 wrong configuration"""
 
@@ -64,7 +64,7 @@ def start_screen(
         for name in names:
             first, *rest = textwrap.wrap(helps[name], width - 14)
             lines += [f"  {name:<11} {first}", *(f"{'':14}{line}" for line in rest)]
-    lines += ["", heading("Exit codes"), textwrap.indent(_EXIT_CODES, "  "), ""]
+    lines += ["", heading("Exit codes"), textwrap.indent(EXIT_CODES, "  "), ""]
     lines += ["`burrow COMMAND --help` shows a command's options.", ""]
     return "\n".join(lines)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from burrow import __version__
 from burrow.cli import (
@@ -28,10 +29,14 @@ from burrow.cli import (
 from burrow.cli.config import add_config
 from burrow.cli.doctor.command import add_doctor
 from burrow.cli.help import is_styled, start_screen
-from burrow.cli.parsing import Parser
+from burrow.cli.man import write_pages
+from burrow.cli.parsing import Parser, typed
 from burrow.cli.run import complain, open_standard_files, stdout_is_broken
+from burrow.cli.services.command import add_service
 from burrow.errors import BurrowError
 from burrow.protocols.registry import kinds
+from burrow.values import parse_path
+from burrow.wording import count_of
 
 
 class _Start(Parser):
@@ -71,20 +76,30 @@ def make_parser() -> Parser:
     events.add_events(commands)
     add_config(commands)
     add_doctor(commands)
+    add_service(commands)
     completion.add_completion(commands)
     helping = commands.add_parser("help", help="show what a command does", description="Show the help.")
     words = helping.add_argument(
         "words", nargs="*", metavar="COMMAND", help="of which command (default: of all)"
     )
     completion.completed_by(words, lambda parsed: list(commands.choices))
-    helping.set_defaults(run=lambda parsed: _help(parser, parsed.words))
+    helping.add_argument(
+        "--man",
+        type=typed(parse_path),
+        metavar="DIR",
+        help="write manual pages into this folder, as in ~/.local/share/man/man1",
+    )
+    helping.set_defaults(run=lambda parsed: _help(parser, parsed.words, parsed.man))
     version = commands.add_parser("version", help="show the version", description="Show the version.")
     version.set_defaults(run=_version)
     return parser
 
 
-def _help(parser: Parser, words: Sequence[str]) -> int:
+def _help(parser: Parser, words: Sequence[str], pages: Path | None = None) -> int:
     """C{burrow help}, and C{burrow} alone."""
+    if pages is not None:
+        print(f"Wrote {count_of(len(write_pages(parser, pages)), 'page')} into {pages}")
+        return 0
     try:
         found = parser.command(words)
     except argparse.ArgumentError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 from burrow.addresses import parse_port
 from burrow.cli.completion import completed_by, configured_tunnels
+from burrow.cli.notify import reload_told, tell_systemd
 from burrow.cli.parsing import typed
 from burrow.cli.run import run
 from burrow.cli.screen import Screen, add_output_options
@@ -27,6 +28,7 @@ from burrow.errors import BurrowError, ConfigError
 from burrow.hangup import on_hangup, stop_on_hangup
 from burrow.options import add_arguments, flags_given
 from burrow.protocols.upstream import UpstreamTLS
+from burrow.supervisor.systemd import notify
 from burrow.values import parse_path
 
 
@@ -114,12 +116,16 @@ def _serve(
             if again is None:
                 stop_on_hangup(reactor)
             else:
-                on_hangup(reactor, lambda: read_again(agent, again, config), also_ignored=True)
+                on_hangup(
+                    reactor, lambda: reload_told(lambda: read_again(agent, again, config)), also_ignored=True
+                )
+            tell_systemd(agent)
             await live(agent, make_inspector(agent, config, os.environ), screen.inspector_at)
         except BurrowError as error:
             screen.failed(error)
             raise
         finally:
+            notify("STOPPING=1")
             screen.close()
 
     return run(main, log_level=config.log_level)

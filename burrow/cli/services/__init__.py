@@ -1,0 +1,1 @@
+"""C{burrow service}: agent and server as services of the system, by systemd or launchd."""
