@@ -22,6 +22,7 @@ export function tunnelView(context, name) {
   const values = Object.fromEntries(
     ["owner", "agent", "address", "upstream", "node", "visitors", "requests", "received", "sent", "rate"].map((key) => [key, h("span")]),
   );
+  for (const key of ["received", "sent"]) values[key].title = "in requests that ended while somebody looked at them";
   let now = null;
   let panel = null;
   let gone = false;
@@ -55,8 +56,8 @@ export function tunnelView(context, name) {
       fact("Open since", since.element),
       fact("Visitors now", values.visitors),
       fact("Requests", values.requests),
-      fact("Received, while looked at", values.received),
-      fact("Sent, while looked at", values.sent),
+      fact("Received", values.received),
+      fact("Sent", values.sent),
     ),
     h("div", { class: "big-rate" }, line.element, h("span", { class: "value" }, values.rate), h("span", { class: "muted", text: "requests" })),
   );
