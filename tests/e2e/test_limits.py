@@ -153,7 +153,10 @@ def is_sober(program):
     assert output.count(USED_UP) == 1
     assert "Traceback" not in output
     assert "Error" not in output
-    assert len(program.lines) < 15, output
+    said = [
+        line for line in program.lines if '"event": "request"' not in line
+    ]  # an agent tells each by --json
+    assert len(said) < 15, output
     return True
 
 
