@@ -127,6 +127,18 @@ COLUMNS: dict[str, Columns] = {
 """By the word of the API."""
 
 
+SPARE: dict[str, tuple[str, ...]] = {
+    "tunnels": ("AGENT AT", "VISITORS", "REQUESTS", "FOR", "TOKEN", "UPSTREAM"),
+    "sessions": ("VERSION", "TRIP", "FOR"),
+    "names": ("KIND", "UPSTREAM"),
+    "tokens": ("CREATED", "LIMITS"),
+    "nodes": ("STARTED", "VERSION", "ADDRESS", "VISITORS"),
+    "certificates": ("RENEWED AFTER", "ISSUER"),
+    "events": ("NODE",),
+}
+"""Headings of columns that a narrow terminal does without, the first one first."""
+
+
 def rows_of(thing: str, items: list[Item]) -> list[tuple[str, ...]]:
     """The rows of a table, its heading first."""
     columns = COLUMNS[thing]

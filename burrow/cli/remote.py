@@ -8,7 +8,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from burrow.cli.columns import rows_of
+from burrow.cli.columns import SPARE, rows_of
 from burrow.cli.run import complain, run, say
 from burrow.cli.store import read_config, which_store, with_store
 from burrow.cli.stored import STORED
@@ -111,7 +111,7 @@ def show(arguments: argparse.Namespace, thing: str, listing: Listing) -> None:
             document["unanswered"] = listing.unanswered
         say(json.dumps(document))
         return
-    show_table(rows_of(thing, listing.items))
+    show_table(rows_of(thing, listing.items), SPARE[thing])
     if listing.unanswered:
         complain(f"what the nodes {', '.join(listing.unanswered)} have is missing: they do not answer")
     if listing.more:

@@ -214,7 +214,7 @@ def _print(arguments: argparse.Namespace, found: Status) -> None:
             cells = [item.get("name"), item.get("state"), since(item), item.get("url")]
             cells += [item.get("upstream"), item.get("requests")]
             rows.append(tuple("" if cell is None else str(cell) for cell in cells))
-        show_table(rows)
+        show_table(rows, ("REQUESTS", "FOR", "UPSTREAM"))
     say("")
     for line in tail:
         say(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from burrow.cli.help import is_styled
@@ -24,28 +25,54 @@ _COLOURS = {
 """Of the words in a column STATE."""
 
 
-def show_table(rows: list[tuple[str, ...]]) -> None:
+_SENTENCES = ("", "LAST ERROR")
+"""Headings of last columns whose texts are not cut: they may go on in the next line."""
+
+
+_WHOLE = ("ID", "NAME", "URL")
+"""Headings of columns that are not cut: one copies what stands there."""
+
+
+def show_table(rows: list[tuple[str, ...]], spare: Sequence[str] = ()) -> None:
     """
-    Print rows in columns, with what is not printable escaped. The first row is the heading. On a terminal,
-    cells are cut so that no row is longer than a line.
+    Print rows in columns, with what is not printable escaped. The first row is the heading. On a terminal no
+    row is longer than a line, but for sentences in the last column.
+
+    @param spare: see L{table_lines}.
     """
     out = sys.stdout
     width = shutil.get_terminal_size().columns if out is not None and out.isatty() else None
-    for line in table_lines(rows, width, styled=is_styled()):
+    for line in table_lines(rows, width, spare, styled=is_styled()):
         print(line)
 
 
-def table_lines(rows: list[tuple[str, ...]], width: int | None, *, styled: bool = False) -> list[str]:
+def table_lines(
+    rows: list[tuple[str, ...]], width: int | None, spare: Sequence[str] = (), *, styled: bool = False
+) -> list[str]:
     """
     The lines of a table.
 
     @param width: characters of a line, at most; None: any number.
+    @param spare: headings of columns that are left out where they do not fit, the first one first. Then cells
+        are cut.
     @param styled: whether there are colours, by the escape sequences of terminals.
     """
     rows = [tuple(map(escaped, row)) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    if width is not None:
-        widths = _fitted(widths, width - 2 * (len(widths) - 1))
+    left = list(spare)
+    while True:
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        sentences = widths.pop() if rows[0][-1] in _SENTENCES else None
+        room = None if width is None else width - 2 * len(widths) + (2 if sentences is None else 0)
+        if room is None or sum(widths) <= room or not left:
+            break
+        heading = left.pop(0)
+        if heading in rows[0]:
+            gone = rows[0].index(heading)
+            rows = [row[:gone] + row[gone + 1 :] for row in rows]
+    if room is not None:
+        widths = _fitted(widths, room, [heading in _WHOLE for heading in rows[0]])
+    if sentences is not None:
+        widths.append(sentences)
     lines = []
     for number, row in enumerate(rows):
         cells = []
@@ -58,13 +85,18 @@ def table_lines(rows: list[tuple[str, ...]], width: int | None, *, styled: bool 
     return lines
 
 
-def _fitted(widths: list[int], room: int) -> list[int]:
-    """Widths of columns whose sum is at most C{room}, if that is possible: the widest get narrower."""
+def _fitted(widths: list[int], room: int, whole: list[bool]) -> list[int]:
+    """
+    Widths of columns whose sum is at most C{room}, if that is possible: the widest get narrower.
+
+    @param whole: which of them stay as they are.
+    """
     widths = list(widths)
     while sum(widths) > room:
-        widest = max(range(len(widths)), key=lambda number: widths[number])
-        if widths[widest] <= _NARROWEST:
+        cut = [n for n, width in enumerate(widths) if width > _NARROWEST and not whole[n]]
+        if not cut:
             break
+        widest = max(cut, key=lambda number: widths[number])
         widths[widest] -= 1
     return widths
 

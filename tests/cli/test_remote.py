@@ -3,7 +3,7 @@
 import pytest
 
 from burrow import __version__
-from burrow.cli.columns import COLUMNS, event_line, request_line, rows_of
+from burrow.cli.columns import COLUMNS, SPARE, event_line, request_line, rows_of
 from burrow.cli.main import make_parser
 from burrow.cli.remote import in_store
 from burrow.cli.status import Status, lines_of, troubles
@@ -58,7 +58,11 @@ def test_columns_are_of_fields_that_there_are():
 
 
 def test_a_table_fits_the_terminal():
-    rows = [("NAME", "STATE", "URL"), ("blog", "open", "https://" + "x" * 100), ("a\x1b[31m", "away", "y")]
+    rows = [
+        ("NAME", "STATE", "UPSTREAM"),
+        ("blog", "open", "https://" + "x" * 100),
+        ("a\x1b[31m", "away", "y"),
+    ]
     for line in table_lines(rows, 40):
         assert len(line) <= 40
         assert "\x1b" not in line
@@ -66,6 +70,25 @@ def test_a_table_fits_the_terminal():
     assert table_lines(rows, None)[1].endswith("x" * 100)
     assert table_lines(rows, 40, styled=True)[1].split()[1] == "\x1b[32mopen\x1b[0m"
     assert table_lines([("A", "B"), ("", "c")], None) == ["A  B", "   c"]
+
+
+def test_a_narrow_terminal_does_without_some_columns():
+    rows = [("NAME", "AT", "URL", "FOR"), ("blog", "192.0.2.1:5", "https://blog.example.com", "3 h")]
+    assert table_lines(rows, 50, ("AT", "FOR"))[0].split() == ["NAME", "AT", "URL", "FOR"]
+    assert table_lines(rows, 40, ("AT", "FOR")) == [
+        "NAME  URL                       FOR",
+        "blog  https://blog.example.com  3 h",
+    ]
+    assert table_lines(rows, 20, ("AT", "FOR"))[1] == "blog  https://blog.example.com"  # one copies it
+    assert table_lines([("UPSTREAM", "FOR"), ("x" * 20, "3 h")], 15)[1] == "xxxxxxxxx…  3 h"
+    said = [("WHEN", "NODE", ""), ("now", "n" * 20, "a sentence that is not cut")]
+    assert table_lines(said, 30, ("NODE",))[1] == "now   nnnnnnnnnnnnnnnnnnnn  a sentence that is not cut"
+    assert table_lines(said, 20, ("NODE",))[1] == "now   a sentence that is not cut"
+
+
+def test_spare_columns_are_columns():
+    for thing, spare in SPARE.items():
+        assert set(spare) <= {heading for heading, _ in COLUMNS[thing]}
 
 
 def test_quantities():
