@@ -200,6 +200,19 @@ def test_systemd_takes_the_units(tmp_path, role, version):
     assert ours == []
 
 
+def test_the_servers_unit_takes_away_what_it_does_not_need(tmp_path):
+    """systemd-analyze gives a unit without this 9.6 of 10, UNSAFE, and DynamicUser= alone 8.5."""
+    unit = tmp_path / "burrow-server.service"
+    unit.write_text(systemd_unit(Job("server", ["server"], {}), 252))
+    judged = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=25", "--no-pager", unit],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+
+
 def test_the_agent_tells_systemd(tmp_path, monkeypatch):
     class Agent:
         server = "https://a.b"
