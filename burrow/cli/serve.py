@@ -18,11 +18,8 @@ from burrow.options import add_arguments
 from burrow.server.admin import API_PATH
 from burrow.server.checking import check_server, without_effect
 from burrow.server.config import ServerConfig
-from burrow.server.service import BurrowServer
-from burrow.supervisor.parent import Supervisor
 from burrow.supervisor.pipe import Inherited
 from burrow.supervisor.reload import reload_server
-from burrow.supervisor.worker import work
 from burrow.values import parse_path
 
 
@@ -67,6 +64,8 @@ def serve(arguments: argparse.Namespace) -> int:
         print("The server's processes are replaced")
         return 0
     if inherited is not None:
+        from burrow.supervisor.worker import work
+
         # A terminal sends Ctrl-C to its process group: only the parent gets it, and tells the workers.
         os.setpgrp()
         return run(
@@ -80,6 +79,8 @@ def serve(arguments: argparse.Namespace) -> int:
 
 def _supervise(arguments: argparse.Namespace, config: ServerConfig) -> int:
     """Run the parent."""
+    # Here, as in the other functions: most commands need no server, whose modules take half a second to load.
+    from burrow.supervisor.parent import Supervisor
 
     def read() -> ServerConfig:
         again = read_config(arguments)
@@ -101,6 +102,7 @@ def _supervise(arguments: argparse.Namespace, config: ServerConfig) -> int:
 
 def _serve_alone(config: ServerConfig) -> int:
     """Serve in this process, without workers."""
+    from burrow.server.service import BurrowServer
 
     async def main(reactor: Any) -> None:
         server = BurrowServer(reactor, config)
@@ -115,7 +117,8 @@ def _serve_alone(config: ServerConfig) -> int:
     return run(main, log_level=config.log_level, log_format=config.log_format)
 
 
-def _greeting(server: BurrowServer) -> list[str]:
+def _greeting(server: Any) -> list[str]:
+    """What the first process says. @param server: a L{BurrowServer<burrow.server.service.BurrowServer>}."""
     lines = [f"Burrow serves {server.site.own_url}"]
     if server.admin.url:
         lines.append(f"Its admin API is at {server.admin.url}{API_PATH}/")

@@ -13,8 +13,8 @@ from burrow.clock import WEEK
 from burrow.errors import ConfigError
 from burrow.options import flags_given
 from burrow.server.config import ServerConfig, parse_store
+from burrow.server.reading import server_config
 from burrow.server.stores import DATABASE, open_store
-from burrow.server.tap import server_config
 from burrow.store.base import IStore, Taken
 from burrow.store.spaces import ACCOUNTS, AUDIT, CERTIFICATES, LIMITS
 from burrow.values import STDIN, parse_path

@@ -18,7 +18,6 @@ from burrow.folders import state_folder
 from burrow.link.address import Credentials, ServerAddress
 from burrow.options import add_arguments, flags_given, load
 from burrow.server.config import ServerConfig
-from burrow.server.service import BurrowServer
 from burrow.store.base import IStore
 from burrow.store.tokens import check_token, make_token, rotated
 
@@ -74,6 +73,9 @@ class Together:
     def __init__(self, reactor: Any, config: ServerConfig) -> None:
         self._reactor = reactor
         self._config = config
+        # Here, since most commands need no server, and its modules take half a second to load.
+        from burrow.server.service import BurrowServer
+
         self.server = BurrowServer(reactor, config)
 
     async def start(self) -> None:

@@ -15,7 +15,7 @@ from burrow.cli.services.managers import Launchd, manager
 from burrow.cli.services.units import STATE, Job
 from burrow.client.service import client_settings, looking_credentials
 from burrow.errors import ConfigError
-from burrow.server.tap import server_config
+from burrow.server.reading import server_config
 from burrow.values import parse_path
 
 _ROLES = ("agent", "server")

@@ -69,6 +69,8 @@ class Controls:
 
     def _edit(self, typed: str, key: str) -> None:
         """A key while the filter is being typed: the list follows each."""
+        if key == "enter" and self.complaint:
+            return  # the complaint stays, until it is mended or left
         if key in ("enter", "escape"):
             self.typing = None
             self.complaint = ""
@@ -116,7 +118,7 @@ class Controls:
         """Escape: one thing after the other."""
         if self.overlay is not Overlay.NONE:
             self.overlay = Overlay.NONE
-        elif self.filter:
+        elif self.filter.text:
             self.filter = Filter()
         elif self._requests.frozen:
             self._go_on()

@@ -76,7 +76,7 @@ def needs_role(needed: str, role: str) -> Problem:
 
 def not_found(what: str, list_path: str) -> Problem:
     """There is no such thing, or none that this token may see."""
-    return Problem(404, f"There is no {what} for your token: `GET {list_path}` shows those that there are.")
+    return Problem(404, f"There is no such {what} that your token may see: `GET {list_path}` lists them.")
 
 
 def invalid(field: str, detail: str) -> Problem:

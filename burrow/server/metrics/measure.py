@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 from burrow import __version__
 from burrow.server.agents import Agents
@@ -93,9 +97,10 @@ class Measure:
 
 def _process() -> dict[str, float]:
     """CPU seconds, bytes of resident memory (now on Linux, else the most there ever was), descriptors."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    found = {"cpu": usage.ru_utime + usage.ru_stime}
-    found["memory"] = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    found = {"cpu": time.process_time()}
+    if resource is not None:
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        found["memory"] = most * (1 if sys.platform == "darwin" else 1024)
     try:
         with open("/proc/self/statm", encoding="ascii") as statm:
             found["memory"] = int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

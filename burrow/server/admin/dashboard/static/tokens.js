@@ -38,7 +38,7 @@ function shownOnce(made) {
       h("p", { text: "Copy it now: nobody can read it again." }),
       h("div", { class: "command" }, secret, copyButton(() => made.secret, "the token")),
       h("p", { class: "muted", text: "On the machine that is to use it:" }),
-      command(`burrow login ${location.origin} ${made.secret}`),
+      command(`burrow login ${location.origin} -`),
     ),
     [h("button", { type: "submit", class: "primary", text: "I have it" })],
     true,
