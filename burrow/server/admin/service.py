@@ -122,7 +122,7 @@ class Admin:
             self._web = self._make(edge, back, self._scheme)
 
     def _make(self, edge: Edge, back: IProtocolFactory, scheme: str) -> AdminWeb:
-        return AdminWeb(self._reactor, self.root, back, edge.forwarding, scheme, self._draining)
+        return AdminWeb(self._reactor, self.root, back, edge, scheme, self._draining)
 
     def answer(self, head: RequestHead, path: str) -> IProtocolFactory | pages.Page | None:
         """What takes over the connection of a request to the server itself; None if it is not for us."""

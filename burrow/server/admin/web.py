@@ -21,8 +21,10 @@ from twisted.web.server import Request, Site
 from zope.interface import implementer
 
 from burrow.http.request_head import RequestHead
-from burrow.server.edge.forwarded import Forwarding, Hop
-from burrow.sockets import swap_protocol
+from burrow.server.edge.context import Edge
+from burrow.server.edge.forwarded import Hop
+from burrow.server.edge.pace import Pace
+from burrow.sockets import swap_protocol, taken
 
 MAX_BODY = 64 * 1024
 """Bytes of a request's body, at most."""
@@ -30,6 +32,12 @@ MAX_BODY = 64 * 1024
 BODY_TIMEOUT = 30
 """Seconds without a byte in which a request's body has to go on."""
 
+
+MAX_CAME = 2 * 1024 * 1024
+"""Bytes that may come while one request is served, of it and of others behind it."""
+
+CLOSE_WITHIN = 1.0
+"""Seconds that a connection has to take its last answer, if more requests came before that."""
 
 FLUSH_WITHIN = 60
 """Seconds that a connection has to take the rest of an answer after which it is closed."""
@@ -125,12 +133,45 @@ class AdminChannel(HTTPChannel):
         self.head = head
         self._owner = owner
         self._over = self._ended = False
+        self._answered: Request | None = None
+        self._came = 0
+        self._takes = Pace(owner.edge.sweep, owner.edge.rate, self._taken, self._too_slow)
         owner.open.add(self)
 
     def dataReceived(self, data: bytes) -> None:
         """See L{HTTPChannel}."""
-        if not self._over:
+        self._came += len(data)
+        if not self._over and self._came <= MAX_CAME:
             super().dataReceived(data)
+        elif not self._over:
+            self.give_up()  # a whole request is shorter, and who sends so many behind it reads no answer
+
+    def pauseProducing(self) -> None:
+        """See L{HTTPChannel}: what is written waits for the visitor, which has to take some of it."""
+        super().pauseProducing()
+        self._stop_reading()
+        self._takes.watch()
+
+    def resumeProducing(self) -> None:
+        """See L{HTTPChannel}: the visitor has taken everything."""
+        super().resumeProducing()
+        self._takes.fast_enough()
+        answered, self._answered = self._answered, None
+        if answered is not None and not self._over:
+            self._give_back(answered)
+
+    def _stop_reading(self) -> None:
+        """What comes behind this request waits in the kernel."""
+        transport: Any = self.transport
+        transport.pauseProducing()
+
+    def _taken(self) -> int | None:
+        return taken(self.transport) if self._waitingForTransport and not self._over else None
+
+    def _too_slow(self) -> None:
+        self._leave()
+        transport: Any = self.transport
+        transport.abortConnection()
 
     def give_up(self) -> None:
         """Close the connection, whatever still comes."""
@@ -154,17 +195,31 @@ class AdminChannel(HTTPChannel):
                 # Who does not take the rest does not keep it here.
                 self._abortingCall = self.callLater(FLUSH_WITHIN, self.forceAbortClient)
             return
+        if self._waitingForTransport:
+            self._answered = request  # the next request is begun when this answer is taken, as at the edge
+        else:
+            self._give_back(request)
+
+    def _give_back(self, request: Request) -> None:
+        """
+        The connection goes back to the edge. If more requests came without waiting for this answer, it is
+        closed instead, and their sender asks again (RFC 9112 section 9.3.2).
+        """
         self.requests.remove(request)
-        data, self._dataBuffer = b"".join(self._dataBuffer), []
+        behind = self._dataBuffer or self.clearLineBuffer()
         self._leave()
         self.setTimeout(None)
         transport: Any = self.transport
         transport.unregisterProducer()
-        transport.resumeProducing()
+        if behind:
+            self._dataBuffer = []
+            transport.loseConnection()
+            self._stop_reading()  # TLS would, until its peer has closed
+            self.callLater(CLOSE_WITHIN, transport.abortConnection)
+            return
         protocol: Any = self._owner.back.buildProtocol(transport.getPeer())
         swap_protocol(transport, protocol)
-        if data:
-            protocol.dataReceived(data)
+        protocol.go_on(b"")
         if self._ended:
             IHalfCloseableProtocol(protocol).readConnectionLost()
 
@@ -188,6 +243,7 @@ class AdminChannel(HTTPChannel):
 
     def _leave(self) -> None:
         self._over = True
+        self._takes.stop()
         self._owner.open.discard(self)
 
 
@@ -196,7 +252,7 @@ class AdminWeb:
     Takes connections over from the edge.
 
     @param root: what is served. @param back: builds what serves a connection after an answer.
-    @param forwarding: which proxies are believed. @param scheme: "https" or "http": how visitors come.
+    @param edge: where the connections come from. @param scheme: "https" or "http": how visitors come.
     @param draining: returns whether this server goes away.
     @ivar open: the connections that are served now.
     """
@@ -206,16 +262,16 @@ class AdminWeb:
         clock: Any,
         root: IResource,
         back: IProtocolFactory,
-        forwarding: Forwarding,
+        edge: Edge,
         scheme: str,
         draining: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.edge = edge
         self.clock = clock
         self.site = Site(root, reactor=clock)
         self.back = back
         self.open: set[AdminChannel] = set()
         self.draining = draining
-        self._forwarding = forwarding
         self._scheme = scheme
 
     def factory(self, head: RequestHead) -> IProtocolFactory:
@@ -224,7 +280,7 @@ class AdminWeb:
 
     def build(self, head: RequestHead, addr: Any) -> AdminChannel:
         """What serves one request."""
-        added = Hop(self._forwarding, addr, self._scheme).added(head.headers, head.authority)
+        added = Hop(self.edge.forwarding, addr, self._scheme).added(head.headers, head.authority)
         return AdminChannel(self, head, added.visitor, added.scheme)
 
     def stop(self) -> None:

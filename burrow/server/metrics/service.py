@@ -78,7 +78,7 @@ class Metrics:
         root = Resource()
         root.isLeaf = True
         root.render = self._here.render  # type: ignore[method-assign]
-        self._web = AdminWeb(self._clock, root, back, edge.forwarding, "http", lambda: edge.draining)
+        self._web = AdminWeb(self._clock, root, back, edge, "http", lambda: edge.draining)
 
     def answer_there(self, head: RequestHead) -> IProtocolFactory | pages.Page:
         """What answers a request on that port."""

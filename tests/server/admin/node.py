@@ -38,6 +38,15 @@ def validator(schema):
     )
 
 
+class EdgeAgain(HalfCloseRecorder):
+    """What serves a connection after an answer."""
+
+    def go_on(self, data):
+        self.transport.resumeProducing()
+        if data:
+            self.dataReceived(data)
+
+
 class Answer:
     """What came back. @ivar body: what its JSON says; or its text."""
 
@@ -177,7 +186,7 @@ class ApiNode:
             certificates=None,
             drain=self.drain,
         )
-        self.back = Recorders(HalfCloseRecorder)
+        self.back = Recorders(EdgeAgain)
         self.admin.serve(self.edge, self.back)
         self.web = self.admin._web
 
@@ -212,7 +221,16 @@ class ApiNode:
     # -- asking ---------------------------------------------------------------------------------------------
 
     def connect(
-        self, method, path, who="boss", *, address="192.0.2.9", body=None, headers=(), host=b"example.com"
+        self,
+        method,
+        path,
+        who="boss",
+        *,
+        address="192.0.2.9",
+        body=None,
+        headers=(),
+        host=b"example.com",
+        behind=b"",
     ):
         """Ask, and go on listening. C{who}: a name of L{texts}, a token's text, or None."""
         fields = [b"Host: " + host, *headers]
@@ -225,7 +243,7 @@ class ApiNode:
                 fields.append(b"Content-Type: application/json")
         target = f"{API_PATH}{path}".encode()
         head = b"\r\n".join([b"%b %b HTTP/1.1" % (method.encode(), target), *fields])
-        return Connection(self, head + b"\r\n\r\n" + data, address)
+        return Connection(self, head + b"\r\n\r\n" + data + behind, address)
 
     def ask(self, method, path, who="boss", **more):
         """Ask. @return: the L{Answer}, which is as the document says."""

@@ -422,7 +422,8 @@ def test_after_an_answer_the_connection_is_the_edges_again(node):
     assert next_one.received == b"GET / HTTP/1.1\r\n"
 
 
-def test_what_comes_behind_a_request_is_the_edges(node):
+def test_what_comes_behind_a_request_is_not_lost_in_silence(node):
+    """The connection is closed behind the answer, so whoever sent it asks again."""
     waiting = Deferred()
     node.store.tokens = lambda: waiting
     connection = node.connect("GET", "/tokens")
@@ -430,7 +431,15 @@ def test_what_comes_behind_a_request_is_the_edges(node):
     assert connection.transport.value() == b""
     waiting.callback([])
     assert connection.answer.status == 200
-    assert node.back.built[0].received == b"GET /next HTTP/1.1\r\n\r\n"
+    assert connection.transport.disconnecting
+    assert node.back.built == []
+
+
+def test_what_came_in_one_piece_with_a_request_is_not_lost_in_silence(node):
+    connection = node.connect("GET", "/openapi.json", None, behind=b"GET /next HTTP/1.1\r\n\r\n")
+    assert connection.answer.status == 200
+    assert connection.transport.disconnecting
+    assert node.back.built == []
 
 
 def test_connections_that_are_to_be_closed_are(node):
