@@ -32,3 +32,8 @@ def shown(value: object) -> str:
 def at(when: float) -> str:
     """A time, in UTC, as tables and messages show it. C{when}: seconds since the epoch."""
     return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def iso(when: float) -> str:
+    """A time in seconds since the epoch as ISO 8601, in UTC, with milliseconds: for programs."""
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

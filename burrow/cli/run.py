@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -35,6 +34,7 @@ from burrow.errors import BurrowError
 from burrow.reactor import install
 from burrow.shown import escaped
 from burrow.stopping import StopSignals
+from burrow.wording import iso
 
 _log = Logger()
 
@@ -63,15 +63,9 @@ def _line(event: LogEvent) -> str:
     return f"{formatTime(event.get('log_time'), '%Y-%m-%dT%H:%M:%S%z')} {level:<5} {text}\n"
 
 
-def iso_time(when: float) -> str:
-    """Seconds since the epoch as ISO 8601 in UTC, with milliseconds."""
-    text = datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
-
-
 def _json_line(event: LogEvent) -> str:
     fields = {
-        "time": iso_time(event.get("log_time") or 0.0),
+        "time": iso(event.get("log_time") or 0.0),
         "level": event.get("log_level", LogLevel.info).name,
         "event": "log",
         "component": event.get("log_namespace", ""),
@@ -84,7 +78,7 @@ def _json_line(event: LogEvent) -> str:
 
 
 def _json_notice(text: str) -> str:
-    return json.dumps({"time": iso_time(time.time()), "level": "warn", "event": "log", "text": text})
+    return json.dumps({"time": iso(time.time()), "level": "warn", "event": "log", "text": text})
 
 
 def start_logging(level: str, form: str = "") -> None:

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from burrow.shown import escaped
 from burrow.traffic.hub import Listener
 from burrow.traffic.record import Record
+from burrow.wording import iso
 
 EVERY = 0.1
 """Seconds from a request's end until its line is logged, at most."""
@@ -82,18 +83,6 @@ class RequestLog(Listener):
             self._dropped = 0
 
 
-_second = 0, ""
-
-
-def _time(when: float) -> str:
-    """ISO 8601 in UTC, with milliseconds."""
-    global _second
-    second = int(when)
-    if _second[0] != second:
-        _second = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-    return f"{_second[1]}.{int(when * 1000) % 1000:03}Z"
-
-
 def _ms(seconds: float | None) -> str:
     return "null" if seconds is None else f"{seconds * 1000:.1f}"
 
@@ -109,7 +98,7 @@ def json_line(record: Record) -> str:
     """One JSON object: see docs/monitoring.md for its keys."""
     took = record.took or 0.0
     return (
-        f'{{"time": "{_time(record.began + took)}", "level": "info", "event": "request", '
+        f'{{"time": "{iso(record.began + took)}", "level": "info", "event": "request", '
         f'"tunnel": {quoted(record.tunnel)}, "protocol": "{record.protocol}", '
         f'"visitor": {quoted(record.visitor)}, "host": {quoted(record.host)}, '
         f'"method": {quoted(record.method)}, "path": {quoted(without_secrets(record.target))}, '

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime
 from typing import Any
 
 from burrow.client.inspect.captured import Body, Captured
 from burrow.client.inspect.decoding import as_text, decode, field
 from burrow.client.inspect.masking import shown_fields
 from burrow.traffic.record import Fields, Message, Record
+from burrow.wording import iso
 
 SHOWN_BODY = 1024 * 1024
 """Bytes of a decoded body in an answer, by default."""
-
-
-def at(seconds: float) -> str:
-    """A time in ISO 8601, in UTC with milliseconds. C{seconds}: since the epoch."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def public_url(record: Record) -> str:
@@ -49,7 +44,7 @@ def summary(captured: Captured) -> dict[str, Any]:
         "received": record.received,
         "sent": record.sent,
         "messages": captured.message_count,
-        "began": at(record.began),
+        "began": iso(record.began),
         "waited": record.waited,
         "first_byte": record.first_byte,
         "took": record.took,
@@ -91,7 +86,7 @@ def message(number: int, outbound: bool, told: Message) -> dict[str, Any]:
         "to": "visitor" if outbound else "upstream",
         "kind": told.kind,
         "size": told.size,
-        "when": at(told.when),
+        "when": iso(told.when),
         "truncated": cut,
         **data(told.data, content_type, cut=cut),
     }

@@ -16,9 +16,10 @@ from urllib.parse import parse_qsl, urlsplit
 from burrow import __version__
 from burrow.client.inspect.captured import Captured
 from burrow.client.inspect.decoding import as_text, decode, field
-from burrow.client.inspect.describe import at, public_url
+from burrow.client.inspect.describe import public_url
 from burrow.client.inspect.masking import shown_fields
 from burrow.traffic.record import Fields
+from burrow.wording import iso
 
 _OPCODES = {"text": 1, "binary": 2, "close": 8, "ping": 9, "pong": 10}
 
@@ -133,7 +134,7 @@ def _entry(captured: Captured, secrets: bool) -> dict[str, Any]:
     record = captured.record
     time, timings = _timings(captured)
     entry: dict[str, Any] = {
-        "startedDateTime": at(record.began),
+        "startedDateTime": iso(record.began),
         "time": time,
         "request": _request(captured, secrets),
         "response": _response(captured, secrets),

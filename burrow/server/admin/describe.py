@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from cryptography import x509
@@ -15,13 +14,9 @@ from burrow.server.nodes.records import Lease, Node
 from burrow.server.tunnel import Tunnel
 from burrow.shown import escaped
 from burrow.store.base import Reservation, Token
+from burrow.wording import iso
 
 Item = dict[str, Any]
-
-
-def iso(when: float) -> str:
-    """A time, given in seconds since the epoch, in ISO 8601 and UTC."""
-    return datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def iso_or_none(when: float | None) -> str | None:

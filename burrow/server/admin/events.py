@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from burrow.server.admin.api import Call, Handler, only
-from burrow.server.admin.describe import Item, event_id, event_item, iso
+from burrow.server.admin.describe import Item, event_id, event_item
 from burrow.server.admin.live import Everywhere, Live, Lives
 from burrow.server.admin.paging import page
 from burrow.server.admin.paths import EVENTS, MOST
@@ -19,6 +19,7 @@ from burrow.server.audit import Audit
 from burrow.server.events import recent
 from burrow.server.nodes.asking import Questions
 from burrow.store.base import IStore
+from burrow.wording import iso
 
 
 class WhatHappens:

@@ -20,10 +20,11 @@ from typing import Any
 from twisted.internet.task import LoopingCall
 
 from burrow.repeat import repeating
-from burrow.server.admin.describe import Item, iso
+from burrow.server.admin.describe import Item
 from burrow.shown import escaped
 from burrow.traffic.hub import Listener, Traffic
 from burrow.traffic.record import Record
+from burrow.wording import iso
 
 KEEP = 600.0
 """Seconds for which requests are kept after somebody last asked."""

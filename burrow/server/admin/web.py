@@ -3,7 +3,8 @@ HTTP under the admin API and the dashboard: twisted.web on a visitor's connectio
 
 The edge reads a request's head (L{burrow.server.edge.http1}), finds that it is for the server itself, and
 hands the connection over. After the answer the connection goes back to the edge, since its next request may
-be for another host: proxies in front send the requests of many visitors on one connection.
+be for another host: proxies in front send the requests of many visitors on one connection. If the next one
+came before the answer, the connection is closed behind the answer.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ MAX_BODY = 64 * 1024
 
 BODY_TIMEOUT = 30
 """Seconds without a byte in which a request's body has to go on."""
-
 
 MAX_CAME = 2 * 1024 * 1024
 """Bytes that may come while one request is served, of it and of others behind it."""
@@ -117,7 +117,7 @@ class AdminChannel(HTTPChannel):
     """
     One request, then the connection goes back to the edge.
 
-    @param back: builds what serves the connection afterwards.
+    @param head: the request's. @param address: the visitor's, and C{scheme}, as far as they can be believed.
     """
 
     totalHeadersSize = 128 * 1024
@@ -144,7 +144,7 @@ class AdminChannel(HTTPChannel):
         if not self._over and self._came <= MAX_CAME:
             super().dataReceived(data)
         elif not self._over:
-            self.give_up()  # a whole request is shorter, and who sends so many behind it reads no answer
+            self.give_up()  # no request is so long; who sends so many more does not wait for answers
 
     def pauseProducing(self) -> None:
         """See L{HTTPChannel}: what is written waits for the visitor, which has to take some of it."""
@@ -196,7 +196,7 @@ class AdminChannel(HTTPChannel):
                 self._abortingCall = self.callLater(FLUSH_WITHIN, self.forceAbortClient)
             return
         if self._waitingForTransport:
-            self._answered = request  # the next request is begun when this answer is taken, as at the edge
+            self._answered = request  # the connection goes back when the visitor has taken the answer
         else:
             self._give_back(request)
 
@@ -212,14 +212,13 @@ class AdminChannel(HTTPChannel):
         transport: Any = self.transport
         transport.unregisterProducer()
         if behind:
-            self._dataBuffer = []
             transport.loseConnection()
-            self._stop_reading()  # TLS would, until its peer has closed
-            self.callLater(CLOSE_WITHIN, transport.abortConnection)
+            self._stop_reading()  # TLS would read on, until its peer has closed
+            self._abortingCall = self.callLater(CLOSE_WITHIN, self.forceAbortClient)
             return
         protocol: Any = self._owner.back.buildProtocol(transport.getPeer())
         swap_protocol(transport, protocol)
-        protocol.go_on(b"")
+        transport.resumeProducing()
         if self._ended:
             IHalfCloseableProtocol(protocol).readConnectionLost()
 

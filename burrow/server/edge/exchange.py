@@ -276,9 +276,7 @@ class Exchange:
     def answer_switched(self, end: PipeEnd) -> None:
         """See L{IAnswered}."""
         self._over = True
-        if self._began is not None:
-            self._edge.counts.ended(101, self._edge.sweep.now() - self._began)
-            self._began = None
+        self._ended(101)
         self._leave_waiting()
         self._connection.switch(end)
 
@@ -334,11 +332,11 @@ class Exchange:
         self._leave_waiting()
 
     def _ended(self, status: int, error: str = "") -> None:
-        """Count it, and tell those who listen. @param status: 0 if no whole answer was sent."""
+        """Count it, and tell its end, which after a 101 comes later. C{status}: 0 if not answered whole."""
         began, self._began = self._began, None
         if began is not None:
             self._edge.counts.ended(status, self._edge.sweep.now() - began)
-            if self.record is not None:
+            if self.record is not None and status != 101:
                 self._edge.traffic.ended(self.record, error)
 
     def _leave_waiting(self) -> None:

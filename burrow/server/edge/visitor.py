@@ -132,21 +132,6 @@ class Visitor(Protocol):
             self._buffer += data
             self.advance()
 
-    def go_on(self, data: bytes) -> None:
-        """
-        Go on with a connection that another protocol has had, and that is not read now.
-
-        @param data: what came on it and is not used yet.
-        """
-        self._reading.paused = True
-        lowest = lowest_transport(self.transport)
-        if getattr(lowest, "producerPaused", False) and lowest.producer is not None:
-            # The visitor has not taken what the other wrote, and Twisted says that once.
-            lowest.producer.pauseProducing()
-        self.dataReceived(data)
-        if self.state in OPEN:
-            self._reading.update()
-
     def readConnectionLost(self) -> None:
         """The visitor closed its half, or is gone."""
         self.ended = True

@@ -38,15 +38,6 @@ def validator(schema):
     )
 
 
-class EdgeAgain(HalfCloseRecorder):
-    """What serves a connection after an answer."""
-
-    def go_on(self, data):
-        self.transport.resumeProducing()
-        if data:
-            self.dataReceived(data)
-
-
 class Answer:
     """What came back. @ivar body: what its JSON says; or its text."""
 
@@ -186,7 +177,7 @@ class ApiNode:
             certificates=None,
             drain=self.drain,
         )
-        self.back = Recorders(EdgeAgain)
+        self.back = Recorders(HalfCloseRecorder)
         self.admin.serve(self.edge, self.back)
         self.web = self.admin._web
 

@@ -26,12 +26,12 @@ from burrow.server.admin.dashboard.signins import (
     secret_of,
     set_cookie,
 )
-from burrow.server.admin.describe import iso
 from burrow.server.admin.principal import Authenticator
 from burrow.server.admin.problems import MEDIA_TYPE, Problem
 from burrow.server.admin.schemas import TEXT, Schema
 from burrow.server.admin.web import MAX_BODY, AdminRequest
 from burrow.store.base import IStore
+from burrow.wording import iso
 
 SESSION = FOLDER + "session"
 """GET: who is signed in. POST: sign in, by C{{"token": TOKEN}}. DELETE: sign out."""
