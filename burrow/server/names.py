@@ -32,7 +32,7 @@ _ADJECTIVES = _words(
     amber bold brave bright brisk calm clear clever cosy crisp deep dusky eager early fair fleet fond
     fresh gentle glad golden grand green happy hardy hazel hidden honest humble jolly keen kind late
     light lively lucky lunar mellow merry mild misty mossy neat noble north plain polite proud quick
-    quiet rapid ready red russet silent silver snug soft solar steady still sunny swift tidy warm wild
+    quiet rapid red russet silent silver snug soft solar steady still sunny swift tidy warm wild
     wise young
 """
 )

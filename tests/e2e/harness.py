@@ -265,13 +265,21 @@ class World:
 
     # -- a visitor ----------------------------------------------------------------------------------
 
-    def connect(self, host, timeout=PATIENCE, sni=None, source=""):
+    def connect(self, host, timeout=PATIENCE, sni=None, source="", receive_buffer=0):
         """
         A visitor's connection to a host of the server's. C{sni}: another name to ask for in the handshake;
-        then the certificate need not have it. C{source}: the address that it comes from.
+        then the certificate need not have it. C{source}: the address that it comes from. C{receive_buffer}:
+        bytes, if not the kernel's choice; of a connection that exists, the kernel would drop what comes
+        before the peer has heard of the smaller buffer.
         """
         where = (self.address, self.https if self.tls else self.http)
-        plain = socket.create_connection(where, timeout, (source, 0) if source else None)
+        plain = socket.socket(socket.AF_INET6 if ":" in self.address else socket.AF_INET)
+        if receive_buffer:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        plain.settimeout(timeout)
+        if source:
+            plain.bind((source, 0))
+        plain.connect(where)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not self.tls:
             return plain

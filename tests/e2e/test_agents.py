@@ -626,7 +626,7 @@ def test_up_and_demo(hello, tmp_path):
     urls = []
     for _ in range(2):
         up = burrow("up", hello.port, "--https", f"127.0.0.1:{port}", "--json", env=env)
-        urls.append(json.loads(up.line("(.*ready.*)")[1])["url"])
+        urls.append(json.loads(up.line('(.*"ready".*)')[1])["url"])
         up.stop()
         assert up.process.returncode == 0
     assert urls[0] == urls[1]
