@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -66,12 +66,21 @@ class Option:
         return self.default is False
 
     @property
+    def described(self) -> str:
+        """The help, with the default."""
+        if self.default not in (None, "", (), False) and "default" not in self.help:
+            return f"{self.help} (default: {self.default})"
+        return self.help
+
+    @property
     def full_help(self) -> str:
         """The help, with the default and the environment variable."""
-        text = self.help
-        if self.default not in (None, "", (), False) and "default" not in text:
-            text += f" (default: {self.default})"
-        return f"{text} [{self.variable}]"
+        return f"{self.described} [{self.variable}]"
+
+    @property
+    def numeric(self) -> bool:
+        """Whether a TOML file may write the value as a number."""
+        return self.parse in NUMERIC
 
     def value(self, given: Any, source: str, equals: str = " ") -> Any:
         """
@@ -95,9 +104,9 @@ class Option:
             raise ConfigError(f"{source}{value} is not possible: {error}") from error
 
     def _single(self, given: Any) -> Any:
-        numeric = self.parse in NUMERIC
-        if isinstance(given, bool) or not isinstance(given, (str, int, float) if numeric else (str, Path)):
-            wanted = " or ".join(self.choices) if self.choices else "a number" if numeric else "a text"
+        kinds = (str, int, float) if self.numeric else (str, Path)
+        if isinstance(given, bool) or not isinstance(given, kinds):
+            wanted = " or ".join(self.choices) if self.choices else "a number" if self.numeric else "a text"
             raise ValueError(f"write {wanted}")
         text = str(given)
         if self.choices and text not in self.choices:
@@ -230,7 +239,12 @@ def add_arguments(
 
     @param only: the names of the options to add, if not all.
     """
-    for each in options_of(cls, only):
+    add_flags(parser, options_of(cls, only))
+
+
+def add_flags(parser: argparse._ActionsContainer, options: Iterable[Option]) -> None:
+    """The same for options that are no fields of a class."""
+    for each in options:
         if each.is_switch:
             parser.add_argument(each.flag, action="store_true", default=None, help=each.full_help)
         else:

@@ -35,6 +35,7 @@ LAYERS = [
     {"http", "wire"},
     {"mux"},
     {"link"},
+    {"observe"},
     {"store", "protocols"},
     {"certificates"},
     {"client", "server"},

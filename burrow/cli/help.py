@@ -30,7 +30,7 @@ TASKS = {
     "Open tunnels": ("start", "up", "demo", "login"),
     "See what flows": ("status", "tunnels", "logs", "requests", "replay", "sessions", "events"),
     "Run a server": ("server", "token", "tokens", "names", "nodes", "certs", "store"),
-    "This program": ("help", "doctor", "service", "config", "completion", "version"),
+    "This program": ("help", "protocols", "doctor", "service", "config", "completion", "version"),
 }
 """The commands by task. Kinds of tunnels, which plugins add to, stand first among those that open tunnels."""
 

@@ -17,6 +17,7 @@ from burrow.cli import (
     login,
     logs,
     names,
+    protocols,
     remote_tokens,
     requests,
     serve,
@@ -72,6 +73,7 @@ def make_parser() -> Parser:
     tokens.add_token(commands)
     names.add_names(commands)
     store.add_store(commands)
+    protocols.add_protocols(commands)
     certs.add_certs(commands)
     events.add_events(commands)
     add_config(commands)

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from burrow.addresses import parse_port
 from burrow.cli.completion import completed_by, configured_tunnels
 from burrow.cli.notify import reload_told, tell_systemd
 from burrow.cli.parsing import typed
@@ -23,11 +22,10 @@ from burrow.client.service import (
     make_agent,
     read_again,
 )
-from burrow.client.tunnels import TunnelRequest, tunnel_request
+from burrow.client.tunnels import TunnelRequest, find_kind, tunnel_request
 from burrow.errors import BurrowError, ConfigError
 from burrow.hangup import on_hangup, stop_on_hangup
-from burrow.options import add_arguments, flags_given
-from burrow.protocols.upstream import UpstreamTLS
+from burrow.options import add_arguments, add_flags, flags_given
 from burrow.supervisor.systemd import notify
 from burrow.values import parse_path
 
@@ -45,28 +43,7 @@ def add_kind(commands: Any, kind: Any) -> None:
     parser.add_argument(
         "--name", help="the name to have, as in --name blog (default: one that the server chooses)"
     )
-    if kind.reach.value == "tcp-port":
-        parser.add_argument(
-            "--port",
-            type=typed(parse_port),
-            help="the public port to have (default: one that the server chooses)",
-        )
-    parser.add_argument(
-        "--upstream-ca",
-        type=typed(parse_path),
-        metavar="FILE",
-        help="believe the CAs in this PEM file alone, of an https:// upstream (default: this machine's; "
-        "on the loopback any certificate)",
-    )
-    parser.add_argument(
-        "--upstream-insecure", action="store_true", help="believe any certificate of an https:// upstream"
-    )
-    parser.add_argument(
-        "--upstream-name",
-        default="",
-        metavar="NAME",
-        help="the name in an https:// upstream's certificate, where it is not its host",
-    )
+    add_flags(parser, kind.options)
     _common(parser)
     parser.set_defaults(run=open_one, kind=kind.name)
 
@@ -155,12 +132,10 @@ async def live(
 def open_one(arguments: argparse.Namespace) -> int:
     """C{burrow KIND UPSTREAM}."""
     config, _ = client_settings(flags_given(arguments, ClientConfig), os.environ, None)
-    port = getattr(arguments, "port", None)
-    options = {} if port is None else {"port": port}
     if arguments.name == "":
         raise ConfigError('--name "" is not possible: write a name, or leave --name away')
-    tls = UpstreamTLS(arguments.upstream_ca, arguments.upstream_insecure, arguments.upstream_name)
-    request = tunnel_request(arguments.kind, arguments.upstream, arguments.name, options, tls)
+    given = {each.key: getattr(arguments, each.name) for each in find_kind(arguments.kind).options}
+    request = tunnel_request(arguments.kind, arguments.upstream, arguments.name, given, flags=True)
     return _serve(arguments, config, [request])
 
 

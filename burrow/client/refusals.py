@@ -20,6 +20,8 @@ from twisted.internet.defer import TimeoutError
 from twisted.python.failure import Failure
 
 from burrow.errors import CertificateFailed, NameTaken, NotAllowed, Refused, TooManyTunnels, Unavailable
+from burrow.protocols.base import Kind
+from burrow.protocols.registry import package_of
 
 SOON_FIRST, SOON_LIMIT = 0.5, 5.0
 """Seconds until a tunnel is asked for again that the server cannot open just now: first, and at most."""
@@ -59,3 +61,11 @@ def reason(failure: Failure) -> str:
     if failure.check(TimeoutError):
         return f"the server did not answer within {OPEN_TIMEOUT:g} seconds"
     return failure.getErrorMessage()
+
+
+def what_to_install(kind: Kind) -> str:
+    """For the end of a server's refusal of a kind that this machine has: what its owner has to do."""
+    package = package_of(kind)
+    if not package or package.split()[0] == "burrow-tunnel":
+        return ""
+    return f"; its owner has to install {package} beside Burrow there, as in pip install {package.split()[0]}"

@@ -19,10 +19,17 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from burrow.client.refusals import OPEN_TIMEOUT, delays, is_permanent, passes_soon, reason
+from burrow.client.refusals import (
+    OPEN_TIMEOUT,
+    delays,
+    is_permanent,
+    passes_soon,
+    reason,
+    what_to_install,
+)
 from burrow.client.streams import VisitorStreams
 from burrow.client.wanted import Opened, Wanted, WantedTunnels
-from burrow.errors import Refused, ServerUnreachable
+from burrow.errors import Refused, ServerUnreachable, UnknownProtocol
 from burrow.link.linked import Linked
 from burrow.mux.channel import BoundedAMP
 from burrow.mux.control import CloseTunnel, Drain, Notice, OpenTunnel
@@ -188,7 +195,10 @@ class Registration:
             kind=request.kind.name,
             upstream=str(request.upstream),
             name=request.name,
-            options=json.dumps(request.options) if request.options else None,
+            options=json.dumps(sent) if (sent := request.sent) else None,
+            # As if they were not there where they are 1: so a server of an older release is asked as before.
+            version=request.kind.version if request.kind.version > 1 else None,
+            oldest=request.kind.oldest if request.kind.oldest > 1 else None,
         )
         asking.addTimeout(OPEN_TIMEOUT, self._agent.reactor)
         self.asking += 1
@@ -205,7 +215,7 @@ class Registration:
             if wanted.dropped:
                 self.drop(wanted)
             else:
-                self._agent.streams.add(wanted.tunnel, wanted.request)
+                self._agent.streams.add(wanted.tunnel, wanted.request, answer.get("version") or 1)
         self._agent.streams.answered()
         if failure is None:
             if not wanted.dropped:
@@ -216,6 +226,8 @@ class Registration:
     def _refused(self, wanted: Wanted, failure: Failure, *, first_start: bool = False) -> bool:
         """Tell that a tunnel was not opened. @return: whether it is given up."""
         error = failure.value
+        if isinstance(error, UnknownProtocol):
+            error = UnknownProtocol(f"{error}{what_to_install(wanted.request.kind)}")
         if isinstance(error, Refused) and is_permanent(
             error, been_open=wanted.been_open, first_start=first_start
         ):

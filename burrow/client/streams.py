@@ -9,11 +9,11 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from burrow.client.observe import observer_of
 from burrow.client.tunnels import TunnelRequest
 from burrow.errors import WireError
 from burrow.http.remembered import Memory
 from burrow.mux.control import VisitorHead, decode_visitor_head
+from burrow.protocols.base import AgentTunnel
 from burrow.traffic.hub import Traffic
 
 MEMORY = 8 * 1024 * 1024
@@ -43,33 +43,38 @@ class VisitorStream(Protocol):
         if decoded is None:
             return
         self._head, self._data = decoded
-        request = self._streams.open_tunnels.get(self._head.tunnel)
-        if request is not None:
-            self._become(request)
+        tunnel = self._streams.open_tunnels.get(self._head.tunnel)
+        if tunnel is not None:
+            self._become(tunnel)
         else:
             self._streams.hold(self)
 
     def retry(self) -> None:
         """Use the head now, if its tunnel is known meanwhile. Called while the stream is held."""
         assert self._head is not None
-        request = self._streams.open_tunnels.get(self._head.tunnel)
-        if request is None:
+        tunnel = self._streams.open_tunnels.get(self._head.tunnel)
+        if tunnel is None:
             self._streams.hold(self)
             return
-        try:
-            self.transport.resumeProducing()
-            self._become(request)
-        except Exception:
-            self.log.failure("a visitor's stream is reset: {kind} failed", kind=request.kind)
-            self.transport.abortConnection()
+        self.transport.resumeProducing()
+        self._become(tunnel)
 
-    def _become(self, request: TunnelRequest) -> None:
+    def _become(self, tunnel: AgentTunnel) -> None:
+        """Give the stream to the kind's protocol. A kind is anybody's code: its failure costs this stream."""
         assert self._head is not None
         streams = self._streams
-        protocol = request.kind.agent_protocol(streams.reactor, request.upstream, self._head)
-        if streams.traffic.listening:
-            observer = observer_of(request.kind, self._head, streams.traffic, streams.memory)
-            observer.cover(protocol, self.transport)
+        try:
+            protocol = tunnel.kind.agent_protocol(tunnel, self._head)
+            if streams.traffic.listening:
+                observer = tunnel.kind.observer(tunnel, self._head, streams.traffic, streams.memory)
+                observer.cover(protocol, self.transport)
+        except Exception:
+            self.log.failure(
+                "the plugin for tunnels of kind {kind} failed; a visitor's stream is reset",
+                kind=tunnel.kind.name,
+            )
+            self.transport.abortConnection()
+            return
         self.transport.become(protocol, self._data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -83,7 +88,7 @@ class VisitorStreams(Factory):
 
     @param expecting: whether the server still has to answer for a tunnel. Streams may come before the answer
         that says that their tunnel is open: they are held for so long, and reset if it does not open.
-    @ivar open_tunnels: what was asked for, by the server's id of each open tunnel.
+    @ivar open_tunnels: the open tunnels, by the server's id of each open tunnel.
     @param traffic: is told what passes.
     @ivar memory: what heads mean, for all watched streams together.
     @ivar held: the streams that wait for their tunnel. Nothing more is read of them.
@@ -95,7 +100,7 @@ class VisitorStreams(Factory):
         self.reactor = reactor
         self.traffic = traffic or Traffic()
         self.memory = Memory(MEMORY)
-        self.open_tunnels: dict[str, TunnelRequest] = {}
+        self.open_tunnels: dict[str, AgentTunnel] = {}
         self.held: set[VisitorStream] = set()
         self._expecting = expecting
 
@@ -103,9 +108,12 @@ class VisitorStreams(Factory):
         """The protocol of one more stream."""
         return VisitorStream(self)
 
-    def add(self, tunnel: str, request: TunnelRequest) -> None:
-        """A tunnel is open."""
-        self.open_tunnels[tunnel] = request
+    def add(self, tunnel: str, request: TunnelRequest, version: int = 1) -> None:
+        """A tunnel is open. @param version: of its kind, as the server chose it."""
+        options = {each.key: each.default for each in request.kind.options} | request.options
+        self.open_tunnels[tunnel] = AgentTunnel(
+            self.reactor, request.kind, request.upstream, options, version
+        )
 
     def remove(self, tunnel: str) -> None:
         """A tunnel is not open any more. Streams that run go on."""

@@ -8,10 +8,10 @@ from typing import Any
 
 from burrow.errors import ConfigError
 from burrow.options import check_keys
-from burrow.protocols.base import Kind, Reach
-from burrow.protocols.registry import kinds
-from burrow.protocols.upstream import Upstream, UpstreamTLS
-from burrow.values import parse_name, parse_path
+from burrow.protocols.base import Kind
+from burrow.protocols.options import read_options, sent_options
+from burrow.protocols.registry import broken, kinds
+from burrow.values import parse_name
 from burrow.wording import did_you_mean, shown
 
 
@@ -23,13 +23,18 @@ class TunnelRequest:
     @ivar kind: an L{ITunnelProtocol<burrow.protocols.base.ITunnelProtocol>} provider.
     @ivar upstream: what its C{parse_upstream} returned.
     @ivar name: the name wanted; None for the server's choice.
-    @ivar options: the kind's options, for the server.
+    @ivar options: the values of the kind's options, by key; those that are missing have their defaults.
     """
 
     kind: Kind
     upstream: Any
     name: str | None = None
     options: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def sent(self) -> dict[str, Any]:
+        """The options that the server is told, as JSON has them."""
+        return sent_options(self.kind.options, self.options)
 
 
 def find_kind(name: str) -> Kind:
@@ -38,7 +43,7 @@ def find_kind(name: str) -> Kind:
     if kind is None:
         raise ConfigError(
             f"there are no tunnels of kind {shown(name)}: this Burrow knows {', '.join(sorted(kinds()))}"
-            f"{did_you_mean(name, kinds())}"
+            f"{did_you_mean(name, kinds())}{''.join(f'; {one}' for one in broken())}"
         )
     return kind
 
@@ -51,10 +56,14 @@ def tunnel_request(
     kind_name: str,
     upstream: str,
     name: str | None,
-    options: dict[str, Any],
-    tls: UpstreamTLS = UpstreamTLS(),  # noqa: B008
+    given: Mapping[str, Any],
+    flags: bool = False,
 ) -> TunnelRequest:
-    """@raise ConfigError: the kind, the upstream, its certificate's rules, or the name is not possible."""
+    """
+    @param given: options of the kind, by key: texts, or values of TOML.
+    @param flags: whether errors name options as on the command line, and not as in files.
+    @raise ConfigError: the kind, the upstream, the name or an option is not possible.
+    """
     kind = find_kind(kind_name)
     if len(upstream) > MAX_UPSTREAM:
         raise ConfigError(
@@ -68,28 +77,19 @@ def tunnel_request(
             parse_name(name)
         except ValueError as error:
             raise ConfigError(str(error)) from error
-    parsed = kind.parse_upstream(upstream)
-    if isinstance(parsed, Upstream):
-        parsed = parsed.with_tls(tls)
-    elif tls != UpstreamTLS():
-        raise ConfigError(f"tunnels of kind {kind_name!r} have no https:// upstreams")
-    return TunnelRequest(kind, parsed, name, options)
+    known = {each.key for each in kind.options}
+    for key in given:
+        if key not in known:
+            raise ConfigError(
+                f"tunnels of kind {kind_name} have no option {key}{did_you_mean(key, known)}: take it away"
+            )
+    options = read_options(kind.options, given, flags)
+    kind.check_options(options)
+    return TunnelRequest(kind, kind.parse_upstream(upstream, options), name, options)
 
 
-_KEYS = {"kind", "upstream", "name", "port", "upstream-ca", "upstream-insecure", "upstream-name"}
-
-
-def _tls(entry: Mapping[str, Any]) -> UpstreamTLS:
-    """@raise ConfigError: a value is of another type than it must be."""
-    ca_file, name = entry.get("upstream-ca", ""), entry.get("upstream-name", "")
-    insecure = entry.get("upstream-insecure", False)
-    if not isinstance(ca_file, str):
-        raise ConfigError('upstream-ca is no path: write one, as in upstream-ca = "ca.pem"')
-    if not isinstance(name, str):
-        raise ConfigError('upstream-name is no name: write one, as in upstream-name = "app.example.com"')
-    if not isinstance(insecure, bool):
-        raise ConfigError("upstream-insecure is true or false, without quotes")
-    return UpstreamTLS(parse_path(ca_file) if ca_file else None, insecure, name)
+_KEYS = {"kind", "upstream", "name"}
+"""What each tunnel's table may have; its kind's options are added."""
 
 
 def read_tunnels(table: Mapping[str, Any], source: str) -> dict[str, TunnelRequest]:
@@ -122,7 +122,7 @@ def read_tunnels(table: Mapping[str, Any], source: str) -> dict[str, TunnelReque
 
 
 def _read_tunnel(label: str, entry: dict[str, Any], where: str) -> TunnelRequest:
-    check_keys(entry, _KEYS, where)
+    check_keys(entry, _KEYS | {each.key for kind in kinds().values() for each in kind.options}, where)
     if "upstream" not in entry:
         raise ConfigError(f"{where} has no upstream: write one, as in upstream = 3000")
     upstream = entry["upstream"]
@@ -133,17 +133,9 @@ def _read_tunnel(label: str, entry: dict[str, Any], where: str) -> TunnelRequest
     for key in ("kind", "name"):
         if not isinstance(entry.get(key, ""), str):
             raise ConfigError(f"{where}: {key} = {shown(entry[key])} is not possible: write a text")
-    options = {}
-    if "port" in entry:
-        port = entry["port"]
-        if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
-            raise ConfigError(f"{where}: port = {shown(port)} is not possible: write a port, 1 to 65535")
-        options["port"] = port
     try:
         name = None if entry.get("name") == "" else entry.get("name", label)
-        request = tunnel_request(entry.get("kind", "http"), str(upstream), name, options, _tls(entry))
+        given = {key: value for key, value in entry.items() if key not in _KEYS}
+        return tunnel_request(entry.get("kind", "http"), str(upstream), name, given)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-    if options and request.kind.reach is not Reach.TCP_PORT:
-        raise ConfigError(f"{where}: tunnels of kind {request.kind.name} have no port: take it away")
-    return request

@@ -51,10 +51,12 @@ class OpenTunnel(amp.Command):
 
     Arguments: C{kind}, the tunnel's kind ("http", "tcp"...); C{upstream}, the upstream as the agent writes
     it: an agent that asks again for the same one, without a name, always gets the same name; C{name}, the
-    label wanted, if any; C{options}, a JSON object of the kind's options.
+    label wanted, if any; C{options}, a JSON object of the kind's options that the server has to know;
+    C{version} and C{oldest}, the newest and the oldest version of the kind that the agent speaks, 1 if
+    missing.
 
     Response: C{tunnel}, what visitor streams and L{CloseTunnel} name it by; C{name}, its label;
-    C{url}, where visitors reach it.
+    C{url}, where visitors reach it; C{version}, the version of the kind that is spoken, 1 if missing.
     """
 
     arguments = [
@@ -62,8 +64,15 @@ class OpenTunnel(amp.Command):
         (b"upstream", amp.Unicode()),
         (b"name", amp.Unicode(optional=True)),
         (b"options", amp.Unicode(optional=True)),
+        (b"version", amp.Integer(optional=True)),
+        (b"oldest", amp.Integer(optional=True)),
     ]
-    response = [(b"tunnel", amp.Unicode()), (b"name", amp.Unicode()), (b"url", amp.Unicode())]
+    response = [
+        (b"tunnel", amp.Unicode()),
+        (b"name", amp.Unicode()),
+        (b"url", amp.Unicode()),
+        (b"version", amp.Integer(optional=True)),
+    ]
     errors = _ERRORS
 
 

@@ -5,39 +5,82 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
-from zope.interface import implementer
 
+from burrow.http.failure import FAILURE_HEADER
+from burrow.http.remembered import Memory
 from burrow.mux.control import VisitorHead
 from burrow.mux.pipe import PipeEnd
-from burrow.protocols.base import ITunnelProtocol, Reach
+from burrow.observe.http import HttpObserver
+from burrow.observe.observer import Observer
+from burrow.protocols.base import AgentTunnel, Reach
 from burrow.protocols.forward import Connectors, Forward
-from burrow.protocols.upstream import Upstream, UpstreamFailed
+from burrow.protocols.kind import TunnelKind
+from burrow.protocols.options import Side, kind_option
+from burrow.protocols.upstream import Upstream, UpstreamFailed, UpstreamTLS
+from burrow.traffic.hub import Traffic
+from burrow.values import parse_path
 
-FAILURE_HEADER = b"Burrow-Error"
-"""An agent that cannot connect to the upstream answers with this field: its value is the code of an
-L{UpstreamFailed}, and the body is its public text. The edge replaces the whole answer by a page."""
+UPSTREAM_TLS = (
+    kind_option(
+        "upstream-ca",
+        "believe the CAs in this PEM file alone, of an https:// upstream (default: this machine's; "
+        "on the loopback any certificate)",
+        side=Side.AGENT,
+        parse=parse_path,
+        metavar="FILE",
+    ),
+    kind_option(
+        "upstream-insecure", "believe any certificate of an https:// upstream", False, side=Side.AGENT
+    ),
+    kind_option(
+        "upstream-name",
+        "the name in an https:// upstream's certificate, where it is not its host",
+        "",
+        side=Side.AGENT,
+        metavar="NAME",
+    ),
+)
+"""How an agent checks the certificate of an upstream that speaks TLS."""
 
 
-@implementer(ITunnelProtocol)
-class HttpProtocol:
-    """See L{ITunnelProtocol}."""
+def upstream_tls(options: dict[str, Any]) -> UpstreamTLS:
+    """What L{UPSTREAM_TLS} says. @param options: the values of all options, by key."""
+    return UpstreamTLS(
+        options.get("upstream-ca"),
+        options.get("upstream-insecure", False),
+        options.get("upstream-name", ""),
+    )
+
+
+class HttpProtocol(TunnelKind):
+    """See L{ITunnelProtocol<burrow.protocols.base.ITunnelProtocol>}."""
 
     name = "http"
     summary = "an HTTPS URL: web apps, WebSockets, server-sent events"
     reach = Reach.HOST
-    scheme = "https"
+    schemes = ("http", "https")
+    options = UPSTREAM_TLS
 
-    def parse_upstream(self, text: str) -> Upstream:
-        """See L{ITunnelProtocol}."""
-        return Upstream.parse(text, ("http", "https"))
+    @property
+    def scheme(self) -> str:
+        """See L{TunnelKind}."""
+        return "https"
+
+    def parse_upstream(self, text: str, options: dict[str, Any] | None = None) -> Upstream:
+        """See L{TunnelKind}."""
+        return Upstream.parse(text, self.schemes).with_tls(upstream_tls(options or {}))
 
     def visitor_factory(self, tunnel: Any) -> IProtocolFactory:
-        """See L{ITunnelProtocol}: never called, the edge serves this kind."""
+        """See L{TunnelKind}: never called, the edge serves this kind."""
         raise NotImplementedError("the edge's own ports serve tunnels that are reached by host")
 
-    def agent_protocol(self, reactor: Any, upstream: Upstream, head: VisitorHead) -> IProtocol:
-        """See L{ITunnelProtocol}."""
-        return Forward(Connectors.get(reactor, upstream), upstream, answer_failure)
+    def agent_protocol(self, tunnel: AgentTunnel, head: VisitorHead) -> IProtocol:
+        """See L{TunnelKind}."""
+        return Forward(Connectors.get(tunnel.reactor, tunnel.upstream), tunnel.upstream, answer_failure)
+
+    def observer(self, tunnel: AgentTunnel, head: VisitorHead, traffic: Traffic, memory: Memory) -> Observer:
+        """See L{TunnelKind}: a record for each request."""
+        return HttpObserver(traffic, self.name, head.tunnel, head.visitor, head.scheme, memory)
 
 
 def answer_failure(stream: PipeEnd, error: UpstreamFailed) -> None:

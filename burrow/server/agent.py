@@ -25,7 +25,7 @@ from burrow.mux.control import Drain, Notice, shown
 from burrow.mux.interfaces import CloseCode
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
-from burrow.server.channel import ControlChannel
+from burrow.server.channel import Asked, ControlChannel
 from burrow.server.opening import Opening
 from burrow.server.routes import Routes
 from burrow.server.tunnel import Owner, Tunnel
@@ -101,13 +101,14 @@ class Agent:
         """Whether the agent has a connection now."""
         return self.session.connected
 
-    async def open(self, kind: str, upstream: str, name: str | None, options: str | None) -> dict[str, str]:
+    async def open(self, asked: Asked) -> dict[str, Any]:
         """Answer L{OpenTunnel}."""
+        name = asked.name
         waiting: list[Deferred[None]] = []
         if name is not None:
             self._under_way.setdefault(name, []).append(waiting)
         try:
-            return await self._open(kind, upstream, name, options)
+            return await self._open(asked)
         finally:
             if name is not None:
                 others = [other for other in self._under_way.pop(name) if other is not waiting]
@@ -116,19 +117,28 @@ class Agent:
             for one in waiting:
                 self.session.clock.callLater(0, one.callback, None)  # after this was answered
 
-    async def _open(self, kind: str, upstream: str, name: str | None, options: str | None) -> dict[str, str]:
+    async def _open(self, asked: Asked) -> dict[str, Any]:
         limits = await self._allowed(self)
         try:
-            parsed = json.loads(options or "{}")
+            parsed = json.loads(asked.options or "{}")
         except (ValueError, RecursionError):  # RecursionError: lists nested thousands deep
             parsed = None
         if not isinstance(parsed, dict):
             raise BadOption("the tunnel's options are not a JSON object")
         if self.session.going:
             raise Unavailable("this session has ended for visitors (its agent sent a go away): use a new one")
-        tunnel = await self._opening.open(self._owner, kind, upstream, name, parsed, limits)
+        tunnel = await self._opening.open(
+            self._owner,
+            asked.kind,
+            asked.upstream,
+            asked.name,
+            parsed,
+            limits,
+            (asked.oldest, asked.version),
+        )
         self.tunnels[tunnel.name] = tunnel
-        return {"tunnel": tunnel.name, "name": tunnel.name, "url": tunnel.url}
+        answer = {"tunnel": tunnel.name, "name": tunnel.name, "url": tunnel.url}
+        return answer if tunnel.version == 1 else {**answer, "version": tunnel.version}
 
     async def close(self, name: str) -> dict[str, str]:
         """Answer L{CloseTunnel}, after the L{OpenTunnel} commands for the name that came before it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
@@ -21,10 +21,21 @@ MAX_BOX = 256 * 1024
 """Bytes of a box on the control channel, at most: its keys and values are kept until it is complete."""
 
 
+class Asked(NamedTuple):
+    """The arguments of L{OpenTunnel}."""
+
+    kind: str
+    upstream: str
+    name: str | None = None
+    options: str | None = None
+    version: int = 1
+    oldest: int = 1
+
+
 class Commands(Protocol):
     """What answers the commands of a control channel: the L{Agent<burrow.server.agent.Agent>}."""
 
-    async def open(self, kind: str, upstream: str, name: str | None, options: str | None) -> dict[str, str]:
+    async def open(self, asked: Asked) -> dict[str, Any]:
         """Answer L{OpenTunnel}."""
 
     async def close(self, name: str) -> dict[str, str]:
@@ -136,11 +147,10 @@ class ControlChannel(BoundedAMP):
     # -- commands ---------------------------------------------------------------------------------------
 
     @OpenTunnel.responder
-    def open_tunnel(
-        self, kind: str, upstream: str, name: str | None = None, options: str | None = None
-    ) -> Deferred[dict[str, str]]:
+    def open_tunnel(self, **arguments: Any) -> Deferred[dict[str, Any]]:
         """See L{OpenTunnel}."""
-        return Deferred.fromCoroutine(self._agent.open(kind, upstream, name, options))
+        given = {key: value for key, value in arguments.items() if value is not None}
+        return Deferred.fromCoroutine(self._agent.open(Asked(**given)))
 
     @CloseTunnel.responder
     def close_tunnel(self, tunnel: str) -> Deferred[dict[str, str]]:

@@ -8,18 +8,22 @@ steps before it are undone, except the reservation: the name stays reserved for 
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Container
-from typing import Any
+from typing import Any, NamedTuple
 
 import attr
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 
 from burrow.errors import (
     BadOption,
+    ConfigError,
     NameTaken,
+    Refused,
     StoreError,
     StreamGone,
     TooManyTunnels,
@@ -28,6 +32,7 @@ from burrow.errors import (
 )
 from burrow.limits import UNLIMITED, Limits
 from burrow.protocols.base import Kind, Reach
+from burrow.protocols.options import read_options, sent_options
 from burrow.server.events import Events
 from burrow.server.names import assigned_name, check_name
 from burrow.server.nodes.cluster import Cluster
@@ -48,6 +53,43 @@ STORE_AWAY = "the server's store cannot answer now; the agent tries again"
 
 MAX_UPSTREAM = 300
 """Characters of an upstream's description, at most: it is kept in the store."""
+
+
+class _Wanted(NamedTuple):
+    """What an agent asks for. C{options}: the values of all, by key."""
+
+    kind: Kind
+    options: dict[str, Any]
+    version: int
+
+
+def _read(kind: Kind, given: dict[str, Any]) -> dict[str, Any]:
+    """The values of all options of a kind. @raise BadOption: what an agent gave is not possible."""
+    try:
+        known = {each.key for each in kind.options if each.for_server}
+        unknown = ", ".join(sorted(set(given) - known))
+        if unknown:
+            raise BadOption(f"tunnels of kind {kind.name!r} have no option {unknown[:80]}")
+        for each in kind.options:
+            if each.number and isinstance(given.get(each.key), str):
+                raise BadOption(f"{each.key} is no number: {given[each.key][:80]!r}")
+        options = read_options(kind.options, given)
+        kind.check_options(options)
+    except ConfigError as error:
+        raise BadOption(str(error)) from error
+    return options
+
+
+def _version(kind: Kind, oldest: int, newest: int) -> int:
+    """The newest version that both speak. @raise UnknownProtocol: there is none."""
+    chosen = min(kind.version, newest)
+    if chosen < max(kind.oldest, oldest):
+        older = "agent" if newest < kind.oldest else "server"
+        raise UnknownProtocol(
+            f"the server speaks versions {kind.oldest} to {kind.version} of tunnels of kind {kind.name!r}, "
+            f"the agent {oldest} to {newest}: install a newer release on the {older}"
+        )
+    return int(chosen)
 
 
 class Opening:
@@ -107,22 +149,25 @@ class Opening:
         name: str | None,
         options: dict[str, Any],
         limits: Limits = UNLIMITED,
+        versions: tuple[int, int] = (1, 1),
     ) -> Tunnel:
         """
         Open a tunnel.
 
-        @param limits: of its token.
+        @param options: of the kind, as JSON has them. @param limits: of its token.
+        @param versions: the oldest and the newest version of the kind that the agent speaks.
         @raise Refused: the tunnel is not opened; the text says why.
         """
         kind = self._kinds.get(kind_name) if _KIND.fullmatch(kind_name) else None
         if kind is None:
             known = ", ".join(sorted(self._kinds))
             raise UnknownProtocol(f"the server has no tunnels of kind {kind_name[:40]!r}; it has {known}")
+        wanted = _Wanted(kind, _read(kind, options), _version(kind, *versions))
         if not 0 < len(upstream) <= MAX_UPSTREAM:
             raise BadOption(f"the upstream's description must have 1 to {MAX_UPSTREAM} characters")
         self._quotas.add(owner.session)
         try:
-            tunnel = await self._open(owner, kind, upstream, name, options, limits)
+            tunnel = await self._open(owner, wanted, upstream, name, limits)
         except StoreError as error:
             self._quotas.remove(owner.session)
             self.log.error("cannot open a tunnel; its agent tries again: {error}", error=error)
@@ -137,16 +182,17 @@ class Opening:
     async def _open(
         self,
         owner: Owner,
-        kind: Kind,
+        what: _Wanted,
         upstream: str,
         name: str | None,
-        options: dict[str, Any],
         limits: Limits,
     ) -> Tunnel:
-        port = self._port(kind, options)
+        port = what.options.get("port")
+        if port is not None:
+            self._ports.check(port)
         wanted = Reservation(
             name="" if name is None else check_name(name, self._reserved),
-            kind=kind.name,
+            kind=what.kind.name,
             token=owner.token,
             agent=owner.agent,
             upstream=upstream,
@@ -162,35 +208,33 @@ class Opening:
         try:
             reservation = await self._reserve(wanted, limits)
             with self._routes.opening(reservation.name):
-                return await self._open_reserved(owner, kind, reservation, limits)
+                return await self._open_reserved(owner, what, reservation, limits)
         except BaseException:
             self._quotas.remove_name(owner.token, wanted.name)
             raise
 
-    def _port(self, kind: Kind, options: dict[str, Any]) -> int | None:
-        """The TCP port that the agent asks for. @raise BadOption: an option is not valid."""
-        unknown = set(options) - ({"port"} if kind.reach is Reach.TCP_PORT else set())
-        if unknown:
-            raise BadOption(f"tunnels of kind {kind.name!r} have no option {', '.join(sorted(unknown))[:80]}")
-        port = options.get("port")
-        if port is None:
-            return None
-        if isinstance(port, bool) or not isinstance(port, int):
-            raise BadOption(f"{repr(port)[:80]} is not a port")
-        self._ports.check(port)
-        return port
-
     async def _open_reserved(
-        self, owner: Owner, kind: Kind, reservation: Reservation, limits: Limits
+        self, owner: Owner, what: _Wanted, reservation: Reservation, limits: Limits
     ) -> Tunnel:
+        kind = what.kind
         host = f"{reservation.name}.{self._domain}"
-        tunnel = Tunnel(reservation, kind, owner, host, self._url(host))
+        tunnel = Tunnel(
+            reservation, kind, owner, host, self._url(host), options=what.options, version=what.version
+        )
         if kind.reach is Reach.TCP_PORT:
             tunnel.reservation = await self._listen(tunnel, limits)
             tunnel.url = f"{kind.scheme}://{self._domain}:{tunnel.reservation.port}"
         else:
             await self._ready(host)
-        await self._cluster.hold(tunnel.name, kind.name, tunnel.reservation.port, owner.token)
+        told = sent_options(kind.options, tunnel.options)
+        await self._cluster.hold(
+            tunnel.name,
+            kind.name,
+            tunnel.reservation.port,
+            owner.token,
+            json.dumps(told) if told else "",
+            tunnel.version,
+        )
         if owner.session.going:
             if self._tunnels.by_name(tunnel.name) is None:
                 await self._cluster.let_go(tunnel.name)
@@ -200,6 +244,19 @@ class Opening:
         if kind.reach is Reach.TCP_PORT:
             await self._announce()  # the other nodes open the port too
         return tunnel
+
+    def _visitor_factory(self, tunnel: Tunnel) -> IProtocolFactory:
+        """A kind is anybody's code. @raise Refused: it refuses, or fails."""
+        try:
+            made: IProtocolFactory = tunnel.kind.visitor_factory(tunnel)
+        except (Refused, ConfigError) as error:
+            raise BadOption(str(error)) from error
+        except Exception as error:
+            self.log.failure("the plugin for tunnels of kind {kind} failed", kind=tunnel.kind.name)
+            raise BadOption(
+                f"the server's plugin for tunnels of kind {tunnel.kind.name} failed: its owner's log says why"
+            ) from error
+        return made
 
     async def _choose_name(self, wanted: Reservation) -> str:
         """The name to open: asked for, remembered, or new."""
@@ -241,7 +298,7 @@ class Opening:
     async def _listen(self, tunnel: Tunnel, limits: Limits) -> Reservation:
         """Open the tunnel's port: the reserved one, or a free one, which is then reserved."""
         reservation = tunnel.reservation
-        tunnel.factory = tunnel.kind.visitor_factory(tunnel)
+        tunnel.factory = self._visitor_factory(tunnel)
         told: dict[str, Any] = {"tunnel": tunnel.name, "kind": tunnel.kind.name}
         told["shared"] = bool(self._cluster.others)
         if reservation.port is not None:

@@ -19,7 +19,7 @@ from burrow import __version__
 from burrow.clock import DAY
 from burrow.link.accept import AcceptFactory
 from burrow.mux.interfaces import CloseCode
-from burrow.protocols.registry import kinds
+from burrow.protocols.registry import broken, kinds
 from burrow.server.admin.service import Admin
 from burrow.server.agents import Agents
 from burrow.server.certificates import make_certificates
@@ -313,6 +313,8 @@ class BurrowServer(MultiService):
         self._closing_unused = self._reactor.callLater(EXPECT_FOR, self._tcp_sockets.close_unused)
         if warning := outgoing_warning(self.config.tcp_ports):
             self.log.warn("{text}", text=warning)
+        for plugin in broken():
+            self.log.warn("{plugin}", plugin=plugin)
         self.log.info("Burrow {version} serves {url}", version=__version__, url=self.site.own_url)
 
     def _not_ready(self) -> str:

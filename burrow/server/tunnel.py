@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from zope.interface import implementer
@@ -41,6 +42,7 @@ class Tunnel:
 
     @ivar host: its name under the base domain. @ivar url: where visitors reach it.
     @ivar factory: serves its TCP port; None for kinds without one. @ivar requests: see L{IRoute}.
+    @ivar options: the values of its kind's options, by key. @ivar version: the version of its kind.
     """
 
     reservation: Reservation
@@ -50,6 +52,8 @@ class Tunnel:
     url: str
     factory: IProtocolFactory | None = None
     requests: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    version: int = 1
 
     @property
     def name(self) -> str:

@@ -155,7 +155,7 @@ def _run(main):
         ("[tunnels.a]\nupstream = 1.5", "upstream = 1.5"),
         ('[tunnels.a]\nkind = "tcp"\nupstream = 1\nport = "x"', 'port = "x" is not possible'),
         ('[tunnels.a]\nkind = "tcp"\nupstream = 1\nport = true', "port = true"),
-        ("[tunnels.a]\nupstream = 1\nport = 80", "have no port"),
+        ("[tunnels.a]\nupstream = 1\nport = 80", "have no option port"),
         ("[tunnels.a]\nupsteam = 1", "did you mean upstream?"),
         ('[tunnels.a]\nkind = "htp"\nupstream = 1', "did you mean http?"),
         ("[tunnels.a]\nname = 5\nupstream = 1", "write a text"),

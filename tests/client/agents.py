@@ -28,7 +28,7 @@ class Server(amp.AMP):
         return {}
 
     @OpenTunnel.responder
-    def open_tunnel(self, kind, upstream, name=None, options=None):
+    def open_tunnel(self, kind, upstream, name=None, options=None, **more):
         answer = self.test.answers[name]
         self.test.asked.append(name)
         if isinstance(answer, Exception):

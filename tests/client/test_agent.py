@@ -33,7 +33,7 @@ class Life(AgentCase):
 
     def visit(self):
         """A visitor's stream on the present session: the server's end."""
-        self.kind.agent_protocol = lambda reactor, upstream, head: Recorder()
+        self.kind.agent_protocol = lambda tunnel, head: Recorder()
         head = VisitorHead("blog", "192.0.2.1:4711", "https").encode()
         stream = self.pair.server.open_stream(Recorder(), head)
         self.pair.pump()

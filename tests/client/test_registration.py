@@ -3,6 +3,7 @@
 from twisted.internet.defer import Deferred
 from twisted.protocols.amp import RemoteAmpError
 
+from burrow.client import refusals
 from burrow.client.refusals import ASK_AGAIN_FIRST, SOON_FIRST, SOON_LIMIT
 from burrow.errors import (
     BadOption,
@@ -31,7 +32,7 @@ class Asking(AgentCase):
         changed = self.requests("shop", upstream="4000")
         self.assertEqual(self.change(*self.requests("blog"), *changed, *self.requests("news")), (2, 2))
         self.assertEqual((self.asked, self.closed), (["shop", "news"], ["old"]))
-        self.assertEqual(self.agent.streams.open_tunnels["shop"], changed[0])
+        self.assertEqual(self.agent.streams.open_tunnels["shop"].upstream, changed[0].upstream)
         self.assertEqual(set(self.agent.streams.open_tunnels), {"blog", "shop", "news"})
         self.assertIs(self.pair, pair)
         self.lose()
@@ -51,7 +52,7 @@ class Asking(AgentCase):
         self.change(second)  # in the meantime, once more
         self.answers = {"blog": True}
         self.advance(SOON_FIRST)
-        self.assertIs(self.agent.streams.open_tunnels["blog"], second)
+        self.assertIs(self.agent.streams.open_tunnels["blog"].upstream, second.upstream)
         self.assertEqual((self.closed, self.asked.count("blog")), ([], 4))
 
     def test_changed_tunnel_that_is_refused_closes_the_old_one(self):
@@ -179,6 +180,13 @@ class Asking(AgentCase):
             self.advance(ASK_AGAIN_FIRST)
             self.assertEqual(self.opened, ["db"] * 2)
             self.assertNoResult(self.agent.done)
+
+    def test_whoever_asks_for_a_kind_that_the_server_lacks_is_told_what_to_install(self):
+        self.answers = {"blog": UnknownProtocol("the server has no tunnels of kind 'gopher'")}
+        self.patch(refusals, "package_of", lambda kind: "burrow-gopher 1.2")
+        self.start("blog")
+        refused = self.failureResultOf(self.agent.done, UnknownProtocol)
+        self.assertIn("install burrow-gopher 1.2 beside Burrow there", str(refused.value))
 
     def test_refusals_that_last_end_it(self):
         for refusal in (NameTaken("another's"), NotAllowed("the token is revoked")):

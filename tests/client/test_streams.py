@@ -10,7 +10,7 @@ from tests.client.agents import AgentCase, opened
 
 class Streams(AgentCase):
     def test_stream_that_comes_before_its_tunnel_is_known_loses_no_byte(self):
-        self.kind.agent_protocol = lambda reactor, upstream, head: upstream_end
+        self.kind.agent_protocol = lambda tunnel, head: upstream_end
         upstream_end = Recorder()
         self.answers = {"blog": Deferred()}
         self.start("blog")
@@ -28,7 +28,7 @@ class Streams(AgentCase):
         self.assertEqual(upstream_end.received, b"one two three")
 
     def test_stream_that_comes_early_is_read_as_its_protocol_says(self):
-        self.kind.agent_protocol = lambda reactor, upstream, head: upstream_end
+        self.kind.agent_protocol = lambda tunnel, head: upstream_end
         upstream_end = Recorder()
         upstream_end.connectionMade = lambda: upstream_end.transport.pauseProducing()
         self.answers = {"blog": Deferred()}
@@ -67,7 +67,7 @@ class Streams(AgentCase):
         self.assertEqual(self.agent.streams.held, set())
 
     def test_head_in_pieces(self):
-        self.kind.agent_protocol = lambda reactor, upstream, head: upstream_end
+        self.kind.agent_protocol = lambda tunnel, head: upstream_end
         upstream_end = Recorder()
         self.answers = {"blog": True}
         self.start("blog")
@@ -90,7 +90,7 @@ class Streams(AgentCase):
     def test_kind_that_fails_loses_its_own_stream_only(self):
         ends = [Recorder(), Recorder()]
 
-        def protocol(reactor, upstream, head):
+        def protocol(tunnel, head):
             if not ends:
                 raise ValueError("a plugin's fault")
             return ends.pop()

@@ -19,9 +19,11 @@ from burrow.addresses import ListenAddress, authority, is_loopback
 from burrow.client.agent import Agent
 from burrow.client.config import ClientConfig
 from burrow.client.inspect.store import Store
+from burrow.client.tunnels import TunnelRequest
 from burrow.client.wanted import Opened
 from burrow.errors import ConfigError
 from burrow.folders import state_folder
+from burrow.protocols.base import AgentTunnel
 from burrow.protocols.upstream import Upstream
 
 TRIED_PORTS = 100
@@ -145,7 +147,9 @@ class Inspector(Service):
         """The upstream of a tunnel by its name; None if it is not wanted, or none can be connected to."""
         wanted = {each.request for each in self._agent.wanted.all}
         opened = self._opened.get(tunnel)
-        request = opened.request if opened is not None and opened.request in wanted else None
+        request: TunnelRequest | AgentTunnel | None = None
+        if opened is not None and opened.request in wanted:
+            request = opened.request
         if request is None:
             request = self._agent.streams.open_tunnels.get(tunnel)
         if request is None:

@@ -27,11 +27,11 @@ from zope.interface import implementer
 
 from burrow.errors import StoreError, StreamGone
 from burrow.http.body import chunk, last_chunk
+from burrow.http.failure import FAILURE_HEADER
 from burrow.http.headers import Fields
 from burrow.http.request_head import RequestHead
 from burrow.http.response_head import ResponseHead
 from burrow.mux.pipe import PipeEnd
-from burrow.protocols.http import FAILURE_HEADER
 from burrow.server.edge import pages
 from burrow.server.edge.context import Edge
 from burrow.server.edge.hops import last_stop

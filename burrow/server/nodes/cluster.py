@@ -127,12 +127,14 @@ class Cluster:
 
     # -- leases ---------------------------------------------------------------------------------------------
 
-    async def hold(self, name: str, kind: str, port: int | None, token: str = "") -> None:
-        """Take a name, whoever held it. If the store is away that is done when it is back."""
+    async def hold(
+        self, name: str, kind: str, port: int | None, token: str = "", options: str = "", version: int = 1
+    ) -> None:
+        """Take a name, whoever held it; if the store is away, when it is back. Parameters: see L{Lease}."""
         before = await self.ask(name)
         # Later than the lease that it replaces, also where another machine's clock is ahead.
         since = max(self._now(), 0.0 if before is None else before.since + 0.001)
-        lease = Lease(name, self.own_id, kind, port, since, token)
+        lease = Lease(name, self.own_id, kind, port, since, token, options, version)
         if self.leases.hold(lease):
             _tell(self.on_leases, [name])
         self._renewed.pop(name, None)

@@ -4,6 +4,7 @@ The public TCP ports of tunnels that other nodes hold: this node listens on them
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from twisted.logger import Logger
 
 from burrow.errors import Unavailable
 from burrow.protocols.base import Kind, Reach
+from burrow.protocols.options import read_options
 from burrow.server.nodes.cluster import Cluster
 from burrow.server.nodes.records import Lease
 from burrow.server.ports import Ports
@@ -29,9 +31,11 @@ class _ByName:
     visitor is passed on to the node that holds it then.
     """
 
-    def __init__(self, name: str, find: Callable[[str], Awaitable[IRoute]]) -> None:
-        self._name = name
+    def __init__(self, lease: Lease, kind: Kind, find: Callable[[str], Awaitable[IRoute]]) -> None:
+        self._name = lease.name
         self._find = find
+        self.options = read_options(kind.options, json.loads(lease.options or "{}"))
+        self.version = lease.version
 
     async def found(self) -> IRoute:
         """The current route. @raise StreamGone: no agent has the tunnel open."""
@@ -99,7 +103,15 @@ class RemotePorts:
         port = lease.port
         if port is None or kind is None or kind.reach is not Reach.TCP_PORT or self._stopped:
             return
-        factory = kind.visitor_factory(_ByName(lease.name, self._find))
+        try:
+            factory = kind.visitor_factory(_ByName(lease, kind, self._find))
+        except Exception:  # a kind is anybody's code, and a newer release may have other options
+            self.log.failure(
+                "the plugin for tunnels of kind {kind} failed: visitors cannot reach {name} by this node",
+                kind=lease.kind,
+                name=lease.name,
+            )
+            return
         try:
             self._ports.listen(
                 port,

@@ -62,6 +62,8 @@ class Lease:
     @ivar since: when the node took it, in seconds since the epoch. Of two leases the later one counts; of two
         from the same moment the one whose node has the greater id, so that all nodes agree.
     @ivar token: the id of the token that it was opened with; empty in leases of older releases.
+    @ivar options: what its agent told of its kind's options, as a JSON object; empty if nothing.
+    @ivar version: the version of its kind that is spoken.
     """
 
     name: str
@@ -70,6 +72,8 @@ class Lease:
     port: int | None
     since: float
     token: str = ""
+    options: str = ""
+    version: int = 1
 
     def of_another_token(self, other: Lease) -> bool:
         """Whether both leases name a token, and the tokens differ."""

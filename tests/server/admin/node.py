@@ -17,6 +17,7 @@ from burrow.server.admin import API_PATH
 from burrow.server.admin.openapi import document
 from burrow.server.admin.service import Admin
 from burrow.server.agents import Agents
+from burrow.server.channel import Asked
 from burrow.server.config import ServerConfig
 from burrow.server.edge.sweep import Sweep
 from burrow.server.nodes.asking import Questions
@@ -204,7 +205,7 @@ class ApiNode:
         self.agents.begin(pair.server, None, self.tokens[owner], handshake)
         (agent,) = self.agents.connected - before
         for name in names:
-            opening = Deferred.fromCoroutine(agent.open(kind, "localhost:3000", name, None))
+            opening = Deferred.fromCoroutine(agent.open(Asked(kind, "localhost:3000", name)))
             assert opening.called
             opening.addErrback(lambda reason: reason.raiseException())
         return agent, pair

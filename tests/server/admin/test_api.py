@@ -12,6 +12,7 @@ from burrow.server.admin import wrong
 from burrow.server.admin.paths import OPERATIONS
 from burrow.server.admin.principal import Principal
 from burrow.server.admin.web import MAX_BODY
+from burrow.server.channel import Asked
 from burrow.server.nodes.records import Lease, Node
 from burrow.traffic.record import Record
 from tests.server.admin.node import ApiNode, Connection
@@ -390,7 +391,7 @@ def test_a_thousand_tunnels_are_listed_soon(node):
     """Well under 100 ms of CPU; the bound is loose, since the machine may be busy."""
     agent, _ = node.open("ann")
     for number in range(1000):
-        Deferred.fromCoroutine(agent.open("http", "localhost:3000", f"t{number:04}", None))
+        Deferred.fromCoroutine(agent.open(Asked("http", "localhost:3000", f"t{number:04}")))
     assert len(agent.tunnels) == 1000
     began = time.process_time()
     connection = node.connect("GET", "/tunnels?limit=1000")

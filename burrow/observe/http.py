@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections import deque
 
-from burrow.client.observe.events import EventStreamReader
-from burrow.client.observe.observer import BROKEN, LEFT, Observer
-from burrow.client.observe.upgraded import UpgradedObserver
 from burrow.http.body import Body, ChunkedBody, LengthBody, UntilCloseBody
+from burrow.http.failure import FAILURE_HEADER
 from burrow.http.headers import Fields
 from burrow.http.remembered import Memory, Remembered
 from burrow.http.request_head import RequestHead, RequestReader
 from burrow.http.response_head import ResponseHead, ResponseReader
-from burrow.protocols.http import FAILURE_HEADER
+from burrow.observe.events import EventStreamReader
+from burrow.observe.observer import BROKEN, LEFT, Observer
+from burrow.observe.upgraded import UpgradedObserver
 from burrow.traffic.hub import Traffic
 from burrow.traffic.record import Record
 

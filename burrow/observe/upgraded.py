@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from burrow.client.observe.websocket import MessageReader, context_takeover
 from burrow.http.headers import Headers
+from burrow.observe.websocket import MessageReader, context_takeover
 from burrow.traffic.hub import Traffic
 from burrow.traffic.record import Record
 

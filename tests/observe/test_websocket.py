@@ -1,4 +1,4 @@
-"""Tests for L{burrow.client.observe.websocket} and C{events}: messages as they pass."""
+"""Tests for L{burrow.observe.websocket} and C{events}: messages as they pass."""
 
 import zlib
 from itertools import pairwise
@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from burrow.client.observe import events
-from burrow.client.observe.events import EventStreamReader
-from burrow.client.observe.websocket import (
+from burrow.observe import events
+from burrow.observe.events import EventStreamReader
+from burrow.observe.websocket import (
     MAX_INFLATED,
     MAX_KEPT,
     MessageReader,

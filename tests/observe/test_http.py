@@ -1,4 +1,4 @@
-"""Tests for L{burrow.client.observe}: what is told of what passes on a visitor's stream at the agent."""
+"""Tests for L{burrow.observe}: what is told of what passes on a visitor's stream at the agent."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -8,10 +8,9 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from burrow.client.observe import observer_of
-from burrow.client.observe.http import HttpObserver
 from burrow.http.remembered import Memory
 from burrow.mux.control import VisitorHead
+from burrow.observe.http import HttpObserver
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.tcp import TcpProtocol
 from burrow.traffic.hub import Listener, Traffic
@@ -82,7 +81,7 @@ class Watched:
         self.listener = Told(bodies)
         self.traffic.add(self.listener)
         self.protocol, self.stream = Passing(), Stream()
-        observer = observer_of(kind or HttpProtocol(), HEAD, self.traffic, memory or Memory())
+        observer = (kind or HttpProtocol()).observer(None, HEAD, self.traffic, memory or Memory())
         observer.cover(self.protocol, self.stream)
         self.protocol.makeConnection(self.stream)
 
@@ -350,4 +349,4 @@ def test_answer_to_nothing_is_bounded():
 
 def test_kinds_choose_their_observer():
     traffic = Traffic()
-    assert isinstance(observer_of(HttpProtocol(), HEAD, traffic, Memory()), HttpObserver)
+    assert isinstance(HttpProtocol().observer(None, HEAD, traffic, Memory()), HttpObserver)

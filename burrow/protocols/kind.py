@@ -1,0 +1,73 @@
+"""The base class of tunnel kinds: a TCP port whose visitors' bytes go to the upstream as they are."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from zope.interface import implementer
+
+from burrow.addresses import parse_port
+from burrow.http.remembered import Memory
+from burrow.mux.control import VisitorHead
+from burrow.observe.observer import ConnectionObserver, Observer
+from burrow.protocols.base import AgentTunnel, ITunnelProtocol, Reach
+from burrow.protocols.forward import Connectors, Forward
+from burrow.protocols.options import KindOption, kind_option
+from burrow.protocols.upstream import Upstream, UpstreamFailed
+from burrow.protocols.visitor import VisitorFactory
+from burrow.traffic.hub import Traffic
+
+PORT = kind_option(
+    "port",
+    "the public port to have (default: one that the server chooses)",
+    parse=parse_port,
+    number=True,
+)
+"""Of kinds with a port of their own. The server reads it."""
+
+
+@implementer(ITunnelProtocol)
+class TunnelKind:
+    """
+    See L{ITunnelProtocol}. A subclass has a name and a summary, and overrides what differs.
+
+    @ivar schemes: of upstreams: the first is the one meant without any.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    reach: ClassVar[Reach] = Reach.TCP_PORT
+    schemes: ClassVar[tuple[str, ...]] = ("tcp",)
+    options: ClassVar[tuple[KindOption, ...]] = (PORT,)
+    version: ClassVar[int] = 1
+    oldest: ClassVar[int] = 1
+
+    @property
+    def scheme(self) -> str:
+        """See L{ITunnelProtocol}: the name."""
+        return self.name
+
+    def parse_upstream(self, text: str, options: dict[str, Any] | None = None) -> Any:
+        """See L{ITunnelProtocol}."""
+        return Upstream.parse(text, self.schemes)
+
+    def check_options(self, options: dict[str, Any]) -> None:
+        """See L{ITunnelProtocol}: all go together."""
+
+    def visitor_factory(self, tunnel: Any) -> IProtocolFactory:
+        """See L{ITunnelProtocol}."""
+        return VisitorFactory(tunnel, self.scheme)
+
+    def agent_protocol(self, tunnel: AgentTunnel, head: VisitorHead) -> IProtocol:
+        """See L{ITunnelProtocol}."""
+        return Forward(Connectors.get(tunnel.reactor, tunnel.upstream), tunnel.upstream, _reset)
+
+    def observer(self, tunnel: AgentTunnel, head: VisitorHead, traffic: Traffic, memory: Memory) -> Observer:
+        """See L{ITunnelProtocol}: one record for each connection."""
+        return ConnectionObserver(traffic, self.name, head.tunnel, head.visitor, head.scheme)
+
+
+def _reset(stream: Forward, error: UpstreamFailed) -> None:
+    """Reset the visitor's connection, as the upstream's machine would have done."""
+    stream.transport.abortConnection()

@@ -1,0 +1,127 @@
+"""
+The options of a tunnel's kind: each is a flag of C{burrow KIND} and a key of the tunnel's table in the file.
+
+An option is for the agent, for the server, or for both. What the server has to know goes with
+L{OpenTunnel<burrow.mux.control.OpenTunnel>} as a JSON object, by its key; the server checks it by the same
+declaration, since an agent may be anybody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from burrow.errors import ConfigError
+from burrow.options import Option
+from burrow.wording import did_you_mean
+
+
+class Side(Enum):
+    """Who has to know an option."""
+
+    AGENT = "agent"
+    SERVER = "server"
+    BOTH = "both"
+
+
+@dataclass(frozen=True)
+class KindOption(Option):
+    """
+    One option of a kind; see L{kind_option}.
+
+    @ivar side: who has to know it. @ivar number: whether it is a number in files and on the wire.
+    """
+
+    side: Side = Side.SERVER
+    number: bool = False
+
+    @property
+    def full_help(self) -> str:
+        """See L{Option}: it has no environment variable."""
+        return self.described
+
+    @property
+    def numeric(self) -> bool:
+        """See L{Option}."""
+        return self.number
+
+    @property
+    def for_server(self) -> bool:
+        """Whether the server has to know it."""
+        return self.side is not Side.AGENT
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of its value on the wire."""
+        kind = "boolean" if self.is_switch else "number" if self.number else "string"
+        one: dict[str, Any] = {"type": kind, **({"enum": list(self.choices)} if self.choices else {})}
+        return {"description": self.help, **({"type": "array", "items": one} if self.many else one)}
+
+
+def kind_option(
+    name: str,
+    help: str,
+    default: Any = None,
+    *,
+    side: Side = Side.SERVER,
+    parse: Callable[[str], Any] = str,
+    number: bool = False,
+    metavar: str = "",
+    choices: tuple[str, ...] = (),
+    many: bool = False,
+    secret: bool = False,
+) -> KindOption:
+    """
+    Declare an option of a kind.
+
+    @param name: of lower-case letters, digits and hyphens, as in C{"read-only"}.
+    @param default: the value where it is not given. False makes a switch, which has no value on the command
+        line.
+    @param parse: returns the value that a text stands for; its ValueError says what to write instead.
+    @param number: whether files and the wire have it as a number; C{parse} is given the number's text.
+    @param many: whether it may be given more than once: the value is a tuple, and the default an empty one.
+    @param secret: whether the value is left out of errors.
+    """
+    if many and default is None:
+        default = ()
+    return KindOption(
+        name.replace("-", "_"), default, help, parse, metavar, choices, many, secret, side, number
+    )
+
+
+def read_options(
+    options: Iterable[KindOption], given: Mapping[str, Any], flags: bool = False
+) -> dict[str, Any]:
+    """
+    The values of all options, by key: those that are given, and the defaults of the others.
+
+    @param given: by key; a text, a tuple or list of texts, or a value of TOML or JSON; None as if not given.
+    @param flags: whether errors name options as on the command line, and not as in files.
+    @raise ConfigError: a value is not possible, or there is no such option.
+    """
+    known = {each.key: each for each in options}
+    for key in given:
+        if key not in known:
+            raise ConfigError(f"there is no option {str(key)[:80]}{did_you_mean(str(key), known)}")
+    return {
+        key: each.default
+        if given.get(key) is None
+        else each.value(given[key], each.flag if flags else key, " " if flags else " = ")
+        for key, each in known.items()
+    }
+
+
+def sent_options(options: Iterable[KindOption], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the server is told of C{values}, as JSON has it: what it has to know, and would not assume."""
+    return {
+        each.key: _json(values[each.key])
+        for each in options
+        if each.for_server and values.get(each.key, each.default) != each.default
+    }
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_json(one) for one in value]
+    return value if isinstance(value, (bool, int, float)) else str(value)

@@ -1,0 +1,75 @@
+"""Tests for L{burrow.protocols.options}: what may be given to a tunnel, and what its server is told."""
+
+import jsonschema
+import pytest
+
+from burrow.addresses import parse_port
+from burrow.errors import ConfigError
+from burrow.protocols.options import Side, kind_option, read_options, sent_options
+
+OPTIONS = (
+    kind_option("port", "the port", parse=parse_port, number=True),
+    kind_option("read-only", "refuse writes", False, side=Side.BOTH),
+    kind_option("allow", "who may", many=True),
+    kind_option("mode", "how", "slow", choices=("slow", "fast")),
+    kind_option("ca", "a file", side=Side.AGENT),
+    kind_option("key", "a secret", secret=True, parse=lambda text: (_ for _ in ()).throw(ValueError("no"))),
+)
+DEFAULTS = {"port": None, "read-only": False, "allow": (), "mode": "slow", "ca": None, "key": None}
+
+
+def test_what_is_not_given_has_its_default():
+    assert read_options(OPTIONS, {}) == DEFAULTS
+    assert read_options(OPTIONS, {"port": None, "allow": None}) == DEFAULTS
+    assert sent_options(OPTIONS, DEFAULTS) == {}
+    assert sent_options(OPTIONS, {}) == {}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"port": "80", "read-only": True, "allow": ["a", "b"], "mode": "fast", "ca": "x"},
+        {"port": 80, "read-only": "yes", "allow": "a,b", "mode": "fast", "ca": "x"},
+    ],
+)
+def test_values_of_command_lines_and_files(given):
+    values = read_options(OPTIONS, given)
+    assert values == {
+        **DEFAULTS,
+        "port": 80,
+        "read-only": True,
+        "allow": ("a", "b"),
+        "mode": "fast",
+        "ca": "x",
+    }
+    sent = sent_options(OPTIONS, values)
+    assert sent == {"port": 80, "read-only": True, "allow": ["a", "b"], "mode": "fast"}
+    assert read_options(OPTIONS, sent) == {**values, "ca": None}
+    for each in OPTIONS:
+        if each.key in sent:
+            jsonschema.validate(sent[each.key], each.schema())
+
+
+@pytest.mark.parametrize(
+    ("given", "flags", "words"),
+    [
+        ({"port": 0}, False, "port = 0 is not possible: write a port, 1 to 65535"),
+        ({"port": "x"}, True, '--port "x" is not possible'),
+        ({"port": True}, False, "port = true is not possible: write a number"),
+        ({"port": [1]}, False, "port = [1] is not possible: write a number"),
+        ({"read-only": "perhaps"}, False, "write true or false"),
+        ({"allow": [1]}, False, "write texts"),
+        ({"mode": "fats"}, True, "did you mean fast?"),
+        ({"reed-only": True}, False, "there is no option reed-only; did you mean read-only?"),
+    ],
+)
+def test_wrong_values(given, flags, words):
+    with pytest.raises(ConfigError) as raised:
+        read_options(OPTIONS, given, flags)
+    assert words in str(raised.value)
+
+
+def test_a_secret_is_not_in_the_error():
+    with pytest.raises(ConfigError) as raised:
+        read_options(OPTIONS, {"key": "hunter2"})
+    assert "hunter2" not in str(raised.value)
