@@ -42,6 +42,7 @@ from burrow.server.routes import Routes
 from burrow.server.tunnel import Owner, Tunnel
 from burrow.server.tunnels import Tunnels
 from burrow.store.base import IStore, OverQuota, Reservation, Taken
+from burrow.wording import shown
 
 _KIND = re.compile(r"[a-z][a-z0-9]{0,30}")
 _TRIES = 20
@@ -72,7 +73,7 @@ def _read(kind: Kind, given: dict[str, Any]) -> dict[str, Any]:
             raise BadOption(f"tunnels of kind {kind.name!r} have no option {unknown[:80]}")
         for each in kind.options:
             if each.number and isinstance(given.get(each.key), str):
-                raise BadOption(f"{each.key} is no number: {given[each.key][:80]!r}")
+                raise BadOption(f"{each.key} = {shown(given[each.key])} is not possible: write a number")
         options = read_options(kind.options, given)
         kind.check_options(options)
     except ConfigError as error:

@@ -88,7 +88,7 @@ class Kinds(SynchronousTestCase):
     def test_refused_options(self):
         self.refused(BadOption, "no option speed", speed=1)
         self.refused(BadOption, "no option hidden", hidden="x")
-        self.refused(BadOption, "size is no number", size="5")
+        self.refused(BadOption, 'size = "5" is not possible: write a number', size="5")
         self.refused(BadOption, "size = 0 is not possible", size=0)
         self.refused(BadOption, "loud = 5 is not possible", loud=5)
         self.refused(BadOption, "it cannot be loud", loud=True, size=1)
