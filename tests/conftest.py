@@ -2,10 +2,12 @@
 
 import signal
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # A test of behaviour says nothing of time: a busy machine is no failure. scripts/test ends one that hangs.
-settings.register_profile("burrow", deadline=None, print_blob=True)
+settings.register_profile(
+    "burrow", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("burrow")
 
 # Programs inherit what is ignored: under nohup agents would go on at a hangup, as they should.

@@ -27,10 +27,11 @@ def wait_for(condition, what="it", patience=PATIENCE):
     """Wait until C{condition()} is true; return what it returned."""
     deadline = time.monotonic() + patience
     while True:
+        late = time.monotonic() > deadline  # asked first: a machine that stalled has one more look
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        if late:
             raise AssertionError(f"{what} did not come within {patience} s")
         time.sleep(0.01)
 
@@ -101,11 +102,12 @@ class Program:
         """The first line from number C{after} on that matches; fails with the output if none comes."""
 
         def look():
+            ended = self.ended()  # asked first: no line comes afterwards
             for line in self.lines[after:]:
                 found = re.search(pattern, line)
                 if found:
                     return found
-            if self.process.poll() is not None and not self._reader.is_alive():
+            if ended:
                 raise AssertionError(f"the program ended ({self.process.returncode}):\n{self.output}")
             return None
 
@@ -113,6 +115,10 @@ class Program:
             return wait_for(look, repr(pattern), patience)
         except AssertionError as error:
             raise AssertionError(f"{error}; the output:\n{self.output}") from None
+
+    def ended(self):
+        """Whether it ended, and all that it wrote is in C{lines}."""
+        return self.process.poll() is not None and not self._reader.is_alive()
 
     def wait(self, patience=PATIENCE):
         """The exit code, once it ended."""
@@ -163,10 +169,11 @@ class Agent:
         """The ready events, once there are so many."""
 
         def look():
+            ended = self.program.ended()  # asked first: no line comes afterwards
             events = self.events("ready")
             if len(events) >= count:
                 return events
-            if self.program.process.poll() is not None:
+            if ended:
                 raise AssertionError(f"the agent ended:\n{self.program.output}")
             return None
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import signal
 import socket
 import ssl
@@ -19,7 +18,15 @@ VISITORS = 24
 
 
 def holder(world, visitor):
-    """The worker that has the other end of a visitor's connection; None if several have, or none."""
+    """
+    The worker that has the other end of a visitor's connection. One that gave it away may answer later than
+    the one that got it, and close its own descriptor of it later still: wait until one alone has it.
+    """
+    return wait_for(lambda: _holder(world, visitor), "one worker's having the connection")
+
+
+def _holder(world, visitor):
+    """The worker that has it now; None if several have, or none."""
     ours, theirs = (f"{port:04X}" for port in (visitor.getpeername()[1], visitor.getsockname()[1]))
     inode = None
     for table in ("tcp", "tcp6"):
@@ -29,16 +36,18 @@ def holder(world, visitor):
                 inode = fields[9]
     found = []
     for pid in world.workers:
-        links = (os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd"))
-        if f"socket:[{inode}]" in links:
-            found.append(pid)
+        with contextlib.suppress(OSError):  # the process ended meanwhile
+            for descriptor in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):  # it was closed meanwhile
+                    if os.readlink(f"/proc/{pid}/fd/{descriptor}") == f"socket:[{inode}]":
+                        found.append(pid)
+                        break
     return found[0] if len(found) == 1 else None
 
 
 def agents_worker(world):
     """The worker that has the one agent's connection."""
-    line = next(line for line in world.server.lines if "is connected from" in line)
-    port = int(re.search(r"is connected from \S*:(\d+)", line)[1])
+    port = int(world.server.line(r"is connected from \S*:(\d+)")[1])
 
     class Agent:
         def getpeername(self):
@@ -77,7 +86,7 @@ def settled(world, host, worker):
     def handed_over():
         with stopped(worker):
             visitor = socket.create_connection(("127.0.0.1", world.https if world.tls else world.http), 20)
-            wait_for(lambda: holder(world, visitor), "the other worker's accept")
+            holder(world, visitor)  # the other worker accepted it
         if world.tls:
             context = ssl.create_default_context(cafile=str(world.ca_file))
             visitor = context.wrap_socket(visitor, server_hostname=host)
