@@ -146,8 +146,8 @@ def test_port_is_open_on_every_node(nodes):
         except OSError:
             return None
 
-    assert asked("127.0.0.2") == b"ping"
-    assert asked("127.0.0.1") == b"ping"
+    for address in ("127.0.0.2", "127.0.0.1"):
+        wait_for(lambda address=address: asked(address) == b"ping", f"the port on {address}")
     # The agent moves: its new node serves the port itself, the old one passes on.
     agent.program.kill()
     moved = two.agent("tcp", service.port, "--name", "echo")
@@ -240,11 +240,11 @@ def test_revoked_token_ends_its_sessions_on_every_node(nodes, upstream):
     assert burrow("token", "revoke", "to-be-revoked", "--store", store).wait() == 0
     began = time.monotonic()
     for agent in running:
-        assert agent.program.wait(5) == 77
+        assert agent.program.wait(15) == 77
         assert "was revoked" in agent.events("error")[0]["message"]
-    download.sock.settimeout(5)
+    download.sock.settimeout(15)
     assert download.sock.recv(1) == b""
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     going.set()
 
 
@@ -394,7 +394,7 @@ def test_node_is_killed_under_load(nodes, upstream, tmp_path):
             for host in hosts:
                 begun = time.monotonic()
                 try:
-                    body = world.get(host, timeout=10)[2]
+                    body = world.get(host)[2]
                 except (OSError, HTTPException):
                     body = b""
                 log.append((begun, host, body))
@@ -417,10 +417,10 @@ def test_node_is_killed_under_load(nodes, upstream, tmp_path):
         threads = [threading.Thread(target=poll, args=(hosts[i::5], survivor), daemon=True) for i in range(5)]
         for thread in threads:
             thread.start()
-        assert answered(time.monotonic(), 10) is True
+        assert answered(time.monotonic(), 30) is True
         died = time.monotonic()
         nodes.worlds[dying].server.kill()
-        assert answered(died, 5) is True
+        assert answered(died, 15) is True
         going = False
         for thread in threads:
             thread.join()

@@ -174,7 +174,7 @@ def test_token_that_is_revoked_while_the_server_cannot_ask(redis, hello, tmp_pat
         assert world.get(agent.host)[2] == b"hello"
         line.target = ("127.0.0.1", redis.port)
         world.server.line("Redis is back")
-        assert agent.program.wait(5) == 77
+        assert agent.program.wait(15) == 77
     finally:
         world.close()
         line.close()

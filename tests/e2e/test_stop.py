@@ -15,8 +15,13 @@ SOON = 8
 """Seconds that a stop takes at most when nothing is to be finished, on a busy machine."""
 
 
+BEGUN = []
+"""The path of each request that came to an upstream."""
+
+
 def answer(handler):
     """GET /slow answers in five pieces, 0.4 s apart; /late after 3 s; /quiet sends a head and no more."""
+    BEGUN.append(handler.path)
     if handler.path == "/slow":
         handler.send_response(200)
         handler.send_header("Content-Length", "50")
@@ -44,14 +49,16 @@ def answer(handler):
 
 
 class Download:
-    """A visitor whose answer is under way."""
+    """A visitor whose request is at the upstream."""
 
     def __init__(self, world, host, path="/slow"):
         self.status, self.body, self.error = None, b"", None
+        before = len(BEGUN)
         self._visitor = world.connect(host)
         self._visitor.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
+        wait_for(lambda: path in BEGUN[before:], "the request at the upstream")
 
     def _read(self):
         try:
