@@ -37,9 +37,7 @@ def add_kind(commands: Any, kind: Any) -> None:
         help=f"open {kind.summary}",
         description=f"Open a tunnel of kind {kind.name}: {kind.summary}.",
     )
-    parser.add_argument(
-        "upstream", metavar="UPSTREAM", help="what to open: PORT, HOST:PORT, a URL or unix:/PATH"
-    )
+    parser.add_argument("upstream", metavar="UPSTREAM", help=kind.upstream_help.replace("%", "%%"))
     parser.add_argument(
         "--name", help="the name to have, as in --name blog (default: one that the server chooses)"
     )

@@ -33,6 +33,7 @@ class ITunnelProtocol(IPlugin):
     summary = Attribute("One line for --help.")
     reach = Attribute("A L{Reach}.")
     scheme = Attribute("The scheme of a public URL that is not HTTP's, as in tcp://host:port.")
+    upstream_help = Attribute("What an upstream is, for --help.")
     options = Attribute("A tuple of L{KindOption<burrow.protocols.options.KindOption>}.")
     version = Attribute(
         """

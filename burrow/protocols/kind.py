@@ -39,6 +39,7 @@ class TunnelKind:
     summary: ClassVar[str]
     reach: ClassVar[Reach] = Reach.TCP_PORT
     schemes: ClassVar[tuple[str, ...]] = ("tcp",)
+    upstream_help: ClassVar[str] = "what to open: PORT, HOST:PORT, a URL or unix:/PATH"
     options: ClassVar[tuple[KindOption, ...]] = (PORT,)
     version: ClassVar[int] = 1
     oldest: ClassVar[int] = 1

@@ -2,6 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
+from burrow.protocols.files.kind import FilesProtocol
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.tcp import TcpProtocol
 
@@ -17,5 +18,6 @@ burrow_client = ServiceMaker(
     "A Burrow agent: keeps a configuration file's tunnels open",
     "burrow-client",
 )
+files_protocol = FilesProtocol()
 http_protocol = HttpProtocol()
 tcp_protocol = TcpProtocol()

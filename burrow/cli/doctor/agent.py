@@ -17,6 +17,7 @@ from burrow.link.address import Credentials
 from burrow.link.dial import Dialer
 from burrow.options import flags_given
 from burrow.protocols.forward import Connectors
+from burrow.protocols.upstream import Upstream
 from burrow.wording import count_of
 
 _STEPS = ("proxy", "DNS", "port", "certificate", "server")
@@ -78,6 +79,8 @@ async def _token(reactor: Any, credentials: Credentials) -> Finding:
 async def _upstream(reactor: Any, request: TunnelRequest) -> Finding:
     """Whether something listens where a tunnel leads."""
     upstream = request.upstream
+    if not isinstance(upstream, Upstream):
+        return Finding("upstream", Level.OK, f"{upstream} needs no service that listens")
     try:
         end = await Connectors.get(reactor, upstream).connect()
     except BurrowError as error:
