@@ -11,6 +11,7 @@ from burrow.options import check_keys
 from burrow.protocols.base import Kind
 from burrow.protocols.options import read_options, sent_options
 from burrow.protocols.registry import broken, kinds
+from burrow.protocols.tcp import AsKind
 from burrow.values import parse_name
 from burrow.wording import did_you_mean, shown
 
@@ -43,7 +44,8 @@ def find_kind(name: str) -> Kind:
     if kind is None:
         raise ConfigError(
             f"there are no tunnels of kind {shown(name)}: this Burrow knows {', '.join(sorted(kinds()))}"
-            f"{did_you_mean(name, kinds())}{''.join(f'; {one}' for one in broken())}"
+            f"{did_you_mean(name, kinds())}{''.join(f'; {one}' for one in broken())}; where only the "
+            f'server has the plugin for them, write kind = "tcp" and as = {shown(name)}'
         )
     return kind
 
@@ -85,6 +87,8 @@ def tunnel_request(
             )
     options = read_options(kind.options, given, flags)
     kind.check_options(options)
+    if options.get("as"):
+        kind = AsKind(options["as"])
     return TunnelRequest(kind, kind.parse_upstream(upstream, options), name, options)
 
 

@@ -84,7 +84,7 @@ class SecureEnd(PipeEnd):
         """The other end is there: pass on what was kept."""
         early, self._early = self._early, []
         for data in early:
-            super().dataReceived(data)
+            self.dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is lost, perhaps in the handshake."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -31,6 +32,11 @@ class Connectors:
         if upstream not in known:
             known[upstream] = Connector(reactor, upstream)
         return known[upstream]
+
+    @classmethod
+    def use(cls, reactor: object, upstream: Upstream, connector: Any) -> None:
+        """Have an upstream connected to by another object than a L{Connector}: for tests."""
+        cls._known.setdefault(reactor, {})[upstream] = connector
 
     @classmethod
     def forget(cls, reactor: object) -> None:

@@ -12,6 +12,7 @@ from burrow.http.remembered import Memory
 from burrow.mux.control import VisitorHead
 from burrow.observe.observer import ConnectionObserver, Observer
 from burrow.protocols.base import AgentTunnel, ITunnelProtocol, Reach
+from burrow.protocols.filter import Filter, Filtered
 from burrow.protocols.forward import Connectors, Forward
 from burrow.protocols.options import KindOption, kind_option
 from burrow.protocols.upstream import Upstream, UpstreamFailed
@@ -62,7 +63,15 @@ class TunnelKind:
 
     def agent_protocol(self, tunnel: AgentTunnel, head: VisitorHead) -> IProtocol:
         """See L{ITunnelProtocol}."""
-        return Forward(Connectors.get(tunnel.reactor, tunnel.upstream), tunnel.upstream, _reset)
+        connector, upstream = Connectors.get(tunnel.reactor, tunnel.upstream), tunnel.upstream
+        filter = self.filter(tunnel, head)
+        if filter is None:
+            return Forward(connector, upstream, _reset)
+        return Filtered(connector, upstream, _reset, filter, self.name)
+
+    def filter(self, tunnel: AgentTunnel, head: VisitorHead) -> Filter | None:
+        """On the agent: what changes the bytes of one visitor's connection; None if they pass as they are."""
+        return None
 
     def observer(self, tunnel: AgentTunnel, head: VisitorHead, traffic: Traffic, memory: Memory) -> Observer:
         """See L{ITunnelProtocol}: one record for each connection."""

@@ -64,7 +64,7 @@ class _Wanted(NamedTuple):
     version: int
 
 
-def _read(kind: Kind, given: dict[str, Any]) -> dict[str, Any]:
+def read_given(kind: Kind, given: dict[str, Any]) -> dict[str, Any]:
     """The values of all options of a kind. @raise BadOption: what an agent gave is not possible."""
     try:
         known = {each.key for each in kind.options if each.for_server}
@@ -163,7 +163,7 @@ class Opening:
         if kind is None:
             known = ", ".join(sorted(self._kinds))
             raise UnknownProtocol(f"the server has no tunnels of kind {kind_name[:40]!r}; it has {known}")
-        wanted = _Wanted(kind, _read(kind, options), _version(kind, *versions))
+        wanted = _Wanted(kind, read_given(kind, options), _version(kind, *versions))
         if not 0 < len(upstream) <= MAX_UPSTREAM:
             raise BadOption(f"the upstream's description must have 1 to {MAX_UPSTREAM} characters")
         self._quotas.add(owner.session)

@@ -24,8 +24,9 @@ class Record:
 
     @ivar protocol: see above. @ivar tunnel: the tunnel's name; empty if the host is nobody's.
     @ivar visitor: the visitor's address, C{host:port}. @ivar scheme: the visitor's, "https" or "http".
-    @ivar method: as in C{"GET"}; empty for what is not HTTP. @ivar target: path and query, as the visitor
-        sent them. @ivar host: the host asked for, without the port.
+    @ivar method: as in C{"GET"}, or a word of another kind's; may be empty. @ivar target: path and query, as
+        the visitor sent them, or what another kind shows there.
+    @ivar host: the host asked for, without the port.
     @ivar request_headers: as they came to whoever made the record: the edge, or the agent.
     @ivar response_headers: as the upstream sent them.
     @ivar request_id: the value of X-Request-Id that the upstream gets and the visitor is shown.
@@ -69,6 +70,11 @@ class Record:
     def path(self) -> str:
         """The target without its query."""
         return self.target.partition("?")[0]
+
+    @property
+    def is_request(self) -> bool:
+        """Whether it is an HTTP request, whatever followed its answer; and not another kind's."""
+        return bool(self.method) and self.protocol in ("http", "websocket", "upgraded")
 
     @property
     def ended(self) -> bool:

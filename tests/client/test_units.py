@@ -56,7 +56,7 @@ def test_tunnels_of_a_file():
         "http",
         "http://localhost:3000",
     )
-    assert (tunnels["db"].name, tunnels["db"].options) == (None, {"port": 20_001})
+    assert (tunnels["db"].name, tunnels["db"].options) == (None, {"port": 20_001, "as": ""})
 
 
 @pytest.mark.parametrize(

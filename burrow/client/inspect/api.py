@@ -207,7 +207,7 @@ class Api:
             most = request.number("body", SHOWN_BODY, 64 * 2**20)
             request.answer_json(detail(captured, secrets=secrets, most=most))
         elif what == "curl":
-            if not captured.record.method:
+            if not captured.record.is_request:
                 raise Problem(409, "This is no HTTP request.")
             command = curl(captured, secrets=secrets)
             request.answer(command.encode() + b"\n", "text/plain; charset=utf-8")

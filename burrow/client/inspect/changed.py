@@ -73,7 +73,7 @@ def outgoing(captured: Captured, changes: Mapping[str, Any]) -> Outgoing:
         raise Problem(
             400, f"A replay has no {unknown[:40]!r}: it has {', '.join(KEYS)}{did_you_mean(unknown, KEYS)}."
         )
-    if not record.method:
+    if not record.is_request:
         raise Problem(409, f"A connection of kind {record.protocol} cannot be replayed: only requests can.")
     if record.protocol != "http":
         raise Problem(409, "A connection that switched to another protocol cannot be replayed.")

@@ -107,7 +107,7 @@ def detail(captured: Captured, *, secrets: bool = False, most: int = SHOWN_BODY)
     record = captured.record
     return {
         **summary(captured),
-        "url": public_url(record) if record.method else None,
+        "url": public_url(record) if record.is_request else None,
         "request": {
             "headers": shown_fields(record.request_headers, secrets=secrets),
             "body": body(captured.request, record.request_headers, most),

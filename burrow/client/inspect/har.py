@@ -36,7 +36,7 @@ def archive(entries: Iterable[Captured], *, secrets: bool) -> dict[str, Any]:
             "version": "1.2",
             "creator": {"name": "Burrow", "version": __version__},
             "pages": [],
-            "entries": [_entry(each, secrets) for each in entries if each.record.method],
+            "entries": [_entry(each, secrets) for each in entries if each.record.is_request],
             "comment": f"Written by Burrow's inspector, {told} secrets in header fields and cookies.",
         }
     }

@@ -41,7 +41,7 @@ export class Detail {
     this.one = one;
     this.place.replaceChildren(this.head(one), this.facts(one), this.timing(one),
       one.messages ? this.messages(one) : null,
-      ...(one.method ? [this.side(one, "response"), this.side(one, "request")] : []));
+      ...(one.url ? [this.side(one, "response"), this.side(one, "request")] : []));
     for (const child of [...this.place.childNodes]) if (child.nodeType === 3) child.remove();
     this.place.scrollTop = scrolled;
   }
@@ -59,8 +59,8 @@ export class Detail {
         http ? button("Edit and replay", "e", () => this.actions.edit(one.id), { id: "edit" }) : null,
         http ? button("Other port", "o", () => this.actions.edit(one.id, true), { id: "port" }) : null,
         button("Compare", "c", () => this.actions.compare(one.id), { id: "compare" }),
-        one.method ? button("Copy as curl", "", () => this.curl(one), { id: "curl" }) : null,
-        one.method ? el("a", { class: "button", href: `/api/requests/${one.id}/har`, download: true, title: "This request as an HTTP archive, without secrets" }, "HAR") : null,
+        one.url ? button("Copy as curl", "", () => this.curl(one), { id: "curl" }) : null,
+        one.url ? el("a", { class: "button", href: `/api/requests/${one.id}/har`, download: true, title: "This request as an HTTP archive, without secrets" }, "HAR") : null,
         button("Copy link", "", () => copy(`${location.origin}/requests/${one.id}`, "The link"))));
   }
 

@@ -2,6 +2,7 @@
 Fakes for tests of code that runs on a session. Authors of plugins may use them, too.
 
 L{SessionPair} is an agent's and a server's session joined in memory, on a clock that the test moves.
+L{burrow.testing.tunnel} has a whole tunnel of a kind, for authors of kinds.
 """
 
 from __future__ import annotations
@@ -153,11 +154,15 @@ class SessionPair:
     def pump(self, turns: int = 100_000) -> None:
         """Deliver until neither side has anything to do. @raise AssertionError: not within C{turns} turns."""
         for _ in range(turns):
-            self.clock.advance(0)
-            moved = [self.agent_carrier.deliver(), self.server_carrier.deliver()]
-            if not any(moved) and not self._due():
+            if not self.turn():
                 return
         raise AssertionError("the two sessions never come to rest")
+
+    def turn(self) -> bool:
+        """Deliver one message each way. @return: whether there may be more to do."""
+        self.clock.advance(0)
+        moved = [self.agent_carrier.deliver(), self.server_carrier.deliver()]
+        return any(moved) or self._due()
 
     def _due(self) -> bool:
         now = self.clock.seconds()

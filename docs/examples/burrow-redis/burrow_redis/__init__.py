@@ -1,0 +1,1 @@
+"""Kinds of tunnels for Burrow: redis, and lines."""

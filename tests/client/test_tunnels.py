@@ -1,0 +1,28 @@
+"""Tests for L{burrow.client.tunnels}: a kind that only the server has."""
+
+import pytest
+
+from burrow.client.tunnels import read_tunnels, tunnel_request
+from burrow.errors import ConfigError
+
+
+def test_tunnel_of_a_kind_that_only_the_server_has():
+    request = tunnel_request("tcp", "6379", "cache", {"as": "redis", "port": "20001"}, flags=True)
+    assert (request.kind.name, request.sent, str(request.upstream)) == (
+        "redis",
+        {"port": 20001},
+        str(tunnel_request("tcp", "6379", None, {}).upstream),
+    )
+    table = {"cache": {"kind": "tcp", "as": "redis", "upstream": 6379}}
+    assert read_tunnels(table, "config.toml")["cache"].kind.name == "redis"
+
+
+@pytest.mark.parametrize("name", ["Redis", "re dis", "../redis", "9p", "x" * 40])
+def test_no_name_of_a_kind(name):
+    with pytest.raises(ConfigError, match="write the name of a kind"):
+        tunnel_request("tcp", "6379", None, {"as": name}, flags=True)
+
+
+def test_unknown_kind_says_what_to_write_where_the_server_has_it():
+    with pytest.raises(ConfigError, match='write kind = "tcp" and as = "redis"'):
+        read_tunnels({"cache": {"kind": "redis", "upstream": 6379}}, "config.toml")
