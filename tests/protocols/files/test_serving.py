@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from tempfile import mkdtemp
 
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.testing import StringTransport
@@ -21,8 +22,7 @@ class Case(SynchronousTestCase):
     """A folder, and a stream to it."""
 
     def setUp(self):
-        self.folder = Path(os.path.realpath(self.mktemp()))
-        self.folder.mkdir(parents=True)
+        self.folder = Path(os.path.realpath(mkdtemp()))
         (self.folder / "a.txt").write_text("hello")
         (self.folder / "sub").mkdir()
         self.begin()
@@ -142,7 +142,7 @@ class Answers(Case):
         return patch.object(os, "open", opened)
 
     def test_a_folder_that_is_gone(self):
-        os.rename(self.folder, self.mktemp())
+        os.rename(self.folder, f"{self.folder}-moved")
         self.assertEqual(self.ask("/")[0], 404)
 
     def test_no_descriptor(self):
