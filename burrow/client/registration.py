@@ -215,7 +215,8 @@ class Registration:
             if wanted.dropped:
                 self.drop(wanted)
             else:
-                self._agent.streams.add(wanted.tunnel, wanted.request, answer.get("version") or 1)
+                version = answer.get("version") or 1
+                self._agent.streams.add(wanted.tunnel, wanted.request, version, answer["url"])
         self._agent.streams.answered()
         if failure is None:
             if not wanted.dropped:

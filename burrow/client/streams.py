@@ -108,11 +108,11 @@ class VisitorStreams(Factory):
         """The protocol of one more stream."""
         return VisitorStream(self)
 
-    def add(self, tunnel: str, request: TunnelRequest, version: int = 1) -> None:
-        """A tunnel is open. @param version: of its kind, as the server chose it."""
+    def add(self, tunnel: str, request: TunnelRequest, version: int = 1, url: str = "") -> None:
+        """A tunnel is open. @param version: of its kind, as the server chose it. @param url: its URL."""
         options = {each.key: each.default for each in request.kind.options} | request.options
         self.open_tunnels[tunnel] = AgentTunnel(
-            self.reactor, request.kind, request.upstream, options, version
+            self.reactor, request.kind, request.upstream, options, version, url
         )
 
     def remove(self, tunnel: str) -> None:

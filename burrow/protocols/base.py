@@ -102,6 +102,7 @@ class AgentTunnel:
     @ivar kind: its L{ITunnelProtocol}. @ivar upstream: what C{parse_upstream} returned.
     @ivar options: the values of all its options, by key.
     @ivar version: the version of the kind that both roles know.
+    @ivar url: where visitors reach it; empty if that is not known.
     """
 
     reactor: Any
@@ -109,3 +110,4 @@ class AgentTunnel:
     upstream: Any
     options: dict[str, Any] = field(default_factory=dict)
     version: int = 1
+    url: str = ""

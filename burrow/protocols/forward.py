@@ -50,9 +50,11 @@ class Forward(PipeEnd):
 
     @param refuse: called with this end and the error when the upstream cannot be connected to: it tells the
         server, in the way of the tunnel's kind, and ends the stream.
+    @ivar first: what the upstream is sent before the visitor's bytes.
     @ivar refused: why the upstream could not be connected to, in words that a visitor may read; or empty.
     """
 
+    first = b""
     refused = ""
 
     log = Logger()
@@ -91,6 +93,8 @@ class Forward(PipeEnd):
     def _connected(self, end: PipeEnd) -> None:
         if self._upstream.scheme != "unix" and hasattr(end.transport, "setTcpNoDelay"):
             end.transport.setTcpNoDelay(True)
+        if self.first:
+            end.transport.write(self.first)
         self.join(end)
         if isinstance(end, SecureEnd):
             end.joined()

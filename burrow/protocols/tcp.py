@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import re
+from typing import Any
+from urllib.parse import urlsplit
 
+from twisted.internet.interfaces import IProtocol
+
+from burrow.errors import ConfigError
+from burrow.mux.control import VisitorHead
+from burrow.protocols.base import AgentTunnel
 from burrow.protocols.kind import PORT, TunnelKind
 from burrow.protocols.options import Side, kind_option
+from burrow.protocols.proxy_header import VERSIONS, proxy_header
 
 
 def _parse_kind(text: str) -> str:
@@ -24,13 +32,36 @@ AS = kind_option(
     metavar="KIND",
 )
 
+PROXY_PROTOCOL = kind_option(
+    "proxy-protocol",
+    "tell the service each visitor's address by a header of the PROXY protocol, which it has to expect",
+    side=Side.AGENT,
+    choices=VERSIONS,
+)
+"""What goes to an upstream before a visitor's bytes."""
+
 
 class TcpProtocol(TunnelKind):
     """See L{ITunnelProtocol<burrow.protocols.base.ITunnelProtocol>}."""
 
     name = "tcp"
     summary = "a TCP port: databases, SSH, anything"
-    options = (PORT, AS)
+    options = (PORT, PROXY_PROTOCOL, AS)
+
+    def check_options(self, options: dict[str, Any]) -> None:
+        """See L{TunnelKind}: of a kind that is the server's alone, this one's options are not."""
+        for each in self.options:
+            if each not in (PORT, AS) and options.get("as") and options.get(each.key) != each.default:
+                raise ConfigError(f"{each.flag} is an option of tunnels of kind tcp: leave it or --as out")
+
+    def agent_protocol(self, tunnel: AgentTunnel, head: VisitorHead) -> IProtocol:
+        """See L{TunnelKind}."""
+        protocol: Any = super().agent_protocol(tunnel, head)
+        version = tunnel.options.get("proxy-protocol")
+        if version:
+            protocol.first = proxy_header(version, head.visitor, urlsplit(tunnel.url).port or 0)
+        made: IProtocol = protocol
+        return made
 
 
 class AsKind(TunnelKind):

@@ -31,7 +31,7 @@ td,th{padding:.45rem .5rem;border-bottom:1px solid var(--line)}
 td:first-child{overflow-wrap:anywhere}
 td a{display:block;text-decoration:none}
 td a:hover,h1 a:hover{text-decoration:underline}
-.n{text-align:right;white-space:nowrap;color:var(--dim);font-variant-numeric:tabular-nums}
+.n{width:1%;padding-left:1.5rem;text-align:right;white-space:nowrap;color:var(--dim);font-variant-numeric:tabular-nums}
 p{color:var(--dim)}
 @media(max-width:36rem){.t{display:none}td,th{padding:.6rem .25rem}}
 """
