@@ -39,6 +39,7 @@ LAYERS = [
     {"store", "protocols"},
     {"certificates"},
     {"client", "server"},
+    {"program"},
     {"supervisor"},
     {"cli"},
     {"testing", "__main__"},

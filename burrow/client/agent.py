@@ -44,7 +44,8 @@ class Agent(Service):
     @param requests: the tunnels to keep open.
     @param retry: whether to dial again when the server cannot be reached or the session is lost, and to ask
         again for a tunnel that the server cannot open now.
-    @param stop_grace: seconds that visitors' connections may take to end when the service is stopped.
+    @param stop_grace: seconds that visitors' connections may take to end when the service is stopped. It may
+        be changed before.
     @ivar wanted: the tunnels to keep open.
     @ivar traffic: is told of the requests and connections of visitors, with bodies and messages.
     @ivar streams: takes the visitors' streams of all sessions; knows which tunnels are open.
@@ -79,7 +80,7 @@ class Agent(Service):
         self.inspector = ""
         self.done: Deferred[None] = Deferred()
         self._dialer = Dialer(reactor, credentials)
-        self._stop_grace = stop_grace
+        self.stop_grace = stop_grace
         self._stopping = False
         self._backoff = Backoff()
         self.next_try: float | None = None
@@ -302,16 +303,16 @@ class Agent(Service):
         self._stopping = True
         if not self._attached or self._registration is None or self._life is None or self._life.called:
             return
-        ends = self.reactor.seconds() + self._stop_grace
+        ends = self.reactor.seconds() + self.stop_grace
         count = self.visitors
-        if not count or not self._stop_grace:
+        if not count or not self.stop_grace:
             return
         for wanted in self.wanted.all:
             self._registration.drop(wanted)
         told = False
         while self.visitors and self.reactor.seconds() < ends:
-            if not told and self.reactor.seconds() > ends - self._stop_grace + _TELL_AFTER:
-                within = f"{count_of(count, 'connection')} may finish within {self._stop_grace:g} s"
+            if not told and self.reactor.seconds() > ends - self.stop_grace + _TELL_AFTER:
+                within = f"{count_of(count, 'connection')} may finish within {self.stop_grace:g} s"
                 self.tell("stopping", f"{within}; a second signal, or Ctrl-C, ends it now")
                 told = True
             await deferLater(self.reactor, _POLL_RUNNING)

@@ -1,6 +1,4 @@
-"""
-The agent's side of a link: connects to a server, sends its token, and begins or resumes a session.
-"""
+"""The agent's side of a link: connects to a server, sends its token, and begins or resumes a session."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from urllib.parse import urlsplit
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from autobahn.websocket.types import ConnectingRequest, ConnectionResponse
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
@@ -40,6 +38,8 @@ from burrow.link.address import Credentials, ServerAddress
 from burrow.link.carrier import PROTOCOL_OPTIONS, CarrierProtocol
 from burrow.link.linked import Linked
 from burrow.link.proxy import ConnectProxyEndpoint, proxy_for
+from burrow.link.secure import SecureEndpoint
+from burrow.link.timers import DropsInTime, Timers
 from burrow.mux.heartbeat import Heartbeat
 from burrow.mux.interfaces import CloseCode
 from burrow.mux.lifeline import Lifeline
@@ -55,7 +55,7 @@ _MAX_SHOWN = 64
 """Characters of what the server says of itself, at most."""
 
 
-class DialProtocol(CarrierProtocol, WebSocketClientProtocol):  # type: ignore[misc]
+class DialProtocol(DropsInTime, CarrierProtocol, WebSocketClientProtocol):  # type: ignore[misc]
     """The agent's WebSocket."""
 
     factory: DialFactory
@@ -244,8 +244,9 @@ class DialFactory(WebSocketClientFactory):  # type: ignore[misc]
         self.credentials = credentials
         self.previous = previous
         self.waiting: Deferred[Linked] | None = Deferred()
+        self._batched_timer = Timers(reactor)
         # Masks stay on; over TLS they are zero: see L{BinaryMessages}.
-        self.setProtocolOptions(**PROTOCOL_OPTIONS)
+        self.setProtocolOptions(**PROTOCOL_OPTIONS, serverConnectionDropTimeout=0)
 
 
 def server_endpoint(reactor: Any, credentials: Credentials) -> IStreamClientEndpoint:
@@ -268,7 +269,7 @@ def server_endpoint(reactor: Any, credentials: Credentials) -> IStreamClientEndp
         options = optionsForClientTLS(
             address.host, trustRoot=trust_root(credentials.ca_file, credentials.ca_pem)
         )
-        endpoint = wrapClientTLS(options, endpoint)
+        endpoint = SecureEndpoint(reactor, options, endpoint)
     return endpoint
 
 

@@ -15,7 +15,6 @@ from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
     TCP6ClientEndpoint,
     UNIXClientEndpoint,
-    wrapClientTLS,
 )
 from twisted.internet.error import (
     ConnectError,
@@ -35,6 +34,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.descriptors import EXHAUSTED, Shortage, exhausted
+from burrow.link.secure import SecureEndpoint
 from burrow.mux.pipe import PipeEnd
 from burrow.protocols.loopback import connect_now, is_loopback
 from burrow.protocols.upstream import CONNECT_TIMEOUT, Upstream
@@ -146,8 +146,9 @@ class Connector:
             return endpoint
         name = upstream.tls.name or upstream.host
         if upstream.tls.insecure or (upstream.loopback and upstream.tls.ca_file is None):
-            return wrapClientTLS(_Unverified(name), endpoint)
-        return wrapClientTLS(optionsForClientTLS(name, trustRoot=trust_root(upstream.tls.ca_file)), endpoint)
+            return SecureEndpoint(self._reactor, _Unverified(name), endpoint)
+        options = optionsForClientTLS(name, trustRoot=trust_root(upstream.tls.ca_file))
+        return SecureEndpoint(self._reactor, options, endpoint)
 
     def connect_now(self, other: PipeEnd | None = None) -> PipeEnd | None:
         """

@@ -1,0 +1,7 @@
+from burrow.errors import BurrowError as BurrowError
+from burrow.program.api import aforward as aforward
+from burrow.program.api import forward as forward
+from burrow.program.records import Request as Request
+from burrow.program.tunnel import Tunnel as Tunnel
+
+__version__: str

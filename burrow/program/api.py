@@ -1,0 +1,71 @@
+"""The functions of C{import burrow}."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from burrow.client.config import ClientConfig
+from burrow.client.service import client_settings
+from burrow.client.tunnels import tunnel_request
+from burrow.options import options_of
+from burrow.program.tunnel import Opening, Plan, Tunnel
+
+_SETTINGS = {each.name for each in options_of(ClientConfig)} - {"inspect", "log_level"}
+
+
+def forward(upstream: int | str, *, name: str | None = None, kind: str = "http", **options: Any) -> Tunnel:
+    """
+    Open a tunnel, and wait until it is open::
+
+        with burrow.forward(8000, name="demo") as tunnel:
+            print(tunnel.url)
+
+    @param upstream: what to open: a port, C{"HOST:PORT"}, a URL or C{"unix:/PATH"}.
+    @param name: the name to have; None for one that the server chooses.
+    @param kind: "http", "tcp" or any other that C{burrow protocols} lists.
+    @param options: settings (C{server}, C{token}, C{token_file}, C{ca_file}, C{insecure}, C{no_retry},
+        C{stop_grace}, C{no_inspect}, C{inspect_memory}), which else come from where the command line has
+        them: the environment, the configuration file, C{burrow login}. And options of the
+        kind, as in C{port=4000}.
+    @raise BurrowError: the tunnel cannot be opened; the text says what to do.
+    """
+    return plan_forward(upstream, name, kind, options).open()
+
+
+def aforward(upstream: int | str, *, name: str | None = None, kind: str = "http", **options: Any) -> Opening:
+    """
+    The same for coroutines, of asyncio or of Twisted's running reactor::
+
+        async with burrow.aforward(8000) as tunnel: ...
+
+        tunnel = await burrow.aforward(8000)
+    """
+
+    async def work() -> Tunnel:
+        return await plan_forward(upstream, name, kind, options).aopen()
+
+    return Opening(work)
+
+
+def plan_forward(upstream: int | str, name: str | None, kind: str, options: dict[str, Any]) -> Plan:
+    """What C{forward} is to open. @raise ConfigError: it is not possible."""
+    config, given = settings(options)
+    return Plan(config, tunnel_request(kind, str(upstream), name, given))
+
+
+def settings(options: dict[str, Any]) -> tuple[ClientConfig, dict[str, Any]]:
+    """The agent's settings, and what of C{options} is none of them: the kind's, by key."""
+    flags: dict[str, Any] = {}
+    given: dict[str, Any] = {}
+    for key, value in options.items():
+        if value is None:
+            continue
+        text = str(value) if isinstance(value, Path) else value
+        if key in _SETTINGS:
+            flags[key] = text
+        else:
+            given[key.replace("_", "-")] = text
+    config, _ = client_settings(flags, os.environ, None)
+    return config, given

@@ -1,0 +1,48 @@
+"""Tests for L{burrow.program.api}: what is refused before anything is dialled."""
+
+import pytest
+
+import burrow
+from burrow.program.api import settings
+
+
+@pytest.fixture(autouse=True)
+def nothing_configured(monkeypatch, tmp_path):
+    for name in ("BURROW_SERVER", "BURROW_TOKEN", "BURROW_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "sentence"),
+    [
+        ((8000,), {}, "which server"),
+        ((8000,), {"server": "https://example.com"}, "which token"),
+        ((8000,), {"server": "http://example.com", "token": "x"}, "could read the token"),
+        (("nowhere",), {}, "is no upstream"),
+        ((8000,), {"kind": "gopher"}, 'no tunnels of kind "gopher"'),
+        ((8000,), {"speed": 3}, "no option speed"),
+        ((8000,), {"kind": "tcp", "port": 99999}, "99999"),
+        ((8000,), {"name": ""}, "name"),
+        ((8000,), {"stop_grace": "long"}, "--stop-grace"),
+    ],
+)
+def test_refused(arguments, options, sentence):
+    with pytest.raises(burrow.BurrowError, match=sentence):
+        burrow.forward(*arguments, **options)
+
+
+def test_settings_and_options_of_the_kind(monkeypatch, tmp_path):
+    monkeypatch.setenv("BURROW_SERVER", "https://environment.example")
+    config, given = settings(
+        {"token": "secret", "ca_file": tmp_path / "ca.pem", "upstream_insecure": True, "port": None}
+    )
+    assert (config.server, config.token) == ("https://environment.example", "secret")
+    assert config.ca_file == tmp_path / "ca.pem"
+    assert given == {"upstream-insecure": True}
+
+
+def test_where_the_inspector_is_and_how_much_is_logged_are_the_command_lines():
+    with pytest.raises(burrow.BurrowError, match="no option log-level"):
+        burrow.forward(8000, log_level="debug")
