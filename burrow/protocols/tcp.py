@@ -6,14 +6,16 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from twisted.internet.interfaces import IProtocol
+from twisted.internet.interfaces import IProtocol, IProtocolFactory
 
 from burrow.errors import ConfigError
 from burrow.mux.control import VisitorHead
+from burrow.protocols.admission import ALLOW, DENY, Admission
 from burrow.protocols.base import AgentTunnel
 from burrow.protocols.kind import PORT, TunnelKind
 from burrow.protocols.options import Side, kind_option
 from burrow.protocols.proxy_header import VERSIONS, proxy_header
+from burrow.protocols.visitor import VisitorFactory
 
 
 def _parse_kind(text: str) -> str:
@@ -46,13 +48,18 @@ class TcpProtocol(TunnelKind):
 
     name = "tcp"
     summary = "a TCP port: databases, SSH, anything"
-    options = (PORT, PROXY_PROTOCOL, AS)
+    options = (PORT, ALLOW, DENY, PROXY_PROTOCOL, AS)
 
     def check_options(self, options: dict[str, Any]) -> None:
         """See L{TunnelKind}: of a kind that is the server's alone, this one's options are not."""
         for each in self.options:
             if each not in (PORT, AS) and options.get("as") and options.get(each.key) != each.default:
                 raise ConfigError(f"{each.flag} is an option of tunnels of kind tcp: leave it or --as out")
+        Admission.check(options)
+
+    def visitor_factory(self, tunnel: Any) -> IProtocolFactory:
+        """See L{TunnelKind}."""
+        return VisitorFactory(tunnel, self.scheme, Admission(tunnel.options).admits)
 
     def agent_protocol(self, tunnel: AgentTunnel, head: VisitorHead) -> IProtocol:
         """See L{TunnelKind}."""

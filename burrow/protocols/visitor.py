@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -62,13 +63,19 @@ class VisitorFactory(Factory):
 
     @param tunnel: see L{ITunnelProtocol.visitor_factory<burrow.protocols.base.ITunnelProtocol>}.
     @param scheme: how visitors come, as the agent is told.
+    @param admits: whether a visitor may connect, by its address; of who may not, the connection is closed
+        before a stream is opened.
     """
 
     noisy = False
 
-    def __init__(self, tunnel: Any, scheme: str) -> None:
+    def __init__(self, tunnel: Any, scheme: str, admits: Callable[[str], bool] = lambda host: True) -> None:
         self._tunnel = tunnel
         self._scheme = scheme
+        self._admits = admits
 
-    def buildProtocol(self, addr: Any) -> Visitor:
+    def buildProtocol(self, addr: Any) -> Visitor | None:
+        """None for a visitor that may not connect."""
+        if not self._admits(addr.host):
+            return None
         return Visitor(self._tunnel, self._scheme)

@@ -19,7 +19,7 @@ from burrow.mux.control import visitor_address
 from burrow.server.listening import Guard, TcpSockets
 from burrow.server.port_closing import stop_listening
 from burrow.sockets import swap_protocol
-from burrow.traffic.counts import Times
+from burrow.traffic.counts import Connections
 from burrow.traffic.hub import Traffic
 from burrow.traffic.record import Record
 from burrow.traffic.watched import watch
@@ -80,7 +80,7 @@ class _PortFactory(Factory):
         hand_over: HandOver | None,
         visitors: set[Any],
         begin: Callable[[Any, Any], None],
-        counts: Times,
+        counts: Connections,
     ) -> None:
         self._begin = begin
         self._counts = counts
@@ -98,7 +98,7 @@ class _PortFactory(Factory):
         return _PortFactory(self.inner, None, self._visitors, self._begin, self._counts)
 
     def serve(self, addr: Any) -> Any:
-        """The protocol that serves one connection here."""
+        """The protocol that serves one connection here; None if its tunnel refuses it."""
         protocol: Any = self.inner.buildProtocol(addr)
         if protocol is not None:
             began = time.monotonic()
@@ -113,6 +113,8 @@ class _PortFactory(Factory):
 
             # Not wrapped in another protocol, which would hide the interfaces that it provides (half-closes).
             protocol.connectionLost = connection_lost
+        else:
+            self._counts.refused += 1
         return protocol
 
 
@@ -154,7 +156,7 @@ class Ports:
         traffic: Traffic | None = None,
     ) -> None:
         self.visitors: set[Any] = set()
-        self.counts = Times()
+        self.counts = Connections()
         self._traffic = traffic or Traffic()
         self._sockets = sockets
         self._guard = guard

@@ -31,6 +31,20 @@ class Times:
         self.seconds += seconds
 
 
+class Connections(Times):
+    """
+    Connections to tunnels' ports: how long those lasted that ended.
+
+    @ivar refused: how many were closed at once, since their tunnel is not for their address.
+    """
+
+    __slots__ = ("refused",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = 0
+
+
 class Counts(Times):
     """
     Requests to tunnels.

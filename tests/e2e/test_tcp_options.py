@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.e2e.harness import burrow, free_port, read_response, wait_for
+from tests.e2e.harness import TcpUpstream, burrow, free_port, read_response, wait_for
 from tests.e2e.test_nginx import start_nginx
 
 CONFIGURATION = """
@@ -57,3 +57,19 @@ def test_another_version_is_refused(world):
     world.started.append(program)
     assert program.wait() == 78
     assert '--proxy-protocol "v3" is not possible: write one of v1, v2' in program.output
+
+
+def test_visitors_are_admitted_by_their_address(world):
+    def greet(connection):
+        connection.sendall(b"hello")
+
+    service = TcpUpstream(greet)
+    arguments = ("tcp", service.port, "--allow", "127.0.0.0/24", "--deny", "127.0.0.9")
+    agent = world.agent(*arguments, "--name", "gated")
+    with connect(agent.url, "127.0.0.8") as visitor:
+        assert visitor.recv(5) == b"hello"
+    for source in ("127.0.0.9", "127.0.1.1"):
+        with connect(agent.url, source) as visitor:
+            assert visitor.recv(5) == b""
+    agent.program.stop()
+    service.close()

@@ -75,6 +75,11 @@ class _Told(Collector):
             "burrow_sessions", "Agents' sessions; detached: without a connection.", "sessions", "state"
         )
         yield self._gauge("burrow_streams", "Visitors' streams to agents.", "streams")
+        yield self._counter(
+            "burrow_refused_connections",
+            "Connections to TCP ports whose address --allow or --deny of the tunnel refuses.",
+            "refused",
+        )
         yield self._gauge("burrow_visitors", "Visitors' connections.", "visitors", "port")
         yield self._requests()
         yield self._histogram(

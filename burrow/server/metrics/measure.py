@@ -80,6 +80,7 @@ class Measure:
             "request_seconds": counts.seconds,
             "connections": list(self._ports.counts.times),
             "connection_seconds": self._ports.counts.seconds,
+            "refused": self._ports.counts.refused,
             "waiting": len(waiting),
             "waited": {"served": waiting.served, "given up": waiting.given_up},
             "waited_seconds": waiting.seconds,

@@ -38,6 +38,7 @@ def measured(**changes):
         "request_seconds": counts.seconds,
         "connections": times.times,
         "connection_seconds": times.seconds,
+        "refused": 8,
         "waiting": 1,
         "waited": {"served": 2, "given up": 3},
         "waited_seconds": 4.5,
