@@ -25,6 +25,14 @@ class Reach(Enum):
     TCP_PORT = "tcp-port"
     """A TCP port of its own, from the server's range."""
 
+    UDP_PORT = "udp-port"
+    """A UDP port of its own, from the same range: no tunnel has the TCP port of that number then."""
+
+    @property
+    def by_port(self) -> bool:
+        """Whether a tunnel has a port of its own."""
+        return self in (Reach.TCP_PORT, Reach.UDP_PORT)
+
 
 class ITunnelProtocol(IPlugin):
     """One kind of tunnel. Both roles have one object of it; it keeps nothing of a single tunnel."""
@@ -63,7 +71,8 @@ class ITunnelProtocol(IPlugin):
 
     def visitor_factory(tunnel):  # type: ignore[no-untyped-def]
         """
-        On the server, for kinds with a port of their own: the factory of visitors' protocols.
+        On the server, for kinds with a port of their own: the factory of visitors' protocols; for a UDP port
+        what L{UdpVisitors<burrow.protocols.udp.visitors.UdpVisitors>} is.
 
         @param tunnel: has C{options}, C{version}, and C{found()}, which fires with the tunnel where it is
             now, since an agent may move from node to node; that has C{connect(protocol, visitor, scheme)},

@@ -5,6 +5,7 @@ running ones when they are done. What counts as running::
     an HTTP exchange                    from the first byte of the request until the answer is written
     a WebSocket, an event stream,       while it is not idle: see L{burrow.sockets.idle}
     a TCP connection
+    datagrams                           never
     a connection without a request yet  L{FRESH} seconds: the request may be on its way
 
 Mostly, what is idle are connections that HTTP visitors keep for a next request.
@@ -17,6 +18,7 @@ from typing import Any
 
 from twisted.internet.task import LoopingCall, deferLater
 
+from burrow.protocols.udp.visitors import UdpVisitor
 from burrow.server.edge.context import Edge
 from burrow.server.edge.front import PlainFront
 from burrow.server.edge.sweep import Sweep
@@ -93,7 +95,9 @@ class Finishing:
             else:
                 visitor.finish(closing=True)
         for visitor in list(self._ports()):
-            if not idle(visitor.transport):
+            if isinstance(visitor, UdpVisitor):
+                visitor.end()  # nobody can tell whether it would have said more
+            elif not idle(visitor.transport):
                 running = True
             elif not visitor.transport.disconnecting:
                 visitor.transport.loseConnection()
@@ -128,7 +132,9 @@ class Finishing:
             tunnel = getattr(visitor, "tunnel", None)
             if tunnel is None or self._held(tunnel):
                 continue
-            if idle(visitor.transport):
+            if isinstance(visitor, UdpVisitor):
+                visitor.end()
+            elif idle(visitor.transport):
                 visitor.transport.loseConnection()
             else:
                 left = True

@@ -17,11 +17,13 @@ from typing import Any
 
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
+from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import deferLater
 
 from burrow.addresses import ListenAddress
 from burrow.descriptors import EXHAUSTED, Shortage
 from burrow.errors import ConfigError
+from burrow.protocols.udp.framing import MAX_DATAGRAM
 from burrow.server.port_closing import BACKLOG, HANDSHAKES_END, drop_new_connections, stop_listening
 
 ACCEPT_AGAIN = 0.25
@@ -208,7 +210,7 @@ class Listeners:
 
 class TcpSockets:
     """
-    The sockets of public TCP ports, which come and go.
+    The sockets of tunnels' public ports, which come and go.
 
     All processes of a C{burrow server} share one socket per port: the parent process (the keeper) gets a copy
     of each and gives it to the processes that it starts. If two processes open a port each, they share it by
@@ -246,6 +248,21 @@ class TcpSockets:
         except OSError as error:
             self.closed(port)
             raise CannotListenError(interface, port, error) from error
+
+    def listen_for_datagrams(self, port: int, protocol: DatagramProtocol, interface: str) -> Any:
+        """
+        Serve a UDP port, which no other process shares. @return: an L{IListeningPort}.
+
+        @raise CannotListenError: it is in use.
+        """
+        kinds = (interface,) if interface else ("::", "0.0.0.0")  # "::" takes IPv4, too, where there is IPv6
+        for number, each in enumerate(kinds, 1):
+            try:
+                return self._reactor.listenUDP(port, protocol, interface=each, maxPacketSize=MAX_DATAGRAM)
+            except CannotListenError as error:
+                if number == len(kinds) or getattr(error.socketError, "errno", None) == errno.EADDRINUSE:
+                    raise
+        raise AssertionError("one of them is the last")
 
     @staticmethod
     def _open(interface: str, port: int, *, shared: bool) -> socket.socket:

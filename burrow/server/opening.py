@@ -31,7 +31,7 @@ from burrow.errors import (
     UnknownProtocol,
 )
 from burrow.limits import UNLIMITED, Limits
-from burrow.protocols.base import Kind, Reach
+from burrow.protocols.base import Kind
 from burrow.protocols.options import read_options, sent_options
 from burrow.server.events import Events
 from burrow.server.names import assigned_name, check_name
@@ -222,7 +222,7 @@ class Opening:
         tunnel = Tunnel(
             reservation, kind, owner, host, self._url(host), options=what.options, version=what.version
         )
-        if kind.reach is Reach.TCP_PORT:
+        if kind.reach.by_port:
             tunnel.reservation = await self._listen(tunnel, limits)
             tunnel.url = f"{kind.scheme}://{self._domain}:{tunnel.reservation.port}"
         else:
@@ -242,7 +242,7 @@ class Opening:
             await self._tunnels.unlisten(tunnel)
             raise StreamGone("the agent left while its tunnel was being opened")
         await self._tunnels.add(tunnel)
-        if kind.reach is Reach.TCP_PORT:
+        if kind.reach.by_port:
             await self._announce()  # the other nodes open the port too
         return tunnel
 

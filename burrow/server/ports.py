@@ -1,4 +1,4 @@
-"""The public TCP ports: opens and closes them, and serves each by the factory of its tunnel."""
+"""The public ports of tunnels: opens and closes them, and serves each by the factory of its tunnel."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any
 
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 
 from burrow.errors import BadOption, Unavailable
 from burrow.mux.control import visitor_address
+from burrow.server.datagram_ports import DatagramPorts
 from burrow.server.listening import Guard, TcpSockets
 from burrow.server.port_closing import stop_listening
 from burrow.sockets import swap_protocol
@@ -163,6 +164,7 @@ class Ports:
         self._interface = interface
         self._allowed = allowed
         self._open: dict[int, tuple[IListeningPort, _PortFactory]] = {}
+        self._datagrams = DatagramPorts(sockets, interface, self.visitors, self.counts, self._traffic)
 
     def check(self, port: int) -> None:
         """Check a port that an agent asks for. @raise BadOption: tunnels may not have it."""
@@ -172,7 +174,8 @@ class Ports:
 
     def candidates(self) -> list[int]:
         """The ports that are not open here, in random order, so that strangers cannot guess the next."""
-        free = [port for port in self._allowed if port not in self._open]
+        taken = self._open, self._datagrams
+        free = [port for port in self._allowed if not any(port in some for some in taken)]
         random.shuffle(free)
         return free
 
@@ -194,6 +197,12 @@ class Ports:
         @param hand_over: hands visitors to the process that holds the tunnel.
         @raise Unavailable: another program has the port, or had it a moment ago.
         """
+        if isinstance(factory, DatagramProtocol):
+            try:
+                self._datagrams.listen(port, factory, tunnel, kind)
+            except CannotListenError as error:
+                raise Unavailable(f"the server cannot open its UDP port {port}: {_reason(error)}") from error
+            return
         if port in self._open:
             port_factory = self._open[port][1]
             port_factory.inner, port_factory.hand_over = factory, hand_over
@@ -223,6 +232,9 @@ class Ports:
 
     async def close(self, port: int, factory: IProtocolFactory) -> None:
         """Close C{port}, unless another factory serves it by now. Its connections continue."""
+        if isinstance(factory, DatagramProtocol):
+            await self._datagrams.close(port, factory)
+            return
         listening, port_factory = self._open.get(port, (None, None))
         if listening is not None and port_factory is not None and port_factory.inner is factory:
             del self._open[port]
@@ -234,3 +246,4 @@ class Ports:
         opened, self._open = self._open, {}
         for listening, _ in opened.values():
             await stop_listening(listening)
+        await self._datagrams.close_all()

@@ -101,8 +101,10 @@ class RemotePorts:
         """Serve the port of a tunnel that another node holds, if it has one and L{stop} was not called."""
         kind = self._kinds.get(lease.kind)
         port = lease.port
-        if port is None or kind is None or kind.reach is not Reach.TCP_PORT or self._stopped:
+        if port is None or kind is None or not kind.reach.by_port or self._stopped:
             return
+        if kind.reach is Reach.UDP_PORT and self._same_group(lease.node):
+            return  # on a socket that processes share, datagrams would come to this one, too
         try:
             factory = kind.visitor_factory(_ByName(lease, kind, self._find))
         except Exception:  # a kind is anybody's code, and a newer release may have other options
@@ -135,6 +137,11 @@ class RemotePorts:
             return
         self._busy.discard(lease.name)
         self._served[lease.name] = port, factory
+
+    def _same_group(self, node: str) -> bool:
+        """Whether a node is a process of the same C{burrow server} as this one."""
+        own, other = self._cluster.node, self._cluster.others.get(node)
+        return own is not None and other is not None and own.group == other.group
 
     def drain(self) -> None:
         """This node will end: open no more ports of other nodes' tunnels, except by L{serve}."""
