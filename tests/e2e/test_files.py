@@ -6,6 +6,7 @@ import os
 import pytest
 
 from tests.e2e.harness import burrow, memory
+from tests.e2e.programs import run
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +96,15 @@ def test_what_cannot_be_served_is_refused(world, site):
     assert (
         f"there is no folder {folder}/none: write one that there is, as in burrow files ." in program.output
     )
+
+
+def test_a_program_serves_a_folder(world, site):
+    folder, _ = site
+    code = """
+with burrow.forward(sys.argv[1], kind="files", name="program") as tunnel:
+    print(get(tunnel.url + "/a%26b.txt"))
+print([thread.name for thread in threading.enumerate()])
+"""
+    program = run(world, code, folder)
+    assert program.wait() == 0, program.output
+    assert program.lines == ["b'hello'", "['MainThread']"]

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.threads import deferToThread
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -48,7 +48,8 @@ class Threads:
     def run(cls, reactor: Any, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """Run a function in a thread of the reactor's; fires with what it returns."""
         threads = cls._known.setdefault(reactor, cls())
-        running: Deferred[Any] = threads._free.run(deferToThread, function, *arguments)
+        pool = reactor.getThreadPool()  # its own, and not that of the one reactor that Twisted installs
+        running: Deferred[Any] = threads._free.run(deferToThreadPool, reactor, pool, function, *arguments)
         return running
 
 

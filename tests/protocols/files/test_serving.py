@@ -14,7 +14,7 @@ from burrow.protocols.files import listing
 from burrow.protocols.files.kind import FilesProtocol, Folder
 from burrow.protocols.files.listing import link
 from burrow.protocols.files.media import media_type
-from burrow.protocols.files.serving import BLOCK, FilesServer
+from burrow.protocols.files.serving import AT_ONCE, BLOCK, FilesServer, Threads
 from burrow.protocols.files.tree import Root
 
 
@@ -311,6 +311,35 @@ class Flow(Case):
         self.server.dataReceived(b"GET /a.txt HTTP/1.1\r\nHost: x\r\n\r\n")
         self.server.dataReceived(b"x" * 70000)
         self.assertEqual(self.transport.producerState, "paused")
+
+
+class _Reactor:
+    """A reactor with threads of its own, which run when the test says so."""
+
+    def __init__(self):
+        self.begun = []
+
+    def getThreadPool(self):
+        return self
+
+    def callFromThread(self, function, *arguments):
+        function(*arguments)
+
+    def callInThreadWithCallback(self, done, function, *arguments):
+        self.begun.append(lambda: done(True, function(*arguments)))
+
+
+class ThreadsOfAReactor(SynchronousTestCase):
+    def test_a_few_at_a_time_and_each_reactors_apart(self):
+        one, other = _Reactor(), _Reactor()
+        running = [Threads.run(one, pow, 2, number) for number in range(AT_ONCE + 2)]
+        beside = Threads.run(other, pow, 3, 3)
+        self.assertEqual((len(one.begun), len(other.begun)), (AT_ONCE, 1))
+        for step in range(AT_ONCE + 2):
+            one.begun[step]()
+        self.assertEqual([self.successResultOf(each) for each in running], [1, 2, 4, 8, 16, 32])
+        other.begun[0]()
+        self.assertEqual(self.successResultOf(beside), 27)
 
 
 class Upstreams(Case):
