@@ -3,10 +3,11 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 PACKAGES = {
-    "go": "golang-go golang-github-hashicorp-yamux-dev",
+    "go": "golang-go golang-github-hashicorp-yamux-dev golang-github-gorilla-websocket-dev",
     "node": "nodejs",
     "npm": "npm",
     "initdb": "postgresql",
@@ -15,6 +16,7 @@ PACKAGES = {
     "runuser": "util-linux",
     "nginx": "nginx-light",
     "redis-server": "redis-server",
+    "redis-cli": "redis-tools",
     "pebble": "pebble",
     "pebble-challtestsrv": "pebble",
     "curl": "curl",
@@ -51,7 +53,8 @@ def build_go(source, into):
         "GOFLAGS": "",
         "GOTOOLCHAIN": "local",
     }
-    environment.setdefault("GOCACHE", str(Path(into).parent / "go-cache"))
+    # Kept from run to run: to compile Go's own library takes a minute.
+    environment.setdefault("GOCACHE", str(Path(tempfile.gettempdir()) / f"burrow-go-cache-{os.getuid()}"))
     target = Path(into) / Path(source).name
     subprocess.run(
         [program("go"), "build", "-o", target, Path(source) / "main.go"],

@@ -3,15 +3,25 @@ An agent that is not ours: a WebSocket client, a yamux session over C{burrow.yam
 by hand, as somebody would in another language, from docs/protocol.md.
 """
 
+import hashlib
+import os
+import signal
 import socket
 import struct
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from http.client import IncompleteRead
+from pathlib import Path
 
+import pytest
 import websocket
 
 from burrow.wire.events import DataReceived, StreamOpened
-from tests.e2e.harness import burrow, wait_for
+from tests.e2e.harness import burrow, reply, reply_digest, send_bytes, wait_for
+from tests.e2e.relay import Relay
+from tests.programs import build_go, program
 from tests.wire.by_id import Yamux
 
 
@@ -158,3 +168,124 @@ def test_visitor_waits_for_an_agent_that_cannot_resume(world):
     waiting.join(15)
     assert answers[0][::2] == (200, b"foreign-too https /waited")
     successor.cut()
+
+
+# -- the agents of docs/examples, written from docs/protocol.md alone ---------------------------------------
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+
+@pytest.fixture(scope="module")
+def go_agent(tmp_path_factory):
+    return build_go(EXAMPLES / "agent-go", tmp_path_factory.mktemp("go"))
+
+
+@pytest.fixture(params=["go", "node"])
+def start_example(request, world, tmp_path):
+    """Starts the agent of one language; by way of a relay if one is given."""
+
+    def start(port, name, relay=None, kind="http"):
+        if request.param == "go":
+            command = [request.getfixturevalue("go_agent")]
+        else:
+            command = [program("node"), EXAMPLES / "agent-node" / "agent.js"]
+        server = f"https://localhost:{relay.port if relay else world.https}"
+        upstream = f"localhost:{port}" if request.param == "go" else port
+        env = {
+            "BURROW_TOKEN": world.env["BURROW_TOKEN"],
+            "BURROW_CA_FILE": str(world.ca_file),
+            "NODE_EXTRA_CA_CERTS": str(world.ca_file),
+        }
+        started = world.program(*command, server, kind, name, upstream, env=env)
+        started.line("://")
+        return started
+
+    return start
+
+
+def serve_all(handler):
+    """Answers with a path, a large body, the digest of a body, or a piece of one."""
+    if handler.path == "/large":
+        send_bytes(handler, LARGE, b"0123456789abcdef" * 4096)
+    elif handler.path == "/digest":
+        reply_digest(handler)
+    elif handler.path == "/broken":
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        handler.wfile.write(b"half")
+        handler.close_connection = True
+    else:
+        reply(handler, handler.path.encode())
+
+
+LARGE = 30 * 2**20
+
+
+def test_examples_are_short():
+    for name in ("agent-go/main.go", "agent-node/agent.js"):
+        assert len((EXAMPLES / name).read_text().splitlines()) < 180
+
+
+def test_example_serves_http(world, upstream, start_example, request):
+    name = f"sample-{request.node.callspec.params['start_example']}"
+    started = start_example(upstream(serve_all).port, name)
+    host = f"{name}.localhost"
+    assert world.get(host, "/small")[2] == b"/small"
+    status, _, body = world.get(host, "/large", timeout=120)
+    assert (status, len(body)) == (200, LARGE)
+    assert body == b"0123456789abcdef" * (LARGE // 16)
+    sent = os.urandom(5 * 2**20)
+    digest = world.get(host, "/digest", "POST", sent, timeout=120)[2]
+    assert digest.decode() == hashlib.sha256(sent).hexdigest()
+    with pytest.raises(IncompleteRead):
+        world.get(host, "/broken")
+    with ThreadPoolExecutor(50) as pool:
+        paths = [f"/{number}" for number in range(50)]
+        assert list(pool.map(lambda path: world.get(host, path)[2].decode(), paths)) == paths
+    started.kill(signal.SIGTERM)
+    started.wait()
+    assert world.get(host)[0] == 503
+
+
+ECHO = """
+import sys
+from twisted.internet import reactor
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+
+class Echo(WebSocketServerProtocol):
+    def onMessage(self, payload, binary):
+        self.sendMessage(payload, binary)
+
+factory = WebSocketServerFactory()
+factory.protocol = Echo
+port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+print("port", port.getHost().port, flush=True)
+reactor.run()
+"""
+
+
+def test_example_carries_a_websocket(world, start_example, request):
+    port = int(world.program(sys.executable, "-c", ECHO).line("port ([0-9]+)")[1])
+    name = f"socket-{request.node.callspec.params['start_example']}"
+    start_example(port, name)
+    connection = websocket.create_connection(
+        f"wss://{name}.localhost:{world.https}/", socket=world.connect(f"{name}.localhost"), timeout=30
+    )
+    for size in (5, 500, 100_000):
+        sent = os.urandom(size)
+        connection.send_binary(sent)
+        assert connection.recv() == sent
+    connection.close()
+
+
+def test_example_comes_back(world, upstream, start_example, request):
+    relay = Relay(world.https)
+    name = f"back-{request.node.callspec.params['start_example']}"
+    try:
+        start_example(upstream(serve_all).port, name, relay)
+        assert world.get(f"{name}.localhost", "/before")[2] == b"/before"
+        relay.cut()
+        assert world.get(f"{name}.localhost", "/after")[2] == b"/after"
+    finally:
+        relay.close()
