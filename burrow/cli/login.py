@@ -63,12 +63,12 @@ def login(arguments: argparse.Namespace) -> int:
     async def main(reactor: Any) -> None:
         credentials = credentials_of(config, os.environ)
         linked = await Dialer(reactor, credentials).dial()
-        linked.session.close("the token was checked")
+        await linked.say_goodbye(reactor, "the token was checked")
         path = config_folder() / CREDENTIALS_FILE
         _write_credentials(path, str(credentials.address), config)
         say(f"Logged in to {credentials.address}; the token is in {path}")
 
-    return run(main, log_level=config.log_level)
+    return run(main, log_level=config.log_level, brief=True)
 
 
 def _toml(text: str) -> str:

@@ -13,7 +13,7 @@ from burrow.cli.columns import Item, since
 from burrow.cli.help import is_styled
 from burrow.cli.remote import in_store, which_server, with_api
 from burrow.cli.run import say
-from burrow.cli.store import with_store
+from burrow.cli.store import place_of, read_config, server_elsewhere, with_store
 from burrow.cli.stored import STORED
 from burrow.cli.table import show_table, took
 from burrow.client.api import Api
@@ -34,6 +34,7 @@ class Status:
 
     @ivar who: the API's answer to C{whoami}; None from a store. @ivar round_trip: in seconds.
     @ivar more: further lists, by the word of the API, as far as the token may see them.
+    @ivar elsewhere: of a store, see L{server_elsewhere<burrow.cli.store.server_elsewhere>}.
     """
 
     server: str
@@ -42,6 +43,7 @@ class Status:
     tunnels: list[Item]
     more: dict[str, list[Item]]
     unanswered: list[str]
+    elsewhere: str = ""
 
     def as_json(self) -> Item:
         """One document."""
@@ -85,6 +87,13 @@ def troubles(status: Status) -> list[tuple[str, str]]:
                     "look at that server's log; its agent goes to another node by itself",
                 )
             )
+    if status.who is None and not status.more.get("nodes"):
+        found.append(
+            (
+                f"no server runs with {status.server}{status.elsewhere}",
+                "start one with `burrow server`, or give the --state DIR of the one that you mean",
+            )
+        )
     if status.unanswered:
         found.append(
             (
@@ -229,7 +238,9 @@ def status(arguments: argparse.Namespace) -> int:
                 thing: await STORED[thing](store) for thing in ("names", "tokens", "nodes", "certificates")
             }
             tunnels = await STORED["tunnels"](store)
-            _print(arguments, Status("the store", None, None, tunnels, more, []))
+            config = read_config(arguments)
+            where = f"the store of {place_of(config)}"
+            _print(arguments, Status(where, None, None, tunnels, more, [], server_elsewhere(config)))
 
         return with_store(arguments, look)
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from burrow.addresses import authority
 from burrow.cli.parsing import typed
 from burrow.cli.run import run
 from burrow.client.secret import read_secret
@@ -13,12 +14,17 @@ from burrow.clock import WEEK
 from burrow.errors import ConfigError
 from burrow.options import flags_given
 from burrow.server.config import ServerConfig, parse_store
+from burrow.server.nodes.records import NODES, Node, from_notes
 from burrow.server.reading import server_config
 from burrow.server.stores import DATABASE, open_store
 from burrow.store.base import IStore, Taken
 from burrow.store.spaces import ACCOUNTS, AUDIT, CERTIFICATES, LIMITS
+from burrow.supervisor.claim import servers_here
 from burrow.values import STDIN, parse_path
 from burrow.wording import count_of
+
+_NAMED = 3
+"""State folders that a sentence names, at most."""
 
 
 def read_config(arguments: argparse.Namespace) -> ServerConfig:
@@ -42,6 +48,31 @@ def which_store(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def place_of(config: ServerConfig) -> str:
+    """Which store that is, for people, without a password."""
+    if config.store == "memory":
+        return "a server's memory"
+    if config.store:
+        return "Redis at " + ", ".join(authority(*each) for each in config.store.hosts)
+    return str(config.state_dir)
+
+
+def server_elsewhere(config: ServerConfig) -> str:
+    """What to add to a sentence about a store without a server: where servers of this machine have theirs."""
+    others = [str(folder) for folder in servers_here() if folder != config.state_dir.resolve()]
+    if not others:
+        return ""
+    if len(others) == 1:
+        return f"; a server on this machine has another: --state {others[0]}"
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    return f"; servers on this machine have others: --state {', --state '.join(others[:_NAMED])}{more}"
+
+
+async def has_server(store: IStore) -> bool:
+    """Whether a server runs with a store, or ran until seconds ago. @raise StoreError: it cannot tell."""
+    return bool(from_notes(Node, await store.notes(NODES)))
+
+
 def with_store(
     arguments: argparse.Namespace, work: Callable[[IStore], Awaitable[None]], *, creates: bool = False
 ) -> int:
@@ -58,7 +89,7 @@ def with_store(
     if not (creates or config.store or (config.state_dir / DATABASE).exists()):
         raise ConfigError(
             f"no server has its state in {config.state_dir}: there is no {DATABASE}; "
-            "give its --state DIR or --store URL"
+            f"give its --state DIR or --store URL{server_elsewhere(config)}"
         )
 
     async def main(reactor: Any) -> None:

@@ -7,10 +7,12 @@ import time
 from typing import Any
 
 from burrow.cli.completion import completed_by, token_names
-from burrow.cli.store import which_store, with_store
+from burrow.cli.run import complain
+from burrow.cli.store import has_server, place_of, read_config, server_elsewhere, which_store, with_store
 from burrow.cli.table import show_table, when
 from burrow.errors import ConfigError
 from burrow.server.audit import audit_command
+from burrow.server.config import ServerConfig
 from burrow.store.base import ROLES, IStore, Taken, Token
 from burrow.store.tokens import make_token, rotated
 from burrow.wording import count_of, shown
@@ -109,6 +111,14 @@ async def token_named(store: IStore, name: str) -> Token:
     raise _no_token(name)
 
 
+async def _where_it_is(store: IStore, config: ServerConfig) -> str:
+    """Which servers know a new token: a person may have meant another server's store."""
+    where = f"the token is in the store of {place_of(config)}"
+    if await has_server(store):
+        return f"{where}, where a server runs"
+    return f"{where}; no server runs with that now{server_elsewhere(config)}"
+
+
 def token_create(arguments: argparse.Namespace) -> int:
     """C{burrow token create NAME}."""
     text, token = make_token(arguments.name, arguments.role, time.time(), **limits_given(arguments))
@@ -121,6 +131,7 @@ def token_create(arguments: argparse.Namespace) -> int:
                 f"{error}; choose another name, or give that one a new secret with `burrow token rotate`"
             ) from error
         await audit_command(store, "token.create", arguments.name, f"role={arguments.role}")
+        complain(await _where_it_is(store, read_config(arguments)))
         print(text, flush=True)
 
     return with_store(arguments, work, creates=True)

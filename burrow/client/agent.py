@@ -30,9 +30,6 @@ from burrow.protocols.forward import Connectors
 from burrow.traffic.hub import Traffic
 from burrow.wording import count_of
 
-GOODBYE_TIMEOUT = 1.0
-"""Seconds that the server has to close the session when the agent stops."""
-
 _POLL_RETIRED = 1.0
 _POLL_RUNNING, _TELL_AFTER = 0.05, 1.0
 
@@ -324,16 +321,8 @@ class Agent(Service):
         return sum(max(0, session.stream_count - 1) for session in sessions if not session.lost)
 
     async def _say_goodbye(self) -> None:
-        """Close all sessions. The present one is aborted if it is open L{GOODBYE_TIMEOUT} seconds later."""
+        """Close all sessions, and wait for the present one: see L{Linked.say_goodbye}."""
         for retired in list(self._retired):
             retired.session.close("the agent stops")
-        linked = self.linked
-        if linked is None or linked.session.lost:
-            return
-        lost: Deferred[None] = Deferred()
-        linked.session.on_lost.append(lambda reason: lost.callback(None))
-        linked.session.close("the agent stops")
-        try:
-            await lost.addTimeout(GOODBYE_TIMEOUT, self.reactor)
-        except TimeoutError:
-            linked.session.abort()
+        if self.linked is not None:
+            await self.linked.say_goodbye(self.reactor, "the agent stops")

@@ -34,7 +34,8 @@ from burrow.client.answers import Reading, whole
 from burrow.client.backoff import Backoff
 from burrow.errors import BurrowError, ConfigError, Refused, ServerUnreachable
 from burrow.link.address import Credentials
-from burrow.link.dial import explain, server_endpoint
+from burrow.link.dial import server_endpoint
+from burrow.link.reasons import explain
 
 API = "/_burrow/api/v1"
 

@@ -58,7 +58,7 @@ def keep_kernel_queue_short(transport: Any) -> None:
 class _LibraryLog:
     """
     Autobahn's log, of which only errors are kept. Lower levels contain whole handshakes, tokens included,
-    and its warnings are about connections that are dropped, which are logged elsewhere.
+    and its warnings are about connections that are dropped, which are logged elsewhere, as errors of TLS are.
     """
 
     _log = Logger(namespace="autobahn")
@@ -70,7 +70,8 @@ class _LibraryLog:
 
     def error(self, text: str, **kwargs: Any) -> None:
         """An error of the library's."""
-        self._log.error("{text}", text=text.format(**kwargs))
+        if not text.startswith("SSL error"):
+            self._log.error("{text}", text=text.format(**kwargs))
 
     warning = failure = error
 

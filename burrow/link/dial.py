@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import os
 import socket
 from typing import Any
-from urllib.parse import urlsplit
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from autobahn.websocket.types import ConnectingRequest, ConnectionResponse
@@ -17,12 +13,10 @@ from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLo
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from burrow import __version__
 from burrow.addresses import bracketed, is_localhost
-from burrow.descriptors import exhausted
-from burrow.errors import BurrowError, Refused, ServerUnreachable, WireError
+from burrow.errors import BurrowError, ServerUnreachable, WireError
 from burrow.link import (
     AGENT_HEADER,
     AGENT_PATH,
@@ -34,10 +28,11 @@ from burrow.link import (
     VERSION_HEADER,
     count_of,
 )
-from burrow.link.address import Credentials, ServerAddress
+from burrow.link.address import Credentials
 from burrow.link.carrier import PROTOCOL_OPTIONS, CarrierProtocol
 from burrow.link.linked import Linked
 from burrow.link.proxy import ConnectProxyEndpoint, proxy_for
+from burrow.link.reasons import closed, explain, explain_tls, refusal
 from burrow.link.secure import SecureEndpoint
 from burrow.link.timers import DropsInTime, Timers
 from burrow.mux.heartbeat import Heartbeat
@@ -101,7 +96,7 @@ class DialProtocol(DropsInTime, CarrierProtocol, WebSocketClientProtocol):  # ty
         length = count_of(fields.get("content-length", "")) or 0
         if len(body) < min(length, _MAX_REFUSAL):
             return
-        self.refusal = _refusal(self.factory.credentials.address, status, fields, body)
+        self.refusal = refusal(self.factory.credentials.address, status, fields, body)
         self.dropConnection(abort=True)
 
     def onConnect(self, response: ConnectionResponse) -> None:
@@ -168,7 +163,7 @@ class DialProtocol(DropsInTime, CarrierProtocol, WebSocketClientProtocol):  # ty
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The WebSocket is closed, or the handshake failed."""
         address = self.factory.credentials.address
-        self._fail(self.refusal or ServerUnreachable(f"{address} closed the connection: {reason}"))
+        self._fail(self.refusal or closed(address, reason or ""))
         if self._heartbeat is not None:
             self._heartbeat.stop()
         if code == CloseCode.RESTART:
@@ -200,29 +195,6 @@ def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
     status = count_of(words[1]) or 0 if len(words) > 1 else 0
     pairs = (line.partition(":") for line in lines)
     return status, {name.strip().lower(): value.strip() for name, _, value in pairs}
-
-
-def _refusal(address: ServerAddress, status: int, fields: dict[str, str], body: bytes) -> BurrowError:
-    """The error for the person who runs the agent, from an answer that is not 101."""
-    try:
-        text = str(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        text = ""
-    if 300 <= status < 400:
-        target = urlsplit(fields.get("location", ""))
-        return Refused(
-            f"the server takes agents at {target.scheme}://{target.netloc} and not at {address}: "
-            f"use --server {target.scheme}://{target.netloc}"
-        )
-    if status in (400, 401, 403) and text:
-        return Refused(f"{address} refused this agent: {text}")
-    if status in (401, 403):
-        return Refused(f"{address} refused this agent with HTTP status {status}")
-    if status >= 500:
-        return ServerUnreachable(f"{address} cannot take agents now: {text or f'HTTP status {status}'}")
-    return ServerUnreachable(
-        f"{address} does not answer as a Burrow server (HTTP status {status or 'missing'})"
-    )
 
 
 class DialFactory(WebSocketClientFactory):  # type: ignore[misc]
@@ -301,7 +273,7 @@ class Dialer:
             raise CancelledError from error  # what addTimeout and whoever cancels expect
         except (ConnectError, DNSLookupError) as error:
             raise explain(error, address) from error
-        waiting.addErrback(_explain_tls, address)
+        waiting.addErrback(explain_tls, address)
         timeout = self._reactor.callLater(CONNECT_TIMEOUT + 1, protocol.transport.abortConnection)
         try:
             return await waiting
@@ -311,40 +283,3 @@ class Dialer:
         finally:
             if timeout.active():
                 timeout.cancel()
-
-
-def explain(error: BaseException, address: ServerAddress) -> ServerUnreachable:
-    """The error for the person at the terminal, of a connection that failed or was lost."""
-    if isinstance(error, DNSLookupError):
-        if exhausted():  # the resolver's error is the same when it gets no file descriptor
-            return ServerUnreachable(f"cannot reach {address}: {os.strerror(errno.EMFILE).lower()}")
-        return ServerUnreachable(f"no address is known for {address.host}")
-    if isinstance(error, ConnectError):
-        return ServerUnreachable(f"cannot reach {address}: {_words(error)}")
-    if _is_distrust(str(error)):
-        return _distrusted(address)
-    return ServerUnreachable(f"the connection to {address} was lost: {error}")
-
-
-def _words(error: ConnectError) -> str:
-    """The system's message for a failed connection. Twisted keeps its number or its text."""
-    reason = error.osError
-    text = os.strerror(reason) if isinstance(reason, int) else str(reason or error)
-    return text[:1].lower() + text[1:].rstrip(".")
-
-
-def _is_distrust(text: str) -> bool:
-    return "certificate verify failed" in text or "VerificationError" in text
-
-
-def _distrusted(address: ServerAddress) -> ServerUnreachable:
-    return ServerUnreachable(
-        f"{address} has a certificate that this machine does not believe; "
-        "with a CA of your own, name it with --ca-file FILE"
-    )
-
-
-def _explain_tls(reason: Failure, address: ServerAddress) -> Failure:
-    if _is_distrust(str(reason.value)):
-        raise _distrusted(address) from reason.value
-    return reason

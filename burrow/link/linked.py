@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
 
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
+
+GOODBYE_TIMEOUT = 1.0
+"""Seconds that the server has to close a session that its agent ends."""
 
 
 class Linked:
@@ -64,3 +68,15 @@ class Linked:
     def attached(self) -> bool:
         """Whether there is a connection now, suspected or not."""
         return self.session.connected
+
+    async def say_goodbye(self, clock: IReactorTime, reason: str) -> None:
+        """Close the session. It is aborted if it is still open L{GOODBYE_TIMEOUT} seconds later."""
+        if self.session.lost:
+            return
+        lost: Deferred[None] = Deferred()
+        self.session.on_lost.append(lambda _: None if lost.called else lost.callback(None))
+        self.session.close(reason)
+        try:
+            await lost.addTimeout(GOODBYE_TIMEOUT, clock)
+        except TimeoutError:
+            self.session.abort()

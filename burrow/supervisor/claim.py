@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from pathlib import Path
 
 from twisted.logger import Logger
@@ -24,6 +25,9 @@ except ImportError:  # Windows, which has neither workers nor reload
     fcntl = None  # type: ignore[assignment]
 
 LOCK_FILE, STATE_FILE = "server.lock", "server.json"
+_HELD = re.compile(r"^\d+: FLOCK +\w+ +WRITE +(\d+) ", re.MULTILINE)
+"""A process that has a file locked, in /proc/locks (proc(5))."""
+
 _LENGTH = 120
 """Bytes of the state file, padded: all of one length, so that one can be written over another."""
 
@@ -132,3 +136,21 @@ def server_state(folder: Path) -> dict[str, int]:
     raise ConfigError(
         f"no `burrow server` runs with the state folder {folder}: choose its own with --state DIR"
     )
+
+
+def servers_here(proc: Path = Path("/proc")) -> list[Path]:
+    """
+    The state folders of the servers that run on this machine, as far as can be known: on Linux, and of other
+    users' servers for root alone.
+
+    @param proc: where the system tells of its processes: proc(5).
+    """
+    found = set()
+    with contextlib.suppress(OSError):
+        for pid in set(_HELD.findall((proc / "locks").read_text())):
+            with contextlib.suppress(OSError):  # another user's, or it has ended
+                for handle in (proc / pid / "fd").iterdir():
+                    file = Path(os.readlink(handle))
+                    if file.name == STATE_FILE:
+                        found.add(file.parent)
+    return sorted(found)

@@ -140,6 +140,7 @@ def found(who=WHO, trip=0.01, tunnels=(), unanswered=(), **more):
         (found(certificates=[{"host": "h", "state": "failed", "error": "dns"}]), "renewed: dns", "doctor"),
         (found(certificates=[{"host": "h", "state": "expired"}]), "has expired", "doctor"),
         (found(nodes=[{"id": "n", "draining": True}]), "n drains", "stopped"),
+        (Status("the store of /s", None, None, [], {}, []), "no server runs with the store of /s", "--state"),
     ],
 )
 def test_what_is_wrong(status, words, todo):
@@ -147,6 +148,7 @@ def test_what_is_wrong(status, words, todo):
     assert words in what
     assert todo in do
     assert any(what[1:] in line for line in lines_of(status)[1])
+    assert "Nothing is wrong." not in lines_of(status)[1]
     assert status.as_json()["troubles"] == [{"trouble": what, "do": do}]
 
 

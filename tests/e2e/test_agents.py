@@ -363,6 +363,17 @@ def test_login(world, hello, tmp_path):
     wrong = burrow("login", f"https://localhost:{world.https}", "wrong", "--ca-file", ca_file, env=env)
     assert wrong.wait() == 77
     url = f"https://localhost:{world.https}"
+    distrusted = burrow("login", url, token, env=env)
+    assert distrusted.wait() == 69
+    assert len(distrusted.lines) == 1, distrusted.output
+    assert "--ca-file" in distrusted.output
+    clear = burrow("login", f"https://localhost:{world.http}", token, "--ca-file", ca_file, env=env)
+    assert clear.wait() == 69
+    assert clear.output.endswith(
+        f"localhost:{world.http} does not speak TLS: it is another program's port, or "
+        "the server's for http://"
+    )
+    assert len(clear.lines) == 1, clear.output
     insecure = burrow("login", "http://192.0.2.1", token, env=env)
     assert insecure.wait() == 78
     assert "--insecure" in insecure.output
@@ -378,6 +389,8 @@ def test_login(world, hello, tmp_path):
     assert by_file.url
     right = burrow("login", f"https://localhost:{world.https}", token, "--ca-file", ca_file, env=env)
     assert right.wait() == 0, right.output
+    world.server.line(r"session of agent 'login' ended: .*cleanly: the token was checked")
+    assert "'login' lost its connection" not in world.server.output
     saved = tmp_path / "burrow" / "credentials.toml"
     assert saved.stat().st_mode & 0o777 == 0o600
     agent = burrow("http", hello.port, "--json", env=env)

@@ -139,3 +139,26 @@ def test_completion_asks_the_server(world, agent, tokens):
         began = time.monotonic()
         assert quickly.names_quickly(Credentials(address, "t", ""), "tokens", 0.2) == []
         assert time.monotonic() - began < 5
+
+
+def test_a_token_made_for_no_server_is_told(world, tmp_path):
+    """A person left out --state beside a server that has it."""
+    state = (world.folder / "state").resolve()
+    env = {**world.env, "XDG_STATE_HOME": str(tmp_path)}
+    absent = burrow("token", "list", env=env)
+    assert absent.wait() == 78
+    assert str(state) in absent.output or " more" in absent.output  # others of this machine come first
+    created = burrow("token", "create", "lost", env=env)
+    assert created.wait() == 0, created.output
+    said, token = created.lines
+    assert f"in the store of {tmp_path / 'burrow'}; no server runs with that now; server" in said.replace(
+        "; a server", "; server"
+    )
+    assert " " not in token
+    status = burrow("status", env={**env, "BURROW_STATE": str(tmp_path / "burrow"), "BURROW_SERVER": ""})
+    assert status.wait() == 0, status.output
+    assert "! No server runs with the store of" in status.output
+    assert "Nothing is wrong" not in status.output
+    known = burrow("token", "create", "found", "--state", state, env=env)
+    assert known.wait() == 0, known.output
+    assert known.lines[0] == f"burrow: the token is in the store of {state}, where a server runs"

@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from burrow import __version__, trust
 from burrow.errors import ConfigError, Refused, ServerUnreachable
-from burrow.link import accept, carrier, count_of, dial, proxy
+from burrow.link import accept, carrier, count_of, dial, proxy, reasons
 from burrow.link.accept import AcceptFactory, HandshakeRefused, bearer
 from burrow.link.address import Credentials, ServerAddress
 from burrow.link.dial import Dialer
@@ -308,7 +308,7 @@ class Linked(Loopback):
             (True, "no address is known for"),
             (False, "cannot reach .*: too many open files"),
         ):
-            self.patch(dial, "exhausted", lambda left=left: not left)
+            self.patch(reasons, "exhausted", lambda left=left: not left)
             with self.assertRaisesRegex(ServerUnreachable, words):
                 await self.dialer(host="somewhere.example").dial()
 
@@ -403,7 +403,7 @@ class Linked(Loopback):
 
     def test_refusal_with_a_body_of_brackets(self):
         address = ServerAddress(False, "x.example", 80)
-        error = dial._refusal(address, 401, {}, b"[" * 30_000)
+        error = reasons.refusal(address, 401, {}, b"[" * 30_000)
         self.assertIn("HTTP status 401", str(error))
 
     async def test_session_without_a_count_of_bytes_is_not_resumed(self):
@@ -603,6 +603,6 @@ def test_counts_of_a_handshake(text, count):
     ],
 )
 def test_what_answers_other_than_yes_mean(status, body, error, says):
-    found = dial._refusal(ServerAddress.parse("https://x"), status, {}, body)
+    found = reasons.refusal(ServerAddress.parse("https://x"), status, {}, body)
     assert type(found) is error
     assert says in str(found)

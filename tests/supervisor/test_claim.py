@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from burrow.errors import ConfigError
-from burrow.supervisor.claim import LOCK_FILE, STATE_FILE, Claim, server_state
+from burrow.supervisor.claim import LOCK_FILE, STATE_FILE, Claim, server_state, servers_here
 
 HOLDER = """
 import sys
@@ -38,6 +38,14 @@ def holder(tmp_path):
 
 def test_server_that_runs_is_found(holder, tmp_path):
     assert server_state(tmp_path) == {"pid": holder.pid, "reloaded": 3, "failed": 1}
+
+
+def test_servers_of_this_machine_are_found(holder, tmp_path):
+    assert tmp_path in servers_here()
+    holder.kill()
+    holder.wait()
+    assert tmp_path not in servers_here()
+    assert servers_here(tmp_path) == []  # a system without /proc
 
 
 def test_second_server_is_refused_and_leaves_what_is_the_firsts(holder, tmp_path):

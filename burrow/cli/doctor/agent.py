@@ -72,7 +72,7 @@ async def _token(reactor: Any, credentials: Credentials) -> Finding:
     except BurrowError as error:
         advice = "a proxy before the server has to pass WebSockets on: see docs/nginx.md"
         return Finding("token", Level.FAILED, str(error), advice)
-    linked.session.close("the token was checked")
+    await linked.say_goodbye(reactor, "the token was checked")
     return Finding("token", Level.OK, "the server accepts it, and WebSockets pass")
 
 
