@@ -11,7 +11,6 @@ from burrow.cli.parsing import typed
 from burrow.cli.remote import in_store, running_server_alone, show, which_server, with_api
 from burrow.cli.run import complain, say
 from burrow.cli.store import with_store
-from burrow.cli.stored import STORED
 from burrow.client.api import Api, Listing
 from burrow.store.base import IStore
 from burrow.values import parse_count
@@ -46,6 +45,7 @@ def events(arguments: argparse.Namespace) -> int:
     if in_store(arguments):
         if arguments.follow:
             running_server_alone(arguments, "tell what happens")
+        from burrow.cli.stored import STORED
 
         async def look(store: IStore) -> None:
             show_all(Listing((await STORED["events"](store))[:most], []))

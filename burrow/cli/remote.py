@@ -11,7 +11,6 @@ from typing import Any
 from burrow.cli.columns import SPARE, rows_of
 from burrow.cli.run import complain, run, say
 from burrow.cli.store import read_config, which_store, with_store
-from burrow.cli.stored import STORED
 from burrow.cli.table import show_table
 from burrow.client.api import Api, Listing
 from burrow.client.config import ClientConfig
@@ -121,6 +120,8 @@ def show(arguments: argparse.Namespace, thing: str, listing: Listing) -> None:
 def show_list(arguments: argparse.Namespace, thing: str, path: str = "") -> int:
     """A command that lists things, from the API or from the store."""
     if in_store(arguments):
+        from burrow.cli.stored import STORED  # loads much of the server: for a look into a store alone
+
         read = STORED.get(thing)
         if read is None:
             running_server_alone(arguments, f"tell its {thing}, which are not in the store")

@@ -14,7 +14,6 @@ from burrow.cli.help import is_styled
 from burrow.cli.remote import in_store, which_server, with_api
 from burrow.cli.run import say
 from burrow.cli.store import place_of, read_config, server_elsewhere, with_store
-from burrow.cli.stored import STORED
 from burrow.cli.table import show_table, took
 from burrow.client.api import Api
 from burrow.clock import ticks
@@ -232,6 +231,7 @@ def _print(arguments: argparse.Namespace, found: Status) -> None:
 def status(arguments: argparse.Namespace) -> int:
     """C{burrow status}."""
     if in_store(arguments):
+        from burrow.cli.stored import STORED
 
         async def look(store: IStore) -> None:
             more = {

@@ -8,7 +8,8 @@ CODE = """
 import sys
 from burrow.cli.main import make_parser
 make_parser()
-for name in ("acme", "josepy", "requests", "rich", "segno", "treq", "txacme", "txredisapi"):
+server = ("burrow.server.admin.describe", "burrow.server.agent", "burrow.server.service")
+for name in (*server, "acme", "josepy", "requests", "rich", "segno", "treq", "txacme", "txredisapi"):
     if name in sys.modules:
         print(name)
 """
@@ -26,6 +27,6 @@ def loaded():
     return started.stdout.split()
 
 
-def test_commands_load_no_client_of_cas_or_redis_and_no_screen():
+def test_commands_load_no_server_no_client_of_cas_or_redis_and_no_screen():
     loaded()  # the first start of an installation loads all plugins, and keeps a list of them (dropin.cache)
     assert loaded() == []

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
 from burrow.certificates.issued import read_chain, renewal_time
 from burrow.mux.control import shown
-from burrow.server.agent import Agent
 from burrow.server.events import Event
 from burrow.server.nodes.records import Lease, Node
-from burrow.server.tunnel import Tunnel
 from burrow.shown import escaped
 from burrow.store.base import Reservation, Token
 from burrow.wording import iso
+
+if TYPE_CHECKING:  # commands that look into a store need none of them
+    from burrow.server.agent import Agent
+    from burrow.server.tunnel import Tunnel
 
 Item = dict[str, Any]
 
