@@ -101,6 +101,7 @@ class Registration:
         self.asking = 0
         self._attempts: dict[Wanted, Deferred[None]] = {}
         self._stopped = False
+        self._had = {wanted.tunnel for wanted in agent.wanted.all if wanted.been_open}
 
     async def open_all(self) -> None:
         """
@@ -172,12 +173,15 @@ class Registration:
             return
         if self._stopped or self._linked.leaving:
             return
-        self._agent.tell("notice", text)
+        if code == "took-over" and tunnel in self._had:
+            return  # from an earlier session of this agent
         if code in ("taken-over", "released") and tunnel is not None:
             self._agent.streams.remove(tunnel)
             self._agent.wanted.remove_open(tunnel)
             if not self._agent.wanted.all:
                 self._agent.end(Refused(text))
+                return
+        self._agent.tell("notice", text)
 
     # -- one request ----------------------------------------------------------------------------------------
 

@@ -73,7 +73,9 @@ class Agent:
         self.handshake = handshake
         self.tunnels: dict[str, Tunnel] = {}
         self._under_way: dict[str, list[list[Deferred[None]]]] = {}
-        self._owner = Owner(token.id, handshake.agent, session, self._displaced, self._released)
+        self._owner = Owner(
+            token.id, handshake.agent, session, self._displaced, self._released, self._took_over
+        )
         self._channel: ControlChannel | None = None
         self._drain_sent = False
         self._closed_idle = False
@@ -234,19 +236,38 @@ class Agent:
             if sending is not None:
                 sending.addErrback(lambda reason: None)  # an old agent does not know the command
 
-    def _displaced(self, tunnel: Tunnel) -> None:
+    def _displaced(self, tunnel: Tunnel, by: Owner | None) -> bool:
         """Another session of the same token has opened the tunnel, and has it now."""
         if self.tunnels.get(tunnel.name) is tunnel:
             del self.tunnels[tunnel.name]
-        if not self._drain_sent and not self.session.going:
+        stays = not self._drain_sent and not self.session.going
+        connected = self.session.connected
+        if stays:
             # The server cannot tell which of the two, since all agents on a machine have one id.
             text = (
                 f"another agent with the same token, or another session of this one, opened {tunnel.url} "
-                "and has the tunnel now"
+                f"{self._whence(by)}and has the tunnel now; this agent does not take it back: to have both, "
+                "start one with another --name"
             )
             self.tell(Notice, code="taken-over", text=text, tunnel=tunnel.name)
         if not self.tunnels and not self.session.connected:
             self.session.abort()  # its agent has another session, and will not come back to this one
+        return stays and connected
+
+    def _took_over(self, tunnel: Tunnel, before: Owner) -> None:
+        """This session opened a tunnel that an agent with the same token had, which is told of it, too."""
+        text = (
+            f"took {tunnel.url} over from another agent with the same token, or an earlier session of "
+            f"this one, that opened it {self._whence(before)}".rstrip()
+        )
+        self.tell(Notice, code="took-over", text=text, tunnel=tunnel.name)
+
+    def _whence(self, other: Owner | None) -> str:
+        """Where another session of the token is, for a sentence; with a space behind it."""
+        if other is None:
+            return "on another node "
+        which = f" (agent {other.agent})" if other.agent != self.agent_id else ""
+        return f"from {shown(other.session.peer)}{which} "
 
     def _released(self, tunnel: Tunnel, why: str) -> None:
         """The name no longer belongs to this agent's token: the tunnel is being closed."""

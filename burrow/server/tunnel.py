@@ -22,7 +22,10 @@ class Owner:
     The agent's session that opens a tunnel.
 
     @ivar token: the token's id. @ivar agent: the agent's id.
-    @ivar displaced: called with a tunnel of this session that another session has opened.
+    @ivar displaced: called with a tunnel of this session that another session has opened, and with that
+        one's owner, if it is on this node; returns whether its agent is there and was not asked to leave.
+    @ivar took_over: called with a tunnel of this session that such an agent had on another, and with that
+        one's owner.
     @ivar released: called with a tunnel of this session whose name no longer belongs to its token, and a
         sentence that says why.
     """
@@ -30,8 +33,9 @@ class Owner:
     token: str
     agent: str
     session: Session
-    displaced: Callable[[Tunnel], None] = field(compare=False)
+    displaced: Callable[[Tunnel, Owner | None], bool] = field(compare=False)
     released: Callable[[Tunnel, str], None] = field(compare=False, default=lambda tunnel, why: None)
+    took_over: Callable[[Tunnel, Owner], None] = field(compare=False, default=lambda tunnel, before: None)
 
 
 @implementer(IRoute)

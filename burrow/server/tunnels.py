@@ -14,7 +14,7 @@ from burrow.server.nodes.records import Lease
 from burrow.server.ports import Ports
 from burrow.server.quotas import Quotas
 from burrow.server.routes import Routes
-from burrow.server.tunnel import Tunnel
+from burrow.server.tunnel import Owner, Tunnel
 
 
 class Tunnels:
@@ -77,8 +77,9 @@ class Tunnels:
         if before is not None:
             self._quotas.remove_name(before.owner.token, before.name)
             self._quotas.remove(before.owner.session)
-            if before.owner.session is not tunnel.owner.session:
-                self._displace(before, tunnel.owner.token)
+            other = before.owner.session is not tunnel.owner.session
+            if other and self._displace(before, tunnel.owner.token, tunnel.owner):
+                tunnel.owner.took_over(tunnel, before.owner)
             await self.unlisten(before)  # closes its port, if the new tunnel has another
 
     async def close(self, tunnel: Tunnel) -> None:
@@ -120,9 +121,13 @@ class Tunnels:
         )
 
     @staticmethod
-    def _displace(tunnel: Tunnel, token: str) -> None:
-        """Tell the agent that C{token}, an id, has its tunnel now; empty in leases of older releases."""
+    def _displace(tunnel: Tunnel, token: str, by: Owner | None = None) -> bool:
+        """
+        Tell the agent that C{token}, an id, has its tunnel now; empty in leases of older releases.
+
+        @return: see L{Owner}'s C{displaced}.
+        """
         if token in ("", tunnel.owner.token):
-            tunnel.owner.displaced(tunnel)
-        else:
-            tunnel.owner.released(tunnel, f"{tunnel.url} is closed: its name belongs to another token now")
+            return tunnel.owner.displaced(tunnel, by)
+        tunnel.owner.released(tunnel, f"{tunnel.url} is closed: its name belongs to another token now")
+        return False

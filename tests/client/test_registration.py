@@ -240,6 +240,17 @@ class Asking(AgentCase):
         self.assertNoResult(self.agent.done)
         self.notice("taken-over", "shop")
         self.assertEqual(str(self.failureResultOf(self.agent.done, Refused).value), "a text")
+        self.assertEqual([event for event, _ in self.events].count("notice"), 2)  # the error says it once
+
+    def test_taking_over_is_told_unless_it_was_from_the_agents_own_session(self):
+        self.answers = {"blog": True}
+        self.start("blog")
+        self.notice("took-over", "blog")
+        self.assertEqual(self.events[1:], [("notice", "a text")])
+        self.lose()
+        self.notice("took-over", "blog")
+        self.assertEqual([event for event, _ in self.events].count("notice"), 1)
+        self.assertNoResult(self.agent.done)
 
     def test_token_that_is_revoked_ends_the_agent(self):
         self.answers = {"blog": True}

@@ -246,11 +246,23 @@ class TakingOver(Connected):
     def test_older_of_two_is_told_what_is_true_of_both(self):
         first = self.connect()
         control = self.opened(first)
-        self.opened(self.connect())
+        second = self.connect("agent-5678")
+        newer = self.opened(second)
         first.pump()
-        code, text, tunnel = control.told[0]
+        [(code, text, tunnel)] = control.told
         self.assertEqual((code, tunnel), ("taken-over", "blog"))
         self.assertIn("another agent with the same token, or another session of this one", text)
+        self.assertIn("(agent agent-5678) and has the tunnel now; this agent does not take it back", text)
+        [(code, text, tunnel)] = newer.told
+        self.assertEqual((code, tunnel), ("took-over", "blog"))
+        self.assertIn("over from another agent with the same token, or an earlier session of this one", text)
+        self.assertTrue(text.endswith("(agent agent-1234)"), text)
+
+    def test_taking_over_from_one_that_is_away_is_not_told(self):
+        first = self.connect()
+        self.opened(first)
+        first.server.connected = False
+        self.assertEqual(self.opened(self.connect()).told, [])
 
     def test_session_that_was_asked_to_leave_or_that_leaves_hears_nothing(self):
         for leave in (lambda pair: self.leave(), lambda pair: pair.agent.go_away()):
@@ -260,7 +272,7 @@ class TakingOver(Connected):
             first.pump()
             self.opened(self.connect())
             first.pump()
-            self.assertEqual([told for told in control.told if told != "drain"], [])
+            self.assertEqual([told for told in control.told if told[0] == "taken-over"], [])
 
     def leave(self):
         for agent in list(self.agents.connected):

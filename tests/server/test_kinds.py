@@ -63,7 +63,7 @@ class Kinds(SynchronousTestCase):
         pass
 
     def opening(self, versions=(2, 4), **options):
-        owner = Owner("token1", "agent1", SessionPair().server, lambda tunnel: None)
+        owner = Owner("token1", "agent1", SessionPair().server, lambda tunnel, by: False)
         return Deferred.fromCoroutine(
             self.parts.opening.open(owner, "fancy", "3000", "blog", options, versions=versions)
         )

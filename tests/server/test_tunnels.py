@@ -65,7 +65,7 @@ class Opening(SynchronousTestCase):
 
     def owner(self, token="token1", agent="agent1"):
         session = SessionPair().server
-        return Owner(token, agent, session, self.displaced.append)
+        return Owner(token, agent, session, lambda tunnel, by: bool(self.displaced.append(tunnel)))
 
     def opening(
         self, owner, kind="http", upstream="http://localhost:3000", name=None, limits=UNLIMITED, **options
