@@ -9,13 +9,26 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "aforward": "burrow.program.api",
+    "aserve": "burrow.program.serving",
     "forward": "burrow.program.api",
     "BurrowError": "burrow.errors",
     "Request": "burrow.program.records",
     "Tunnel": "burrow.program.tunnel",
+    "serve": "burrow.program.serving",
+    "serving": "burrow.program.serving",
 }
 
-__all__ = ["BurrowError", "Request", "Tunnel", "__version__", "aforward", "forward"]
+__all__ = [
+    "BurrowError",
+    "Request",
+    "Tunnel",
+    "__version__",
+    "aforward",
+    "aserve",
+    "forward",
+    "serve",
+    "serving",
+]
 
 
 def __getattr__(name: str) -> object:

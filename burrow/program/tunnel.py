@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import os
@@ -40,12 +41,14 @@ class Plan:
     """
     What to open.
 
-    @ivar ended: called on the reactor's thread when the tunnel has ended, or was not opened.
+    @ivar finish: called with the reactor on its thread when the tunnel has ended, or was not opened; the end
+        waits for it. @ivar loop: the program's loop, which has a part in that.
     """
 
     config: ClientConfig
     request: TunnelRequest
-    ended: Callable[[], object] = lambda: None
+    finish: Callable[[Any], Coroutine[Any, Any, None]] | None = None
+    loop: asyncio.AbstractEventLoop | None = None
 
     def open(self) -> Tunnel:
         """Open it, and wait until it is. @raise BurrowError: it cannot be opened."""
@@ -184,6 +187,8 @@ class Tunnel:
         @param now: wait for none. Nothing happens if it is closed.
         """
         self._check_process()
+        if self._plan.loop is not None and self._plan.loop is _running_loop():
+            raise BurrowError("this would stop the loop that runs the app: write await tunnel.aclose()")
         self._home.wait(self._stop(now), "await tunnel.aclose()")
         self._join()
 
@@ -228,7 +233,8 @@ class Tunnel:
                 self._home.reactor, credentials, [request], retry=False, stop_grace=config.stop_grace
             )
         except BaseException as error:
-            self._over(Failure(error))
+            self._result = Failure(error)
+            await self._stop_agent(now=True)
             raise
         self._agent = agent
         if not config.no_inspect:
@@ -278,13 +284,17 @@ class Tunnel:
             return self._stopping
 
     async def _stop_agent(self, now: bool) -> None:
-        agent = self._agent
-        if agent is None or self.closed:
+        if self.closed:
             return
         self._is_stopping = True
-        if now:
-            agent.stop_grace = 0.0
-        await agent.stopService()
+        agent = self._agent
+        if agent is not None:
+            if now:
+                agent.stop_grace = 0.0
+            await agent.stopService()
+        finish, self._plan.finish = self._plan.finish, None
+        if finish is not None:
+            await finish(self._home.reactor)
         if self._recorder is not None:
             self._recorder.replayer.stop()
         self._over(self._result)
@@ -293,7 +303,6 @@ class Tunnel:
         """The agent has ended."""
         if self.closed:
             return
-        self._plan.ended()
         if isinstance(result, Failure) and result.value is not None:
             self._ended.set_exception(result.value)
         else:
@@ -305,6 +314,13 @@ class Tunnel:
         """Nobody waits for it to open any more."""
         if not self.closed:
             self._stop(now=True)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 @atexit.register

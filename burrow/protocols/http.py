@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 
@@ -15,7 +15,7 @@ from burrow.observe.observer import Observer
 from burrow.protocols.base import AgentTunnel, Reach
 from burrow.protocols.forward import Connectors, Forward
 from burrow.protocols.kind import TunnelKind
-from burrow.protocols.options import Side, kind_option
+from burrow.protocols.options import KindOption, Side, kind_option
 from burrow.protocols.upstream import Upstream, UpstreamFailed, UpstreamTLS
 from burrow.traffic.hub import Traffic
 from burrow.values import parse_path
@@ -59,7 +59,7 @@ class HttpProtocol(TunnelKind):
     summary = "an HTTPS URL: web apps, WebSockets, server-sent events"
     reach = Reach.HOST
     schemes = ("http", "https")
-    options = UPSTREAM_TLS
+    options: ClassVar[tuple[KindOption, ...]] = UPSTREAM_TLS
 
     @property
     def scheme(self) -> str:

@@ -1,6 +1,7 @@
 """The examples of docs/python.md run as they stand."""
 
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -21,5 +22,8 @@ def test_example(world, upstream, number):
     hello = upstream(lambda handler: reply(handler, b"hello"))
     code = "visit = get\n" + EXAMPLES[number].replace("8000", str(hello.port))
     program = run(world, code)
+    if "burrow.serve(" in code:
+        program.line("Ctrl-C ends it")
+        program.kill(signal.SIGINT)
     assert program.wait() == 0, program.output
     assert "Traceback" not in program.output

@@ -101,7 +101,8 @@ class Replayer:
             raise Problem(
                 409, f"This agent has no tunnel {record.tunnel or 'for it'} now: give a port or an upstream."
             )
-        return Connectors.get(self._reactor, upstream)
+        own = getattr(upstream, "connector", None)  # of a kind whose upstream is in this process
+        return Connectors.get(self._reactor, upstream) if own is None else own(self._reactor)
 
     @staticmethod
     def _record(of: Record, request: Outgoing) -> Record:

@@ -1,0 +1,274 @@
+"""C{burrow.serve}: an ASGI or WSGI app behind a tunnel, without any port on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol
+from twisted.internet.protocol import Factory
+
+from burrow.client.tunnels import TunnelRequest
+from burrow.errors import BurrowError, ConfigError
+from burrow.mux.control import VisitorHead
+from burrow.mux.pipe import PipeEnd
+from burrow.program.api import settings
+from burrow.program.asgi import AsgiApp
+from burrow.program.stream import AppStream, Handle
+from burrow.program.tunnel import Opening, Plan, Tunnel
+from burrow.program.wsgi import WsgiApp
+from burrow.protocols.base import AgentTunnel
+from burrow.protocols.http import HttpProtocol
+
+END_WITHIN = 35.0
+"""Seconds that an app's end may take."""
+
+
+class AppUpstream:
+    """
+    The upstream of a served app: describes it, and connects to it without a port, to send requests again.
+
+    @param handle: see L{Handle}.
+    """
+
+    def __init__(self, name: str, handle: Handle) -> None:
+        self._name = name
+        self.handle = handle
+
+    def __str__(self) -> str:
+        return self._name
+
+    @property
+    def again(self) -> AppUpstream:
+        """See L{burrow.program.tunnel}."""
+        return self
+
+    def connector(self, reactor: Any) -> AppConnector:
+        """What L{Replayer<burrow.client.inspect.replay.Replayer>} connects by."""
+        return AppConnector(reactor, self.handle)
+
+
+class AppConnector:
+    """Connects to an app by a pair of sockets that are in nobody else's reach."""
+
+    def __init__(self, reactor: Any, handle: Handle) -> None:
+        self._reactor = reactor
+        self._handle = handle
+
+    def connect_now(self) -> PipeEnd:
+        """A connection."""
+        near, far = socket.socketpair()
+        stream = AppStream(self._reactor, self._handle, "127.0.0.1:0", "https")
+        with near, far:
+            end: PipeEnd = self._adopt(near, PipeEnd())
+            self._adopt(far, stream)
+        return end
+
+    def _adopt(self, one: socket.socket, protocol: Any) -> Any:
+        one.setblocking(False)
+        factory = Factory.forProtocol(lambda: protocol)
+        factory.noisy = False
+        self._reactor.adoptStreamConnection(one.fileno(), one.family, factory)
+        return protocol
+
+
+class AppKind(HttpProtocol):
+    """The kind "http", whose streams go to an app in this process."""
+
+    options = ()
+
+    def agent_protocol(self, tunnel: AgentTunnel, head: VisitorHead) -> IProtocol:
+        """See L{HttpProtocol}."""
+        return AppStream(tunnel.reactor, tunnel.upstream.handle, head.visitor, head.scheme)
+
+
+def interface_of(app: Any, given: str | None = None) -> str:
+    """ "asgi" or "wsgi". @raise ConfigError: it is neither."""
+    if given not in (None, "asgi", "wsgi"):
+        raise ConfigError(f'interface={given!r} is not possible: write "asgi" or "wsgi"')
+    if not callable(app):
+        raise ConfigError(f"{app!r} is no app: give an ASGI or a WSGI callable")
+    if given is not None:
+        return given
+    while isinstance(app, functools.partial):
+        app = app.func
+    called = app if inspect.isroutine(app) or inspect.isclass(app) else type(app).__call__
+    return "asgi" if inspect.iscoroutinefunction(called) else "wsgi"
+
+
+def name_of(app: Any) -> str:
+    """How the server and people see it, as in C{app:flask.app.Flask}."""
+    kind = app if inspect.isroutine(app) or inspect.isclass(app) else type(app)
+    return f"app:{kind.__module__}.{kind.__qualname__}"[:200]
+
+
+class OwnLoop:
+    """An event loop in a daemon thread, for an ASGI app of a program that runs none."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="burrow-asgi", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            self.loop.run_until_complete(self.loop.shutdown_default_executor())
+        finally:
+            self.loop.close()
+
+    def stop(self) -> None:
+        """End it."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(5)
+
+
+class Serving:
+    """
+    An app, ready to be served. @param loop: the program's, which runs an ASGI app; None for one of ours.
+
+    @ivar plan: opens its tunnel.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        name: str | None,
+        interface: str | None,
+        options: dict[str, Any],
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._asgi: AsgiApp | None = None
+        self._own: OwnLoop | None = None
+        self._loop = loop
+        is_asgi = interface_of(app, interface) == "asgi"
+        config, given = settings(options)
+        kind = AppKind()
+        if given:
+            raise ConfigError(f"a served app has no option {next(iter(given))}: take it away")
+        handle: Handle
+        if is_asgi:
+            if loop is None:
+                self._own = OwnLoop()
+                self._loop = self._own.loop
+            assert self._loop is not None
+            self._asgi = AsgiApp(app, self._loop)
+            handle = self._asgi.handle
+        else:
+            handle = WsgiApp(app).handle
+        request = TunnelRequest(kind, AppUpstream(name_of(app), handle), name)
+        self.plan = Plan(config, request, self.finish, loop)
+
+    def start(self) -> None:
+        """Start the app. @raise AppFailed: it cannot be started."""
+        if self._asgi is not None and self._loop is not None:
+            try:
+                asyncio.run_coroutine_threadsafe(self._asgi.lifespan.startup(), self._loop).result()
+            except BaseException:
+                self._end()
+                raise
+
+    async def astart(self) -> None:
+        """The same on the program's loop."""
+        if self._asgi is not None:
+            await self._asgi.lifespan.startup()
+
+    async def finish(self, reactor: Any) -> None:
+        """End the app. Runs on the reactor's thread, whose tunnel has ended."""
+        if self._asgi is None or self._loop is None:
+            return
+        stopping: Future[None] = asyncio.run_coroutine_threadsafe(self._asgi.stop(), self._loop)
+        done: Deferred[None] = Deferred()
+        stopping.add_done_callback(lambda _: reactor.callFromThread(_fire, done))
+        timer = reactor.callLater(END_WITHIN, _fire, done)
+        await done
+        if timer.active():
+            timer.cancel()
+        self._end()
+
+    def _end(self) -> None:
+        own, self._own = self._own, None
+        if own is not None:
+            own.stop()
+
+
+def _fire(done: Deferred[None]) -> None:
+    if not done.called:
+        done.callback(None)
+
+
+def serving(app: Any, *, name: str | None = None, interface: str | None = None, **options: Any) -> Tunnel:
+    """
+    Serve an app as long as the tunnel is open::
+
+        with burrow.serving(app, name="demo") as tunnel:
+            print(tunnel.url)
+
+    An ASGI app runs on an event loop in a thread of its own; of a WSGI app each request has a thread, 40 at
+    most.
+
+    @param app: an ASGI 3 or a WSGI callable. @param interface: "asgi" or "wsgi", if it cannot be seen.
+    @param name, options: see L{forward<burrow.program.api.forward>}.
+    @raise BurrowError: the tunnel cannot be opened, or the app not be started.
+    """
+    one = Serving(app, name, interface, options)
+    one.start()
+    return one.plan.open()
+
+
+def aserve(app: Any, *, name: str | None = None, interface: str | None = None, **options: Any) -> Opening:
+    """
+    The same for coroutines of asyncio, whose loop runs an ASGI app::
+
+        async with burrow.aserve(app) as tunnel: ...
+    """
+
+    async def work() -> Tunnel:
+        one = Serving(app, name, interface, options, asyncio.get_running_loop())
+        await one.astart()
+        return await one.plan.aopen()
+
+    return Opening(work)
+
+
+def serve(
+    app: Any,
+    *,
+    name: str | None = None,
+    interface: str | None = None,
+    ready: Callable[[Tunnel], object] | None = None,
+    **options: Any,
+) -> None:
+    """
+    Serve an app until Ctrl-C, or until the server refuses it: the last line of a script.
+
+    @param ready: called with the tunnel when it is open; None to print its URL to standard error.
+    @raise BurrowError: see L{serving}; or this is a thread whose event loop would stand still.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        raise BurrowError(
+            "this would stop the loop that runs here: write `async with burrow.aserve(app) as tunnel:`"
+        )
+    with serving(app, name=name, interface=interface, **options) as tunnel:
+        if ready is None:
+            print(f"burrow: {tunnel.url} is {name_of(app)[4:]}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        else:
+            ready(tunnel)
+        try:
+            tunnel.wait_closed()
+        except KeyboardInterrupt:
+            tunnel.close(now=True)

@@ -1,0 +1,392 @@
+"""Apps that are served without a port: WSGI and ASGI, alone and by frameworks, and WebSockets."""
+
+import hashlib
+import json
+import signal
+
+import pytest
+from websocket import ABNF, create_connection
+
+from tests.e2e.harness import wait_for
+from tests.e2e.programs import run
+
+WSGI = """
+import hashlib, io
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/digest":
+        digest = hashlib.sha256()
+        for piece in iter(lambda: environ["wsgi.input"].read(70_000), b""):
+            digest.update(piece)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [digest.hexdigest().encode()]
+    if path == "/large":
+        start_response("200 Fine", [("Content-Length", str(20_000_000))])
+        return (b"x" * 100_000 for _ in range(200))
+    if path == "/stream":
+        def pieces():
+            try:
+                while True:
+                    yield b"y" * 50_000
+            finally:
+                print("stopped", flush=True)
+        start_response("200 OK", [])
+        return pieces()
+    if path == "/fails":
+        raise ValueError("on purpose")
+    if path == "/fails-late":
+        def late():
+            yield b"some"
+            raise ValueError("on purpose")
+        start_response("200 OK", [])
+        return late()
+    if path == "/splits":
+        start_response("200 OK", [("X-A", "b\\r\\nX-C: d")])
+        return [b""]
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-App", "yes")])
+    names = ["REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "wsgi.url_scheme", "SERVER_NAME"]
+    names.append("HTTP_X_FORWARDED_PROTO")
+    return ["|".join(environ[name] for name in names).encode(), b"|" + environ["REMOTE_ADDR"].encode()]
+burrow.serve(app, name="wsgi", ready=lambda tunnel: print("open", tunnel.url, flush=True))
+print("end", [thread.name for thread in threading.enumerate() if not thread.name.startswith("burrow-wsgi")])
+"""
+
+ASGI = """
+import asyncio, contextlib, hashlib
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        scope["state"]["started"] = "with state"
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        print("lifespan ended", flush=True)
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    if scope["type"] == "websocket":
+        await websocket(scope, receive, send)
+        return
+    path = scope["path"]
+    if path == "/digest":
+        digest, more = hashlib.sha256(), True
+        while more:
+            event = await receive()
+            digest.update(event["body"])
+            more = event["more_body"]
+        body = digest.hexdigest().encode()
+    elif path == "/large":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(200):
+            await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})
+        await send({"type": "http.response.body"})
+        return
+    elif path == "/wait":
+        print("waiting", flush=True)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        print("left", flush=True)
+        return
+    elif path == "/fails":
+        raise ValueError("on purpose")
+    elif path == "/nothing":
+        return
+    else:
+        body = f"{scope['method']} {path} {scope['query_string']} {scope['state']['started']}".encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"x-app", b"yes")]})
+    await send({"type": "http.response.body", "body": body})
+async def websocket(scope, receive, send):
+    assert (await receive())["type"] == "websocket.connect"
+    if scope["path"] == "/refused":
+        await send({"type": "websocket.close"})
+        return
+    await send({"type": "websocket.accept", "subprotocol": scope["subprotocols"][0]})
+    while True:
+        event = await receive()
+        if event["type"] == "websocket.disconnect":
+            print("disconnected", event["code"], flush=True)
+            return
+        if event.get("text") == "close":
+            await send({"type": "websocket.close", "code": 4001, "reason": "as asked"})
+            return
+        if event.get("text") == "fail":
+            raise ValueError("on purpose")
+        await send({**event, "type": "websocket.send"})
+burrow.serve(app, name="asgi", ready=lambda tunnel: print("open", tunnel.url, flush=True))
+print("end", [thread.name for thread in threading.enumerate()])
+"""
+
+
+@pytest.fixture(scope="module")
+def wsgi(world):
+    program = run(world, WSGI)
+    program.line("^open")
+    return program
+
+
+@pytest.fixture(scope="module")
+def asgi(world):
+    program = run(world, ASGI)
+    program.line("^open")
+    return program
+
+
+def test_wsgi_environ(world, wsgi):
+    status, headers, body = world.get("wsgi.localhost", "/a%20b?c=d")
+    assert (status, headers["X-App"]) == (200, "yes")
+    assert body == b"GET|/a b|c=d|https|wsgi.localhost|https|127.0.0.1"
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def test_bodies_stream_both_ways(world, kind, request):
+    request.getfixturevalue(kind)
+    body = bytes(range(256)) * 80_000
+    digest = hashlib.sha256(body).hexdigest().encode()
+    assert world.get(f"{kind}.localhost", "/digest", "POST", body)[2] == digest
+    pieces = (body[start : start + 100_000] for start in range(0, len(body), 100_000))
+    assert world.get(f"{kind}.localhost", "/digest", "POST", pieces)[2] == digest  # chunked
+    assert world.get(f"{kind}.localhost", "/large")[2] == b"x" * 20_000_000
+    assert world.get(f"{kind}.localhost", "/large", "HEAD")[2] == b""
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def test_one_connection_asks_again_and_again(world, kind, request):
+    request.getfixturevalue(kind)
+    connection = world.http_connection(f"{kind}.localhost")
+    for number in range(5):
+        connection.request("POST", f"/{number}", b"unread")
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["X-App"]) == (200, "yes")
+        assert f"/{number}".encode() in answer.read()
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def test_an_app_that_fails_is_500_and_told(world, kind, request):
+    program = request.getfixturevalue(kind)
+    assert world.get(f"{kind}.localhost", "/fails")[0] == 500
+    program.line("ValueError: on purpose")
+    assert world.get(f"{kind}.localhost", "/")[0] == 200
+
+
+def test_what_is_no_answer_is_500(world, wsgi, asgi):
+    assert world.get("wsgi.localhost", "/splits")[0] == 500
+    assert world.get("asgi.localhost", "/nothing")[0] == 500
+
+
+def test_an_answer_that_breaks_off_is_no_whole_one(world, wsgi):
+    from http.client import IncompleteRead
+
+    with pytest.raises((IncompleteRead, ConnectionError)):
+        world.get("wsgi.localhost", "/fails-late")
+
+
+def test_a_visitor_that_leaves_stops_the_app(world, wsgi, asgi):
+    connection = world.http_connection("wsgi.localhost")
+    connection.request("GET", "/stream")
+    connection.getresponse().read(1000)
+    connection.close()
+    wsgi.line("^stopped")
+    connection = world.http_connection("asgi.localhost")
+    connection.request("GET", "/wait")
+    asgi.line("^waiting")
+    connection.close()
+    asgi.line("^left")
+
+
+def open_websocket(world, path="/ws"):
+    return create_connection(
+        f"wss://asgi.localhost{path}",
+        socket=world.connect("asgi.localhost"),
+        subprotocols=["chat", "other"],
+        timeout=30,
+    )
+
+
+def test_websockets(world, asgi):
+    connection = open_websocket(world)
+    assert connection.getsubprotocol() == "chat"
+    connection.send("tëxt")
+    assert connection.recv() == "tëxt"
+    large = bytes(range(256)) * 8000
+    connection.send_binary(large)
+    assert connection.recv() == large
+    connection.send_frame(ABNF.create_frame("two ", ABNF.OPCODE_TEXT, 0))
+    connection.send_frame(ABNF.create_frame("parts", ABNF.OPCODE_CONT, 1))
+    assert connection.recv() == "two parts"
+    connection.ping("are you there")
+    connection.send("more")
+    assert connection.recv_data_frame(True)[1].data == b"are you there"
+    assert connection.recv() == "more"
+    connection.close(4002, b"enough")
+    asgi.line("disconnected 4002")
+
+
+def test_websocket_close_codes(world, asgi):
+    connection = open_websocket(world)
+    connection.send("close")
+    code, frame = connection.recv_data_frame(True)
+    assert (code, frame.data) == (ABNF.OPCODE_CLOSE, (4001).to_bytes(2, "big") + b"as asked")
+    connection = open_websocket(world)
+    connection.send("fail")
+    assert connection.recv_data_frame(True)[1].data == (1011).to_bytes(2, "big")
+    connection = open_websocket(world)
+    connection.sock.close()
+    asgi.line("disconnected 1006")
+    connection = open_websocket(world)
+    connection.send_frame(ABNF.create_frame(b"\\xff\\xfe", ABNF.OPCODE_CONT, 1))  # continues nothing
+    assert connection.recv_data_frame(True)[1].data[:2] == (1002).to_bytes(2, "big")
+
+
+def test_websocket_that_is_refused(world, asgi):
+    from websocket import WebSocketBadStatusException
+
+    with pytest.raises(WebSocketBadStatusException, match="403"):
+        open_websocket(world, "/refused")
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def test_ctrl_c_ends_it(world, kind, request):
+    program = run(world, {"wsgi": WSGI, "asgi": ASGI}[kind].replace(f'name="{kind}"', f'name="{kind}end"'))
+    program.line("^open")
+    assert world.get(f"{kind}end.localhost")[0] == 200
+    program.kill(signal.SIGINT)
+    assert program.wait() == 0, program.output
+    assert program.lines[-1] == "end ['MainThread']"
+    assert ("lifespan ended" in program.lines) == (kind == "asgi")
+
+
+APPS = {
+    "flask": """
+from flask import Flask, request
+app = Flask(__name__)
+@app.post("/<word>")
+def index(word):
+    return {"word": word, "json": request.json, "url": request.base_url}
+""",
+    "fastapi": """
+from fastapi import FastAPI, Request
+app = FastAPI()
+@app.post("/{word}")
+async def index(word: str, body: dict, request: Request):
+    return {"word": word, "json": body, "url": str(request.url)}
+""",
+    "starlette": """
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+async def index(request):
+    url = str(request.url)
+    return JSONResponse({"word": request.path_params["word"], "json": await request.json(), "url": url})
+app = Starlette(routes=[Route("/{word}", index, methods=["POST"])])
+""",
+    "django": """
+import django
+from django.conf import settings
+settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="x", DEBUG=False)
+from django.http import JsonResponse
+from django.urls import path
+from django.core.handlers.HANDLER import CLASS
+import json
+def index(request, word):
+    return JsonResponse({"word": word, "json": json.loads(request.body), "url": request.build_absolute_uri()})
+urlpatterns = [path("<word>", index)]
+django.setup()
+app = CLASS()
+""",
+}
+APPS["django-asgi"] = APPS["django"].replace("HANDLER", "asgi").replace("CLASS", "ASGIHandler")
+APPS["django"] = APPS["django"].replace("HANDLER", "wsgi").replace("CLASS", "WSGIHandler")
+
+
+@pytest.mark.parametrize("framework", APPS)
+def test_frameworks(world, framework):
+    code = f"""
+tunnel = burrow.serving(app, name="{framework}")
+with tunnel:
+    print("open", flush=True)
+    wait_for(lambda: len(tunnel.requests) == 1 and tunnel.requests[0].ended)
+    again = tunnel.requests[0].replay()
+    print(again.status, again.response_body == tunnel.requests[0].response_body)
+"""
+    program = run(world, APPS[framework] + code)
+    program.line("^open")
+    host = f"{framework}.localhost"
+    status, _, body = world.get(host, "/hello", "POST", b'{"a": [1, 2]}', Content_Type="application/json")
+    assert (status, json.loads(body)["json"]) == (200, {"a": [1, 2]})
+    assert json.loads(body)["word"] == "hello"
+    assert json.loads(body)["url"].startswith(f"https://{host}")
+    assert program.wait() == 0, program.output
+    assert program.lines[-1] == "200 True"
+
+
+def test_under_the_programs_own_loop(world):
+    code = """
+import asyncio
+loops = []
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    loops.append(asyncio.get_running_loop())
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"here"})
+async def main():
+    async with burrow.aserve(app, name="loop") as tunnel:
+        print(await asyncio.to_thread(get, tunnel.url), loops == [asyncio.get_running_loop()])
+        for wrong in (lambda: burrow.serve(app), tunnel.close):
+            try:
+                wrong()
+            except burrow.BurrowError as error:
+                print(error)
+    print(tunnel.closed, len(asyncio.all_tasks()))
+asyncio.run(main())
+print([thread.name for thread in threading.enumerate()])
+"""
+    program = run(world, code)
+    assert program.wait() == 0, program.output
+    assert program.lines == [
+        "b'here' True",
+        "this would stop the loop that runs here: write `async with burrow.aserve(app) as tunnel:`",
+        "this would stop the loop that runs the app: write await tunnel.aclose()",
+        "True 1",
+        "['MainThread']",
+    ]
+
+
+def test_what_cannot_be_served(world):
+    code = """
+async def broken(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+def wsgi(environ, start_response): pass
+tries = [((broken,), {}), ((3,), {}), ((wsgi,), {"interface": "cgi"}), ((wsgi,), {"port": 4000}),
+    ((wsgi,), {"token": "wrong"})]
+for arguments, options in tries:
+    try:
+        burrow.serving(*arguments, **options)
+    except burrow.BurrowError as error:
+        print(error)
+print(threading.active_count())
+"""
+    program = run(world, code)
+    assert program.wait() == 0, program.output
+    expected = [
+        "no database",
+        "3 is no app",
+        "interface='cgi'",
+        "no option port",
+        "the token is unknown",
+        "1",
+    ]
+    assert len(program.lines) == len(expected), program.output
+    for line, words in zip(program.lines, expected, strict=True):
+        assert words in line
+
+
+def test_no_port_is_open(world, wsgi):
+    from tests.e2e.harness import Path
+
+    pid = wsgi.process.pid
+    links = [entry.readlink() for entry in Path(f"/proc/{pid}/fd").iterdir()]
+    inodes = {str(link)[8:-1] for link in links if str(link).startswith("socket:[")}
+    for table in ("tcp", "tcp6"):
+        for row in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = row.split()
+            assert not (fields[3] == "0A" and fields[9] in inodes), row
+    wait_for(lambda: inodes, "sockets")
