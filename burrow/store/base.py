@@ -247,8 +247,11 @@ class IStore(Interface):
         reservations. Another server may reserve a port right after: L{reserve} then fails with L{Taken}.
         """
 
-    def release(name: str) -> Deferred[bool]:
-        """Remove the reservation of a name, and so of its port. Fires with whether there was one."""
+    def release(name: str, token_id: str | None = None) -> Deferred[bool]:
+        """
+        Remove the reservation of a name, and so of its port; with C{token_id} only if it is that token's.
+        Fires with whether there was one.
+        """
 
     def transfer(name: str, token_id: str) -> Deferred[Reservation | None]:
         """

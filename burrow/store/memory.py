@@ -148,9 +148,10 @@ class MemoryStore:
         taken = {known.port for known in self._reservations.values()}
         return succeed([port for port in ports if port not in taken])
 
-    def release(self, name: str) -> Deferred[bool]:
+    def release(self, name: str, token_id: str | None = None) -> Deferred[bool]:
         """See L{IStore}."""
-        known = name in self._reservations
+        reservation = self._reservations.get(name)
+        known = reservation is not None and token_id in (None, reservation.token)
         if known:
             self._keep(name, None)
         return succeed(known)

@@ -112,6 +112,8 @@ class StoreSuite(ChangesSuite):
 
     async def test_released_name_is_free(self):
         await self.store.reserve(attr.evolve(NAME, port=20_000))
+        self.assertFalse(await self.store.release("blog", "another"))
+        self.assertIsNotNone(await self.store.reservation("blog"))
         self.assertTrue(await self.store.release("blog"))
         self.assertFalse(await self.store.release("blog"))
         await self.store.reserve(attr.evolve(NAME, token="id2", name="other", port=20_000))

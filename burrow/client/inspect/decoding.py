@@ -54,55 +54,55 @@ def field(fields: Fields, name: bytes) -> str:
     return ""
 
 
-def _zlib(data: bytes, bits: int) -> tuple[bytes, bool]:
+def _zlib(data: bytes, most: int, bits: int) -> tuple[bytes, bool]:
     """@param bits: see L{zlib.decompressobj}. Of gzip all members (RFC 1952 section 2.2)."""
     out = bytearray()
     for _ in range(_MAX_MEMBERS):
-        if not data or len(out) > MAX_DECODED:
+        if not data or len(out) > most:
             break
         unpacker = zlib.decompressobj(bits)
-        out += unpacker.decompress(data, MAX_DECODED + 1 - len(out))
+        out += unpacker.decompress(data, most + 1 - len(out))
         if not unpacker.eof:
             break  # its end is missing, or there is more than may be
         data = unpacker.unused_data if bits > zlib.MAX_WBITS else b""
-    return bytes(out[:MAX_DECODED]), len(out) > MAX_DECODED
+    return bytes(out[:most]), len(out) > most
 
 
-def _gzip(data: bytes) -> tuple[bytes, bool]:
-    return _zlib(data, zlib.MAX_WBITS + 16)
+def _gzip(data: bytes, most: int) -> tuple[bytes, bool]:
+    return _zlib(data, most, zlib.MAX_WBITS + 16)
 
 
-def _deflate(data: bytes) -> tuple[bytes, bool]:
+def _deflate(data: bytes, most: int) -> tuple[bytes, bool]:
     """With zlib's frame as RFC 9110 section 8.4.1.2 has it, or bare as some servers send it."""
     try:
-        return _zlib(data, zlib.MAX_WBITS)
+        return _zlib(data, most, zlib.MAX_WBITS)
     except zlib.error:
-        return _zlib(data, -zlib.MAX_WBITS)
+        return _zlib(data, most, -zlib.MAX_WBITS)
 
 
-def _brotli(data: bytes) -> tuple[bytes, bool]:
+def _brotli(data: bytes, most: int) -> tuple[bytes, bool]:
     unpacker = brotli.Decompressor()
-    out = bytearray(unpacker.process(data, output_buffer_limit=MAX_DECODED + 1))
-    while len(out) <= MAX_DECODED and not unpacker.is_finished() and not unpacker.can_accept_more_data():
-        out += unpacker.process(b"", output_buffer_limit=MAX_DECODED + 1 - len(out))
-    return bytes(out[:MAX_DECODED]), len(out) > MAX_DECODED
+    out = bytearray(unpacker.process(data, output_buffer_limit=most + 1))
+    while len(out) <= most and not unpacker.is_finished() and not unpacker.can_accept_more_data():
+        out += unpacker.process(b"", output_buffer_limit=most + 1 - len(out))
+    return bytes(out[:most]), len(out) > most
 
 
-def _zstd(data: bytes) -> tuple[bytes, bool]:
+def _zstd(data: bytes, most: int) -> tuple[bytes, bool]:
     out = bytearray()
     for _ in range(_MAX_MEMBERS):
-        if not data or len(out) > MAX_DECODED:
+        if not data or len(out) > most:
             break
         # 8 MiB of window are what a server may ask for (RFC 9659).
         unpacker = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: 23})
-        out += unpacker.decompress(data, MAX_DECODED + 1 - len(out))
+        out += unpacker.decompress(data, most + 1 - len(out))
         if not unpacker.eof:
             break
         data = unpacker.unused_data
-    return bytes(out[:MAX_DECODED]), len(out) > MAX_DECODED
+    return bytes(out[:most]), len(out) > most
 
 
-_CODINGS: dict[str, Callable[[bytes], tuple[bytes, bool]]] = {
+_CODINGS: dict[str, Callable[[bytes, int], tuple[bytes, bool]]] = {
     "gzip": _gzip,
     "x-gzip": _gzip,
     "deflate": _deflate,
@@ -112,11 +112,12 @@ _CODINGS: dict[str, Callable[[bytes], tuple[bytes, bool]]] = {
 _ERRORS: tuple[Any, ...] = (zlib.error, brotli.error, zstd.ZstdError, EOFError)
 
 
-def decode(data: bytes, fields: Fields) -> Decoded:
+def decode(data: bytes, fields: Fields, most: int = MAX_DECODED) -> Decoded:
     """
     Undo a body's Content-Encoding.
 
     @param data: the body, or its beginning: what can be unpacked of it is.
+    @param most: bytes that it is unpacked to, at most.
     """
     names = ",".join(value.decode("latin-1") for name, value in fields if name.lower() == b"content-encoding")
     codings = [name.strip().lower() for name in names.split(",") if name.strip()]
@@ -129,7 +130,7 @@ def decode(data: bytes, fields: Fields) -> Decoded:
         if coding not in _CODINGS:
             return Decoded(data, False, f"the coding {coding[:40]} is not known here")
         try:
-            decoded, more = _CODINGS[coding](decoded)
+            decoded, more = _CODINGS[coding](decoded, most)
         except _ERRORS as error:
             return Decoded(data, False, f"it is no {coding}: {error}")
         truncated = truncated or more

@@ -15,11 +15,14 @@ from urllib.parse import parse_qsl, urlsplit
 
 from burrow import __version__
 from burrow.client.inspect.captured import Captured
-from burrow.client.inspect.decoding import as_text, decode, field
+from burrow.client.inspect.decoding import MAX_DECODED, as_text, decode, field
 from burrow.client.inspect.describe import public_url
 from burrow.client.inspect.masking import shown_fields
 from burrow.traffic.record import Fields
 from burrow.wording import iso
+
+MAX_UNPACKED = 64 * 1024 * 1024
+"""Bytes that all bodies of one archive are unpacked to, at most: those behind stay as they were sent."""
 
 _OPCODES = {"text": 1, "binary": 2, "close": 8, "ping": 9, "pong": 10}
 
@@ -31,12 +34,13 @@ def archive(entries: Iterable[Captured], *, secrets: bool) -> dict[str, Any]:
     @param secrets: whether secrets in headers are in it, or masked.
     """
     told = "with" if secrets else "without"
+    room = _Room()
     return {
         "log": {
             "version": "1.2",
             "creator": {"name": "Burrow", "version": __version__},
             "pages": [],
-            "entries": [_entry(each, secrets) for each in entries if each.record.is_request],
+            "entries": [_entry(each, secrets, room) for each in entries if each.record.is_request],
             "comment": f"Written by Burrow's inspector, {told} secrets in header fields and cookies.",
         }
     }
@@ -61,15 +65,35 @@ def _cookies(fields: Fields, name: bytes, secrets: bool) -> list[dict[str, str]]
     return found
 
 
-def _text(raw: bytes, fields: Fields, *, cut: bool) -> dict[str, Any]:
-    decoded = decode(raw, fields)
+class _Room:
+    """@ivar left: bytes to which bodies may still be unpacked."""
+
+    def __init__(self) -> None:
+        self.left = MAX_UNPACKED
+
+
+def _text(raw: bytes, fields: Fields, room: _Room, *, cut: bool) -> dict[str, Any]:
+    if field(fields, b"content-encoding"):
+        if not room.left:
+            why = f"as it was sent: the bodies before are {MAX_UNPACKED} bytes already"
+            return {"text": base64.b64encode(raw).decode(), "encoding": "base64", "comment": why}
+        decoded = decode(raw, fields, min(room.left, MAX_DECODED))
+        room.left -= min(room.left, len(decoded.data))
+    else:
+        decoded = decode(raw, fields)
     text = as_text(decoded.data, field(fields, b"content-type"), cut=cut or decoded.truncated)
     if text is None:
         return {"text": base64.b64encode(decoded.data).decode(), "encoding": "base64"}
     return {"text": text}
 
 
-def _request(captured: Captured, secrets: bool) -> dict[str, Any]:
+def _first(body: Any, data: dict[str, Any]) -> str:
+    """The comment on a body that is not whole. @param data: what L{_text} made of it."""
+    first = f"the first {len(body.data)} of {body.size} bytes"
+    return f"{first}, {data['comment']}" if "comment" in data else first
+
+
+def _request(captured: Captured, secrets: bool, room: _Room) -> dict[str, Any]:
     record, body = captured.record, captured.request
     url = public_url(record)
     try:
@@ -88,21 +112,23 @@ def _request(captured: Captured, secrets: bool) -> dict[str, Any]:
     }
     if body.size:
         mime = field(record.request_headers, b"content-type")
-        data = _text(bytes(body.data), record.request_headers, cut=body.truncated)
+        data = _text(bytes(body.data), record.request_headers, room, cut=body.truncated)
         request["postData"] = {"mimeType": mime, "params": [], "text": data["text"]}
         if "encoding" in data:
             request["postData"]["_encoding"] = "base64"
+        if "comment" in data:
+            request["postData"]["comment"] = data["comment"]
         if body.truncated:
-            request["postData"]["comment"] = f"the first {len(body.data)} of {body.size} bytes"
+            request["postData"]["comment"] = _first(body, data)
     return request
 
 
-def _response(captured: Captured, secrets: bool) -> dict[str, Any]:
+def _response(captured: Captured, secrets: bool, room: _Room) -> dict[str, Any]:
     record, body = captured.record, captured.response
-    data = _text(bytes(body.data), record.response_headers, cut=body.truncated)
+    data = _text(bytes(body.data), record.response_headers, room, cut=body.truncated)
     content = {"size": body.size, "mimeType": field(record.response_headers, b"content-type"), **data}
     if body.truncated:
-        content["comment"] = f"the first {len(body.data)} of {body.size} bytes"
+        content["comment"] = _first(body, data)
     response: dict[str, Any] = {
         "status": record.status or 0,
         "statusText": record.reason,
@@ -130,14 +156,14 @@ def _timings(captured: Captured) -> tuple[float, dict[str, float]]:
     return sum(rounded.values()), {"blocked": -1, "dns": -1, "ssl": -1, "send": 0, **rounded}
 
 
-def _entry(captured: Captured, secrets: bool) -> dict[str, Any]:
+def _entry(captured: Captured, secrets: bool, room: _Room) -> dict[str, Any]:
     record = captured.record
     time, timings = _timings(captured)
     entry: dict[str, Any] = {
         "startedDateTime": iso(record.began),
         "time": time,
-        "request": _request(captured, secrets),
-        "response": _response(captured, secrets),
+        "request": _request(captured, secrets, room),
+        "response": _response(captured, secrets, room),
         "cache": {},
         "timings": timings,
         "_id": record.id,

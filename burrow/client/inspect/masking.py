@@ -11,13 +11,16 @@ MASK = "\u2022" * 8
 
 _SECRET = re.compile(
     r"authorization|cookie|token|secret|passw|credential|session|csrf|xsrf|jwt"
-    r"|(?:api|access|private|auth)[-_]?key|^(?:x-)?auth$"
+    r"|(?:^|[-_]|api|access|private|auth|account|functions?)key$|[-_]key[-_]|^(?:x-)?auth$"
 )
+_PLAIN = re.compile(r"^sec-websocket-|^(?:idempotency|surrogate|cache|x-cache|partition|routing)[-_]key")
+"""Keys that are no secrets. A WebSocket's key proves nothing (RFC 6455 section 1.3)."""
 
 
 def is_secret(name: str) -> bool:
     """Whether a field of this name usually has a secret as its value."""
-    return _SECRET.search(name.lower()) is not None
+    lower = name.lower()
+    return _SECRET.search(lower) is not None and _PLAIN.search(lower) is None
 
 
 def shown_fields(fields: Fields, *, secrets: bool) -> list[list[str]]:

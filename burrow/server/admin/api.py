@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote
@@ -21,6 +22,7 @@ from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from burrow.clock import HOUR
 from burrow.errors import StoreError
 from burrow.server.admin import API_PATH, problems
 from burrow.server.admin.checking import LONGEST, check_body, check_query
@@ -31,6 +33,12 @@ from burrow.server.admin.schemas import SCHEMAS
 from burrow.server.admin.web import MAX_BODY, AdminRequest
 from burrow.server.audit import Audit
 from burrow.shown import escaped
+
+AGENTS_KEPT = 50
+"""Entries of the audit log that the token of an agent may make within an hour; the server's log has all."""
+
+MOST_COUNTED = 10_000
+"""Tokens whose entries are counted: of more, the counts begin anew."""
 
 BODIES = (JSON, "application/merge-patch+json")
 """Media types of a request's body."""
@@ -96,6 +104,7 @@ class Api(Resource):
         self._auth = auth
         self._audit = audit
         self._handlers = handlers
+        self._kept_of: dict[str, tuple[float, int]] = {}
         self._by_path: dict[str, dict[str, Operation]] = {}
         for operation in OPERATIONS:
             self._by_path.setdefault(operation.path, {})[operation.method] = operation
@@ -181,10 +190,28 @@ class Api(Resource):
         target = call.notes.get("target") or next(iter(call.path.values()), "")
         entry = (call.who.name, f"{what}.{verb}", target, call.request.address, result)
         self.log.info("{who} at {address}: {action} {target}: {result}", **_fields(entry))
+        if not call.who.sees_all and not self._may_keep(call.who.id):
+            return
         try:
             await self._audit.add(*entry)
         except StoreError as error:
             self.log.error("the audit log cannot be written: {error}", error=error)
+
+    def _may_keep(self, token: str) -> bool:
+        """
+        Whether the audit log has room for one more entry of an agent: it keeps so many entries and no more,
+        and none may push those of the others out.
+        """
+        now = time.time()
+        began, count = self._kept_of.get(token, (now, 0))
+        if now - began >= HOUR or now < began:
+            began, count = now, 0
+        if len(self._kept_of) >= MOST_COUNTED:
+            self._kept_of.clear()
+        self._kept_of[token] = began, count + 1
+        if count == AGENTS_KEPT:
+            self.log.warn("the audit log takes no more of token {token} for an hour", token=token)
+        return count < AGENTS_KEPT
 
     def _find(self, request: AdminRequest) -> tuple[dict[str, Operation], dict[str, str]]:
         """The operations of a request's path, by method, and the path's parameters."""

@@ -33,8 +33,8 @@ QUEUE = 500
 BEAT = 15.0
 """Seconds between two lines that say nothing."""
 
-OF_TOKEN, OF_ALL = 16, 256
-"""Live answers that one token, and all together, may have from one node."""
+OF_TOKEN, OF_AGENTS, OF_ALL = 16, 192, 256
+"""Live answers that one token, the tokens of agents, and all together may have from one node."""
 
 LINK_AGAIN = 1.0
 """Seconds between two looks for nodes that are not followed."""
@@ -158,11 +158,13 @@ class Lives:
     def check(self, who: Principal) -> None:
         """@raise Problem: C{who} may not have one more (429)."""
         of_token = Counter(live.who.id for live in self._open)[who.id]
-        if of_token >= OF_TOKEN or len(self._open) >= OF_ALL:
+        of_agents = sum(not live.who.sees_all for live in self._open)
+        full = len(self._open) >= OF_ALL or (not who.sees_all and of_agents >= OF_AGENTS)
+        if of_token >= OF_TOKEN or full:
             raise Problem(
                 429,
-                f"There are too many live answers: a token may have {OF_TOKEN}, all together {OF_ALL}. Close "
-                "one first.",
+                f"There are too many live answers: a token may have {OF_TOKEN}, all together {OF_ALL}, "
+                f"those of agents {OF_AGENTS} of them. Close one first.",
                 {"Retry-After": "30"},
             )
 
@@ -181,6 +183,10 @@ class Lives:
     def _beat(self) -> None:
         for live in list(self._open):
             live.comment("")
+        # A sign-in to the dashboard may be over: no change of a token tells of that.
+        for live in list(self._open):
+            if live.who.sign_in:
+                self._begin_check(live)
 
     def changed(self, changes: Changes) -> None:
         """See L{ChangeReader<burrow.server.changes.ChangeReader>}."""
@@ -192,8 +198,11 @@ class Lives:
         ids = {live.who.id for live in self._open} & set(tokens) if tokens is not None else None
         for live in list(self._open):
             if ids is None or live.who.id in ids:
-                checking = Deferred.fromCoroutine(self._check(live))
-                checking.addErrback(lambda reason: self.log.failure("cannot check a live answer", reason))
+                self._begin_check(live)
+
+    def _begin_check(self, live: Live) -> None:
+        checking = Deferred.fromCoroutine(self._check(live))
+        checking.addErrback(lambda reason: self.log.failure("cannot check a live answer", reason))
 
     async def _check(self, live: Live) -> None:
         try:
@@ -201,7 +210,11 @@ class Lives:
         except Problem:
             return  # the store is away: it is told of the change again when it is back
         if now is None:
-            live.finish("The token was revoked, or has another secret now.")
+            live.finish(
+                "You are signed out, or the token was revoked."
+                if live.who.sign_in
+                else "The token was revoked, or has another secret now."
+            )
         elif not now.may(live.role) or now.sees_all != live.who.sees_all:
             live.finish(f"The token has the role {now.role} now.")
 

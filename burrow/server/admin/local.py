@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from burrow.mux.interfaces import CloseCode
 from burrow.server.admin.describe import Item, event_item, session_id, session_item, tunnel_item
-from burrow.server.admin.seen import SeenRequests
+from burrow.server.admin.seen import SeenRequests, Wants
 from burrow.server.agent import Agent
 from burrow.server.agents import Agents
 from burrow.server.edge.context import Edge
@@ -192,20 +192,11 @@ class LocalPart:
         self._events.listeners.append(tell)
         return lambda: self._events.listeners.remove(tell)
 
-    def _wants(self, of: Of) -> Callable[[str], bool]:
-        """Which tunnels' requests are asked for: C{tunnel} alone if not empty, of C{token} if not None."""
+    @staticmethod
+    def _wants(of: Of) -> Wants:
+        """Which requests are asked for: of C{tunnel} alone if not empty, of C{token} alone if not None."""
         tunnel, token = of.get("tunnel", ""), of.get("token")
-        if token is None:
-            return lambda name: not tunnel or name == tunnel
-        return lambda name: (not tunnel or name == tunnel) and self._owner_of(name) == token
-
-    def _owner_of(self, name: str) -> str:
-        """The id of the token whose tunnel a name is now; empty if it is none's."""
-        tunnel = self._tunnels.by_name(name)
-        if tunnel is not None:
-            return tunnel.owner.token
-        lease = self._cluster.elsewhere(name)
-        return "" if lease is None else lease.token
+        return lambda name, owner: (not tunnel or name == tunnel) and token in (None, owner)
 
     async def _list_requests(self, of: Of) -> list[Item]:
         """The latest, the newest first, C{most} of them: see L{_wants}."""

@@ -35,12 +35,14 @@ class Principal:
 
     @ivar id: the token's id. @ivar name: its name. @ivar role: its role: "agent", "viewer" or "admin".
     @ivar digest: of its secret; it tells whether the token is still the one that was shown.
+    @ivar sign_in: the key of the note of its sign-in to the dashboard; empty if it showed the token itself.
     """
 
     id: str
     name: str
     role: str
     digest: bytes = attr.field(repr=False)
+    sign_in: str = attr.field(default="", repr=False)
 
     @classmethod
     def of(cls, token: Token) -> Principal:
@@ -65,6 +67,7 @@ class Principal:
 class Authenticator:
     """
     @param wrong: counts wrong tokens.
+    @ivar signed_in: tells whether a sign-in still lasts, by the key of its note. To be set by the dashboard.
     @ivar cookies: tells who signed in, from a request without an Authorization field: a L{Principal}, or None
         if its cookie is none or not good any more. It raises L{Problem} for a request that a page of another
         origin may have caused (CSRF), beside what L{principal} refuses. To be set by the dashboard.
@@ -72,6 +75,7 @@ class Authenticator:
 
     def __init__(self, store: IStore, wrong: WrongTokens, now: Callable[[], float] = time.time) -> None:
         self.cookies: Callable[[Any], Awaitable[Principal | None]] | None = None
+        self.signed_in: Callable[[str], Awaitable[bool]] | None = None
         self._store = store
         self._wrong = wrong
         self._noted: dict[str, float] = {}
@@ -126,10 +130,14 @@ class Authenticator:
     async def still(self, known: Principal) -> Principal | None:
         """
         Whoever was known before, as it is now: its role may have changed. None if its token was revoked, or
-        has another secret. @raise Problem: the store is away.
+        has another secret, or the sign-in is over. @raise Problem: the store is away.
         """
+        if known.sign_in and self.signed_in is not None and not await self.signed_in(known.sign_in):
+            return None
         token = await self._ask(self._store.token(known.id))
-        return Principal.of(token) if token is not None and token.digest == known.digest else None
+        if token is None or token.digest != known.digest:
+            return None
+        return attr.evolve(Principal.of(token), sign_in=known.sign_in)
 
     @staticmethod
     async def _ask(asking: Awaitable[_T]) -> _T:

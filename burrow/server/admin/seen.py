@@ -46,6 +46,9 @@ COUNTED = 10_000
 
 Send = Callable[[Any], None]
 
+Wants = Callable[[str, str], bool]
+"""Whether a request is wanted: by its tunnel's name, and the id of the token whose tunnel it was."""
+
 
 _FIELDS = (
     *("id", "protocol", "tunnel", "visitor", "scheme", "method", "target", "host", "request_id", "status"),
@@ -57,13 +60,18 @@ _CUT = {"method": 40, "target": LONGEST, "host": 255, "request_id": 200, "reason
 
 
 class _Seen:
-    """What is kept of one record: itself until it is over, then what its fields were, without headers."""
+    """
+    What is kept of one record: itself until it is over, then what its fields were, without headers.
 
-    __slots__ = ("_over", "key", "record", "tunnel")
+    @ivar owner: the id of the token whose tunnel it was then: the name may be another's later.
+    """
 
-    def __init__(self, key: int, record: Record) -> None:
+    __slots__ = ("_over", "key", "owner", "record", "tunnel")
+
+    def __init__(self, key: int, record: Record, owner: str) -> None:
         self.key = key
         self.tunnel = record.tunnel
+        self.owner = owner
         self.record: Record | None = record
         self._over: tuple[Any, ...] = ()
 
@@ -92,10 +100,10 @@ class _Follower:
     """
     Who follows.
 
-    @ivar tunnel: which tunnel's requests; empty: all. @ivar wants: returns whether it wants a tunnel's.
+    @ivar tunnel: which tunnel's requests; empty: all. @ivar wants: see L{Wants}.
     """
 
-    def __init__(self, tunnel: str, wants: Callable[[str], bool], send: Send) -> None:
+    def __init__(self, tunnel: str, wants: Wants, send: Send) -> None:
         self.tunnel = tunnel
         self.wants = wants
         self.send = send
@@ -113,12 +121,15 @@ class _Follower:
 class SeenRequests(Listener):
     """
     @param clock: tells when nobody has asked for long. @param node: this node's id.
+    @param owner_of: returns the id of the token whose tunnel a name is now; empty if it is none's.
     @ivar listens: whether it does.
     @ivar bytes: received and sent of what has ended, by tunnel, while it listens.
     """
 
-    def __init__(self, clock: Any, node: str, traffic: Traffic) -> None:
+    def __init__(self, clock: Any, node: str, traffic: Traffic, owner_of: Callable[[str], str]) -> None:
         self.bytes: dict[str, list[int]] = {}
+        self._owner_of = owner_of
+        self._summed_for: dict[str, str] = {}
         self._clock = clock
         self._node = node
         self._traffic = traffic
@@ -156,6 +167,7 @@ class SeenRequests(Listener):
                     del self._kept[seen.key]
             for name in self.bytes.keys() - self.tunnels:
                 del self.bytes[name]
+                self._summed_for.pop(name, None)
 
     @property
     def watched(self) -> list[str] | None:
@@ -168,7 +180,7 @@ class SeenRequests(Listener):
         """Whether it listens to a tunnel."""
         return self.listens and (self.tunnels is None or tunnel in self.tunnels)
 
-    def recent(self, wants: Callable[[str], bool], tunnel: str, most: int) -> list[Item]:
+    def recent(self, wants: Wants, tunnel: str, most: int) -> list[Item]:
         """
         What is kept, the newest first, C{most} at most. @param tunnel: of this tunnel alone, if not empty.
         """
@@ -178,11 +190,11 @@ class SeenRequests(Listener):
         for seen in reversed(list(kept)):
             if len(found) == most:
                 break
-            if wants(seen.tunnel):
+            if wants(seen.tunnel, seen.owner):
                 found.append(seen.item(self._node))
         return found
 
-    def follow(self, wants: Callable[[str], bool], tunnel: str, send: Send) -> Callable[[], None]:
+    def follow(self, wants: Wants, tunnel: str, send: Send) -> Callable[[], None]:
         """Call C{send} with pieces of what comes from now on. @return: stops that."""
         self.look(tunnel)
         follower = _Follower(tunnel, wants, send)
@@ -195,7 +207,7 @@ class SeenRequests(Listener):
             self.listens = False
             self._traffic.remove(self)
             self._loop.stop()
-        for kept in (self._kept, self._of, self._running, self.bytes, self._asked):
+        for kept in (self._kept, self._of, self._running, self.bytes, self._summed_for, self._asked):
             kept.clear()
 
     # -- what comes ----------------------------------------------------------------------------------------
@@ -205,7 +217,8 @@ class SeenRequests(Listener):
         if self.tunnels is not None and record.tunnel not in self.tunnels:
             return
         self._number += 1
-        seen = self._running[id(record)] = self._kept[self._number] = _Seen(self._number, record)
+        seen = _Seen(self._number, record, self._owner_of(record.tunnel))
+        self._running[id(record)] = self._kept[self._number] = seen
         of = self._of.get(seen.tunnel)
         if of is None:
             of = self._of[seen.tunnel] = deque()
@@ -227,21 +240,23 @@ class SeenRequests(Listener):
             return  # it began before somebody asked for it
         seen.over()
         if self.watches(seen.tunnel):
-            self._sum(record)
+            self._sum(record, seen.owner)
             self._told(seen)
 
-    def _sum(self, record: Record) -> None:
+    def _sum(self, record: Record, owner: str) -> None:
         count = self.bytes.get(record.tunnel)
-        if count is None:
+        if count is None or self._summed_for.get(record.tunnel) != owner:
             if len(self.bytes) >= COUNTED:
                 self.bytes.clear()
+                self._summed_for.clear()
             count = self.bytes[record.tunnel] = [0, 0]
+            self._summed_for[record.tunnel] = owner
         count[0] += record.received
         count[1] += record.sent
 
     def _told(self, seen: _Seen) -> None:
         for follower in self._followers:
-            if follower.wants(seen.tunnel):
+            if follower.wants(seen.tunnel, seen.owner):
                 follower.tell(seen)
 
     def _tell(self) -> None:

@@ -75,7 +75,15 @@ class Admin:
         self.auth = Authenticator(store, WrongTokens(reactor))
         self.lives = Lives(reactor, self.auth)
         cluster.changes.listeners.append(self.lives.changed)
-        self.seen = SeenRequests(reactor, questions.own_id, edge.traffic)
+
+        def owner_of(name: str) -> str:
+            tunnel = tunnels.by_name(name)
+            if tunnel is not None:
+                return tunnel.owner.token
+            lease = cluster.elsewhere(name)
+            return "" if lease is None else lease.token
+
+        self.seen = SeenRequests(reactor, questions.own_id, edge.traffic, owner_of)
         LocalPart(
             questions,
             cluster=cluster,
@@ -101,7 +109,7 @@ class Admin:
         ):
             handlers.update(part.handlers)
         self.root = Root(Api(self.auth, audit, handlers))
-        dashboard = Dashboard(store, self.auth, config.domain)
+        dashboard = Dashboard(store, self.auth, config.domain, lambda token: self.lives.doubt((token,)))
         self.root.rest, self.root.claims = dashboard, dashboard.claims
         self._reactor = reactor
         self._scheme = "http" if config.tls == "off" else "https"

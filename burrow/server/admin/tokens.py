@@ -139,7 +139,8 @@ class TokensAndNames:
         is_open = self._is_open(known.name)
         if is_open and not call.query["force"]:
             raise Problem(409, f"The tunnel {known.name} is open: close it first, or add ?force=true.")
-        only((await self._store.release(known.name)) or None, "name", "/names")
+        # It may have got another owner since it was looked up.
+        only((await self._store.release(known.name, known.token)) or None, "name", "/names")
         if is_open:
             await self._close(known.name, call.who.name)
 

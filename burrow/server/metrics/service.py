@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.web.resource import Resource
 
+from burrow.addresses import is_loopback
 from burrow.http.request_head import RequestHead
 from burrow.server.admin.service import Admin
 from burrow.server.admin.web import AdminWeb
@@ -23,12 +24,18 @@ from burrow.server.request_log import RequestLog
 
 _PATHS = (METRICS_PATH, "/metrics")
 
+_FOREIGN = (
+    "The metrics are for programs of this machine, by an address such as 127.0.0.1: this request asks for "
+    "another host, as a browser does for a site that has its name point here (DNS rebinding)."
+)
+
 
 class Metrics:
     """
     At the base domain, and on C{--admin}'s address, a token of a viewer or an admin is asked for, and all
     processes are told of, whichever answers. On C{--metrics}' address everybody is answered who can connect,
-    and the processes of this C{burrow server} are told of.
+    and the processes of this C{burrow server} are told of. On the loopback those are programs of this machine
+    and no pages of sites whose names point there.
 
     @param measured: see L{Measure}. @param group: of this C{burrow server}.
     @param state: see L{Site<burrow.server.site.Site>}.
@@ -53,6 +60,8 @@ class Metrics:
         self._state = state
         self._web: AdminWeb | None = None
         questions.answers["metrics"] = Measure(**measured).tell
+        listen = config.metrics_listen
+        self._loopback = listen is not None and is_loopback(listen.host)
         self._log = RequestLog(clock, config.log_format) if config.log_format else None
         if self._log is not None:
             measured["edge"].traffic.add(self._log)
@@ -84,6 +93,8 @@ class Metrics:
         """What answers a request on that port."""
         assert self._web is not None
         path = head.target.partition(b"?")[0].decode("latin-1")
+        if self._loopback and head.host != "localhost" and not is_loopback(head.host):
+            return pages.Page(403, "foreign-host", "This is not for another host", _FOREIGN)
         if path in _PATHS:
             return self._web.factory(head)
         found = self._state(path)

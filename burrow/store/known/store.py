@@ -217,11 +217,13 @@ class KnownStore:
         return await self._questions.ask(lambda: self._redis.free_ports(wanted))
 
     @returns_deferred
-    async def release(self, name: str) -> bool:
+    async def release(self, name: str, token_id: str | None = None) -> bool:
         """See L{IStore}."""
-        released = await self._questions.ask(lambda: self._redis.release(name))
+        released = await self._questions.ask(lambda: self._redis.release(name, token_id))
         if not released:
             self._mending.sure()
+            if token_id is not None:
+                return released  # it may be another's
         self._records.renewed.discard(name)
         if name in self._records.names:
             self._records.removed(name_mark(name), self._records.names[name].version)

@@ -98,6 +98,7 @@ RELEASE = (
 local known = redis.call('HGET', KEYS[1], ARGV[1])
 if not known or ARGV[1] == '' then return 0 end
 known = decoded(known, ARGV[1])
+if ARGV[2] ~= '' and not (known and known['token'] == ARGV[2]) then return 0 end
 if known then
     remove(known)
 else

@@ -204,9 +204,9 @@ class RedisStore:
         return [port for port in wanted if not owners[str(port)]]
 
     @returns_deferred
-    async def release(self, name: str) -> bool:
+    async def release(self, name: str, token_id: str | None = None) -> bool:
         """See L{IStore}."""
-        return bool(int(await self._run(RELEASE, RESERVATION_KEYS, name)))
+        return bool(int(await self._run(RELEASE, RESERVATION_KEYS, name, token_id or "")))
 
     @returns_deferred
     async def transfer(self, name: str, token_id: str) -> Reservation | None:

@@ -189,11 +189,12 @@ class SQLiteStore:
 
         return self._database.read(find)
 
-    def release(self, name: str) -> Deferred[bool]:
+    def release(self, name: str, token_id: str | None = None) -> Deferred[bool]:
         """See L{IStore}."""
-        return self._database.write(
-            lambda cursor: bool(cursor.execute("DELETE FROM reservations WHERE name = ?", (name,)).rowcount)
-        )
+        statement, values = "DELETE FROM reservations WHERE name = ?", [name]
+        if token_id is not None:
+            statement, values = f"{statement} AND token = ?", [name, token_id]
+        return self._database.write(lambda cursor: bool(cursor.execute(statement, values).rowcount))
 
     def transfer(self, name: str, token_id: str) -> Deferred[Reservation | None]:
         """See L{IStore}."""

@@ -244,9 +244,16 @@ class DetailTests(InspectorCase):
             "x-amz-security-token",
             "apikey",
             "X-Auth-Key",
+            "Ocp-Apim-Subscription-Key",
+            "X-Functions-Key",
+            "x-goog-api-key",
+            "Key",
         ):
             self.assertTrue(is_secret(name), name)
-        for name in ("accept", "Sec-WebSocket-Key", "Access-Control-Allow-Origin", "author"):
+        for name in (
+            *("accept", "Sec-WebSocket-Key", "Access-Control-Allow-Origin", "author", "keyboard"),
+            *("Idempotency-Key", "Surrogate-Key", "X-Monkey"),
+        ):
             self.assertFalse(is_secret(name), name)
 
     def test_messages(self):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jsonschema
 
+from burrow.client.inspect import har
 from burrow.traffic.record import Message
 from tests.client.inspect.parts import InspectorCase, pass_through, record
 
@@ -93,3 +94,15 @@ class HarTests(InspectorCase):
             inner[path[-1]] = value
             with self.assertRaises(jsonschema.ValidationError):
                 jsonschema.Draft202012Validator(SCHEMA).validate(bad)
+
+    def test_bodies_of_one_archive_are_unpacked_to_so_much_together(self):
+        self.patch(har, "MAX_UNPACKED", 2500)
+        packed = gzip.compress(b"x" * 1000)
+        for _ in range(4):
+            pass_through(self.traffic, response=packed, answer_headers=[(b"Content-Encoding", b"gzip")])
+        pass_through(self.traffic, response=b"y" * 5000)
+        contents = [entry["response"]["content"] for entry in self.archive()]
+        self.assertEqual([len(each["text"]) for each in contents[:3]], [1000, 1000, 500])
+        self.assertEqual(base64.b64decode(contents[3]["text"]), packed)
+        self.assertIn("as it was sent", contents[3]["comment"])
+        self.assertEqual(len(contents[4]["text"]), 5000)  # nothing is unpacked of it

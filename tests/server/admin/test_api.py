@@ -8,7 +8,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
 from burrow.errors import StoreError
-from burrow.server.admin import wrong
+from burrow.server.admin import api, wrong
 from burrow.server.admin.paths import OPERATIONS
 from burrow.server.admin.principal import Principal
 from burrow.server.admin.web import MAX_BODY
@@ -493,3 +493,14 @@ def test_a_body_that_does_not_come_is_not_waited_for_for_ever(node):
     connection = Connection(node, head, "192.0.2.9")
     node.reactor.advance(31)
     assert connection.transport.disconnecting
+
+
+def test_an_agent_cannot_fill_the_audit_log(node, monkeypatch):
+    monkeypatch.setattr(api, "AGENTS_KEPT", 3)
+    for _ in range(6):
+        node.open("ann", "blog")
+        assert node.ask("DELETE", "/names/blog?force=true", "ann").status == 204
+    node.ask("POST", "/tokens", body={"name": "new"})
+    kept = [(entry["who"], entry["action"]) for entry in node.ask("GET", "/audit").body["items"]]
+    assert kept.count(("ann", "name.release")) == 3
+    assert ("boss", "token.create") in kept

@@ -1,5 +1,6 @@
 """Answers that go on: events and requests as server-sent events."""
 
+import attr
 import pytest
 from twisted.internet.defer import fail
 from twisted.internet.error import ConnectionLost
@@ -188,7 +189,7 @@ def test_what_is_kept_is_bounded(node, monkeypatch):
         record(node, "t0")
     assert len(kept._of["t0"]) == 3
     assert len(kept._kept) == sum(map(len, kept._of.values())) <= 10
-    assert all(len(item["target"]) <= seen.LONGEST for item in kept.recent(lambda name: True, "", 100))
+    assert all(len(item["target"]) <= seen.LONGEST for item in kept.recent(lambda name, owner: True, "", 100))
 
 
 def test_a_flood_of_requests_is_not_written_down(node):
@@ -269,6 +270,56 @@ def test_how_many_there_may_be(node, monkeypatch):
     assert node.ask("GET", "/requests?follow=1", "ann").status == 429
     readers[0].channel.connectionLost(GONE)
     assert node.connect("GET", "/requests?follow=1", "ann").answer.status == 200
+
+
+def test_agents_leave_room_for_the_others(node, monkeypatch):
+    monkeypatch.setattr(live, "OF_AGENTS", 1)
+    monkeypatch.setattr(live, "OF_ALL", 3)
+    follow(node, "/requests?follow=1", "ann")
+    assert node.ask("GET", "/requests?follow=1", "bob").status == 429
+    follow(node, "/events?follow=1", "eve")
+    follow(node, "/events?follow=1")
+
+
+def test_a_sign_in_that_is_over_ends_what_it_reads(node):
+    lasting = True
+
+    async def signed_in(key):
+        assert key == "the sign-in"
+        return lasting
+
+    node.admin.auth.signed_in = signed_in
+    reader = follow(node, "/events?follow=1", "eve")
+    (begun,) = node.admin.lives._open
+    begun.who = attr.evolve(begun.who, sign_in="the sign-in")
+    node.reactor.advance(live.BEAT)
+    assert told(reader) == []
+    lasting = False
+    node.reactor.advance(live.BEAT)
+    assert [kind for kind, _ in told(reader)] == ["end"]
+
+
+def test_the_next_owner_of_a_name_sees_no_request_of_the_one_before(node):
+    node.open("ann", "blog")
+    follow(node, "/requests?follow=1", "boss")
+    node.edge.traffic.ended(record(node, request_id="of-ann"))
+    before = follow(node, "/requests?follow=1", "ann")
+    assert node.ask("DELETE", "/names/blog?force=true", "ann").status == 204
+    node.open("bob", "blog")
+    after = follow(node, "/requests?follow=1", "bob")
+    node.edge.traffic.ended(record(node, request_id="of-bob"))
+    node.reactor.advance(seen.EVERY)
+
+    def ids(who):
+        return [each["request_id"] for each in node.ask("GET", "/requests", who).body["items"]]
+
+    assert ids("ann") == ["of-ann"]
+    assert ids("bob") == ["of-bob"]
+    assert ids("boss") == ["of-bob", "of-ann"]
+    assert "of-bob" not in str(told(before))
+    assert "of-ann" not in str(told(after))
+    tunnel = node.ask("GET", "/tunnels/blog", "bob").body
+    assert (tunnel["received"], tunnel["sent"]) == (0, 0)
 
 
 def test_a_reader_that_leaves_leaves_nothing(node):

@@ -1,6 +1,7 @@
 """The admin API on C{--admin}'s address, and where it is not served."""
 
 import json
+from unittest.mock import Mock
 
 import pytest
 
@@ -10,6 +11,8 @@ from burrow.http.request_head import RequestReader
 from burrow.server.checking import check_options, without_effect
 from burrow.server.config import ServerConfig
 from burrow.server.edge.pages import Page
+from burrow.server.metrics import service
+from burrow.server.metrics.service import Metrics
 from tests.server.admin.node import ApiNode
 
 HERE, OUT = ListenAddress("127.0.0.1", 4041), ListenAddress("192.0.2.1", 4041)
@@ -46,6 +49,36 @@ def test_it_is_not_at_the_base_domain_then(there):
     assert asked(there, "/_burrow/agent") == 404
     assert asked(there, "/_burrow/api/v1x") == 404
     assert asked(there, "/_burrow/api/v1/tokens", length=65_537) == 413
+
+
+@pytest.mark.parametrize(
+    ("listen", "host", "refused"),
+    [
+        (HERE, "127.0.0.1:4041", False),
+        (HERE, "[::1]:4041", False),
+        (HERE, "localhost:4041", False),
+        (HERE, "evil.example:4041", True),
+        (HERE, "127.0.0.1.evil.example", True),
+        (OUT, "metrics.internal:4041", False),
+    ],
+)
+def test_metrics_on_the_loopback_are_for_this_machine(monkeypatch, listen, host, refused):
+    monkeypatch.setattr(service, "Measure", Mock())
+    node = ApiNode()
+    metrics = Metrics(
+        node.reactor,
+        ServerConfig(metrics=listen),
+        node.questions,
+        node.cluster,
+        node.admin,
+        "group",
+        lambda path: None,
+    )
+    metrics.serve_there(node.edge, node.back)
+    answer = metrics.answer_there(head("/metrics", host))
+    assert isinstance(answer, Page) == refused
+    if refused:
+        assert answer.status == 403
 
 
 def test_it_may_be_both():

@@ -8,6 +8,7 @@ do is refused there, whatever the page shows.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -62,18 +63,27 @@ _SIGN_IN: Schema = {
 class Dashboard(Resource):
     """
     @param auth: tells who asks; it takes the dashboard's cookie from now on. @param domain: the base domain.
+    @param signed_out: called with the id of a token of which a sign-in has ended.
     """
 
     isLeaf = True
     log = Logger()
 
-    def __init__(self, store: IStore, auth: Authenticator, domain: str) -> None:
+    def __init__(
+        self,
+        store: IStore,
+        auth: Authenticator,
+        domain: str,
+        signed_out: Callable[[str], None] = lambda token: None,
+    ) -> None:
         super().__init__()
+        self._signed_out = signed_out
         self._auth = auth
         self._domain = domain
         self._files = read_files()
         self.signins = SignIns(store, auth)
         auth.cookies = self.signins.principal
+        auth.signed_in = self.signins.lasts
 
     def claims(self, path: str) -> bool:
         """Whether a path is the dashboard's."""
@@ -128,6 +138,7 @@ class Dashboard(Resource):
         if method == "DELETE":
             check_csrf(request, found)
             await self.signins.end(request)
+            self._signed_out(found.who.id)
             set_cookie(request, "")
             self.log.info("{who} signed out of the dashboard at {at}", who=found.who.name, at=request.address)
             return {"session": None}

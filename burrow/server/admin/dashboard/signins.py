@@ -96,9 +96,15 @@ class SignIns:
         known = _read(text) if text is not None else None
         if known is None or known["until"] <= self._now():
             return None
-        shown = Principal(known["token"], "", "agent", bytes.fromhex(known["digest"]))
+        shown = Principal(known["token"], "", "agent", bytes.fromhex(known["digest"]), _key(secret))
         who = await self._auth.still(shown)
         return None if who is None else SignIn(who, known["until"], _csrf(secret))
+
+    async def lasts(self, key: str) -> bool:
+        """Whether a sign-in is not over, by the key of its note. @raise Problem: the store is away."""
+        text = await _asked(self._store.note(SIGN_INS, key))
+        known = _read(text) if text is not None else None
+        return known is not None and known["until"] > self._now()
 
     async def principal(self, request: Any) -> Principal | None:
         """
