@@ -50,11 +50,12 @@ def test_a_trace_is_split_behind_the_last_write():
         calls.split(seen, "r")
 
 
-def test_the_trace_that_comes_most_often_counts():
+def test_the_shortest_trace_that_comes_again_counts():
     short, long = [[calls.Call("a", "f")] * number for number in (1, 2)]
-    traces = [dict.fromkeys(calls.WAYS, one) for one in (short, long, long)]
-    assert calls.usual(traces)["there"] == long
-    assert calls.usual(traces[:2])["there"] == short
+    traces = [dict.fromkeys(calls.WAYS, one) for one in (short, long, long, long, short)]
+    assert calls.undisturbed(traces[:4])["there"] == long
+    assert calls.undisturbed(traces)["there"] == short
+    assert calls.undisturbed(traces[:2])["there"] == short
 
 
 def test_what_is_recorded_is_read_again():

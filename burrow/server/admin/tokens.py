@@ -142,12 +142,12 @@ class TokensAndNames:
         # It may have got another owner since it was looked up.
         only((await self._store.release(known.name, known.token)) or None, "name", "/names")
         if is_open:
-            await self._close(known.name, call.who.name)
+            await self._close(known.name, call.who.name, known.token)
 
-    async def _close(self, name: str, who: str) -> None:
+    async def _close(self, name: str, who: str, token: str) -> None:
         """Close its tunnel now; if its node does not answer, that closes it when it hears of the release."""
         lease = self._cluster.elsewhere(name)
-        of: dict[str, Any] = {"name": name, "who": who}
+        of: dict[str, Any] = {"name": name, "who": who, "token": token}
         try:
             node = self._questions.own_id if lease is None else lease.node
             await self._questions.ask(node, "close-tunnel", **of)
