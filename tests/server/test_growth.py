@@ -80,6 +80,8 @@ class Counted:
 
 @pytest.mark.slow
 class Growth(TestCase):
+    timeout = 600  # much more than it takes; trial's own, of 120, is little for a machine with much else to do
+
     def setUp(self):
         self.redis = RedisServer()
         self.addCleanup(self.redis.stop)
