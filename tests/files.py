@@ -1,6 +1,10 @@
 """Certificate files for tests."""
 
 import datetime
+import os
+import shutil
+import tempfile
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -33,3 +37,10 @@ def make_certificate(folder, *names, stem="wildcard"):
         )
     )
     return cert_file, key_file
+
+
+def folder_of(case):
+    """A new folder for a test case of trial until it ends; mktemp would make it in the tree."""
+    folder = Path(os.path.realpath(tempfile.mkdtemp(prefix="burrow-test-")))
+    case.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+    return folder

@@ -80,7 +80,9 @@ class Counted:
 
 @pytest.mark.slow
 class Growth(TestCase):
-    timeout = 600  # much more than it takes; trial's own, of 120, is little for a machine with much else to do
+    timeout = (
+        600  # much more than it takes; trial's own, of 120, is little for a machine with much else to do
+    )
 
     def setUp(self):
         self.redis = RedisServer()

@@ -1,7 +1,6 @@
 """Tests for L{burrow.supervisor.parent}: workers that cannot start, or start with an old configuration."""
 
 import errno
-from pathlib import Path
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessTerminated
@@ -13,6 +12,7 @@ from burrow.addresses import ListenAddress
 from burrow.server.config import ServerConfig
 from burrow.supervisor import parent
 from burrow.supervisor.parent import Supervisor
+from tests.files import folder_of
 
 HTTPS = ListenAddress("127.0.0.1", 0)
 
@@ -45,9 +45,7 @@ class Starting(SynchronousTestCase):
                 self.addCleanup(handle.close)
 
     def folder(self):
-        path = Path(self.mktemp())
-        path.mkdir()
-        return path
+        return folder_of(self)
 
     def test_failed_forks_are_tried_again(self):
         self.reactor.failures = 3

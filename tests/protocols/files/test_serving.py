@@ -2,8 +2,6 @@
 
 import os
 import re
-from pathlib import Path
-from tempfile import mkdtemp
 
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.testing import StringTransport
@@ -16,13 +14,14 @@ from burrow.protocols.files.listing import link
 from burrow.protocols.files.media import media_type
 from burrow.protocols.files.serving import AT_ONCE, BLOCK, FilesServer, Threads
 from burrow.protocols.files.tree import Root
+from tests.files import folder_of
 
 
 class Case(SynchronousTestCase):
     """A folder, and a stream to it."""
 
     def setUp(self):
-        self.folder = Path(os.path.realpath(mkdtemp()))
+        self.folder = folder_of(self)
         (self.folder / "a.txt").write_text("hello")
         (self.folder / "sub").mkdir()
         self.begin()
@@ -142,7 +141,7 @@ class Answers(Case):
         return patch.object(os, "open", opened)
 
     def test_a_folder_that_is_gone(self):
-        os.rename(self.folder, f"{self.folder}-moved")
+        os.rename(self.folder, folder_of(self) / "elsewhere")
         self.assertEqual(self.ask("/")[0], 404)
 
     def test_no_descriptor(self):
