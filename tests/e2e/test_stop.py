@@ -9,29 +9,43 @@ import time
 
 import pytest
 
-from tests.e2e.harness import TcpUpstream, burrow, free_port, read_response, reply, wait_for
+from tests.e2e.harness import PATIENCE, TcpUpstream, burrow, free_port, read_response, reply, wait_for
 
-SOON = 8
+SOON = 10
 """Seconds that a stop takes at most when nothing is to be finished, on a busy machine."""
 
 
 BEGUN = []
-"""The path of each request that came to an upstream."""
+"""The path of each request that came to an upstream, and "tcp" for each L{HOLD}."""
+
+GO = threading.Event()
+"""What an upstream has begun ends when this is set: by the test, or at its end."""
+
+HOLD = b"hold"
+"""What the TCP service sends back only then."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_held_afterwards():
+    GO.clear()
+    yield
+    GO.set()
 
 
 def answer(handler):
-    """GET /slow answers in five pieces, 0.4 s apart; /late after 3 s; /quiet sends a head and no more."""
+    """GET /slow answers with a piece, and with the other four at L{GO}; /late answers then."""
     BEGUN.append(handler.path)
     if handler.path == "/slow":
         handler.send_response(200)
         handler.send_header("Content-Length", "50")
         handler.end_headers()
-        for _ in range(5):
+        for number in range(5):
             handler.wfile.write(b"0123456789")
             handler.wfile.flush()
-            time.sleep(0.4)
+            if number == 0:
+                GO.wait(PATIENCE)
     elif handler.path == "/late":
-        time.sleep(3)
+        GO.wait(PATIENCE)
         reply(handler, b"late")
     elif handler.path in ("/socket", "/events"):
         switched = handler.path == "/socket"
@@ -94,9 +108,14 @@ def idle_visitors(world, host, port):
 
 @pytest.fixture
 def echo():
-    service = TcpUpstream(
-        lambda connection: [connection.sendall(data) for data in iter(lambda: connection.recv(99), b"")]
-    )
+    def serve(connection):
+        while data := connection.recv(99):
+            if data == HOLD:
+                BEGUN.append("tcp")
+                GO.wait(PATIENCE)
+            connection.sendall(data)
+
+    service = TcpUpstream(serve)
     yield service
     service.close()
 
@@ -133,21 +152,24 @@ def test_what_runs_may_end_and_nothing_new_begins(make_world, config, who):
     agent, port = start(world, config)
     program = agent.program if who == "agent" else world.server
     moving = [Download(world, "web.localhost"), Download(world, "web.localhost", "/late")]
-    tcp = socket.create_connection(("127.0.0.1", port), 10)
-    tcp.sendall(b"0")
-    time.sleep(0.5)
+    before = len(BEGUN)
+    tcp = socket.create_connection(("127.0.0.1", port), PATIENCE)
+    tcp.sendall(HOLD)  # whoever waits for an answer is not idle, however long it takes
+    wait_for(lambda: "tcp" in BEGUN[before:], "the bytes at the upstream")
     program.kill(signal.SIGTERM)
-    for number in range(4):
-        tcp.sendall(b"%d" % number)
-        assert tcp.recv(10)
-        time.sleep(0.1)
+    turned_away(world)
     if who == "agent":
         assert world.get("web.localhost")[0] == 503
     else:
         with pytest.raises(ConnectionError):
             world.get("web.localhost")
-    with pytest.raises(ConnectionError):
-        socket.create_connection(("127.0.0.1", port), 10).close()
+    wait_for(lambda: not connects(port), "the end of the TCP port")
+    assert program.process.poll() is None
+    GO.set()
+    for data in (HOLD, b"1", b"2"):
+        if data != HOLD:
+            tcp.sendall(data)
+        assert tcp.recv(10) == data
     assert [each.result() for each in moving] == [(200, b"0123456789" * 5), (200, b"late")]
     tcp.close()
     assert program.wait() == 0
@@ -171,9 +193,9 @@ def test_second_signal_ends_now_and_so_does_the_end_of_the_grace(make_world, con
     agent, _ = start(world, config)
     program = agent.program if who == "agent" else world.server
     late = Download(world, "web.localhost", "/late")
-    time.sleep(0.5)
     program.kill(signal.SIGTERM)
-    time.sleep(0.5)
+    turned_away(world)
+    time.sleep(0.3)  # two signals that it sees within a moment count as one
     begun = time.monotonic()
     program.kill(signal.SIGTERM)
     assert program.wait() == 0
@@ -184,7 +206,6 @@ def test_second_signal_ends_now_and_so_does_the_end_of_the_grace(make_world, con
         world.start_server()
         wait_for(lambda: _status(world) == 200, "the agent")
         late = Download(world, "web.localhost", "/late")
-        time.sleep(0.5)
         begun = time.monotonic()
         world.server.kill(signal.SIGTERM)
         assert world.server.wait() == 0
@@ -210,9 +231,10 @@ def test_two_signals_at_once_are_one(make_world, config):
     world = make_world()
     agent, _ = start(world, config)
     late = Download(world, "web.localhost", "/late")
-    time.sleep(0.5)
     for _ in range(2):
         agent.program.kill(signal.SIGTERM)
+    turned_away(world)
+    GO.set()
     assert late.result() == (200, b"late")
     assert agent.program.wait() == 0
     for _ in range(2):
@@ -225,8 +247,9 @@ def test_two_workers_finish_what_passes_through_both(make_world, config):
     world = make_world(workers="2")
     start(world, config)
     downloads = [Download(world, "web.localhost") for _ in range(8)]
-    time.sleep(0.5)
     world.server.kill(signal.SIGTERM)
+    turned_away(world)
+    GO.set()
     assert [download.result() for download in downloads] == [(200, b"0123456789" * 5)] * 8
     assert world.server.wait() == 0
     assert "Traceback" not in world.server.output
@@ -245,12 +268,13 @@ def test_up_finishes_what_runs(tmp_path, upstream, make_world):
         f"127.0.0.1:{port}",
         "--json",
     )
-    program.line("ready")
+    program.line('"ready"')
     world = make_world(domain="localhost")
     world.https, world.ca_file = port, tmp_path / "ca.pem"
     download = Download(world, "web.localhost")
-    time.sleep(0.5)
     program.kill(signal.SIGINT)
+    turned_away(world)
+    GO.set()
     assert download.result() == (200, b"0123456789" * 5)
     assert program.wait() == 0
     assert "Traceback" not in program.output
@@ -262,22 +286,38 @@ def test_twistd_finishes_what_runs(make_world, config, tmp_path):
     agent = world.program(*run, "burrow-client", "--config", config, env=world.env)
     wait_for(lambda: _status(world) == 200, "the agent")
     download = Download(world, "web.localhost")
-    time.sleep(0.5)
     agent.kill(signal.SIGTERM)
+    turned_away(world)
+    GO.set()
     assert download.result() == (200, b"0123456789" * 5)
     assert agent.wait() == 0
     assert "Traceback" not in agent.output, agent.output
     world.server.stop()
+    GO.clear()
     listen = [f"--https=127.0.0.1:{world.https}", "--http=off", f"--state={world.folder}/state"]
     server = world.program(*run, "burrow-server", *listen, f"--tcp-ports={world.ports}")
     agent = world.program(*run, "burrow-client", "--config", config, env=world.env)
     wait_for(lambda: _status(world) == 200, "the agent")
     download = Download(world, "web.localhost")
-    time.sleep(0.5)
     server.kill(signal.SIGTERM)
+    turned_away(world)
+    GO.set()
     assert download.result() == (200, b"0123456789" * 5)
     assert server.wait() == 0
     assert "Traceback" not in server.output, server.output
+
+
+def turned_away(world):
+    """Wait until a program that was asked to stop takes no visitor any more: it saw the signal."""
+    wait_for(lambda: _status(world) in (0, 503), "the stop")
+
+
+def connects(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), PATIENCE).close()
+    except ConnectionError:
+        return False
+    return True
 
 
 def _status(world):
