@@ -66,13 +66,16 @@ class RedisServer:
         """The answer to one command, in bytes; lists for lists."""
         with socket.create_connection(("127.0.0.1", self.port), 10) as client, client.makefile("rwb") as file:
             password = [option for name, option in pairwise(self._options) if name == "--requirepass"]
-            for words in (*(("AUTH", one) for one in password), ("SELECT", str(database)), command):
+            for words in (*(("AUTH", one) for one in password), *self._select(database), command):
                 texts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
                 file.write(b"*%d\r\n" % len(texts))
                 file.write(b"".join(b"$%d\r\n%s\r\n" % (len(text), text) for text in texts))
                 file.flush()
                 answer = self._answer(file)
             return answer
+
+    def _select(self, database):
+        return [("SELECT", str(database))]
 
     def _answer(self, file):
         kind, rest = (line := file.readline())[:1], line[1:-2]
@@ -110,3 +113,10 @@ class Sentinel(RedisServer):
     @property
     def _arguments(self):
         return [str(self._file), "--port", str(self.port), "--bind", "127.0.0.1", *self._options]
+
+    def _select(self, database):
+        return []  # it has none
+
+    def knows_replicas(self):
+        """Whether it knows of any: without one it makes none the master. It asks every 10 seconds."""
+        return bool(self.ask("SENTINEL", "REPLICAS", "main"))

@@ -19,7 +19,7 @@ from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-PATIENCE = 30
+PATIENCE = 60
 """Seconds after which something that should happen has not."""
 
 

@@ -13,6 +13,7 @@ from burrow.server.nodes.records import LEASES, NODES, Lease, Node, to_text
 from burrow.server.revoking import TokenWatch
 from burrow.store.base import Reservation, Token
 from burrow.store.known.store import KnownStore
+from burrow.store.redis import connection
 from burrow.store.redis.address import RedisAddress
 from burrow.store.redis.store import RedisStore
 from tests.redis import RedisServer
@@ -40,20 +41,24 @@ class Counted:
         self.watch = TokenWatch(clock, self.store, [Holder(TOKEN)])
         self.cluster.changes.listeners.append(self.watch.changed)
         self.name = name
-        self.questions = 0
+        self.questions = self.waiting = 0
 
     async def start(self):
         await self.store.open()
         await self.cluster.join(Node(self.name, "127.0.0.1", 7000, "secret", "", "0", self.clock.seconds()))
         self.watch.start()
-        connection = self.store._redis._connection
-        ask = connection.ask
+        redis = self.store._redis._connection
+        ask = redis.ask
 
-        def counted(*arguments):
+        async def counted(*arguments):
             self.questions += 1
-            return ask(*arguments)
+            self.waiting += 1
+            try:
+                return await ask(*arguments)
+            finally:
+                self.waiting -= 1
 
-        connection.ask = counted
+        redis.ask = counted
 
     async def stop(self):
         self.watch.stop()
@@ -71,7 +76,7 @@ class Counted:
         for _ in range(round(seconds * 10 / BEAT)):
             self.clock.advance(BEAT / 10)
             asked = -1
-            while asked != self.questions or self.cluster._looking.locked:
+            while asked != self.questions or self.waiting or self.cluster._looking.locked:
                 asked = self.questions
                 await deferLater(reactor, 0.005)
         after = self.stats()
@@ -85,6 +90,7 @@ class Growth(TestCase):
     )
 
     def setUp(self):
+        self.patch(connection, "TIMEOUT", 60.0)  # nothing here is timed
         self.redis = RedisServer()
         self.addCleanup(self.redis.stop)
         self.clock = Clock()

@@ -534,7 +534,8 @@ class ThroughSentinel(TestCase):
         await store.add_token(TOKEN)
         while not await self.has_token(replica):
             await deferLater(reactor, 0.05)
-        # The Sentinel asks the master for its replicas every 10 seconds.
+        while not sentinel.knows_replicas():
+            await deferLater(reactor, 0.05)
         master.stop()
         self.assertEqual(await store.token("id1"), TOKEN)
         for _ in range(600):
