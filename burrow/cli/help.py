@@ -16,6 +16,7 @@ WISHES = [
     ("a port for a database or SSH", "burrow tcp 5432"),
     ("keep the server and the token", "burrow login https://example.com"),
     ("many tunnels, from a file", "burrow start"),
+    ("start a program with its URL", "burrow run -- uvicorn app:app"),
     ("HTTPS names on this machine alone", "burrow up 3000"),
     ("run a server of your own", "burrow server --domain me.dev --tls acme"),
     ("let somebody use your server", "burrow token create ann"),
@@ -27,7 +28,7 @@ WISHES = [
 """What people come for, and what to type for it."""
 
 TASKS = {
-    "Open tunnels": ("start", "up", "demo", "login"),
+    "Open tunnels": ("start", "run", "up", "demo", "login"),
     "See what flows": ("status", "tunnels", "logs", "requests", "replay", "sessions", "events"),
     "Run a server": ("server", "token", "tokens", "names", "nodes", "certs", "store"),
     "This program": ("help", "protocols", "doctor", "service", "config", "completion", "version"),

@@ -20,6 +20,7 @@ from burrow.cli import (
     protocols,
     remote_tokens,
     requests,
+    running,
     serve,
     status,
     store,
@@ -58,6 +59,7 @@ def make_parser() -> Parser:
     for name in sorted(kinds()):
         tunnel.add_kind(commands, kinds()[name])
     tunnel.add_start(commands)
+    running.add_run(commands)
     up.add_up(commands)
     demo.add_demo(commands)
     requests.add_requests(commands)

@@ -1,0 +1,128 @@
+"""C{burrow run}: programs that open a port, started with their URL and ended with it."""
+
+import json
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import burrow, free_port, wait_for
+
+ECHO = """
+import http.server, json, os, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps([os.environ["BURROW_URL"], os.environ["BURROW_NAME"], sys.argv]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+print("started with", os.environ["BURROW_URL"], flush=True)
+server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+server.serve_forever()
+"""
+
+
+@pytest.fixture
+def start(world):
+    def start(*arguments, **env):
+        program = burrow("run", "--no-inspect", *arguments, env={**world.env, **env})
+        world.started.append(program)
+        return program
+
+    return start
+
+
+def test_the_port_is_found(world, start):
+    port = free_port()
+    program = start("--name", "found", "--", sys.executable, "-c", ECHO, port, "--", "-x")
+    program.line(f"started with https://found.localhost:{world.https}")
+    program.line(f"https://found.localhost:{world.https} is 127.0.0.1:{port}")
+    status, _, body = world.get("found.localhost")
+    assert status == 200
+    url = f"https://found.localhost:{world.https}"
+    assert json.loads(body) == [url, "found", ["-c", str(port), "--", "-x"]]
+    program.kill(signal.SIGTERM)
+    assert program.wait() == 128 + signal.SIGTERM
+    wait_for(lambda: f"tunnel {url} is closed" in world.server.output, "the end of the tunnel")
+
+
+def test_a_child_of_the_program_opens_the_port(world, start):
+    port = free_port()
+    shell = f'"{sys.executable}" -m http.server -b 127.0.0.1 {port} & wait'
+    program = start("--name", "shell", "--", "sh", "-c", shell)
+    program.line(f"is 127.0.0.1:{port}")
+    assert world.get("shell.localhost")[0] == 200
+    (shell,) = _children(program.process.pid)
+    (service,) = _children(shell)
+    os.kill(service, signal.SIGTERM)
+    assert program.wait() == 0
+
+
+def _children(pid):
+    return [int(number) for number in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_uvicorn_and_a_port_that_is_said(world, start, tmp_path):
+    (tmp_path / "served.py").write_text(
+        "async def app(scope, receive, send):\n"
+        "    if scope['type'] == 'http':\n"
+        "        await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n"
+        "        await send({'type': 'http.response.body', 'body': b'by uvicorn'})\n"
+    )
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", tmp_path, "served:app", "--port", port]
+    program = start("--name", "uvicorn", "--port", port, "--", *command)
+    program.line("Uvicorn running")
+    assert world.get("uvicorn.localhost")[2] == b"by uvicorn"
+    program.kill(signal.SIGINT)
+    assert program.wait() == 0 or program.process.returncode == 128 + signal.SIGINT
+    program.line("Application shutdown complete|Finished server process")
+
+
+def test_before_there_is_a_port(world, start):
+    program = start(
+        "--name", "early", "--", sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)"
+    )
+    program.line("^up")
+    status, _, body = world.get("early.localhost")
+    assert status == 502
+    assert b"has not opened its port yet" in body
+    program.kill(signal.SIGTERM)
+    assert program.wait() == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_its_exit_code(start, code):
+    program = start("--", sys.executable, "-c", f"raise SystemExit({code})")
+    assert program.wait() == code
+    assert "Traceback" not in program.output
+
+
+def test_it_has_the_limit_of_files_that_burrow_was_given(world):
+    code = "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    command = ["run", "--no-inspect", "--", sys.executable, "-c", code]
+    program = burrow(*command, env=world.env)
+    assert program.wait() == 0
+    assert str(resource.getrlimit(resource.RLIMIT_NOFILE)[0]) in program.lines
+
+
+def test_refusals(world, start):
+    program = start("--", "no-such-program")
+    assert program.wait() == 78
+    assert "there is no program 'no-such-program'" in program.output
+    program = start("--", sys.executable, "-c", "print('started')", BURROW_TOKEN="wrong")
+    assert program.wait() == 77
+    assert "the token is unknown" in program.output
+    assert "started" not in program.lines
+    program = start("--", sys.executable, "-c", "print('started')", BURROW_SERVER="http://127.0.0.1:1")
+    assert program.wait() == 69
+    assert "started" not in program.lines
+    program = start("--port", "99999", "--", "true")
+    assert program.wait() != 0
+    assert "99999" in program.output
+    program = start()
+    assert program.wait() == 2
