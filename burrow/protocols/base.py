@@ -25,6 +25,12 @@ class Reach(Enum):
     TCP_PORT = "tcp-port"
     """A TCP port of its own, from the server's range."""
 
+    SNI = "sni"
+    """
+    A name under the base domain, on the server's TLS port: whoever begins TLS for that name (RFC 6066 section
+    3) is a visitor. The visitor's factory gets the connection from its first byte on, TLS and all.
+    """
+
     UDP_PORT = "udp-port"
     """A UDP port of its own, from the same range: no tunnel has the TCP port of that number then."""
 
@@ -71,8 +77,8 @@ class ITunnelProtocol(IPlugin):
 
     def visitor_factory(tunnel):  # type: ignore[no-untyped-def]
         """
-        On the server, for kinds with a port of their own: the factory of visitors' protocols; for a UDP port
-        what L{UdpVisitors<burrow.protocols.udp.visitors.UdpVisitors>} is.
+        On the server, for kinds with a port or an SNI name of their own: the factory of visitors' protocols;
+        for a UDP port what L{UdpVisitors<burrow.protocols.udp.visitors.UdpVisitors>} is.
 
         @param tunnel: has C{options}, C{version}, and C{found()}, which fires with the tunnel where it is
             now, since an agent may move from node to node; that has C{connect(protocol, visitor, scheme)},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
@@ -13,7 +13,7 @@ from burrow.mux.control import VisitorHead
 from burrow.protocols.admission import ALLOW, DENY, Admission
 from burrow.protocols.base import AgentTunnel
 from burrow.protocols.kind import PORT, TunnelKind
-from burrow.protocols.options import Side, kind_option
+from burrow.protocols.options import KindOption, Side, kind_option
 from burrow.protocols.proxy_header import VERSIONS, proxy_header
 from burrow.protocols.visitor import VisitorFactory
 
@@ -48,7 +48,7 @@ class TcpProtocol(TunnelKind):
 
     name = "tcp"
     summary = "a TCP port: databases, SSH, anything"
-    options = (PORT, ALLOW, DENY, PROXY_PROTOCOL, AS)
+    options: ClassVar[tuple[KindOption, ...]] = (PORT, ALLOW, DENY, PROXY_PROTOCOL, AS)
 
     def check_options(self, options: dict[str, Any]) -> None:
         """See L{TunnelKind}: of a kind that is the server's alone, this one's options are not."""
@@ -65,8 +65,8 @@ class TcpProtocol(TunnelKind):
         """See L{TunnelKind}."""
         protocol: Any = super().agent_protocol(tunnel, head)
         version = tunnel.options.get("proxy-protocol")
-        if version:
-            protocol.first = proxy_header(version, head.visitor, urlsplit(tunnel.url).port or 0)
+        if version:  # a URL without a port is one of the kind tls
+            protocol.first = proxy_header(version, head.visitor, urlsplit(tunnel.url).port or 443)
         made: IProtocol = protocol
         return made
 

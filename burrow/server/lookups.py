@@ -45,7 +45,7 @@ class Lookups:
         self._clock = clock
         self._store = store
         self._alone = alone
-        self._waiting: dict[str, list[Deferred[bool]]] = {}
+        self._waiting: dict[str, list[Deferred[str | None]]] = {}
         self._asked: set[str] = set()
         self._busy = False
         self._pause: IDelayedCall | None = None
@@ -53,22 +53,30 @@ class Lookups:
 
     async def owned(self, name: str) -> bool:
         """Whether the name has an owner. @raise StoreError: the store cannot tell."""
+        return await self.kind_of(name) is not None
+
+    async def kind_of(self, name: str) -> str | None:
+        """
+        The kind of the tunnel that a name was last opened for; None for a name without an owner.
+
+        @raise StoreError: the store cannot tell.
+        """
         if not _POSSIBLE.fullmatch(name):
-            return False
+            return None
         if self._alone() and self._unowned.get(name, float("-inf")) > self._clock.seconds():
-            return False
-        answer: Deferred[bool] = Deferred()
+            return None
+        answer: Deferred[str | None] = Deferred()
         self._waiting.setdefault(name, []).append(answer)
         if not self._busy and self._pause is None:
             ensureDeferred(self._ask())
         return await answer
 
-    def reserved(self, name: str) -> None:
-        """The name has an owner now: answer at once all that wait for it."""
+    def reserved(self, name: str, kind: str = "") -> None:
+        """The name has an owner now, who opens a tunnel of that kind: answer at once all that wait for it."""
         self._unowned.pop(name, None)
         self._asked.discard(name)
         for answer in self._waiting.pop(name, ()):
-            answer.callback(True)
+            answer.callback(kind)
 
     async def _ask(self) -> None:
         self._busy = True
@@ -87,7 +95,8 @@ class Lookups:
                 self._remember(name)
             for answer in answers:
                 if name in found:
-                    answer.callback(found[name] is not None)
+                    known = found[name]
+                    answer.callback(None if known is None else known.kind)
                 else:
                     answer.errback(error)
 

@@ -31,7 +31,7 @@ from burrow.errors import (
     UnknownProtocol,
 )
 from burrow.limits import UNLIMITED, Limits
-from burrow.protocols.base import Kind
+from burrow.protocols.base import Kind, Reach
 from burrow.protocols.options import read_options, sent_options
 from burrow.server.events import Events
 from burrow.server.names import assigned_name, check_name
@@ -102,6 +102,8 @@ class Opening:
     @param cluster: takes their leases. @param announce: makes the other nodes read the leases; fires when
         they have.
     @param domain: the base domain. @param url: makes the public URL of a host.
+    @param tls_url: makes the public URL of a host whose TLS the tunnel takes; raises L{BadOption} if this
+        server has no TLS port.
     @param ready: fires once a host has its certificate, or fails with CertificateFailed.
     @param reserved: names that agents cannot have, beside L{burrow.server.names.RESERVED}.
     @param now: returns the time, in seconds since the epoch.
@@ -122,6 +124,7 @@ class Opening:
         events: Events,
         domain: str,
         url: Callable[[str], str],
+        tls_url: Callable[[str], str],
         ready: Callable[[str], Deferred[None]],
         announce: Callable[[], Awaitable[None]],
         reserved: Container[str] = (),
@@ -137,6 +140,7 @@ class Opening:
         self._events = events
         self._domain = domain
         self._url = url
+        self._tls_url = tls_url
         self._ready = ready
         self._announce = announce
         self._reserved = reserved
@@ -191,6 +195,8 @@ class Opening:
         port = what.options.get("port")
         if port is not None:
             self._ports.check(port)
+        if what.kind.reach is Reach.SNI:
+            self._tls_url(self._domain)  # refuses before the name is reserved
         wanted = Reservation(
             name="" if name is None else check_name(name, self._reserved),
             kind=what.kind.name,
@@ -208,7 +214,7 @@ class Opening:
         self._quotas.add_name(owner.token, wanted.name, limits)
         try:
             reservation = await self._reserve(wanted, limits)
-            with self._routes.opening(reservation.name):
+            with self._routes.opening(reservation.name, what.kind.name):
                 return await self._open_reserved(owner, what, reservation, limits)
         except BaseException:
             self._quotas.remove_name(owner.token, wanted.name)
@@ -225,6 +231,9 @@ class Opening:
         if kind.reach.by_port:
             tunnel.reservation = await self._listen(tunnel, limits)
             tunnel.url = f"{kind.scheme}://{self._domain}:{tunnel.reservation.port}"
+        elif kind.reach is Reach.SNI:
+            tunnel.url = self._tls_url(host)
+            tunnel.factory = self._visitor_factory(tunnel)
         else:
             await self._ready(host)
         told = sent_options(kind.options, tunnel.options)

@@ -79,15 +79,11 @@ class _PortFactory(Factory):
         self,
         inner: IProtocolFactory,
         hand_over: HandOver | None,
-        visitors: set[Any],
-        begin: Callable[[Any, Any], None],
-        counts: Connections,
+        build: Callable[[IProtocolFactory, Any], Any],
     ) -> None:
-        self._begin = begin
-        self._counts = counts
         self.inner = inner
         self.hand_over = hand_over
-        self._visitors = visitors
+        self._build = build
 
     def buildProtocol(self, addr: Any) -> Any:
         if self.hand_over is not None:
@@ -96,27 +92,11 @@ class _PortFactory(Factory):
 
     def without_hand_over(self) -> _PortFactory:
         """The same for connections that were handed over."""
-        return _PortFactory(self.inner, None, self._visitors, self._begin, self._counts)
+        return _PortFactory(self.inner, None, self._build)
 
     def serve(self, addr: Any) -> Any:
         """The protocol that serves one connection here; None if its tunnel refuses it."""
-        protocol: Any = self.inner.buildProtocol(addr)
-        if protocol is not None:
-            began = time.monotonic()
-            self._begin(protocol, addr)
-            self._visitors.add(protocol)
-            lost = protocol.connectionLost
-
-            def connection_lost(reason: Any) -> None:
-                self._visitors.discard(protocol)
-                self._counts.took(time.monotonic() - began)
-                lost(reason)
-
-            # Not wrapped in another protocol, which would hide the interfaces that it provides (half-closes).
-            protocol.connectionLost = connection_lost
-        else:
-            self._counts.refused += 1
-        return protocol
+        return self._build(self.inner, addr)
 
 
 class _Offer(Protocol):
@@ -145,7 +125,8 @@ class Ports:
     @param interface: the address that public ports listen on; empty for all.
     @param allowed: the ports that tunnels may have. @param sockets: opens them.
     @param guard: wraps each factory. @param traffic: is told of connections.
-    @ivar visitors: the protocols of the open connections. @ivar counts: how long those that ended took.
+    @ivar visitors: the protocols of the open connections that are none of HTTP, those to SNI names, too.
+    @ivar counts: how long those that ended took.
     """
 
     def __init__(
@@ -207,9 +188,7 @@ class Ports:
             port_factory = self._open[port][1]
             port_factory.inner, port_factory.hand_over = factory, hand_over
             return
-        port_factory = _PortFactory(
-            factory, hand_over, self.visitors, partial(self._begin, tunnel, kind), self.counts
-        )
+        port_factory = _PortFactory(factory, hand_over, partial(self.build, tunnel, kind))
         try:
             listening = self._sockets.listen(port, self._guard(port_factory), self._interface, shared=shared)
         except CannotListenError as error:
@@ -223,12 +202,34 @@ class Ports:
         _, served = self._open.get(port, (None, None))
         return None if served is None else self._guard(served.without_hand_over())
 
-    def _begin(self, tunnel: str, kind: str, protocol: Any, addr: Any) -> None:
-        """A visitor connects to a tunnel's port: tell those who listen."""
+    def build(self, tunnel: str, kind: str, factory: IProtocolFactory, addr: Any, host: str = "") -> Any:
+        """
+        The protocol of one connection of a visitor, which is counted and told to those who listen until it
+        ends; None if its tunnel refuses it.
+
+        @param tunnel, kind, factory: see L{listen}.
+        @param host: the name that it asked for; empty at a port of the tunnel's own.
+        """
+        protocol: Any = factory.buildProtocol(addr)
+        if protocol is None:
+            self.counts.refused += 1
+            return None
+        began = time.monotonic()
         if self._traffic.listening:
-            record = Record(kind, tunnel, visitor_address(addr.host, addr.port))
+            record = Record(kind, tunnel, visitor_address(addr.host, addr.port), host=host)
             watch(self._traffic, record, protocol)
             self._traffic.begun(record)
+        self.visitors.add(protocol)
+        lost = protocol.connectionLost
+
+        def connection_lost(reason: Any) -> None:
+            self.visitors.discard(protocol)
+            self.counts.took(time.monotonic() - began)
+            lost(reason)
+
+        # Not wrapped in another protocol, which would hide the interfaces that it provides (half-closes).
+        protocol.connectionLost = connection_lost
+        return protocol
 
     async def close(self, port: int, factory: IProtocolFactory) -> None:
         """Close C{port}, unless another factory serves it by now. Its connections continue."""

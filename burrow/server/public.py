@@ -13,6 +13,7 @@ from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.front import PlainFrontFactory
 from burrow.server.edge.http1 import VisitorFactory
 from burrow.server.edge.pace import Rate
+from burrow.server.edge.passing import Passing
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFrontFactory
 from burrow.server.listening import Listeners
@@ -45,6 +46,7 @@ class PublicPorts:
     """
     @param certificates: an L{ICertificates<burrow.certificates.base.ICertificates>}; None without TLS.
     @param site: is told the ports. @param admin: is told what serves a connection after its answer.
+    @param passing: passes on the connections of tunnels that take their visitors' TLS.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class PublicPorts:
         site: Site,
         admin: Admin,
         metrics: Metrics,
+        passing: Passing,
     ) -> None:
         self._config = config
         self._listeners = listeners
@@ -68,6 +71,7 @@ class PublicPorts:
         self._site = site
         self._admin = admin
         self._metrics = metrics
+        self._passing = passing
 
     def listen(self) -> None:
         """Listen on all of them. @raise ConfigError: one cannot be opened."""
@@ -78,9 +82,11 @@ class PublicPorts:
         self._admin.serve(self._edge, plain if https is None else visitors)
         https_port = http_port = 0
         if https is not None:
-            front = partial(TLSFrontFactory, self._certificates, visitors, self._sweep, idle)
+            front = partial(
+                TLSFrontFactory, self._certificates, visitors, self._sweep, idle, passing=self._passing
+            )
             neighbours.serve("https", front())
-            https_port = self._listeners.listen("https", https, front(neighbours.hand_https))
+            https_port = self._listeners.listen("https", https, front(hand_over=neighbours.hand_https))
             plain = VisitorFactory(self._edge, "http", self._site.redirect)
         elif neighbours.door:
             neighbours.serve("http", plain)

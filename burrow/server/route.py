@@ -50,6 +50,14 @@ class IRoute(Interface):
         """
     )
 
+    options = Attribute("The values of its kind's options, by key.")
+    version = Attribute("The version of its kind that is spoken.")
+
+    def found():  # type: ignore[no-untyped-def]
+        """
+        See L{ITunnelProtocol.visitor_factory<burrow.protocols.base.ITunnelProtocol>}: fires with this route.
+        """
+
     def connect(protocol, visitor, scheme):  # type: ignore[no-untyped-def]
         """
         Open a stream for one visitor.

@@ -27,6 +27,7 @@ from burrow.server.checking import check_options
 from burrow.server.config import ServerConfig
 from burrow.server.counting import AddressLimit, stop_counting
 from burrow.server.door import AgentDoor
+from burrow.server.edge.passing import Passing
 from burrow.server.edge.sweep import Sweep
 from burrow.server.events import Events
 from burrow.server.expected import EXPECT_FOR
@@ -118,7 +119,9 @@ class BurrowServer(MultiService):
         self.events = Events(reactor, self.store, self._node)
 
         # Routes and tunnels.
-        self._routes = Routes(reactor, self.store, self.cluster, self._links, config.domain, config.hold)
+        self._routes = Routes(
+            reactor, self.store, self.cluster, self._links, config.domain, config.hold, known_kinds
+        )
         listen = config.https_listen or config.http_listen
         traffic = Traffic()
         interface = listen.host if listen else ""
@@ -161,6 +164,7 @@ class BurrowServer(MultiService):
             events=self.events,
             domain=config.domain,
             url=self.site.url,
+            tls_url=self.site.tls_url,
             ready=self._certificate_ready,
             announce=Announcer(reactor, lambda: self._links.sessions).announce,
             reserved=frozenset(config.reserve),
@@ -248,6 +252,7 @@ class BurrowServer(MultiService):
             self.site,
             self.admin,
             self.metrics,
+            Passing(self._routes.reach_of, self._routes.of_sni, self._ports),
         )
         self._finishing = Finishing(
             reactor,

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IProtocolFactory
 
 from burrow import __version__
 from burrow.addresses import DEFAULT_PORTS, bracketed
+from burrow.errors import BadOption
 from burrow.http.request_head import RequestHead
 from burrow.link import AGENT_PATH, OWN_PATH
 from burrow.server.config import ServerConfig
@@ -52,6 +53,17 @@ class Site:
         ports = ("https", self._https_port) if self._secure else ("http", self._http_port)
         scheme, port = self._base or ports
         return f"{scheme}://{host}" if port == DEFAULT_PORTS[scheme] else f"{scheme}://{host}:{port}"
+
+    def tls_url(self, host: str) -> str:
+        """The public URL of a host whose TLS a tunnel takes. @raise BadOption: there is no TLS port."""
+        if not self._secure:
+            raise BadOption(
+                "this kind of tunnel is reached at the server's TLS port, and the server has none: "
+                "it runs with --tls off"
+            )
+        scheme, port = self._base or ("https", self._https_port)
+        port = port if scheme == "https" else self._https_port
+        return f"tls://{host}" if port == DEFAULT_PORTS["https"] else f"tls://{host}:{port}"
 
     @property
     def own_url(self) -> str:

@@ -45,7 +45,7 @@ class Tunnel:
     An open tunnel.
 
     @ivar host: its name under the base domain. @ivar url: where visitors reach it.
-    @ivar factory: serves its TCP port; None for kinds without one. @ivar requests: see L{IRoute}.
+    @ivar factory: serves its visitors; None for kinds that the edge serves. @ivar requests: see L{IRoute}.
     @ivar options: the values of its kind's options, by key. @ivar version: the version of its kind.
     """
 

@@ -4,6 +4,7 @@ import hashlib
 import random
 import signal
 import socket
+import ssl
 import threading
 import time
 from http.client import HTTPException
@@ -154,6 +155,42 @@ def test_port_is_open_on_every_node(nodes):
     assert moved.url == agent.url
     assert asked("127.0.0.2") == b"ping"
     wait_for(lambda: asked("127.0.0.1") == b"ping", "the port on the first node")
+    service.close()
+
+
+def test_tls_of_the_upstream_is_reached_by_every_node(nodes, tmp_path):
+    one, two = nodes.worlds
+    host = f"passed.{DOMAIN}"
+    cert_file, key_file = make_certificate(tmp_path, host)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert_file, key_file)
+
+    def echo(plain):
+        with context.wrap_socket(plain, server_side=True) as connection:
+            while data := connection.recv(65536):
+                connection.sendall(data)
+
+    def asked(address, port):
+        trusting = ssl.create_default_context(cafile=str(cert_file))
+        with (
+            socket.create_connection((address, port), 30) as plain,
+            trusting.wrap_socket(plain, server_hostname=host) as visitor,
+        ):
+            visitor.sendall(b"ping")
+            return visitor.recv(100)
+
+    service = TcpUpstream(echo)
+    agent = one.agent("tls", service.port, "--name", "passed")
+    assert agent.url == f"tls://{host}:{nodes.port}"
+    ways = (("127.0.0.2", two.https), ("127.0.0.1", one.https), ("127.0.0.1", nodes.port))
+    for way in ways:
+        assert asked(*way) == b"ping"
+    # The agent moves: whoever comes meanwhile waits for it, at either node.
+    agent.program.kill()
+    agent.program.wait()
+    two.agent("tls", service.port, "--name", "passed").ready()
+    for way in ways:
+        assert asked(*way) == b"ping"
     service.close()
 
 

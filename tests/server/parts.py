@@ -32,6 +32,7 @@ class Parts:
             events=self.events,
             domain="example.com",
             url=lambda host: f"https://{host}",
+            tls_url=lambda host: f"tls://{host}",
             ready=ready,
             announce=announce or (lambda: succeed(None)),
             **options,

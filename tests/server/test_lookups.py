@@ -1,5 +1,7 @@
 """Tests for L{burrow.server.lookups}: the cost of questions about names without an owner."""
 
+from types import SimpleNamespace
+
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -24,7 +26,8 @@ class Questions:
 
     def answer(self, number=-1, unknown=()):
         names, answer = self.asked[number]
-        answer.callback({name: name if name in self.owned else None for name in names if name not in unknown})
+        found = {name: SimpleNamespace(kind="http") if name in self.owned else None for name in names}
+        answer.callback({name: found[name] for name in names if name not in unknown})
 
 
 class Asking(SynchronousTestCase):

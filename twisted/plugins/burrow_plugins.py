@@ -5,6 +5,7 @@ from twisted.application.service import ServiceMaker
 from burrow.protocols.files.kind import FilesProtocol
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.tcp import TcpProtocol
+from burrow.protocols.tls import TlsProtocol
 from burrow.protocols.udp.kind import UdpProtocol
 
 burrow_server = ServiceMaker(
@@ -22,4 +23,5 @@ burrow_client = ServiceMaker(
 files_protocol = FilesProtocol()
 http_protocol = HttpProtocol()
 tcp_protocol = TcpProtocol()
+tls_protocol = TlsProtocol()
 udp_protocol = UdpProtocol()

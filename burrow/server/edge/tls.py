@@ -7,6 +7,8 @@ not found, in time. What is refused here, and how (alerts of RFC 8446 section 6)
 
 - bytes that are not TLS: decode_error; a request in clear gets an HTTP answer;
 - a server name that no host can have, or that there is no certificate for: unrecognized_name;
+- the name of a tunnel that takes the TLS itself (L{Reach.SNI}), if its agent is away: unrecognized_name,
+  since no page can be shown. RFC 6066 section 3 has this alert for names that a server does not serve;
 - no protocol of ours among those that ALPN offers: no_application_protocol (RFC 7301 section 3.2).
 """
 
@@ -16,7 +18,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from OpenSSL import SSL
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import (
     IAddress,
     IOpenSSLServerConnectionCreator,
@@ -32,9 +34,12 @@ from zope.interface import implementer
 from burrow.certificates.base import CHALLENGE, PROTOCOLS, ICertificates, names_of
 from burrow.errors import StoreError
 from burrow.mux.tls import HalfClosingConnection, HalfClosingTLS
+from burrow.protocols.base import Reach
 from burrow.server.edge.front import HandOver, stay
 from burrow.server.edge.hello import ClientHello, HelloReader, NoName, NotTLS
+from burrow.server.edge.passing import MAX_EARLY, Passing
 from burrow.server.edge.sweep import Sweep
+from burrow.server.route import NoRoute
 from burrow.sockets import swap_protocol
 
 HANDSHAKE_TIMEOUT = 15.0
@@ -128,6 +133,7 @@ class TLSFront(Protocol):
         self._hello = HelloReader()
         self._waiting = False
         self._gone = False
+        self._finding: Deferred[None] | None = None
         self.deadline: float | None = None
 
     def connectionMade(self) -> None:
@@ -143,7 +149,9 @@ class TLSFront(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """More of the hello."""
         if self._waiting:
-            self._hello.received += data  # one read at most: then the transport is paused
+            self._hello.received += data  # one read at most, if the transport is paused
+            if len(self._hello.received) > MAX_EARLY:
+                self.transport.pauseProducing()
             return
         try:
             hello = self._hello.feed(data)
@@ -159,6 +167,53 @@ class TLSFront(Protocol):
             self._ask(hello)
 
     def _ask(self, hello: ClientHello) -> None:
+        """Find out whose TLS it is: the tunnel's, or ours."""
+        passing = self.factory.passing
+        if passing is not None and hello.name is not None:
+            reach = passing.reach_of(hello.name)
+            if reach is Reach.SNI or isinstance(reach, Deferred):
+                self._finding = Deferred.fromCoroutine(self._find(passing, hello, hello.name, reach))
+                self._finding.addErrback(self._broken)
+                return
+        self._ask_certificate(hello)
+
+    async def _find(
+        self, passing: Passing, hello: ClientHello, name: str, reach: Reach | Deferred[Reach | None]
+    ) -> None:
+        """Pass the connection on if the tunnel of its name takes the TLS; else its TLS is ours."""
+        try:
+            found = await reach if isinstance(reach, Deferred) else reach
+        except StoreError:
+            found = None  # the source of certificates may know the name
+        if found is not Reach.SNI:
+            self._ask_certificate(hello)
+            return
+        if self.factory.hand_over(name, self.transport, self._hello.received):
+            return
+        # From here on --hold bounds the time. The socket is read, so that a visitor who leaves is noticed.
+        self.factory.sweep.discard(self)
+        passing.visitors.add(self)
+        self.transport.resumeProducing()
+        try:
+            route = await passing.find(name)
+        except NoRoute:
+            self._refuse(_ALERT_NO_NAME)
+            return
+        except StoreError:
+            self._refuse(_ALERT_INTERNAL)
+            return
+        finally:
+            passing.visitors.discard(self)
+        if self.factory.hand_over(name, self.transport, self._hello.received):
+            return
+        protocol = passing.protocol(route, name, self._addr)
+        if protocol is None:
+            self.transport.abortConnection()
+            return
+        swap_protocol(self.transport, protocol)
+        protocol.dataReceived(bytes(self._hello.received))
+
+    def _ask_certificate(self, hello: ClientHello) -> None:
         """Look for the certificate, unless another process takes the connection or no protocol is ours."""
         certificates = self.factory.certificates
         nothing = _ALERT_NO_NAME
@@ -179,6 +234,8 @@ class TLSFront(Protocol):
         """The connection was lost before TLS began."""
         self._gone = True
         self.factory.sweep.discard(self)
+        if self._finding is not None:
+            self._finding.cancel()
 
     def _begin(self, context: SSL.Context | None, name: str | None, nothing: bytes) -> None:
         if self._gone:
@@ -206,6 +263,8 @@ class TLSFront(Protocol):
         self._refuse(_ALERT_INTERNAL)
 
     def _broken(self, reason: Failure) -> None:
+        if reason.check(CancelledError):
+            return  # the visitor left
         self.log.failure("TLS could not begin on a connection, which is reset", reason)
         self.transport.abortConnection()
 
@@ -224,6 +283,7 @@ class TLSFrontFactory(Factory):
         peer was shown.
     @param idle_timeout: seconds for a hello, if they are fewer than L{HANDSHAKE_TIMEOUT}.
     @param hand_over: see L{HandOver}.
+    @param passing: what is passed on; None if nothing is.
     """
 
     noisy = False
@@ -235,7 +295,9 @@ class TLSFrontFactory(Factory):
         sweep: Sweep,
         idle_timeout: float,
         hand_over: HandOver = stay,
+        passing: Passing | None = None,
     ) -> None:
+        self.passing = passing
         self.hand_over = hand_over
         self.certificates: Any = certificates
         self.timeout = min(idle_timeout, HANDSHAKE_TIMEOUT)

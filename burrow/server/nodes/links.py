@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from burrow.errors import StreamGone
 from burrow.mux.pipe import PipeEnd
 from burrow.mux.session import Session
 from burrow.protocols.base import Kind
+from burrow.protocols.options import read_options
 from burrow.server.nodes.boxes import MAX_HOPS, AgentBox, VisitorBox
 from burrow.server.nodes.link import Link
 from burrow.server.nodes.records import Lease, Node
@@ -39,6 +41,22 @@ class Remote:
         self.session = session
         self._link = link
         self._hops = hops
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """See L{IRoute}. @raise ConfigError: the other node's release has options that this one lacks."""
+        return read_options(
+            () if self.kind is None else self.kind.options, json.loads(self.lease.options or "{}")
+        )
+
+    @property
+    def version(self) -> int:
+        """See L{IRoute}."""
+        return self.lease.version
+
+    async def found(self) -> Remote:
+        """See L{IRoute}."""
+        return self
 
     @property
     def alive(self) -> bool:
