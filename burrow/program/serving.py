@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import os
 import socket
 import sys
 import threading
@@ -16,7 +17,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Factory
 
-from burrow.client.tunnels import TunnelRequest
+from burrow.client.service import credentials_of
+from burrow.client.tunnels import TunnelRequest, tunnel_request
 from burrow.errors import BurrowError, ConfigError
 from burrow.mux.control import VisitorHead
 from burrow.mux.pipe import PipeEnd
@@ -153,6 +155,9 @@ class Serving:
         self._loop = loop
         is_asgi = interface_of(app, interface) == "asgi"
         config, given = settings(options)
+        # What is refused is refused before the app is started.
+        credentials_of(config, os.environ)
+        name = tunnel_request("http", "1", name, {}).name
         kind = AppKind()
         if given:
             raise ConfigError(f"a served app has no option {next(iter(given))}: take it away")

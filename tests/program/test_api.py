@@ -1,5 +1,7 @@
 """Tests for L{burrow.program.api}: what is refused before anything is dialled."""
 
+import threading
+
 import pytest
 
 import burrow
@@ -46,3 +48,24 @@ def test_settings_and_options_of_the_kind(monkeypatch, tmp_path):
 def test_where_the_inspector_is_and_how_much_is_logged_are_the_command_lines():
     with pytest.raises(burrow.BurrowError, match="no option log-level"):
         burrow.forward(8000, log_level="debug")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({}, "which server"),
+        ({"server": "https://example.com", "token": "x", "name": ""}, "name"),
+        ({"server": "https://example.com", "token": "x", "port": 4000}, "no option port"),
+    ],
+)
+def test_an_app_is_not_started_for_what_is_refused(options, sentence):
+    started = []
+
+    async def app(scope, receive, send):
+        started.append(scope["type"])
+
+    threads = threading.active_count()
+    with pytest.raises(burrow.BurrowError, match=sentence):
+        burrow.serving(app, **options)
+    assert started == []
+    assert threading.active_count() == threads
