@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import ssl
 import subprocess
 import tempfile
@@ -74,7 +75,7 @@ class Pebble:
 
     def _get(self, url):
         context = ssl.create_default_context(cafile=str(self.ca_file))
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 with urllib.request.urlopen(url, context=context) as answer:
@@ -97,6 +98,12 @@ class Pebble:
     def orders(self):
         """How many certificates it issued."""
         return self.log.read_text().count("Issued certificate serial")
+
+    def serials(self):
+        """The serial numbers of these, in their order."""
+        return [
+            int(text, 16) for text in re.findall(r"Issued certificate serial (\w+)", self.log.read_text())
+        ]
 
     def stop(self):
         self.process.kill()

@@ -49,14 +49,14 @@ class Terminal:
     def text(self):
         return "\n".join(line.rstrip() for line in self.screen.display)
 
-    def shows(self, text, patience=30):
+    def shows(self, text, patience=60):
         """Wait until the screen has this text."""
         deadline = time.monotonic() + patience
         while text not in self.text:
             self.read()
             assert time.monotonic() < deadline, f"{text!r} is not shown:\n{self.text}"
 
-    def shows_no_more(self, text, patience=30):
+    def shows_no_more(self, text, patience=60):
         """Wait until the screen does not have this text."""
         deadline = time.monotonic() + patience
         while text in self.text:
@@ -65,7 +65,7 @@ class Terminal:
 
     def wait(self):
         """Wait for its end. @return: the exit code, negative for a signal."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while self.child.isalive():
             self.read()
             assert time.monotonic() < deadline, self.text

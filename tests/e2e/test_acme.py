@@ -389,7 +389,8 @@ def test_ca_whose_rate_limit_is_reached(tmp_path):
                 world.start_server()
                 wait_for(lambda: "no new certificate" in world.server.output, "the log to tell")
                 assert "rate limit is reached until" in world.server.output
-                assert (tmp_path / "access").read_text().count("/order-plz") == 1
+                # nginx writes it down when it has answered.
+                wait_for(lambda: (tmp_path / "access").read_text().count("/order-plz") == 1, "its log")
                 world.server.stop()
             command = burrow("certs", "--state", world.folder / "state")
             assert command.wait() == 0
@@ -424,13 +425,20 @@ def test_ca_says_when_to_renew(tmp_path):
         with ca_behind_nginx(tmp_path, pebble, informing) as options:
             world = acme_world(tmp_path / "world", pebble, https, **options)
             world.start_server()
-            first = wait_for(lambda: shown(world, DOMAIN), "a certificate")
-            wait_for(lambda: shown(world, DOMAIN) not in (None, first), "another certificate")
+            # By Pebble's log, since the first one may be replaced before anybody saw it.
+            wait_for(lambda: pebble.orders() >= 2, "another certificate")
+            first, second = pebble.serials()[:2]
+
+            def is_shown():
+                certificate = shown(world, DOMAIN)
+                return certificate and x509.load_der_x509_certificate(certificate).serial_number != first
+
+            wait_for(is_shown, "another certificate")
+            assert first != second
             asked = (tmp_path / "access").read_text()
             name = re.search(r"GET /renewal-info/(\S+)", asked)[1]
-            serial = x509.load_der_x509_certificate(first).serial_number
             encoded = name.partition(".")[2]
-            assert int.from_bytes(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))) == serial
+            assert int.from_bytes(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))) == first
             world.server.stop()
     finally:
         pebble.close()
@@ -543,7 +551,7 @@ def test_one_node_orders_any_answers_all_serve(tmp_path, hello):
     try:
         one, two = nodes.worlds
         wait_for(lambda: shown(one, DOMAIN), "the base domain's certificate")
-        assert shown(two, DOMAIN) == shown(one, DOMAIN)
+        wait_for(lambda: shown(two, DOMAIN) == shown(one, DOMAIN), "the same on the other node")
         agents = [one.agent("http", hello, "--name", f"node{number}") for number in range(6)]
         for agent in agents:
             agent.ready()
@@ -564,18 +572,24 @@ def _handshake_waits_and_nobody_else_does(nodes, name):
     one.server.wait()
     one.start_server()
     assert one.get(DOMAIN, "/_burrow/health")[0] == 200
-    nodes.redis.pause()
-    got = []
 
-    def ask():
-        with contextlib.suppress(OSError):
-            got.append(shown(one, name))
+    def while_redis_says_nothing():
+        """Whether others had answers meanwhile: for 3 s at most, then Redis counts as away."""
+        got = []
 
-    waiting = threading.Thread(target=ask)
-    waiting.start()
-    for _ in range(20):
-        assert one.get(DOMAIN, "/_burrow/health")[0] == 200
-    assert not got
-    nodes.redis.go_on()
-    waiting.join()
-    assert got[0] is not None
+        def ask():
+            with contextlib.suppress(OSError):
+                got.append(shown(one, name))
+
+        nodes.redis.pause()
+        waiting = threading.Thread(target=ask)
+        waiting.start()
+        for _ in range(5):
+            assert one.get(DOMAIN, "/_burrow/health")[0] == 200
+        waited = not got
+        nodes.redis.go_on()
+        waiting.join()
+        assert got or not waited
+        return waited and got[0] is not None
+
+    assert any(while_redis_says_nothing() for _ in range(4))

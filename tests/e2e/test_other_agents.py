@@ -19,7 +19,7 @@ import pytest
 import websocket
 
 from burrow.wire.events import DataReceived, StreamOpened
-from tests.e2e.harness import burrow, reply, reply_digest, send_bytes, wait_for
+from tests.e2e.harness import PATIENCE, burrow, reply, reply_digest, send_bytes, wait_for
 from tests.e2e.relay import Relay
 from tests.programs import build_go, program
 from tests.wire.by_id import Yamux
@@ -134,7 +134,8 @@ def test_what_an_agent_says_moves_no_terminal(world):
     agent = OtherAgent(world, "sly", upstream="up\x1b[2J\r\n2026-01-01T00:00:00+0000 error fake\x9b1m")
     agent.cut()
     state = world.folder / "state"
-    wait_for(lambda: "tunnel-open" in shown("events", state), "the event")
+    wait_for(lambda: r"up\x1b[2J" in shown("events", state), "the event")
+    world.server.line(r"up\\x1b\[2J")
     for text in (shown("events", state), shown("names", state, "list"), world.server.output):
         assert r"for up\x1b[2J\r\n2026" in text or r"up\x1b[2J\r\n2026" in text
         assert not {"\x1b", "\x9b"} & set(text)
@@ -152,7 +153,7 @@ def test_revoked_token_closes_the_session_with_a_word(world):
     assert world.get("revoked-too.localhost", "/before")[0] == 200
     revoke = burrow("token", "revoke", "foreign", "--state", world.folder / "state")
     assert revoke.wait() == 0
-    agent.thread.join(5)
+    agent.thread.join(15)
     why = "the token 'foreign' was revoked: ask the server's owner for another"
     assert agent.closed == (4001, why)
     assert world.get("revoked-too.localhost")[0] == 503
@@ -165,7 +166,7 @@ def test_visitor_waits_for_an_agent_that_cannot_resume(world):
     waiting = threading.Thread(target=lambda: answers.append(world.get("foreign-too.localhost", "/waited")))
     waiting.start()
     successor = OtherAgent(world, "foreign-too")
-    waiting.join(15)
+    waiting.join(PATIENCE)
     assert answers[0][::2] == (200, b"foreign-too https /waited")
     successor.cut()
 

@@ -1,13 +1,13 @@
 """A server whose state is in a real Redis, and a Redis that is not always there."""
 
+import collections
 import os
 import signal
 import socket
-import time
 
 import pytest
 
-from tests.e2e.harness import World, burrow, reply, wait_for
+from tests.e2e.harness import PATIENCE, World, burrow, reply, wait_for
 from tests.e2e.relay import Relay
 from tests.redis import RedisServer
 
@@ -93,6 +93,22 @@ def test_flushed_redis_is_filled_again(redis_world, redis, hello):
         again.program.stop()
 
 
+def all_have_looked(redis):
+    """Wait until each process has asked twice for what changed: then it has learned the first answer."""
+    processes = [key.decode() for key in redis.ask("HKEYS", "burrow:notes:nodes")]
+    assert processes
+    asked = collections.Counter()
+    with (
+        socket.create_connection(("127.0.0.1", redis.port), PATIENCE) as monitor,
+        monitor.makefile(encoding="utf-8", errors="replace") as lines,
+    ):
+        monitor.sendall(b"MONITOR\r\n")
+        while any(asked[process] < 2 for process in processes):
+            line = lines.readline()
+            if "EVALSHA" in line:
+                asked.update(process for process in processes if f'"nodes" "{process}"' in line)
+
+
 @pytest.mark.parametrize("redis_world", [1, 2], indirect=True)
 def test_redis_starts_with_an_older_snapshot(redis_world, redis, hello):
     """What came since is known to the servers: a token goes on to work, a live name stays its owner's."""
@@ -114,7 +130,7 @@ def test_redis_starts_with_an_older_snapshot(redis_world, redis, hello):
     assert world.get(mine.host)[2] == b"hello"
     revoked = burrow("token", "revoke", "leaves", "--store", world.options["store"])
     assert revoked.wait() == 0, revoked.output
-    time.sleep(2.5)  # all processes have looked
+    all_have_looked(redis)
     redis.stop()
     redis.start()
     thief = world.agent("http", hello.port, "--name", "mine", **tokens["thief"])

@@ -42,9 +42,9 @@ class Link:
             text=True,
             bufsize=1,
         )
-        listener.settimeout(20)
+        listener.settimeout(60)
         self.socket, _ = listener.accept()
-        self.socket.settimeout(20)
+        self.socket.settimeout(60)
         listener.close()
         self.session = Yamux(client=ours == "client")
         self.got, self.ended, self.reset, self.others = {}, set(), set(), []
@@ -62,7 +62,7 @@ class Link:
         self.run(self.answered)
         return self.process.stdout.readline().strip()
 
-    def run(self, until, patience=30):
+    def run(self, until, patience=60):
         """Move bytes until something holds."""
         deadline = time.monotonic() + patience
         while not until():
