@@ -150,7 +150,7 @@ def test_the_cookie_is_out_of_the_pages_reach(page, chromium, tokens):
     chromium.sees("Sign out")
     chromium.click("button", "Sign out")
     chromium.find("#token")
-    assert chromium.driver.get_cookies() == []
+    wait_for(lambda: chromium.driver.get_cookies() == [], "the end of the cookie")
 
 
 @pytest.mark.parametrize("token", ["nonsense", "burrow_aaaaaaaaaa_" + "b" * 32, EVIL])
@@ -186,7 +186,7 @@ def test_a_cookie_that_is_not_good_any_more(page, chromium, tokens):
     assert len(chromium.driver.get_cookies()) == 1
     chromium.driver.refresh()
     chromium.find("#token")
-    assert chromium.driver.get_cookies() == []
+    wait_for(lambda: chromium.driver.get_cookies() == [], "the end of the cookie")
 
 
 def test_pages_of_a_tunnel_can_do_nothing(page, chromium, world, boss, serve, tokens):
@@ -237,7 +237,7 @@ def test_pages_of_a_tunnel_can_do_nothing(page, chromium, world, boss, serve, to
         page.url + "/",
     )
     assert framed  # Chromium's own page says that it is refused
-    assert any("frame-ancestors" in trouble for trouble in chromium.troubles())
+    wait_for(lambda: any("frame-ancestors" in trouble for trouble in chromium.troubles()), "its reason")
 
 
 # -- what happens --------------------------------------------------------------------------------------------
@@ -269,10 +269,9 @@ def test_a_request_is_followed_and_the_tunnel_closed(page, chromium, world, toke
     world.get(agent.host, f"/a?q={EVIL.replace(' ', '%20')}", X_Request_Id="order-17")
     world.get(agent.host, "/down", "POST", b"12345")
     chromium.sees("/down", ".requests")
-    first, second = chromium.texts(".requests tr.request")
-    assert re.match(r"(?s)\d\d:\d\d:\d\d\s+POST\s+/down\s+503\s+[\d.]+ m?s\s+2.0 kB\s+127.0.0.1", first), (
-        first
-    )
+    row = r"(?s)\d\d:\d\d:\d\d\s+POST\s+/down\s+503\s+[\d.]+ m?s\s+2.0 kB\s+127.0.0.1"
+    wait_for(lambda: re.match(row, chromium.texts(".requests tr.request")[0]), "the request's end")
+    _, second = chromium.texts(".requests tr.request")
     assert "<script>window.hacked=1</script>" in second
     chromium.click(".path", "/a?q")
     chromium.sees("order-17", ".more-facts:not([hidden])")
@@ -350,7 +349,7 @@ def test_a_token_is_made_shown_once_and_revoked(page, chromium, world, boss):
     chromium.sees("Copied.")
     chromium.click("dialog button", "I have it")
     chromium.sees("phone", "tbody")
-    assert secret not in chromium.run("return document.documentElement.outerHTML")
+    wait_for(lambda: secret not in chromium.run("return document.documentElement.outerHTML"), "its end")
 
     def press(label):
         chromium.click(f"button[aria-label='{label}']")
@@ -419,23 +418,27 @@ def test_axe_finds_nothing(page, chromium, tokens, serve, world, axe):
 def test_by_keyboard_alone(page, chromium, tokens, serve):
     serve("keys")
     page.open()
-    assert chromium.focus == "burrow_…"
+
+    def focus_is(words):
+        wait_for(lambda: chromium.focus == words, f"the focus on {words!r}")
+
+    focus_is("burrow_…")
     chromium.keys(tokens["admin"], Keys.ENTER)
     chromium.sees("keys", "tbody")
     chromium.run("document.activeElement.blur()")
     chromium.tab_to("Skip to the content")
     chromium.keys(Keys.ENTER)
-    assert chromium.focus == "Tunnels"
+    focus_is("Tunnels")
     chromium.tab_to("keys")
     chromium.keys(Keys.ENTER)
     chromium.sees("Owner")
-    assert chromium.focus == "keys"  # the heading
+    focus_is("keys")  # the heading
     chromium.tab_to("Close tunnel")
     chromium.keys(Keys.ENTER)
     chromium.sees("Close keys?", "dialog")
-    assert chromium.focus == "Cancel"
+    focus_is("Cancel")
     chromium.keys(Keys.ESCAPE)
-    assert chromium.focus == "Close tunnel"
+    focus_is("Close tunnel")
 
 
 def test_on_a_phone(page, chromium, tokens, serve, world):
@@ -450,10 +453,10 @@ def test_on_a_phone(page, chromium, tokens, serve, world):
         assert width <= 390, (path, width)
     assert chromium.texts("nav a") == []
     chromium.click(".menu")
-    assert chromium.texts("nav a") == VIEWS
+    wait_for(lambda: chromium.texts("nav a") == VIEWS, "the menu")
     chromium.click("nav a", "Nodes")
     chromium.sees("Nodes", "h1")
-    assert chromium.texts("nav a") == []
+    wait_for(lambda: chromium.texts("nav a") == [], "its end")
 
 
 def test_the_colours_are_chosen_and_kept(page, chromium, tokens):
@@ -462,18 +465,17 @@ def test_the_colours_are_chosen_and_kept(page, chromium, tokens):
     background = "return getComputedStyle(document.documentElement).backgroundColor"
     light = chromium.run(background)
     chromium.colours("dark")
-    dark = chromium.run(background)
-    assert dark != light
+    dark = wait_for(lambda: (now := chromium.run(background)) != light and now, "the dark colours")
     chromium.click("button.theme")  # light, whatever the system says
-    assert chromium.run(background) == light
+    wait_for(lambda: chromium.run(background) == light, "the light colours")
     chromium.driver.refresh()
     chromium.sees("Sign out")
-    assert chromium.run(background) == light
+    wait_for(lambda: chromium.run(background) == light, "the light colours")
     chromium.click("button.theme")
     chromium.colours("light")
-    assert chromium.run(background) == dark
+    wait_for(lambda: chromium.run(background) == dark, "the dark colours")
     chromium.click("button.theme")
-    assert chromium.run(background) == light
+    wait_for(lambda: chromium.run(background) == light, "the light colours")
 
 
 FAKE = """
