@@ -68,9 +68,12 @@ class Visitor:
             return self.socket.recv(65_535)
         return None
 
-    def wait(self, datagram):
-        """The answer, however often it has to be asked for."""
-        return wait_for(lambda: self.ask(datagram), "an answer")
+    def wait(self, datagram, wanted=None):
+        """
+        An answer, or one alone, however often it has to be asked for. Where that was more than once, answers
+        to the others come yet.
+        """
+        return wait_for(lambda: (got := self.ask(datagram)) and wanted in (None, got) and got, "an answer")
 
     def drain(self):
         """Take what is there."""
@@ -104,7 +107,10 @@ def test_three_players(world, echo):
     for turn in range(50):
         for number in random.sample(range(3), 3):
             text = b"%d %d" % (number, turn)
-            assert players[number].ask(text, 5) == text
+            got = players[number].ask(text, 5)
+            while got == b"join":  # a machine that stalled had it asked for again
+                got = players[number].socket.recv(100)
+            assert got == text
     assert len(echo.sources) == 3
 
 
@@ -115,10 +121,10 @@ def test_nothing_listens_and_then_something_does(world):
     first.close()
     visitor.drain()
     for _ in range(3):
-        assert visitor.ask(b"x", 0.2) is None
+        assert visitor.ask(b"nobody", 0.2) in (None, b"first x")
     second = UdpUpstream(lambda datagram: [b"second " + datagram], first.port)
     try:
-        assert visitor.wait(b"x") == b"second x"
+        assert visitor.wait(b"y", b"second y")
     finally:
         second.close()
 
@@ -144,7 +150,7 @@ def test_server_and_agent_come_back(make_world, echo):
     world.server.kill(signal.SIGKILL)
     world.server.wait()
     world.start_server()
-    assert visitor.wait(b"hello again") == b"hello again"
+    assert visitor.wait(b"hello again", b"hello again")
 
 
 def test_http_and_udp_at_once(world, echo, upstream, tmp_path):
