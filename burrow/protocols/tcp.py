@@ -66,7 +66,7 @@ class TcpProtocol(TunnelKind):
         protocol: Any = super().agent_protocol(tunnel, head)
         version = tunnel.options.get("proxy-protocol")
         if version:  # a URL without a port is one of the kind tls
-            protocol.first = proxy_header(version, head.visitor, urlsplit(tunnel.url).port or 443)
+            protocol.first = proxy_header(version, head.visitor, _public_port(tunnel.url))
         made: IProtocol = protocol
         return made
 
@@ -78,3 +78,9 @@ class AsKind(TunnelKind):
 
     def __init__(self, name: str) -> None:
         self.name = name  # type: ignore[misc]
+
+
+def _public_port(url: str) -> int:
+    """The port in a tunnel's URL; 0 without a URL."""
+    parts = urlsplit(url)
+    return parts.port or (443 if parts.scheme == "tls" else 0)
