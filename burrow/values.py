@@ -63,6 +63,21 @@ def parse_name(text: str) -> str:
         raise ValueError(f"{wanted} is no possible name: {error}") from error
 
 
+_TOKEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
+
+
+def is_token_name(text: str) -> bool:
+    """Whether a token may be called so."""
+    return bool(_TOKEN_NAME.fullmatch(text))
+
+
+def parse_token_name(text: str) -> str:
+    """The name of a token, as the server's owner calls it."""
+    if not is_token_name(text):
+        raise ValueError("write a token's name: up to 63 letters, digits and . _ @ -")
+    return text
+
+
 # -- numbers --------------------------------------------------------------------------------------------
 
 

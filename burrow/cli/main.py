@@ -29,6 +29,7 @@ from burrow.cli import (
     up,
 )
 from burrow.cli.config import add_config
+from burrow.cli.connect import add_connect
 from burrow.cli.doctor.command import add_doctor
 from burrow.cli.help import is_styled, start_screen
 from burrow.cli.man import write_pages
@@ -60,6 +61,7 @@ def make_parser() -> Parser:
         tunnel.add_kind(commands, kinds()[name])
     tunnel.add_start(commands)
     running.add_run(commands)
+    add_connect(commands)
     up.add_up(commands)
     demo.add_demo(commands)
     requests.add_requests(commands)

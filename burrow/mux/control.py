@@ -10,6 +10,10 @@ codes in C{_ERRORS}; their classes are in L{burrow.errors}.
 
 A stream that the server opens carries one visitor connection. It begins with one box, the
 L{VisitorHead}; the bytes behind it are the visitor's, and what the agent sends back is the upstream's.
+
+A stream that the agent opens, after its first, is a connection to a private tunnel of another agent. It
+begins with one box, the L{ConnectHead}. The server answers with one box, the L{ConnectAnswer}. If that is no
+refusal, the bytes behind both are the visitor's and the upstream's; else the server ends the stream.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from burrow.errors import (
     NameTaken,
     NoSuchTunnel,
     NotAllowed,
+    Refused,
     TooManyTunnels,
     Unavailable,
     UnknownProtocol,
@@ -153,6 +158,76 @@ class VisitorHead(NamedTuple):
         size = _LENGTH.pack
         values = size(len(scheme)), scheme, size(len(tunnel)), tunnel, size(len(visitor)), visitor
         return b"\0\6scheme%b%b\0\6tunnel%b%b\0\7visitor%b%b\0\0" % values
+
+
+class ConnectHead(NamedTuple):
+    """
+    The first box of a stream on which an agent connects to a private tunnel. The bytes behind it may be sent
+    at once, before the answer.
+
+    @ivar connect: the tunnel's name.
+    """
+
+    connect: str
+
+    def encode(self) -> bytes:
+        """The box's bytes."""
+        return encode_box(self._asdict())
+
+
+class ConnectAnswer(NamedTuple):
+    """
+    The server's answer to a L{ConnectHead}: one box.
+
+    @ivar code: "OK", "NO_SUCH_TUNNEL" if there is no such tunnel that the token may use, "UNAVAILABLE" if its
+        agent is away or the server cannot tell now, or another code of a refusal, as the control channel has
+        them. @ivar text: why, for a person; empty with "OK".
+    """
+
+    code: str
+    text: str
+
+    @classmethod
+    def refusing(cls, error: Refused) -> ConnectAnswer:
+        """What says this."""
+        code = next((code for kind, code in _ERRORS.items() if isinstance(error, kind)), b"UNAVAILABLE")
+        return cls(code.decode(), str(error))
+
+    @property
+    def refusal(self) -> Refused | None:
+        """The error that it stands for; None with "OK"."""
+        if self.code == "OK":
+            return None
+        kind = next((kind for kind, code in _ERRORS.items() if code == self.code.encode()), Refused)
+        error = kind(self.text or f"the server refused the connection ({self.code[:40]})")
+        assert isinstance(error, Refused)
+        return error
+
+    def encode(self) -> bytes:
+        """The box's bytes."""
+        return encode_box(self._asdict())
+
+
+def decode_connect_head(data: bytes) -> tuple[ConnectHead, bytes] | None:
+    """See L{decode_visitor_head}, for a L{ConnectHead}."""
+    decoded = decode_box(data)
+    if decoded is None:
+        return None
+    box, rest = decoded
+    if "connect" not in box:
+        raise WireError("a stream of an agent begins with a wrong box: it has no 'connect'")
+    return ConnectHead(box["connect"]), rest
+
+
+def decode_connect_answer(data: bytes) -> tuple[ConnectAnswer, bytes] | None:
+    """See L{decode_visitor_head}, for a L{ConnectAnswer}."""
+    decoded = decode_box(data)
+    if decoded is None:
+        return None
+    box, rest = decoded
+    if "code" not in box:
+        raise WireError("the server's answer on a stream is a wrong box: it has no 'code'")
+    return ConnectAnswer(box["code"], box.get("text", "")), rest
 
 
 _LENGTH = Struct("!H")

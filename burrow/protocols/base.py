@@ -31,6 +31,9 @@ class Reach(Enum):
     3) is a visitor. The visitor's factory gets the connection from its first byte on, TLS and all.
     """
 
+    NOWHERE = "nowhere"
+    """Nowhere in public: by other agents of the server alone. See L{burrow.protocols.private}."""
+
     UDP_PORT = "udp-port"
     """A UDP port of its own, from the same range: no tunnel has the TCP port of that number then."""
 
@@ -78,7 +81,8 @@ class ITunnelProtocol(IPlugin):
     def visitor_factory(tunnel):  # type: ignore[no-untyped-def]
         """
         On the server, for kinds with a port or an SNI name of their own: the factory of visitors' protocols;
-        for a UDP port what L{UdpVisitors<burrow.protocols.udp.visitors.UdpVisitors>} is.
+        for a UDP port what L{UdpVisitors<burrow.protocols.udp.visitors.UdpVisitors>} is. A private
+        tunnel's visitors have a TCP port's, too: their transport is a stream, and their address the agent's.
 
         @param tunnel: has C{options}, C{version}, and C{found()}, which fires with the tunnel where it is
             now, since an agent may move from node to node; that has C{connect(protocol, visitor, scheme)},

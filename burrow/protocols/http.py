@@ -16,6 +16,7 @@ from burrow.protocols.base import AgentTunnel, Reach
 from burrow.protocols.forward import Connectors, Forward
 from burrow.protocols.kind import TunnelKind
 from burrow.protocols.options import KindOption, Side, kind_option
+from burrow.protocols.private import PRIVACY
 from burrow.protocols.upstream import Upstream, UpstreamFailed, UpstreamTLS
 from burrow.traffic.hub import Traffic
 from burrow.values import parse_path
@@ -59,7 +60,7 @@ class HttpProtocol(TunnelKind):
     summary = "an HTTPS URL: web apps, WebSockets, server-sent events"
     reach = Reach.HOST
     schemes = ("http", "https")
-    options: ClassVar[tuple[KindOption, ...]] = UPSTREAM_TLS
+    options: ClassVar[tuple[KindOption, ...]] = (*UPSTREAM_TLS, *PRIVACY)
 
     @property
     def scheme(self) -> str:

@@ -15,6 +15,7 @@ from burrow.protocols.base import AgentTunnel, ITunnelProtocol, Reach
 from burrow.protocols.filter import Filter, Filtered
 from burrow.protocols.forward import Connectors, Forward
 from burrow.protocols.options import KindOption, kind_option
+from burrow.protocols.private import PRIVACY, check_privacy
 from burrow.protocols.upstream import Upstream, UpstreamFailed
 from burrow.protocols.visitor import VisitorFactory
 from burrow.traffic.hub import Traffic
@@ -41,7 +42,7 @@ class TunnelKind:
     reach: ClassVar[Reach] = Reach.TCP_PORT
     schemes: ClassVar[tuple[str, ...]] = ("tcp",)
     upstream_help: ClassVar[str] = "what to open: PORT, HOST:PORT, a URL or unix:/PATH"
-    options: ClassVar[tuple[KindOption, ...]] = (PORT,)
+    options: ClassVar[tuple[KindOption, ...]] = (PORT, *PRIVACY)
     version: ClassVar[int] = 1
     oldest: ClassVar[int] = 1
 
@@ -55,7 +56,8 @@ class TunnelKind:
         return Upstream.parse(text, self.schemes)
 
     def check_options(self, options: dict[str, Any]) -> None:
-        """See L{ITunnelProtocol}: all go together."""
+        """See L{ITunnelProtocol}: a private tunnel has no port."""
+        check_privacy(options)
 
     def visitor_factory(self, tunnel: Any) -> IProtocolFactory:
         """See L{ITunnelProtocol}."""

@@ -14,6 +14,7 @@ from burrow.protocols.admission import ALLOW, DENY, Admission
 from burrow.protocols.base import AgentTunnel
 from burrow.protocols.kind import PORT, TunnelKind
 from burrow.protocols.options import KindOption, Side, kind_option
+from burrow.protocols.private import PRIVACY
 from burrow.protocols.proxy_header import VERSIONS, proxy_header
 from burrow.protocols.visitor import VisitorFactory
 
@@ -48,12 +49,14 @@ class TcpProtocol(TunnelKind):
 
     name = "tcp"
     summary = "a TCP port: databases, SSH, anything"
-    options: ClassVar[tuple[KindOption, ...]] = (PORT, ALLOW, DENY, PROXY_PROTOCOL, AS)
+    options: ClassVar[tuple[KindOption, ...]] = (PORT, ALLOW, DENY, PROXY_PROTOCOL, AS, *PRIVACY)
 
     def check_options(self, options: dict[str, Any]) -> None:
         """See L{TunnelKind}: of a kind that is the server's alone, this one's options are not."""
+        super().check_options(options)
         for each in self.options:
-            if each not in (PORT, AS) and options.get("as") and options.get(each.key) != each.default:
+            own = each not in (PORT, AS, *PRIVACY)
+            if own and options.get("as") and options.get(each.key) != each.default:
                 raise ConfigError(f"{each.flag} is an option of tunnels of kind tcp: leave it or --as out")
         Admission.check(options)
 

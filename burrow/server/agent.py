@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -27,6 +27,7 @@ from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
 from burrow.server.channel import Asked, ControlChannel
 from burrow.server.opening import Opening
+from burrow.server.private import Connecting, Private
 from burrow.server.routes import Routes
 from burrow.server.tunnel import Owner, Tunnel
 from burrow.server.tunnels import Tunnels
@@ -43,6 +44,7 @@ class Agent:
     One connected agent.
 
     @param allowed: checks the agent's token, and returns its limits.
+    @param private: finds the private tunnels that it connects to; without, it gets no stream after the first.
     @ivar token: the token's record as of the last check. @ivar tunnels: the agent's open tunnels by name.
     @ivar number: its session's, unique in this process. @ivar since: when it began, seconds since the epoch.
     """
@@ -59,8 +61,10 @@ class Agent:
         opening: Opening,
         tunnels: Tunnels,
         routes: Routes,
+        private: Private | None = None,
     ) -> None:
         self._allowed = allowed
+        self._private = private
         self._opening = opening
         self._all_tunnels = tunnels
         self._routes = routes
@@ -80,16 +84,18 @@ class Agent:
         self._drain_sent = False
         self._closed_idle = False
         self._leaving: LoopingCall | None = None
-        session.listen(_FirstStream(self))
+        session.listen(_Streams(self))
         session.on_go_away.append(self._on_go_away)
         if lifeline is not None:
             lifeline.on_attached.append(self._attached)
             lifeline.on_detached.append(self._detached)
 
-    def control_channel(self) -> ControlChannel | None:
-        """The protocol for the agent's first stream; None for its later streams."""
+    def next_stream(self) -> IProtocol | None:
+        """The protocol for a stream that the agent opens: on the first, the control channel."""
         if self._channel is not None:
-            return None
+            if self._private is None:
+                return None
+            return Connecting(self._private, self.session, lambda: self.token)
         self._channel = ControlChannel(self)
         return self._channel
 
@@ -302,13 +308,13 @@ class Agent:
             await self._all_tunnels.close(tunnel)
 
 
-class _FirstStream(Factory):
-    """Puts the control channel on the agent's first stream; its other streams are reset."""
+class _Streams(Factory):
+    """Takes the streams that an agent opens."""
 
     noisy = False
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
 
-    def buildProtocol(self, addr: Any) -> ControlChannel | None:
-        return self._agent.control_channel()
+    def buildProtocol(self, addr: Any) -> Any:
+        return self._agent.next_stream()

@@ -19,6 +19,7 @@ from burrow.server.agent import Agent
 from burrow.server.events import Events
 from burrow.server.nodes.cluster import Cluster
 from burrow.server.opening import Opening
+from burrow.server.private import Private
 from burrow.server.revoking import TokenWatch
 from burrow.server.routes import Routes
 from burrow.server.sessions import Sessions, TooManySessions
@@ -34,6 +35,7 @@ class Agents:
     All agents that are connected to this server.
 
     @param limits: the limits of a token that has no settings of its own.
+    @param private: finds the private tunnels that agents connect to.
     @param cluster: publishes how many sessions each token has, and knows how many it has on other nodes.
     @ivar connected: every authenticated agent, one per session.
     @ivar resumes: how many connections sessions went on by, so far.
@@ -52,7 +54,9 @@ class Agents:
         cluster: Cluster,
         events: Events,
         limits: Limits = UNLIMITED,
+        private: Private | None = None,
     ) -> None:
+        self._private = private
         self._limits = limits
         self._events = events
         self._clock = clock
@@ -127,6 +131,7 @@ class Agents:
             self._opening,
             self._tunnels,
             self._routes,
+            self._private,
         )
         self.connected.add(agent)
         self.watch.began(agent)

@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall
 
 from burrow.errors import StoreError
+from burrow.protocols.private import public_kind
 from burrow.store.base import IStore
 
 PAUSE = 0.02
@@ -88,15 +89,20 @@ class Lookups:
             error: Exception = StoreError("the store cannot tell now who owns the name")
         except Exception as failed:
             found, error = {}, failed
+        # A private tunnel's name is nobody's for visitors who come by host.
+        owned = {
+            name: known.kind
+            for name, known in found.items()
+            if known is not None and not public_kind(known.kind)
+        }
         self._busy = False
         self._pause = self._clock.callLater(PAUSE, self._ask_next)
         for name, answers in asked.items():
-            if found.get(name, self) is None and name in self._asked and self._store.whole:
+            if name in found and name not in owned and name in self._asked and self._store.whole:
                 self._remember(name)
             for answer in answers:
                 if name in found:
-                    known = found[name]
-                    answer.callback(None if known is None else known.kind)
+                    answer.callback(owned.get(name))
                 else:
                     answer.errback(error)
 

@@ -33,6 +33,7 @@ from burrow.errors import (
 from burrow.limits import UNLIMITED, Limits
 from burrow.protocols.base import Kind, Reach
 from burrow.protocols.options import read_options, sent_options
+from burrow.protocols.private import kept_kind, reach_of
 from burrow.server.events import Events
 from burrow.server.names import assigned_name, check_name
 from burrow.server.nodes.cluster import Cluster
@@ -192,14 +193,16 @@ class Opening:
         name: str | None,
         limits: Limits,
     ) -> Tunnel:
-        port = what.options.get("port")
+        reach = reach_of(what.kind, what.options)
+        private = reach is Reach.NOWHERE
+        port = None if private else what.options.get("port")
         if port is not None:
             self._ports.check(port)
         if what.kind.reach is Reach.SNI:
             self._tls_url(self._domain)  # refuses before the name is reserved
         wanted = Reservation(
             name="" if name is None else check_name(name, self._reserved),
-            kind=what.kind.name,
+            kind=kept_kind(what.kind, reach),
             token=owner.token,
             agent=owner.agent,
             upstream=upstream,
@@ -214,7 +217,7 @@ class Opening:
         self._quotas.add_name(owner.token, wanted.name, limits)
         try:
             reservation = await self._reserve(wanted, limits)
-            with self._routes.opening(reservation.name, what.kind.name):
+            with self._routes.opening(reservation.name, what.kind.name, not private):
                 return await self._open_reserved(owner, what, reservation, limits)
         except BaseException:
             self._quotas.remove_name(owner.token, wanted.name)
@@ -228,10 +231,15 @@ class Opening:
         tunnel = Tunnel(
             reservation, kind, owner, host, self._url(host), options=what.options, version=what.version
         )
-        if kind.reach.by_port:
+        if tunnel.reach is Reach.NOWHERE:
+            tunnel.reservation = attr.evolve(reservation, port=None)  # it keeps a port that it had in public
+            tunnel.url = f"private://{tunnel.name}"
+            if kind.reach is not Reach.HOST:
+                self._visitor_factory(tunnel)  # so that its agent learns now what its visitors would
+        elif tunnel.reach.by_port:
             tunnel.reservation = await self._listen(tunnel, limits)
             tunnel.url = f"{kind.scheme}://{self._domain}:{tunnel.reservation.port}"
-        elif kind.reach is Reach.SNI:
+        elif tunnel.reach is Reach.SNI:
             tunnel.url = self._tls_url(host)
             tunnel.factory = self._visitor_factory(tunnel)
         else:
@@ -239,7 +247,7 @@ class Opening:
         told = sent_options(kind.options, tunnel.options)
         await self._cluster.hold(
             tunnel.name,
-            kind.name,
+            kept_kind(kind, tunnel.reach),
             tunnel.reservation.port,
             owner.token,
             json.dumps(told) if told else "",
@@ -251,7 +259,7 @@ class Opening:
             await self._tunnels.unlisten(tunnel)
             raise StreamGone("the agent left while its tunnel was being opened")
         await self._tunnels.add(tunnel)
-        if kind.reach.by_port:
+        if tunnel.reach.by_port:
             await self._announce()  # the other nodes open the port too
         return tunnel
 

@@ -13,7 +13,7 @@ class Why(Enum):
     """Why a name has no route."""
 
     UNKNOWN = "unknown"
-    """The name has no owner, or its visitors come to a TCP port."""
+    """The name has no owner, or its visitors do not come by host: to a TCP port, or it is private."""
 
     AWAY = "away"
     """Its agent lost its connection a moment ago, or the server just started: the agent may be back soon."""
@@ -35,7 +35,12 @@ class IRoute(Interface):
 
     name = Attribute("The tunnel's label, for visitors and nodes.")
     kind = Attribute(
-        "Its L{ITunnelProtocol<burrow.protocols.base.ITunnelProtocol>}; None for an unknown one."
+        "Its L{ITunnelProtocol<burrow.protocols.base.ITunnelProtocol>}; None for an unknown or private one."
+    )
+    reach = Attribute(
+        """
+        Where visitors reach it: a L{Reach<burrow.protocols.base.Reach>}; None if its kind is unknown here.
+        """
     )
     alive = Attribute(
         "Whether streams can be opened: the agent's session lives, or the node that holds it is linked."

@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from burrow.errors import StoreError, StreamGone
 from burrow.protocols.base import Kind, Reach
+from burrow.protocols.private import public_kind
 from burrow.server.expected import Expected
 from burrow.server.lookups import Lookups
 from burrow.server.nodes.boxes import MAX_HOPS
@@ -33,7 +34,7 @@ from burrow.store.base import IStore
 
 class Routes:
     """
-    @param domain: the base domain. @param hold: seconds that a visitor waits for an agent that is expected.
+    @param domain: the base domain. @ivar hold: seconds that a visitor waits for an agent that is expected.
     @param cluster: says which node holds a name. @param links: the links to the other nodes.
     @param kinds: the kinds of tunnels that this node knows, by name.
     """
@@ -53,7 +54,7 @@ class Routes:
         self._cluster = cluster
         self._links = links
         self._domain = domain
-        self._hold = hold
+        self.hold = hold
         self._here: dict[str, Tunnel] = {}
         self._opening: Counter[str] = Counter()
         self._expected = Expected(clock)
@@ -87,19 +88,22 @@ class Routes:
         name, _, domain = host.partition(".")
         if domain == self._domain:
             found = self.find(name)
-            if found is not None and found.kind is not None and found.kind.reach is Reach.HOST:
+            if found is not None and found.reach is Reach.HOST:
                 return found
         return Deferred.fromCoroutine(self._of_host(name, domain, asking))
 
     async def _of_host(self, name: str, domain: str, asking: Asking) -> IRoute:
         if domain != self._domain:
             raise NoRoute(Why.UNKNOWN)
+        if self._is_private(name):
+            await self.owned(name)  # which takes as long as for a name without an owner
+            raise NoRoute(Why.UNKNOWN)
         found = await self.wait_for(name, asking)
         if found is None:
             if not await self.owned(name):
                 raise NoRoute(Why.UNKNOWN)
             raise NoRoute(Why.AWAY if self.expected(name) else Why.LEFT)
-        if found.kind is None or found.kind.reach is not Reach.HOST:
+        if found.reach is not Reach.HOST:
             raise NoRoute(Why.UNKNOWN)
         return found
 
@@ -113,8 +117,7 @@ class Routes:
             return None
         tunnel = self._here.get(name)
         if tunnel is not None:
-            reach: Reach = tunnel.kind.reach
-            return reach
+            return None if tunnel.reach is Reach.NOWHERE else tunnel.reach
         lease = self._cluster.elsewhere(name)
         if lease is not None:
             return self._reach(lease.kind)
@@ -138,7 +141,7 @@ class Routes:
         found = await self.wait_for(name)
         if found is None:
             raise NoRoute(Why.AWAY if self.expected(name) else Why.LEFT)
-        if found.kind is None or found.kind.reach is not Reach.SNI:
+        if found.reach is not Reach.SNI:
             raise NoRoute(Why.UNKNOWN)
         return found
 
@@ -151,6 +154,16 @@ class Routes:
         found = await self.wait_for(name)
         if found is None:
             raise StreamGone("no agent has this tunnel open")
+        return found
+
+    async def of_private(self, name: str) -> IRoute | None:
+        """
+        The route of a private tunnel that is open, here or on another node: at once, or when its agent, or
+        that node, is connected within the hold time. None otherwise.
+        """
+        found = self.find(name)
+        if found is None and await self.waiting.wait(name, self.hold):
+            found = self.find(name)
         return found
 
     async def of_node(self, name: str, hops: int, asking: Asking) -> IRoute | None:
@@ -180,7 +193,7 @@ class Routes:
             found = self.find(name)
             if found is not None:
                 return found
-        return self.find(name) if await self.waiting.wait(name, self._hold, asking) else None
+        return self.find(name) if await self.waiting.wait(name, self.hold, asking) else None
 
     async def _may_come(self, name: str) -> bool:
         """
@@ -210,8 +223,9 @@ class Routes:
         name, _, domain = host.partition(".")
         if domain != self._domain:
             return succeed(False)
-        if self.find(name) is not None:
-            return succeed(True)
+        found = self.find(name)
+        if found is not None:
+            return succeed(found.reach is not Reach.NOWHERE)
         return Deferred.fromCoroutine(self._serves(name))
 
     async def _serves(self, name: str) -> bool:
@@ -221,11 +235,26 @@ class Routes:
             # After a loss of data the store cannot tell the owner; a lease shows that the tunnel is open.
             if await self._cluster.ask(name) is None:
                 raise
-            return True
+            return not self._is_private(name)
 
     async def owned(self, name: str) -> bool:
-        """Whether the name has an owner. @raise StoreError: the store cannot tell."""
+        """
+        Whether the name has an owner, and is not that of a private tunnel. @raise StoreError: the store
+        cannot tell.
+        """
         return await self._lookups.owned(name)
+
+    def here(self, name: str) -> Tunnel | None:
+        """The tunnel of a name that is open on this node, whether its agent is connected or not."""
+        return self._here.get(name)
+
+    def _is_private(self, name: str) -> bool:
+        """Whether a private tunnel of the name is open, here or on another node."""
+        tunnel = self._here.get(name)
+        if tunnel is not None:
+            return tunnel.reach is Reach.NOWHERE
+        lease = self._cluster.elsewhere(name)
+        return lease is not None and public_kind(lease.kind) is not None
 
     def held(self, name: str) -> bool:
         """Whether a tunnel of the name is open, here or on another node."""
@@ -234,8 +263,14 @@ class Routes:
     # -- what changes that ----------------------------------------------------------------------------------
 
     @contextmanager
-    def opening(self, name: str, kind: str = "") -> Iterator[None]:
-        """A context in which a tunnel of the name and kind is being opened here: visitors wait for it."""
+    def opening(self, name: str, kind: str = "", public: bool = True) -> Iterator[None]:
+        """
+        A context in which a tunnel of the name and kind is being opened here: visitors wait for it if it is
+        public.
+        """
+        if not public:
+            yield
+            return
         self._opening[name] += 1
         self._lookups.reserved(name, kind)
         try:

@@ -47,6 +47,7 @@ from burrow.server.nodes.ports import RemotePorts
 from burrow.server.opening import Opening
 from burrow.server.port_closing import stop_listening
 from burrow.server.ports import Ports, outgoing_warning
+from burrow.server.private import Private
 from burrow.server.pseudonym import pseudonym
 from burrow.server.public import PublicPorts, make_edge
 from burrow.server.quotas import Quotas
@@ -180,6 +181,7 @@ class BurrowServer(MultiService):
             self.cluster,
             self.events,
             config.token_limits,
+            Private(reactor, self.store, known_kinds, self.cluster, self._routes, traffic),
         )
         accept = AcceptFactory(
             reactor,

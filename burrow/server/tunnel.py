@@ -11,7 +11,8 @@ from zope.interface import implementer
 
 from burrow.mux.control import VisitorHead
 from burrow.mux.session import Session
-from burrow.protocols.base import Kind
+from burrow.protocols.base import Kind, Reach
+from burrow.protocols.private import reach_of
 from burrow.server.route import IRoute
 from burrow.store.base import Reservation
 
@@ -47,6 +48,7 @@ class Tunnel:
     @ivar host: its name under the base domain. @ivar url: where visitors reach it.
     @ivar factory: serves its visitors; None for kinds that the edge serves. @ivar requests: see L{IRoute}.
     @ivar options: the values of its kind's options, by key. @ivar version: the version of its kind.
+    @ivar reach: see L{IRoute}.
     """
 
     reservation: Reservation
@@ -58,6 +60,10 @@ class Tunnel:
     requests: int = 0
     options: dict[str, Any] = field(default_factory=dict)
     version: int = 1
+    reach: Reach = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reach = reach_of(self.kind, self.options)
 
     @property
     def name(self) -> str:

@@ -62,7 +62,7 @@ class Tunnels:
     @property
     def hosts(self) -> list[str]:
         """The names of the open tunnels that visitors reach by host."""
-        return [tunnel.host for tunnel in self._open.values() if tunnel.kind.reach is Reach.HOST]
+        return [tunnel.host for tunnel in self._open.values() if tunnel.reach is Reach.HOST]
 
     async def add(self, tunnel: Tunnel) -> None:
         """

@@ -18,10 +18,10 @@ import attr
 
 from burrow.errors import ConfigError
 from burrow.store.base import ROLES, IStore, Token
+from burrow.values import is_token_name
 
 _ALPHABET = string.ascii_lowercase + string.digits
 _SHAPE = re.compile(r"burrow_([a-z0-9]{10})_([a-z0-9]{32})")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 _NO_DIGEST = hashlib.sha256(b"").digest()
 
 
@@ -35,7 +35,7 @@ def make_token(name: str, role: str, now: float, **settings: Any) -> tuple[str, 
 
     @raise ConfigError: the name or the role is not a possible one.
     """
-    if not _NAME.fullmatch(name):
+    if not is_token_name(name):
         raise ConfigError(f"{name!r} is no token name: use up to 63 letters, digits and . _ @ -")
     if role not in ROLES:
         raise ConfigError(f"{role!r} is no role: use one of {', '.join(ROLES)}")

@@ -126,8 +126,8 @@ class Memory(TestCase):
 
     def test_options_of_each_role(self):
         tunnel = MemoryTunnel(Kind(), {"port": "20001"})
-        self.assertEqual(tunnel.agent_options, {"port": 20001})
-        self.assertEqual(tunnel.server_options, {"port": 20001})
+        self.assertEqual(tunnel.agent_options["port"], 20001)
+        self.assertEqual(tunnel.server_options["port"], 20001)
         tunnel.visit()
         self.assertEqual(tunnel.requests, 1)
 

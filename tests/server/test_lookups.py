@@ -18,6 +18,7 @@ class Questions:
 
     def __init__(self):
         self.owned = set()
+        self.kinds = {}
         self.asked = []
 
     def find_reservations(self, names):
@@ -26,7 +27,10 @@ class Questions:
 
     def answer(self, number=-1, unknown=()):
         names, answer = self.asked[number]
-        found = {name: SimpleNamespace(kind="http") if name in self.owned else None for name in names}
+        found = {
+            name: SimpleNamespace(kind=self.kinds.get(name, "http")) if name in self.owned else None
+            for name in names
+        }
         answer.callback({name: found[name] for name in names if name not in unknown})
 
 
@@ -63,6 +67,14 @@ class Asking(SynchronousTestCase):
         self.clock.advance(PAUSE)
         self.store.answer()
         self.assertFalse(self.successResultOf(asked[-2]))
+
+    def test_a_private_tunnels_name_is_nobodys(self):
+        self.store.owned, self.store.kinds = {"box"}, {"box": "private-http"}
+        asked = self.ask("box")
+        self.store.answer()
+        self.assertFalse(self.successResultOf(asked))
+        self.assertFalse(self.successResultOf(self.ask("box")))  # and is remembered as such
+        self.assertEqual(len(self.store.asked), 1)
 
     def test_random_names_for_a_second_cost_fifty_questions(self):
         self.store.find_reservations = self.nobodys

@@ -15,8 +15,9 @@ from zope.interface import implementer
 from burrow.errors import StreamGone
 from burrow.mux.pipe import PipeEnd
 from burrow.mux.session import Session
-from burrow.protocols.base import Kind
+from burrow.protocols.base import Kind, Reach
 from burrow.protocols.options import read_options
+from burrow.protocols.private import public_kind
 from burrow.server.nodes.boxes import MAX_HOPS, AgentBox, VisitorBox
 from burrow.server.nodes.link import Link
 from burrow.server.nodes.records import Lease, Node
@@ -37,6 +38,9 @@ class Remote:
         self.name = lease.name
         self.requests = 0
         self.kind = kind
+        self.reach: Reach | None = None if kind is None else kind.reach
+        if public_kind(lease.kind) is not None:
+            self.reach = Reach.NOWHERE
         self.lease = lease
         self.session = session
         self._link = link

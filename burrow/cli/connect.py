@@ -1,0 +1,213 @@
+"""C{burrow connect}: reaches a private tunnel, by a local port or standard input and output."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.python.failure import Failure
+
+from burrow.addresses import ListenAddress, parse_listen, parse_port
+from burrow.cli.parsing import typed
+from burrow.cli.remote import OF_SERVER
+from burrow.cli.run import complain, run, say
+from burrow.client.agent import Agent
+from burrow.client.config import ClientConfig
+from burrow.client.connecting import Connector, Listening
+from burrow.client.service import client_settings, looking_credentials
+from burrow.client.standard import Blocking, StandardEnd, connect_standard
+from burrow.errors import BurrowError, ConfigError
+from burrow.hangup import stop_on_hangup
+from burrow.options import add_arguments, flags_given
+from burrow.values import parse_name
+
+_OPTIONS = (*OF_SERVER, "no_retry", "stop_grace", "log_level")
+
+
+class BrokenOff(BurrowError):
+    """What ran through a tunnel ended before its end."""
+
+
+def parse_local(text: str) -> ListenAddress:
+    """C{HOST:PORT}, C{:PORT} for all interfaces, or a port of the loopback; port 0 is one that is free."""
+    if text.isascii() and text.isdigit():
+        return ListenAddress("127.0.0.1", parse_port(text) if text != "0" else 0)
+    try:
+        parsed = parse_listen(text)
+    except ValueError:
+        parsed = "off"
+    if parsed == "off":
+        raise ValueError("write PORT, HOST:PORT, or :PORT for all interfaces")
+    return parsed
+
+
+def add_connect(commands: Any) -> None:
+    """C{burrow connect NAME}."""
+    parser = commands.add_parser(
+        "connect",
+        help="reach a private tunnel, by a local port or as ssh's ProxyCommand",
+        description="Reach a private tunnel, which somebody opened with --private and the same token, or "
+        "with --allow-token and the name of yours. For ssh: ssh -o ProxyCommand='burrow connect box --stdio' "
+        "me@box",
+    )
+    parser.add_argument("name", metavar="NAME", help="the tunnel's name, as in box of private://box")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument(
+        "--listen",
+        type=typed(parse_local),
+        metavar="[HOST:]PORT",
+        help="join each connection to this port to the tunnel (alone a PORT is on the loopback, :PORT on all "
+        "interfaces: whoever reaches it, reaches the tunnel)",
+    )
+    where.add_argument(
+        "--stdio", action="store_true", help="join standard input and output to the tunnel, and end with it"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="with --listen, print one JSON object a line, for programs"
+    )
+    add_arguments(parser, ClientConfig, only=_OPTIONS)
+    parser.set_defaults(run=connect)
+
+
+def connect(arguments: argparse.Namespace) -> int:
+    """C{burrow connect NAME}."""
+    try:
+        name = parse_name(arguments.name.removeprefix("private://"))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if arguments.json and arguments.stdio:
+        raise ConfigError("--json is for --listen: with --stdio, standard output is the tunnel's")
+    config, _ = client_settings(flags_given(arguments, ClientConfig), os.environ, None)
+    if arguments.stdio:
+        return _standard(config, name)
+    return run(
+        lambda reactor: _Listener(reactor, config, name, arguments.json).serve(arguments.listen),
+        log_level=config.log_level,
+    )
+
+
+def _make_agent(reactor: Any, config: ClientConfig, *, retry: bool, stop_grace: float) -> Agent:
+    """An agent without tunnels. Its id is its own, so that it never takes another's place."""
+    credentials = replace(looking_credentials(config), agent=secrets.token_hex(8))
+    return Agent(reactor, credentials, [], retry=retry, stop_grace=stop_grace)
+
+
+async def _until_done(agent: Agent, other: Deferred[Any]) -> Any:
+    """Wait for C{other}. @raise BurrowError: the agent ended with it before."""
+    first: Deferred[Any] = Deferred()
+
+    def end(result: Any) -> None:
+        if not first.called:
+            first.callback(result)
+
+    agent.done.addErrback(end)
+    other.addBoth(end)
+    try:
+        return await first
+    finally:
+        other.cancel()
+
+
+# -- standard input and output -------------------------------------------------------------------------
+
+
+def _standard(config: ClientConfig, name: str) -> int:
+    blocking = Blocking()
+    try:
+        return run(lambda reactor: _join_standard(reactor, config, name), log_level=config.log_level)
+    finally:
+        blocking.restore()
+
+
+async def _join_standard(reactor: Any, config: ClientConfig, name: str) -> None:
+    """@raise BurrowError: the tunnel cannot be reached, or was broken off."""
+    stop_on_hangup(reactor)
+    # Who starts this waits for it: so a server that cannot be reached is told at once, while one that is lost
+    # later is waited for.
+    agent = _make_agent(reactor, config, retry=False, stop_grace=0.0)
+    agent.on_event.append(lambda event, text: _settle(agent, config, event))
+    end = StandardEnd()
+    connect_standard(reactor, end)
+    agent.startService()
+    try:
+        remote = await _until_done(agent, Deferred.fromCoroutine(Connector(agent).connect(name, end)))
+        broken = await _until_done(agent, remote.closed)
+        await end.done
+        if broken:
+            raise BrokenOff(
+                f"{broken}: what {name} leads to refused it, or its agent or the server was lost for too long"
+            )
+    finally:
+        await agent.stopService()
+
+
+def _settle(agent: Agent, config: ClientConfig, event: str) -> None:
+    if event == "connected":
+        agent.retry = not config.no_retry
+
+
+# -- a local port ---------------------------------------------------------------------------------------
+
+
+class _Listener:
+    """Serves a local port, and tells what happens."""
+
+    def __init__(self, reactor: Any, config: ClientConfig, name: str, as_json: bool) -> None:
+        self._reactor = reactor
+        self._name = name
+        self._json = as_json
+        self._ready = False
+        self._address = ""
+        self._agent = _make_agent(reactor, config, retry=not config.no_retry, stop_grace=config.stop_grace)
+        self._agent.on_event.append(self._event)
+
+    async def serve(self, listen: ListenAddress) -> None:
+        """Serve until the command is stopped. @raise BurrowError: the port is busy, or the agent ended."""
+        stop_on_hangup(self._reactor)
+        factory = Listening(Connector(self._agent), self._name, self._refused)
+        try:
+            port = self._reactor.listenTCP(listen.port, factory, interface=listen.host)
+        except CannotListenError as error:
+            reason = getattr(error.socketError, "strerror", None) or error.socketError
+            raise ConfigError(f"cannot listen on {listen}: {reason}; choose another with --listen") from error
+        self._address = str(replace(listen, port=port.getHost().port))
+        self._agent.startService()
+        try:
+            await self._agent.done
+        except BurrowError as error:
+            if self._json:
+                self._emit("error", error=type(error).__name__, message=str(error))
+            raise
+        finally:
+            await port.stopListening()
+            await self._agent.stopService()
+
+    def _event(self, event: str, text: str) -> None:
+        if event == "connected" and not self._ready:
+            self._ready = True
+            if self._json:
+                url = f"private://{self._name}"
+                self._emit("ready", kind="connect", name=self._name, url=url, listen=self._address)
+            else:
+                say(f"{self._address} -> private://{self._name}")
+        elif self._json:
+            self._emit(event, message=text)
+        else:
+            complain(text)
+
+    def _refused(self, reason: Failure) -> None:
+        """A connection was not joined."""
+        text = reason.getErrorMessage() if reason.check(BurrowError) else f"unexpected: {reason.value!r}"
+        if self._json:
+            self._emit("refused", message=text)
+        else:
+            complain(text)
+
+    def _emit(self, event: str, **fields: Any) -> None:
+        say(json.dumps({"event": event, **fields}))

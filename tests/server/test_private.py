@@ -1,0 +1,382 @@
+"""Tests for L{burrow.server.private}: who may connect to private tunnels, and what becomes of connections."""
+
+import json
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from burrow.errors import NameTaken, NoSuchTunnel, NotAllowed, StoreError, Unavailable
+from burrow.link.accept import Handshake
+from burrow.mux.control import ConnectAnswer, ConnectHead, decode_connect_answer, encode_box
+from burrow.protocols.base import Reach
+from burrow.protocols.http import HttpProtocol
+from burrow.protocols.tcp import TcpProtocol
+from burrow.server.agent import Agent
+from burrow.server.nodes.records import Lease
+from burrow.server.ports import Ports
+from burrow.server.private import REFUSE_AFTER, Private
+from burrow.server.route import NoRoute, Why
+from burrow.server.tunnel import Owner
+from burrow.store.base import Token
+from burrow.store.memory import MemoryStore
+from burrow.testing import HalfCloseRecorder, Recorders, SessionPair
+from burrow.traffic.hub import Listener, Traffic
+from tests.server.parts import Parts
+
+OURS = Token("token1", "laptop", "agent", b"", 0.0)
+ANN = Token("token2", "ann", "agent", b"", 0.0)
+BOB = Token("token3", "bob", "agent", b"", 0.0)
+
+
+class Shouting(TcpProtocol):
+    """A kind whose server side is more than a pipe."""
+
+    name = "shout"
+    summary = "answers in capitals by itself"
+    addresses = None
+
+    def visitor_factory(self, tunnel):
+        kind = self
+
+        class Shout(Protocol):
+            def connectionMade(self):
+                kind.addresses = self.transport.getPeer()
+
+            def dataReceived(self, data):
+                self.transport.write(data.upper())
+
+        class Shouts:
+            def buildProtocol(self, address):
+                return Shout()
+
+        return Shouts()
+
+
+class Case(SynchronousTestCase):
+    def setUp(self):
+        self.clock = MemoryReactorClock()
+        self.store = MemoryStore(self.clock.seconds)
+        self.shouting = Shouting()
+        self.kinds = {"http": HttpProtocol(), "tcp": TcpProtocol(), "shout": self.shouting}
+        ports = Ports(self, "127.0.0.1", range(20_000, 20_003))
+        self.certified = []
+        self.parts = Parts(self.clock, self.store, self.kinds, ports, ready=self.ready)
+        self.routes = self.parts.routes
+        self.traffic = Traffic()
+        self.private = Private(
+            self.clock, self.store, self.kinds, self.parts.cluster, self.routes, self.traffic
+        )
+        self.clock.advance(1000)  # the server has run for a while
+
+    def listen(self, port, factory, interface, *, shared):
+        return self.clock.listenTCP(port, factory, interface=interface)
+
+    def closed(self, port):
+        pass
+
+    def ready(self, host):
+        self.certified.append(host)
+        return succeed(None)
+
+    def open(self, kind="tcp", name="box", token=OURS, private=True, pair=None, **options):
+        """Open a tunnel; its agent's session pair, whose visitors' streams are recorded."""
+        if pair is None:
+            pair = SessionPair(agent_factory=Recorders(HalfCloseRecorder), clock=self.clock)
+        owner = Owner(token.id, "agent1", pair.server, lambda tunnel, by: True)
+        options = {key.replace("_", "-"): value for key, value in options.items()}
+        if private:
+            options["private"] = True
+        opening = Deferred.fromCoroutine(
+            self.parts.opening.open(owner, kind, "22", name, options, versions=(1, 1))
+        )
+        self.tunnel = self.successResultOf(opening)
+        return pair
+
+    def connect(self, token=OURS, name="box", sent=b"", head=None):
+        """A connection of an agent with a token: its end of the stream."""
+        pair = SessionPair(clock=self.clock)
+        pair.server.connected_to(IPv4Address("TCP", "192.0.2.7", 4711))
+        handshake = Handshake("", "agent-0002", "0", "192.0.2.7:4711")
+        Agent(pair.server, None, token, handshake, None, None, None, self.routes, self.private)
+        self.control = HalfCloseRecorder()
+        pair.agent.open_stream(self.control)
+        end = HalfCloseRecorder()
+        pair.agent.open_stream(end, (ConnectHead(name).encode() if head is None else head) + sent)
+        self.visiting = pair
+        pair.pump()
+        return end
+
+    def answer(self, end):
+        """What the server answered, and the bytes behind."""
+        decoded = decode_connect_answer(end.received)
+        self.assertIsNotNone(decoded, "no answer yet")
+        return decoded
+
+    def refused(self, end, error):
+        answer, rest = self.answer(end)
+        self.assertEqual(rest, b"")
+        self.assertIsInstance(answer.refusal, error)
+        self.assertTrue(end.read_lost or end.lost)
+        return answer.text
+
+
+class Opening(Case):
+    def test_no_port_and_no_certificate(self):
+        self.open("http")
+        self.assertEqual(self.tunnel.url, "private://box")
+        self.open("tcp", "ssh")
+        self.assertEqual(self.certified, [])
+        self.assertEqual(self.clock.tcpServers, [])
+        self.assertEqual(self.parts.tunnels.hosts, [])
+        self.assertEqual(self.parts.cluster.leases.held["box"].kind, "private-http")
+
+    def test_a_public_one_that_becomes_private(self):
+        pair = self.open("tcp", private=False, port=20_001)
+        self.assertEqual(len(self.clock.tcpServers), 1)
+        self.open("tcp", pair=pair)
+        self.assertIsNone(self.tunnel.reservation.port)
+        self.assertIsNone(self.parts.cluster.leases.held["box"].port)
+        self.assertEqual(self.private._terms("box").owner, "token1")
+        # and back: it has kept its port
+        self.open("tcp", pair=pair, private=False)
+        self.assertEqual(self.tunnel.url, "tcp://example.com:20001")
+        self.assertIsNone(self.private._terms("box"))
+
+    def test_names_that_the_server_chooses_differ(self):
+        pair = self.open("http", None)
+        private = self.tunnel.name
+        self.open("http", None, private=False, pair=pair)
+        self.assertNotEqual(self.tunnel.name, private)
+        self.open("http", None, pair=pair)
+        self.assertEqual(self.tunnel.name, private)
+
+    def test_the_name_is_its_owners(self):
+        self.open()
+        owner = Owner("token2", "agent1", SessionPair().server, lambda tunnel, by: True)
+        opening = self.parts.opening.open(owner, "tcp", "22", "box", {"private": True}, versions=(1, 1))
+        self.failureResultOf(Deferred.fromCoroutine(opening), NameTaken)
+
+
+class Edge(Case):
+    """A private tunnel at the edge is as a name that nobody has."""
+
+    def of_host(self, name="box"):
+        found = self.routes.of_host(f"{name}.example.com", None)
+        found = found if isinstance(found, Deferred) else succeed(found)
+        self.clock.advance(1)
+        return self.failureResultOf(found, NoRoute).value.why
+
+    def serves(self):
+        serving = self.routes.serves("box.example.com")
+        self.clock.advance(1)
+        return self.successResultOf(serving)
+
+    def test_while_its_agent_is_connected(self):
+        self.open("http")
+        self.assertIs(self.tunnel.reach, Reach.NOWHERE)
+        self.assertIs(self.of_host(), Why.UNKNOWN)
+        self.assertFalse(self.serves())
+
+    def test_while_its_agent_is_away(self):
+        pair = self.open("http")
+        pair.server.disconnected()
+        self.assertIs(self.of_host(), Why.UNKNOWN)
+        self.assertFalse(self.serves())
+
+    def test_when_it_is_closed(self):
+        self.open("http")
+        self.routes.expect("box")
+        self.successResultOf(Deferred.fromCoroutine(self.parts.tunnels.close(self.tunnel)))
+        self.assertIs(self.of_host(), Why.UNKNOWN)
+        self.assertFalse(self.serves())
+
+    def test_on_another_node(self):
+        self.parts.cluster.leases.theirs["box"] = Lease("box", "node2", "private-http", None, 1.0, "token1")
+        self.assertIs(self.of_host(), Why.UNKNOWN)
+
+    def test_a_public_one_is_served(self):
+        self.open("http", private=False)
+        self.assertIs(self.routes.of_host("box.example.com", None), self.tunnel)
+        self.assertTrue(self.serves())
+
+
+class Connecting(Case):
+    def joined(self, end, pair, visitor="192.0.2.7:4711"):
+        """Check that a stream is joined to the tunnel's agent, both ways, with half-closes."""
+        pair.pump()
+        self.assertEqual(self.answer(end), (ConnectAnswer("OK", ""), b""))
+        (there,) = pair.agent.factory.built
+        self.assertIn(visitor.encode(), there.received)
+        there.received = b""
+        end.transport.write(b"question")
+        end.transport.loseWriteConnection()
+        self.pump(pair)
+        self.assertEqual(there.received, b"question")
+        self.assertTrue(there.read_lost)
+        there.transport.write(b"answer")
+        there.transport.loseConnection()
+        self.pump(pair)
+        self.assertEqual(self.answer(end)[1], b"answer")
+        self.assertTrue(end.lost is not None)
+
+    def pump(self, pair):
+        for _ in range(3):
+            self.visiting.pump()
+            pair.pump()
+
+    def test_each_kind_with_the_same_token(self):
+        for kind in ("tcp", "http"):
+            pair = self.open(kind, kind)
+            self.joined(self.connect(name=kind), pair)
+            self.assertEqual(self.tunnel.requests, 1)
+
+    def test_bytes_behind_the_head_are_not_lost(self):
+        pair = self.open()
+        end = self.connect(sent=b"early")
+        self.pump(pair)
+        (there,) = pair.agent.factory.built
+        self.assertTrue(there.received.endswith(b"early"))
+        self.answer(end)
+
+    def test_a_token_that_is_allowed_by_name(self):
+        pair = self.open(allow_token=["ann"])
+        self.joined(self.connect(ANN), pair)
+
+    def test_who_is_not_allowed_learns_no_more_than_of_a_name_that_nobody_has(self):
+        self.open(allow_token=["ann"])
+        self.open("http", "public", private=False)
+        texts = set()
+        for name in ("box", "nobodys", "public", "NOT A NAME", ""):
+            end = self.connect(BOB, name)
+            self.assertEqual(end.received, b"")
+            self.clock.advance(REFUSE_AFTER - 0.01)
+            self.visiting.pump()
+            self.assertEqual(end.received, b"")
+            self.clock.advance(0.02)
+            self.visiting.pump()
+            texts.add(self.refused(end, NoSuchTunnel).replace(repr(name), "NAME"))
+        self.assertEqual(len(texts), 1)
+
+    def test_waiting_for_a_tunnel_that_is_opened_meanwhile(self):
+        end = self.connect(ANN)
+        self.clock.advance(REFUSE_AFTER / 2)
+        pair = self.open(allow_token=["ann"])
+        self.clock.advance(0)
+        self.visiting.pump()
+        self.joined(end, pair)
+
+    def test_the_agent_is_away_and_comes_back(self):
+        pair = self.open()
+        pair.server.disconnected()
+        end = self.connect()
+        self.assertEqual(end.received, b"")
+        pair.server.connected_to(IPv4Address("TCP", "192.0.2.1", 1))
+        pair.server.carrier_drained()
+        self.routes.agent_connected("box")
+        self.visiting.pump()
+        self.joined(end, pair)
+
+    def test_the_agent_stays_away(self):
+        pair = self.open()
+        pair.server.disconnected()
+        end = self.connect()
+        self.clock.advance(10)
+        self.visiting.pump()
+        self.assertIn("is away", self.refused(end, Unavailable))
+
+    def test_a_tunnel_of_ones_own_that_is_not_open(self):
+        self.open()
+        self.successResultOf(Deferred.fromCoroutine(self.parts.tunnels.close(self.tunnel)))
+        self.assertIn("no agent has the tunnel box open", self.refused(self.connect(), Unavailable))
+        self.routes.expect("box")
+        end = self.connect()
+        self.assertEqual(end.received, b"")
+        pair = self.open()
+        self.visiting.pump()
+        self.joined(end, pair)
+
+    def test_a_tunnel_of_ones_own_that_is_public(self):
+        self.open("http", private=False)
+        self.assertIn("not private", self.refused(self.connect(), NoSuchTunnel))
+
+    def test_the_store_is_away(self):
+        self.store.reservation = lambda name: fail(StoreError("secret address"))
+        end = self.connect(name="other")
+        self.clock.advance(REFUSE_AFTER)
+        self.visiting.pump()
+        text = self.refused(end, Unavailable)
+        self.assertIn("store cannot answer", text)
+        self.assertNotIn("secret", text)
+
+    def test_who_leaves_while_it_waits(self):
+        end = self.connect(name="other")
+        end.transport.abortConnection()
+        self.visiting.pump()
+        self.assertEqual(len(self.routes.waiting), 0)
+
+    def test_wrong_heads(self):
+        for head in (encode_box({"tunnel": "box"}), b"\xff\xff", b"\0\1a\xff\xff" + b"x" * 20_000):
+            end = self.connect(head=head)
+            self.assertIsNotNone(end.lost)
+            self.assertEqual(end.received, b"")
+            self.assertIsNone(self.control.lost)  # the session goes on
+
+    def test_the_kinds_own_server_side_serves_them(self):
+        self.open("shout")
+        end = self.connect(sent=b"hello ")
+        end.transport.write(b"you")
+        self.visiting.pump()
+        self.assertEqual(self.answer(end)[1], b"HELLO YOU")
+        self.assertEqual(self.shouting.addresses, IPv4Address("TCP", "192.0.2.7", 4711))
+
+    def test_an_address_that_the_tunnel_does_not_take(self):
+        pair = self.open(allow=["198.51.100.0/24"])
+        self.assertIn("this agent's address", self.refused(self.connect(), NotAllowed))
+        pair = self.open(pair=pair, allow=["192.0.2.0/24"])
+        self.joined(self.connect(), pair)
+
+    def test_a_kind_that_fails(self):
+        self.open("shout")
+        self.shouting.visitor_factory = lambda tunnel: 1 / 0
+        self.assertIn("plugin", self.refused(self.connect(), Unavailable))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_who_listens_is_told(self):
+        ended = []
+
+        class Told(Listener):
+            def ended(self, record):
+                ended.append((record.protocol, record.tunnel, record.visitor, record.sent))
+
+        self.traffic.add(Told())
+        for kind in ("tcp", "http"):
+            pair = self.open(kind, kind)
+            self.joined(self.connect(name=kind), pair)
+        told = [(kind, kind, "192.0.2.7:4711", len(b"answer")) for kind in ("tcp", "http")]
+        self.assertEqual(ended, told)
+
+    def test_allowed_no_more_while_it_waited(self):
+        pair = self.open(allow_token=["ann"])
+        pair.server.disconnected()
+        end = self.connect(ANN)
+        self.open(pair=SessionPair(agent_factory=Recorders(HalfCloseRecorder), clock=self.clock))
+        self.visiting.pump()
+        self.clock.advance(10)
+        self.visiting.pump()
+        self.assertIsInstance(self.answer(end)[0].refusal, Unavailable)
+
+    def test_a_lease_of_another_node(self):
+        options = json.dumps({"private": True, "allow-token": ["ann"]})
+        lease = Lease("box", "node2", "private-tcp", None, 1.0, "token1", options)
+        self.parts.cluster.leases.theirs["box"] = lease
+        self.assertIsNotNone(self.private.target("box", OURS))
+        self.assertIsNotNone(self.private.target("box", ANN))
+        self.assertIsNone(self.private.target("box", BOB))
+        for wrong in ("{", '{"speed": 1}'):
+            self.parts.cluster.leases.theirs["box"] = Lease(
+                "box", "node2", "private-tcp", None, 1.0, "token1", wrong
+            )
+            self.assertIsNone(self.private.target("box", OURS))
