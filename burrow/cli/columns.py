@@ -123,6 +123,14 @@ COLUMNS: dict[str, Columns] = {
         ("WHAT", _get("kind")),
         ("", _get("text")),
     ],
+    "audit": [
+        ("WHEN", _time("when")),
+        ("WHO", _get("who")),
+        ("WHAT", _get("action")),
+        ("OF", _get("target")),
+        ("FROM", _get("address")),
+        ("RESULT", _get("result")),
+    ],
 }
 """By the word of the API."""
 
@@ -135,6 +143,7 @@ SPARE: dict[str, tuple[str, ...]] = {
     "nodes": ("STARTED", "VERSION", "ADDRESS", "VISITORS"),
     "certificates": ("RENEWED AFTER", "ISSUER"),
     "events": ("NODE",),
+    "audit": ("FROM", "RESULT"),
 }
 """Headings of columns that a narrow terminal does without, the first one first."""
 

@@ -1,4 +1,4 @@
-"""C{burrow events}: what happened on a server in the last day, and what happens."""
+"""C{burrow events}: what happened on a server in the last day, and what happens; who changed what."""
 
 from __future__ import annotations
 
@@ -33,6 +33,42 @@ def add_events(commands: Any) -> None:
     parser.set_defaults(run=events)
 
 
+def add_audit(commands: Any) -> None:
+    """C{burrow audit}."""
+    parser = commands.add_parser(
+        "audit",
+        help="show who changed what on the server",
+        description="Show the changes of the last 90 days, by the API, the dashboard or a command on the "
+        "server: who, what, from where, and what came of it; the newest last. It asks the server that "
+        "`burrow login` is for, with the token of a viewer or admin; with --state it looks into a "
+        "server's store.",
+    )
+    parser.add_argument("--limit", type=typed(parse_count), metavar="N", help="the last N (default: all)")
+    which_server(parser)
+    parser.set_defaults(run=audit)
+
+
+def audit(arguments: argparse.Namespace) -> int:
+    """C{burrow audit}."""
+
+    def show_all(listing: Listing) -> None:
+        items = listing.items if arguments.json else listing.items[::-1]
+        show(arguments, "audit", Listing(items, listing.unanswered))
+
+    if in_store(arguments):
+        from burrow.cli.stored import STORED
+
+        async def look(store: IStore) -> None:
+            show_all(Listing((await STORED["audit"](store))[: arguments.limit], []))
+
+        return with_store(arguments, look)
+
+    async def ask(api: Api, reactor: Any) -> None:
+        show_all(await api.list("/audit", most=arguments.limit))
+
+    return with_api(arguments, ask)
+
+
 def events(arguments: argparse.Namespace) -> int:
     """C{burrow events}."""
     most = arguments.limit
@@ -65,13 +101,16 @@ def events(arguments: argparse.Namespace) -> int:
             elif kind != "message":
                 tell_trouble(kind, item)
 
-        async def begun() -> None:
+        async def begun() -> str:
             nonlocal first
-            if first:  # later, the server goes on where it was
-                first = False
-                for item in (await api.list("/events", most=10 if most is None else most)).items[::-1]:
-                    tell("message", item)
-                    told.add(str(item.get("id")))
+            if not first:  # the server goes on where it was
+                return ""
+            first = False
+            items = (await api.list("/events", most=10 if most is None else most)).items
+            for item in items[::-1]:
+                tell("message", item)
+                told.add(str(item.get("id")))
+            return str(items[0].get("id")) if items else ""
 
         await api.follow("/events", None, tell, complain, begun)
 

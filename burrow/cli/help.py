@@ -29,7 +29,7 @@ WISHES = [
 
 TASKS = {
     "Open tunnels": ("start", "connect", "run", "up", "demo", "login"),
-    "See what flows": ("status", "tunnels", "logs", "requests", "replay", "sessions", "events"),
+    "See what flows": ("status", "tunnels", "logs", "requests", "replay", "sessions", "events", "audit"),
     "Run a server": ("server", "token", "tokens", "names", "nodes", "certs", "store"),
     "This program": ("help", "protocols", "doctor", "service", "config", "completion", "version"),
 }

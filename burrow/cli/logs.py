@@ -80,9 +80,10 @@ def logs(arguments: argparse.Namespace) -> int:
             return
         shown = _Shown(as_json=arguments.json)
 
-        async def begun() -> None:
+        async def begun() -> str:
             for item in reversed((await api.list("/requests", query, arguments.limit)).items):
                 shown.tell("message", item)
+            return ""
 
         await api.follow("/requests", query, shown.tell, complain, begun)
 

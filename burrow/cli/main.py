@@ -80,6 +80,7 @@ def make_parser() -> Parser:
     protocols.add_protocols(commands)
     certs.add_certs(commands)
     events.add_events(commands)
+    events.add_audit(commands)
     add_config(commands)
     add_doctor(commands)
     add_service(commands)

@@ -129,7 +129,7 @@ class Screen:
             self._emit("ready", kind=kind, name=opened.name, url=opened.url, upstream=upstream, **more)
         else:
             say(escaped(f"{opened.url} -> {upstream}"))
-            if first and self._inspector:
+            if first and self._inspector and not self._quiet:
                 complain(f"the inspector is at {self._inspector}")
 
     def event(self, event: str, text: str) -> None:

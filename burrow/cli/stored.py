@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from burrow.server.admin.describe import (
     Item,
+    audit_item,
     away_item,
     certificate_item,
     event_item,
@@ -16,6 +17,7 @@ from burrow.server.admin.describe import (
     node_item,
     token_item,
 )
+from burrow.server.audit import Audit
 from burrow.server.events import recent
 from burrow.server.nodes.records import NODES, Node, from_notes, live_leases
 from burrow.store.base import IStore
@@ -71,6 +73,11 @@ async def events(store: IStore) -> list[Item]:
     return [event_item(event) for event in reversed(await recent(store))]
 
 
+async def audit(store: IStore) -> list[Item]:
+    """Who changed what, the newest first."""
+    return [audit_item(entry) for entry in reversed(await Audit(store).entries())]
+
+
 STORED: dict[str, Callable[[IStore], Awaitable[list[Item]]]] = {
     "tunnels": tunnels,
     "names": names,
@@ -78,5 +85,6 @@ STORED: dict[str, Callable[[IStore], Awaitable[list[Item]]]] = {
     "nodes": nodes,
     "certificates": certificates,
     "events": events,
+    "audit": audit,
 }
 """By the word of the API. Sessions and requests are known to the server's processes alone."""

@@ -189,14 +189,15 @@ class Api:
         query: Mapping[str, Any] | None,
         tell: Callable[[str, dict[str, Any]], None],
         state: Callable[[str], None],
-        begun: Callable[[], Awaitable[None]] | None = None,
+        begun: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         """
         Read a live answer, for ever: when its connection is lost, it is asked for again, from where it was.
 
         @param tell: called with the type of each event, "message" for the usual one, and its data.
         @param state: called with a sentence when the connection is lost, and when it is there again.
-        @param begun: called each time that an answer has begun.
+        @param begun: called each time that an answer has begun; returns the id of the last event that was
+            learned otherwise, or "": where the next answer begins if this one has none.
         @raise Refused: the server refuses it, or ended it since the token was revoked.
         @raise ServerUnreachable: it could not be reached the first time.
         """
@@ -214,7 +215,8 @@ class Api:
                 response.deliverBody(reading)
                 try:
                     if begun is not None:
-                        await begun()
+                        known = await begun()
+                        reading.last = reading.last or known
                     await reading.ended
                 finally:
                     last = reading.last

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from burrow.options import check_keys, load, read_toml
 from burrow.server.config import ServerConfig
 
 
-def server_config(flags: dict[str, Any], config_file: str | None) -> ServerConfig:
+def server_config(
+    flags: Mapping[str, Any], config_file: str | None, environ: Mapping[str, str] = os.environ
+) -> ServerConfig:
     """Read the configuration from flags, environment and file. @raise ConfigError: it is not valid."""
     table: dict[str, Any] = {}
     if config_file:
@@ -19,7 +22,7 @@ def server_config(flags: dict[str, Any], config_file: str | None) -> ServerConfi
         if isinstance(table.get("server"), dict):
             check_keys(table, ("server",), config_file)
             table, config_file = table["server"], f"{config_file}: [server]"
-    config = load(ServerConfig, flags, os.environ, table, config_file or "")
+    config = load(ServerConfig, flags, environ, table, config_file or "")
     if config.state_dir.exists() and not config.state_dir.is_dir():
         raise ConfigError(f"the state folder {config.state_dir} is no folder: give another --state DIR")
     return config

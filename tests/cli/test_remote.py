@@ -47,6 +47,7 @@ def test_which_server(monkeypatch, tmp_path):
 def test_columns_are_of_fields_that_there_are():
     names = {"tunnels": "Tunnel", "sessions": "Session", "names": "Name", "tokens": "Token"}
     names |= {"nodes": "Node", "certificates": "Certificate", "events": "Event"}
+    names["audit"] = "AuditEntry"
     for thing, schema in names.items():
         item = {field: f"<{field}>" for field in SCHEMAS[schema]["properties"]}
         heading, row = rows_of(thing, [item])

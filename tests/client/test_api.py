@@ -155,6 +155,23 @@ class ApiCase(TestCase):
         self.assertEqual(keys, [None, ["k1"], ["k1"]])
         following.cancel()
 
+    def test_it_goes_on_behind_what_was_learned_otherwise(self):
+        async def begun():
+            return "k0"
+
+        self.told, self.states = [], []
+        first, second = Response(200, live=True), Response(200, live=True)
+        api = self.make(first, second)
+        following = Deferred.fromCoroutine(
+            api.follow("/events", None, lambda *told: self.told.append(told), self.states.append, begun)
+        )
+        following.addErrback(lambda failure: None)
+        first.reader.connectionLost(Failure(ResponseDone()))
+        self.clock.advance(1)
+        keys = [headers.getRawHeaders("Last-Event-ID") for _, _, headers in self.agent.asked]
+        self.assertEqual(keys, [None, ["k0"]])
+        following.cancel()
+
     def test_silence_means_that_the_connection_is_lost(self):
         first = Response(200, live=True)
         following = self.follow(first, Response(200, live=True))

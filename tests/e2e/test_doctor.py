@@ -243,6 +243,11 @@ def test_server_that_runs(world):
     assert "a server runs with it" in found["state folder"]
     assert "the server that runs listens there" in found["port https"]
     assert "knows 1 token" in found["store"]
+    findings, code = run("server", ["--state", world.folder / "state"], {})  # its ports are the server's own
+    found = {each["name"]: each["text"] for each in findings}
+    assert code == 0, findings
+    assert f"(process {world.server.process.pid})" in found["configuration"]
+    assert found["port https"] == f"127.0.0.1:{world.https}: the server that runs listens there"
 
 
 def test_store_without_tokens(tmp_path):

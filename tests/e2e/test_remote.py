@@ -37,7 +37,7 @@ def agent(world, upstream, tokens):
     return agent
 
 
-LISTS = ("tunnels", "sessions", "names", "tokens", "nodes", "certs", "events")
+LISTS = ("tunnels", "sessions", "names", "tokens", "nodes", "certs", "events", "audit")
 OF_AGENTS = ("tunnels", "sessions", "names")
 
 
@@ -52,7 +52,7 @@ def test_each_list_by_each_role(world, agent, ask):
             assert "remote-blog" in output
         else:
             assert (code, "the role viewer" in output) == (77, True), (command, output)
-    for command in ("tunnels", "names", "tokens", "nodes", "events"):
+    for command in ("tunnels", "names", "tokens", "nodes", "events", "audit"):
         assert ask("", command, "--state", str(world.folder / "state"))[0] == 0
     code, output = ask("agent", "status")
     assert code == 0
@@ -98,6 +98,7 @@ def test_requests_and_events_live_through_a_restart(world, agent, tokens):
     events = follow("viewer", "events", "-f", "--json")
     events.line("tunnel-open")
     wait_for(lambda: world.get(agent.host, "/one%1b")[2] == b"hello" and "/one" in logs.output)
+    shown = len(events.lines)
     world.server.stop()
     logs.line("trying again")
     world.start_server()
@@ -105,6 +106,7 @@ def test_requests_and_events_live_through_a_restart(world, agent, tokens):
     wait_for(lambda: world.get(agent.host, "/two")[2] == b"hello" and "GET /two  200" in logs.output)
     before = len(events.lines)
     events.line("connected again")
+    events.line('"node-started"', shown)  # before it was connected again
     other = world.agent("tcp", 9, "--name", "remote-db", BURROW_TOKEN=tokens["admin"])
     other.ready()
     assert (

@@ -162,7 +162,7 @@ def test_a_program_reads_an_event_a_request(world, upstream):
 def test_a_person_without_a_terminal_reads_a_line_a_request_or_none(world, upstream):
     service = upstream(lambda handler: reply(handler, b"hello"))
     loud = burrow("http", service.port, "--name", "loud", "--no-inspect", env=world.env)
-    quiet = burrow("http", service.port, "--name", "quiet", "--no-inspect", "--quiet", env=world.env)
+    quiet = burrow("http", service.port, "--name", "quiet", "--quiet", env=world.env)
     for agent, name in ((loud, "loud"), (quiet, "quiet")):
         world.started.append(agent)
         assert agent.line("->").string.startswith(f"https://{name}.localhost:")

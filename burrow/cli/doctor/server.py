@@ -19,8 +19,9 @@ from cryptography import x509
 from burrow.addresses import ListenAddress
 from burrow.cli.doctor.findings import Finding, Findings, Level, Wrong
 from burrow.cli.doctor.network import TIMEOUT, Way, addresses_of, clock_beside
+from burrow.cli.doctor.running import running_config
 from burrow.cli.run import run
-from burrow.cli.store import read_config
+from burrow.cli.store import read_config, server_elsewhere
 from burrow.descriptors import low_warning
 from burrow.errors import BurrowError, ConfigError
 from burrow.link.address import ServerAddress
@@ -41,8 +42,13 @@ def check_server_machine(arguments: argparse.Namespace) -> int:
     read: list[ServerConfig] = []
 
     def configuration() -> str:
+        whose = ""
         try:
             config = read_config(arguments)
+            running = running_config(config, arguments)
+            if running is not None:
+                config = running[0]
+                whose = f", as the server that runs (process {running[1]}) has it"
             check_server(config)
         except ConfigError as error:
             raise Wrong(str(error), "correct that: `burrow server --help` shows what is possible") from error
@@ -50,7 +56,7 @@ def check_server_machine(arguments: argparse.Namespace) -> int:
         useless = without_effect(config)
         if useless:
             raise Wrong("; ".join(useless), "leave it out, or add the other", Level.WARNING)
-        return f"the base domain is {config.domain}, with --tls {config.tls}"
+        return f"the base domain is {config.domain}, with --tls {config.tls}{whose}"
 
     if not findings.check("configuration", configuration):
         return findings.end()
@@ -122,7 +128,9 @@ class _Checks:
             raise Wrong(
                 f"{there} cannot be written by this user", f"chown it, or give --state another (now {folder})"
             )
-        return f"{folder}; {'a' if self._runs() else 'no'} server runs with it"
+        if self._runs():
+            return f"{folder}; a server runs with it"
+        return f"{folder}; no server runs with it{server_elsewhere(self._config)}"
 
     def _runs(self) -> bool:
         try:

@@ -57,6 +57,16 @@ _HELP = (
 )
 
 
+_SHORT = {
+    **dict(_KEYS),
+    "/": "filter, as in status:5xx",
+    "↑ ↓": "scroll; Home: newest",
+    "Tab": "the next tunnel",
+    "Esc": "leave help, filter",
+    "Ctrl-Z": "stop for a while",
+}
+
+
 def view(scene: Scene, width: int, height: int) -> list[Text]:
     """
     Draw a frame.
@@ -75,7 +85,7 @@ def view(scene: Scene, width: int, height: int) -> list[Text]:
     head = head[: max(1, height - len(footer) - 3)]
     head += [_sums(scene, width), Text("─" * width, "dim")]
     room = max(0, height - len(head) - len(footer))
-    middle = _help(width) if scene.overlay is Overlay.HELP else _requests(scene, width, room)
+    middle = _help(width, room) if scene.overlay is Overlay.HELP else _requests(scene, width, room)
     middle = middle[:room]
     return _fitted([*head, *middle, *[Text()] * (room - len(middle)), *footer], width, height)
 
@@ -258,13 +268,16 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
-def _help(width: int) -> list[Text]:
+def _help(width: int, room: int) -> list[Text]:
+    """What the keys do; where that is too long, in as many words as the line of keys has."""
     lines = []
     for key, does in _HELP:
         about = _sentence(does, "", width - 9, 3)
         lines.append(Text.assemble((f" {key:<6}  ", "bold cyan"), about[0]))
         lines += [Text.assemble(" " * 9, line) for line in about[1:]]
-    return lines
+    if len(lines) <= room:
+        return lines
+    return [Text.assemble((f" {key:<6}  ", "bold cyan"), _SHORT.get(key, does)) for key, does in _HELP]
 
 
 # -- the foot -----------------------------------------------------------------------------------------------

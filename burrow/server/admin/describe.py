@@ -8,6 +8,7 @@ from cryptography import x509
 
 from burrow.certificates.issued import read_chain, renewal_time
 from burrow.mux.control import shown
+from burrow.server.audit import Entry
 from burrow.server.events import Event
 from burrow.server.nodes.records import Lease, Node
 from burrow.shown import escaped
@@ -151,6 +152,18 @@ def event_item(event: Event) -> Item:
         "node": event.node,
         "kind": event.kind,
         "text": event.text,
+    }
+
+
+def audit_item(entry: Entry) -> Item:
+    """A change, and who made it."""
+    return {
+        "when": iso(entry.when),
+        "who": entry.who,
+        "action": entry.action,
+        "target": entry.target,
+        "address": entry.address,
+        "result": entry.result,
     }
 
 

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from burrow.server.admin.api import Call, Handler, only
-from burrow.server.admin.describe import Item, event_id, event_item
+from burrow.server.admin.describe import Item, audit_item, event_id, event_item
 from burrow.server.admin.live import Everywhere, Live, Lives
 from burrow.server.admin.paging import page
 from burrow.server.admin.paths import EVENTS, MOST
@@ -19,7 +19,6 @@ from burrow.server.audit import Audit
 from burrow.server.events import recent
 from burrow.server.nodes.asking import Questions
 from burrow.store.base import IStore
-from burrow.wording import iso
 
 
 class WhatHappens:
@@ -49,17 +48,7 @@ class WhatHappens:
             [{"key": key} for key in entries], call.query, lambda item: str(item["key"]), newest=True
         )
         found = [entries[item["key"]] for item in listed["items"]]
-        items = [
-            {
-                "when": iso(entry.when),
-                "who": entry.who,
-                "action": entry.action,
-                "target": entry.target,
-                "address": entry.address,
-                "result": entry.result,
-            }
-            for entry in found
-        ]
+        items = [audit_item(entry) for entry in found]
         return {**listed, "items": items}
 
     # -- events --------------------------------------------------------------------------------------------
