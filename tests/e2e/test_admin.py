@@ -72,7 +72,12 @@ def test_workers_of_one_server_answer_for_each_other(tmp_path, upstream):
         wait_for(lambda: [node["answers"] for node in ask(world, "/nodes", boss)[1]["items"]] == [True] * 2)
         events = Follower(world, "/events?follow=1", boss)
         requests = Follower(world, "/requests?follow=1&tunnel=t1", ann)
-        assert world.get(agents[1].host, "/seen")[2] == b"hello"
+
+        def told():  # the other worker is asked to tell when this one has answered already
+            assert world.get(agents[1].host, "/seen")[2] == b"hello"
+            return re.search(r"/seen.*200", requests.program.output)
+
+        wait_for(told, "a request of the other worker")
         assert requests.data("/seen.*200")["tunnel"] == "t1"
         for number in range(4):  # carried out where the tunnel is
             assert ask(world, f"/tunnels/t{number}", boss, "DELETE") == (204, None)

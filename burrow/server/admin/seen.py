@@ -63,15 +63,16 @@ class _Seen:
     """
     What is kept of one record: itself until it is over, then what its fields were, without headers.
 
-    @ivar owner: the id of the token whose tunnel it was then: the name may be another's later.
+    @ivar owner: the id of the token whose tunnel it was then, since the name may be another's later; empty
+        while this node does not know it.
     """
 
     __slots__ = ("_over", "key", "owner", "record", "tunnel")
 
-    def __init__(self, key: int, record: Record, owner: str) -> None:
+    def __init__(self, key: int, record: Record) -> None:
         self.key = key
         self.tunnel = record.tunnel
-        self.owner = owner
+        self.owner = ""
         self.record: Record | None = record
         self._over: tuple[Any, ...] = ()
 
@@ -190,7 +191,7 @@ class SeenRequests(Listener):
         for seen in reversed(list(kept)):
             if len(found) == most:
                 break
-            if wants(seen.tunnel, seen.owner):
+            if wants(seen.tunnel, self._owner(seen)):
                 found.append(seen.item(self._node))
         return found
 
@@ -217,8 +218,9 @@ class SeenRequests(Listener):
         if self.tunnels is not None and record.tunnel not in self.tunnels:
             return
         self._number += 1
-        seen = _Seen(self._number, record, self._owner_of(record.tunnel))
+        seen = _Seen(self._number, record)
         self._running[id(record)] = self._kept[self._number] = seen
+        self._owner(seen)  # as of now, if it is known
         of = self._of.get(seen.tunnel)
         if of is None:
             of = self._of[seen.tunnel] = deque()
@@ -240,8 +242,17 @@ class SeenRequests(Listener):
             return  # it began before somebody asked for it
         seen.over()
         if self.watches(seen.tunnel):
-            self._sum(record, seen.owner)
+            self._sum(record, self._owner(seen))
             self._told(seen)
+
+    def _owner(self, seen: _Seen) -> str:
+        """
+        Whose it is. A request begins before its tunnel is looked for: a node that has not heard of the tunnel
+        knows its owner a moment later.
+        """
+        if not seen.owner:
+            seen.owner = self._owner_of(seen.tunnel)
+        return seen.owner
 
     def _sum(self, record: Record, owner: str) -> None:
         count = self.bytes.get(record.tunnel)
@@ -256,7 +267,7 @@ class SeenRequests(Listener):
 
     def _told(self, seen: _Seen) -> None:
         for follower in self._followers:
-            if follower.wants(seen.tunnel, seen.owner):
+            if follower.wants(seen.tunnel, self._owner(seen)):
                 follower.tell(seen)
 
     def _tell(self) -> None:

@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 
 from burrow.errors import StoreError
 from burrow.server.admin import live, seen
-from burrow.server.nodes.records import Node
+from burrow.server.nodes.records import Lease, Node
 from burrow.traffic.record import Record
 from tests.server.admin.node import ApiNode, check
 
@@ -320,6 +320,18 @@ def test_the_next_owner_of_a_name_sees_no_request_of_the_one_before(node):
     assert "of-ann" not in str(told(after))
     tunnel = node.ask("GET", "/tunnels/blog", "bob").body
     assert (tunnel["received"], tunnel["sent"]) == (0, 0)
+
+
+def test_a_request_whose_tunnel_another_node_opened_a_moment_ago(node):
+    reader = follow(node, "/requests?follow=1", "ann")
+    seen_one = record(node, "far")
+    node.reactor.advance(seen.EVERY)
+    assert told(reader) == []
+    node.cluster.leases.theirs["far"] = Lease("far", "node2", "http", None, 5.0, node.tokens["ann"].id)
+    node.edge.traffic.ended(seen_one)
+    node.reactor.advance(seen.EVERY)
+    ((kind, data),) = told(reader)
+    assert (kind, data["tunnel"]) == ("", "far")
 
 
 def test_a_reader_that_leaves_leaves_nothing(node):
