@@ -183,9 +183,7 @@ class Lives:
     def _beat(self) -> None:
         for live in list(self._open):
             live.comment("")
-        # A sign-in to the dashboard may be over: no change of a token tells of that.
-        for live in list(self._open):
-            if live.who.sign_in:
+            if live.who.sign_in:  # it may be over, which no change of a token tells
                 self._begin_check(live)
 
     def changed(self, changes: Changes) -> None:

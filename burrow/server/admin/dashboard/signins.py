@@ -92,19 +92,24 @@ class SignIns:
         @raise Problem: the store is away.
         """
         secret = secret_of(request)
-        text = await _asked(self._store.note(SIGN_INS, _key(secret))) if secret else None
-        known = _read(text) if text is not None else None
-        if known is None or known["until"] <= self._now():
+        known = await self._lasting(_key(secret)) if secret else None
+        if known is None:
             return None
-        shown = Principal(known["token"], "", "agent", bytes.fromhex(known["digest"]), _key(secret))
+        shown = Principal(known["token"], "", "agent", bytes.fromhex(known["digest"]))
         who = await self._auth.still(shown)
-        return None if who is None else SignIn(who, known["until"], _csrf(secret))
+        if who is None:
+            return None
+        return SignIn(attr.evolve(who, sign_in=_key(secret)), known["until"], _csrf(secret))
+
+    async def _lasting(self, key: str) -> dict[str, Any] | None:
+        """What the note of a sign-in says; None if there is none, or it is over."""
+        text = await _asked(self._store.note(SIGN_INS, key))
+        known = _read(text) if text is not None else None
+        return known if known is not None and known["until"] > self._now() else None
 
     async def lasts(self, key: str) -> bool:
         """Whether a sign-in is not over, by the key of its note. @raise Problem: the store is away."""
-        text = await _asked(self._store.note(SIGN_INS, key))
-        known = _read(text) if text is not None else None
-        return known is not None and known["until"] > self._now()
+        return await self._lasting(key) is not None
 
     async def principal(self, request: Any) -> Principal | None:
         """

@@ -281,3 +281,15 @@ def test_a_wrong_bearer_token_is_not_saved_by_a_cookie(browser):
 def test_what_is_kept_is_compared_without_the_name():
     # `still` knows a token by its id and digest alone.
     assert [one.name for one in attr.fields(signins.SignIn)] == ["who", "until", "csrf"]
+
+
+def test_a_request_costs_two_reads_of_the_store(browser, monkeypatch):
+    browser.sign_in()
+    store, reads = browser.node.store, []
+    for name in ("note", "token"):
+        real = getattr(store, name)
+        monkeypatch.setattr(
+            store, name, lambda *given, real=real, name=name: reads.append(name) or real(*given)
+        )
+    assert browser.api("GET", "/whoami").status == 200
+    assert reads == ["note", "token"]
