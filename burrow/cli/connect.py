@@ -13,12 +13,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
-from burrow.addresses import ListenAddress, parse_listen, parse_port
+from burrow.addresses import ListenAddress
 from burrow.cli.parsing import typed
 from burrow.cli.remote import OF_SERVER
 from burrow.cli.run import complain, run, say
 from burrow.client.agent import Agent
-from burrow.client.config import ClientConfig
+from burrow.client.config import ClientConfig, parse_local
 from burrow.client.connecting import Connector, Listening
 from burrow.client.service import client_settings, looking_credentials
 from burrow.client.standard import Blocking, StandardEnd, connect_standard
@@ -32,19 +32,6 @@ _OPTIONS = (*OF_SERVER, "no_retry", "stop_grace", "log_level")
 
 class BrokenOff(BurrowError):
     """What ran through a tunnel ended before its end."""
-
-
-def parse_local(text: str) -> ListenAddress:
-    """C{HOST:PORT}, C{:PORT} for all interfaces, or a port of the loopback; port 0 is one that is free."""
-    if text.isascii() and text.isdigit():
-        return ListenAddress("127.0.0.1", parse_port(text) if text != "0" else 0)
-    try:
-        parsed = parse_listen(text)
-    except ValueError:
-        parsed = "off"
-    if parsed == "off":
-        raise ValueError("write PORT, HOST:PORT, or :PORT for all interfaces")
-    return parsed
 
 
 def add_connect(commands: Any) -> None:

@@ -10,17 +10,26 @@ from burrow.options import option
 from burrow.values import parse_count, parse_grace, parse_path, parse_secret_path
 
 
-def parse_inspect(text: str) -> ListenAddress:
-    """C{HOST:PORT}, C{:PORT} for all interfaces, or a port of the loopback."""
-    if text.isdigit():
+def parse_local(text: str, more: str = "") -> ListenAddress:
+    """
+    C{HOST:PORT}, C{:PORT} for all interfaces, or a port of the loopback; port 0 is one that is free.
+
+    @param more: for the end of the error of what is none of these.
+    """
+    if text.isascii() and text.isdigit():
         return ListenAddress("127.0.0.1", parse_port(text) if text != "0" else 0)
     try:
         parsed = parse_listen(text)
     except ValueError:
         parsed = "off"
     if parsed == "off":
-        raise ValueError("write PORT, HOST:PORT, or :PORT for all interfaces; --no-inspect is for none")
+        raise ValueError(f"write PORT, HOST:PORT, or :PORT for all interfaces{more}")
     return parsed
+
+
+def parse_inspect(text: str) -> ListenAddress:
+    """See L{parse_local}."""
+    return parse_local(text, "; --no-inspect is for none")
 
 
 @dataclass(frozen=True)

@@ -210,24 +210,25 @@ class ConnectAnswer(NamedTuple):
 
 def decode_connect_head(data: bytes) -> tuple[ConnectHead, bytes] | None:
     """See L{decode_visitor_head}, for a L{ConnectHead}."""
-    decoded = decode_box(data)
-    if decoded is None:
-        return None
-    box, rest = decoded
-    if "connect" not in box:
-        raise WireError("a stream of an agent begins with a wrong box: it has no 'connect'")
-    return ConnectHead(box["connect"]), rest
+    decoded = _box_with("connect", data, "a stream of an agent begins with a wrong box")
+    return None if decoded is None else (ConnectHead(decoded[0]["connect"]), decoded[1])
 
 
 def decode_connect_answer(data: bytes) -> tuple[ConnectAnswer, bytes] | None:
     """See L{decode_visitor_head}, for a L{ConnectAnswer}."""
-    decoded = decode_box(data)
+    decoded = _box_with("code", data, "the server's answer on a stream is a wrong box")
     if decoded is None:
         return None
     box, rest = decoded
-    if "code" not in box:
-        raise WireError("the server's answer on a stream is a wrong box: it has no 'code'")
     return ConnectAnswer(box["code"], box.get("text", "")), rest
+
+
+def _box_with(key: str, data: bytes, wrong: str) -> tuple[dict[str, str], bytes] | None:
+    """See L{decode_box}. @raise WireError: the box lacks C{key}, too; its text begins with C{wrong}."""
+    decoded = decode_box(data)
+    if decoded is not None and key not in decoded[0]:
+        raise WireError(f"{wrong}: it has no {key!r}")
+    return decoded
 
 
 _LENGTH = Struct("!H")

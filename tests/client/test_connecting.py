@@ -7,7 +7,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.addresses import ListenAddress
-from burrow.cli.connect import parse_local
+from burrow.client.config import parse_local
 from burrow.client.connecting import ANSWER_WITHIN, MAX_CONNECTIONS, SESSION_WITHIN, Connector, Listening
 from burrow.client.standard import StandardEnd
 from burrow.errors import NoSuchTunnel, ServerUnreachable, Unavailable, WireError

@@ -1,17 +1,16 @@
 """Private tunnels: sshd, psql, Redis and HTTP that no public port or host leads to."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
 from http.client import HTTPConnection
-from pathlib import Path
 
 import pytest
 
 from tests.e2e.harness import Program, World, burrow, free_port, reply, wait_for
 from tests.e2e.relay import Relay
+from tests.e2e.sshd import start_sshd
 from tests.e2e.test_apps import postgres  # noqa: F401 - a fixture
 from tests.programs import program
 from tests.redis import RedisServer
@@ -42,27 +41,8 @@ def echo(visitor):
 
 @pytest.fixture
 def sshd(world, tmp_path):
-    """A sshd of the test's own: its port, and the options of a client for it."""
-    for name in ("host", "user"):
-        subprocess.run(
-            [program("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name],
-            check=True,
-            timeout=30,
-        )
-    shutil.copy(tmp_path / "user.pub", tmp_path / "authorized_keys")
-    port = free_port()
-    (tmp_path / "sshd_config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {tmp_path}/host\nPidFile none\n"
-        "UsePAM no\nStrictModes no\n"
-        f"AuthorizedKeysFile {tmp_path}/authorized_keys\nPermitRootLogin yes\n"
-    )
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    server = world.program(program("sshd"), "-D", "-e", "-f", tmp_path / "sshd_config")
-    server.line("listening")
-    options = ["-i", tmp_path / "user", "-F", "none", "-o", "LogLevel=ERROR"]
-    options += ["-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={tmp_path}/known"]
-    return port, options
+    """Its port, and the options of a client for it."""
+    return start_sshd(world, tmp_path)
 
 
 def test_ssh_through_proxycommand_with_cuts_of_both_sides(world, sshd):

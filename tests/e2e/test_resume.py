@@ -3,18 +3,15 @@
 import hashlib
 import os
 import random
-import shutil
 import signal
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.e2e.harness import (
     Program,
-    free_port,
     memory,
     read_response,
     reply_digest,
@@ -22,6 +19,7 @@ from tests.e2e.harness import (
     wait_for,
 )
 from tests.e2e.relay import Relay
+from tests.e2e.sshd import start_sshd
 from tests.e2e.test_apps import postgres  # noqa: F401 - a fixture
 from tests.programs import program
 
@@ -151,35 +149,11 @@ def test_postgresql_transaction_with_10_cuts(world, relay, postgres):  # noqa: F
 
 def test_ssh_session_with_10_cuts(world, relay, tmp_path):
     """A shell that counts, over ssh, its sshd behind the tunnel."""
-    for name in ("host", "user"):
-        subprocess.run(
-            [program("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name],
-            check=True,
-            timeout=30,
-        )
-    shutil.copy(tmp_path / "user.pub", tmp_path / "authorized_keys")
-    port = free_port()
-    (tmp_path / "sshd_config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {tmp_path}/host\nPidFile none\n"
-        "UsePAM no\nStrictModes no\n"
-        f"AuthorizedKeysFile {tmp_path}/authorized_keys\nPermitRootLogin yes\n"
-    )
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    server = world.program(program("sshd"), "-D", "-e", "-f", tmp_path / "sshd_config")
-    server.line("listening")
+    port, options = start_sshd(world, tmp_path)
     agent = world.agent("tcp", port)
     client = Program(
         program("ssh"),
-        *("-p", agent.url.rpartition(":")[2], "-i", tmp_path / "user", "-F", "none"),
-        *(
-            "-o",
-            "StrictHostKeyChecking=no",
-            "-o",
-            f"UserKnownHostsFile={tmp_path}/known",
-            "-o",
-            "LogLevel=ERROR",
-        ),
+        *("-p", agent.url.rpartition(":")[2], *options),
         "127.0.0.1",
         "while read line; do echo got $line; done",
         stdin=subprocess.PIPE,

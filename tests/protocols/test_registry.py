@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -98,5 +99,7 @@ def test_options_of_kinds_hide_none_of_the_agents():
 
 def test_packages():
     assert package_of(kinds()["http"]).split()[:1] in ([], ["burrow-tunnel"])
+    theirs = type("Theirs", (TunnelKind,), {"name": "theirs", "__module__": "attr.anything"})()
+    assert package_of(theirs) == f"attrs {metadata.version('attrs')}"
     local = type("Local", (TunnelKind,), {"name": "local", "__module__": "nowhere"})()
     assert package_of(local) == ""
