@@ -53,6 +53,9 @@ from burrow.values import parse_label
 REFUSE_AFTER = 2.0
 """Seconds until a token is told that there is no such tunnel, whether there is one or not."""
 
+HEAD_WITHIN = 10.0
+"""Seconds until a stream of an agent's is reset whose head has not come whole."""
+
 SCHEME = "private"
 """What the tunnel's agent is told of how such a visitor came."""
 
@@ -210,6 +213,7 @@ class Connecting(Protocol):
         self._token = token
         self._data = b""
         self._finding: Deferred[None] | None = None
+        self._head_timeout = session.clock.callLater(HEAD_WITHIN, self._give_up)
 
     def dataReceived(self, data: bytes) -> None:
         """More of the head, or the whole head and what follows."""
@@ -219,20 +223,27 @@ class Connecting(Protocol):
         try:
             decoded = decode_connect_head(self._data)
         except WireError as error:
-            self.log.warn(
-                "reset a stream of agent {name!r} at {peer}: {error}",
-                name=self._token().name,
-                peer=shown(self._session.peer),
-                error=error,
-            )
-            self.transport.abortConnection()
+            self._reset(error)
             return
         if decoded is None:
             return
+        self._head_timeout.cancel()
         head, self._data = decoded
         self.transport.pauseProducing()
         self._finding = Deferred.fromCoroutine(self._connect(head))
         self._finding.addErrback(self._failed)
+
+    def _give_up(self) -> None:
+        self._reset("it named no tunnel in time")
+
+    def _reset(self, why: object) -> None:
+        self.log.warn(
+            "reset a stream of agent {name!r} at {peer}: {why}",
+            name=self._token().name,
+            peer=shown(self._session.peer),
+            why=why,
+        )
+        self.transport.abortConnection()
 
     async def _connect(self, head: ConnectHead) -> None:
         token = self._token()
@@ -288,6 +299,8 @@ class Connecting(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The agent ended the stream before it was joined."""
+        if self._head_timeout.active():
+            self._head_timeout.cancel()
         if self._finding is not None:
             self._finding.cancel()
 

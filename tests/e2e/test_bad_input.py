@@ -306,9 +306,10 @@ def test_text_messages_are_refused(world):
     assert struct.unpack("!H", data[:2]) == (4003,)
 
 
-def test_second_stream_of_an_agents_is_reset(world):
+def test_nonsense_on_the_second_stream(world):
+    """A stream after the first names a private tunnel in a box; anything else resets it."""
     agent = RawAgent(world)
-    agent.send(encode(WINDOW_UPDATE, SYN, 1, 0) + encode(WINDOW_UPDATE, SYN, 3, 0))
+    agent.send(encode(WINDOW_UPDATE, SYN, 1, 0) + encode(DATA, SYN, 3, 300) + b"\xff" * 300)
     assert agent.until(lambda frame: frame.stream_id == 3 and frame.flags & 8)
 
 

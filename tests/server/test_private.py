@@ -17,7 +17,7 @@ from burrow.protocols.tcp import TcpProtocol
 from burrow.server.agent import Agent
 from burrow.server.nodes.records import Lease
 from burrow.server.ports import Ports
-from burrow.server.private import REFUSE_AFTER, Private
+from burrow.server.private import HEAD_WITHIN, REFUSE_AFTER, Private
 from burrow.server.route import NoRoute, Why
 from burrow.server.tunnel import Owner
 from burrow.store.base import Token
@@ -320,6 +320,18 @@ class Connecting(Case):
     def test_wrong_heads(self):
         for head in (encode_box({"tunnel": "box"}), b"\xff\xff", b"\0\1a\xff\xff" + b"x" * 20_000):
             end = self.connect(head=head)
+            self.assertIsNotNone(end.lost)
+            self.assertEqual(end.received, b"")
+            self.assertIsNone(self.control.lost)  # the session goes on
+
+    def test_a_head_that_does_not_come(self):
+        for head in (b"", b"\0"):
+            end = self.connect(head=head)
+            self.clock.advance(HEAD_WITHIN - 0.1)
+            self.visiting.pump()
+            self.assertIsNone(end.lost)
+            self.clock.advance(0.2)
+            self.visiting.pump()
             self.assertIsNotNone(end.lost)
             self.assertEqual(end.received, b"")
             self.assertIsNone(self.control.lost)  # the session goes on
