@@ -35,7 +35,7 @@ LAYERS = [
     {"http", "wire"},
     {"mux"},
     {"link"},
-    {"observe"},
+    {"observe", "policy"},
     {"store", "protocols"},
     {"certificates"},
     {"client", "server"},

@@ -18,6 +18,7 @@ from burrow.protocols.kind import TunnelKind
 from burrow.protocols.options import KindOption, Side, kind_option
 from burrow.protocols.private import PRIVACY
 from burrow.protocols.upstream import Upstream, UpstreamFailed, UpstreamTLS
+from burrow.protocols.visits import VISITS
 from burrow.traffic.hub import Traffic
 from burrow.values import parse_path
 
@@ -60,7 +61,7 @@ class HttpProtocol(TunnelKind):
     summary = "an HTTPS URL: web apps, WebSockets, server-sent events"
     reach = Reach.HOST
     schemes = ("http", "https")
-    options: ClassVar[tuple[KindOption, ...]] = (*UPSTREAM_TLS, *PRIVACY)
+    options: ClassVar[tuple[KindOption, ...]] = (*UPSTREAM_TLS, *VISITS, *PRIVACY)
 
     @property
     def scheme(self) -> str:

@@ -18,6 +18,7 @@ from burrow.protocols.options import KindOption, kind_option
 from burrow.protocols.private import PRIVACY, check_privacy
 from burrow.protocols.upstream import Upstream, UpstreamFailed
 from burrow.protocols.visitor import VisitorFactory
+from burrow.protocols.visits import check_visits
 from burrow.traffic.hub import Traffic
 
 PORT = kind_option(
@@ -56,8 +57,9 @@ class TunnelKind:
         return Upstream.parse(text, self.schemes)
 
     def check_options(self, options: dict[str, Any]) -> None:
-        """See L{ITunnelProtocol}: a private tunnel has no port."""
+        """See L{ITunnelProtocol}: a private tunnel has no port, and the server does not read its requests."""
         check_privacy(options)
+        check_visits(options)
 
     def visitor_factory(self, tunnel: Any) -> IProtocolFactory:
         """See L{ITunnelProtocol}."""

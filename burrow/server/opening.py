@@ -34,6 +34,7 @@ from burrow.limits import UNLIMITED, Limits
 from burrow.protocols.base import Kind, Reach
 from burrow.protocols.options import read_options, sent_options
 from burrow.protocols.private import kept_kind, reach_of
+from burrow.protocols.visits import settled
 from burrow.server.events import Events
 from burrow.server.names import assigned_name, check_name
 from burrow.server.nodes.cluster import Cluster
@@ -171,6 +172,7 @@ class Opening:
         wanted = _Wanted(kind, read_given(kind, options), _version(kind, *versions))
         if not 0 < len(upstream) <= MAX_UPSTREAM:
             raise BadOption(f"the upstream's description must have 1 to {MAX_UPSTREAM} characters")
+        wanted = wanted._replace(options=settled(kind, wanted.options, upstream))
         self._quotas.add(owner.session)
         try:
             tunnel = await self._open(owner, wanted, upstream, name, limits)

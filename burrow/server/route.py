@@ -55,6 +55,13 @@ class IRoute(Interface):
         """
     )
 
+    policies = Attribute(
+        """
+        What is done with its requests and answers: L{Policies<burrow.protocols.visits.Policies>}. Who has
+        found out that the upstream answers to its own host alone replaces them.
+        """
+    )
+
     options = Attribute("The values of its kind's options, by key.")
     version = Attribute("The version of its kind that is spoken.")
 

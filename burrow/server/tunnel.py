@@ -13,6 +13,7 @@ from burrow.mux.control import VisitorHead
 from burrow.mux.session import Session
 from burrow.protocols.base import Kind, Reach
 from burrow.protocols.private import reach_of
+from burrow.protocols.visits import Policies, policies
 from burrow.server.route import IRoute
 from burrow.store.base import Reservation
 
@@ -48,7 +49,7 @@ class Tunnel:
     @ivar host: its name under the base domain. @ivar url: where visitors reach it.
     @ivar factory: serves its visitors; None for kinds that the edge serves. @ivar requests: see L{IRoute}.
     @ivar options: the values of its kind's options, by key. @ivar version: the version of its kind.
-    @ivar reach: see L{IRoute}.
+    @ivar reach: see L{IRoute}. @ivar policies: see L{IRoute}.
     """
 
     reservation: Reservation
@@ -61,9 +62,11 @@ class Tunnel:
     options: dict[str, Any] = field(default_factory=dict)
     version: int = 1
     reach: Reach = field(init=False)
+    policies: Policies = field(init=False)
 
     def __post_init__(self) -> None:
         self.reach = reach_of(self.kind, self.options)
+        self.policies = policies(self.kind, self.options)
 
     @property
     def name(self) -> str:

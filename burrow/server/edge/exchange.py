@@ -10,10 +10,13 @@ What an exchange does, in this order, unless it ends before::
     begin               the server answers by a page of its own, or takes the connection over (an agent's
                         WebSocket); or the request is routed
     waits               for the route, which may come later (--hold). No body is taken meanwhile
+    the policy          of the tunnel, if it has one, answers, or changes the head; that may take time, too
     the head is sent    on a stream to the agent; then the body, as it comes
     the answer begins   within response_timeout of the head, of the last byte of the body that the upstream
                         took, or of the last interim answer; else the visitor gets a page
     the answer ends     or breaks: a begun answer is never continued by a page
+
+Long because these steps share their state: each decides what may come next.
 """
 
 from __future__ import annotations
@@ -27,22 +30,19 @@ from zope.interface import implementer
 
 from burrow.errors import StoreError, StreamGone
 from burrow.http.body import chunk, last_chunk
-from burrow.http.failure import FAILURE_HEADER
 from burrow.http.headers import Fields
 from burrow.http.request_head import RequestHead
 from burrow.http.response_head import ResponseHead
 from burrow.mux.pipe import PipeEnd
 from burrow.server.edge import pages
 from burrow.server.edge.context import Edge
+from burrow.server.edge.failing import FAILURE_FIELD, Failing
 from burrow.server.edge.hops import last_stop
+from burrow.server.edge.policed import REFUSING, Policed, wants_own_host
 from burrow.server.edge.responses import IAnswered, Responses
 from burrow.server.edge.telling import answered, record_of
 from burrow.server.route import IRoute, NoRoute
 from burrow.traffic.record import Record
-
-_FAILURE_FIELD = FAILURE_HEADER.lower()
-_MAX_FAILURE = 4096
-"""Bytes of an agent's text about a failure, at most; the rest is dropped."""
 
 _IDEMPOTENT = (b"GET", b"HEAD", b"OPTIONS", b"TRACE")
 
@@ -80,7 +80,9 @@ class Exchange:
         self._route: IRoute | None = None
         self._responses: Responses | None = None
         self._granted = 0
-        self._failure: tuple[str, bytearray] | None = None
+        self._failing: Failing | None = None
+        self._policed: Policed | None = None
+        self._refused = False
 
     @property
     def waits(self) -> bool:
@@ -167,6 +169,18 @@ class Exchange:
 
     def _send_head(self, route: IRoute) -> None:
         request = self.request
+        policed, policy = self._policed, route.policies.usual
+        if policed is None and policy is not None:
+            policed = self._policed = Policed(policy, request, self._address)
+            if (asked := policed.ask()) is not None:
+                self._routing = asked.addCallback(lambda _: route)
+                self._routing.addCallbacks(self._routed, self._not_routed)
+                return
+        if policed is not None:
+            if policed.answer is not None:
+                self._page(policed.answer)
+                return
+            self._head = policed.head(self._connection.hop, self.request_id)
         try:
             responses = self._connection.stream_to(route, self._address)
         except StreamGone:
@@ -189,6 +203,9 @@ class Exchange:
 
         @param trailers: the fields behind the body, if this is its end.
         """
+        if self._policed is not None and self._policed.too_much(len(data)):
+            self._page(pages.too_much(), linger=True)
+            return
         if self.record is not None:
             self.record.received += len(data)
         chunked = self.request.length is None
@@ -234,44 +251,67 @@ class Exchange:
         """See L{IAnswered}."""
         if head.status < 200:
             if head.status == 101:
-                self._connection.answer_switch(head)
+                self._is_refused(101)
+                self._connection.answer_switch(self._changed(head))
                 if self.record is not None:
                     answered(self._edge.traffic, self.record, head)
             else:
-                self._connection.answer_interim(head)
+                self._connection.answer_interim(self._changed(head))
                 self._begin_response_time()  # the upstream works on it (RFC 2518 section 10.1)
-        elif _FAILURE_FIELD in head.headers and (code := head.headers.value(_FAILURE_FIELD)):
-            self._failure = code.decode("latin-1"), bytearray()
+        elif FAILURE_FIELD in head.headers and (failing := Failing.of(head)):
+            self._failing = failing
+        elif (head.status in REFUSING or self._policed is not None) and self._is_refused(head.status):
+            self._refused = True  # once this answer is over, the request is sent again
         else:
             self._edge.sweep.discard(self)
             self.answer = head
             if self.record is not None:
                 answered(self._edge.traffic, self.record, head)
-            self._connection.answer(head)
+            self._connection.answer(head if self._policed is None else self._policed.changed(head))
+
+    def _changed(self, head: ResponseHead) -> ResponseHead:
+        """An answer's head after the tunnel's policy."""
+        return head if self._policed is None else self._policed.changed(head)
+
+    def _is_refused(self, status: int) -> bool:
+        """Whether the upstream may answer to its own Host alone, so that it is asked for that now."""
+        route = self._route
+        assert route is not None
+        if route.policies.own_host is None or not wants_own_host(route, self._policed, status):
+            return False
+        if self._only_asks:
+            self._policed = Policed(route.policies.own_host, self.request, self._address)
+            return self._policed.ask() is None
+        return False
+
+    @property
+    def _only_asks(self) -> bool:
+        """Whether the request may be sent twice."""
+        return self.request.method in _IDEMPOTENT and self.request.length == 0
 
     def answer_body(self, data: bytes) -> None:
         """See L{IAnswered}."""
-        if self._failure is None:
-            if self.record is not None:
-                self.record.sent += len(data)
-            self._connection.answer_data(data)
-        else:
-            self._failure[1].extend(data[: _MAX_FAILURE - len(self._failure[1])])
+        if self._refused:
+            return
+        if self._failing is not None:
+            self._failing.add(data)
+            return
+        if self.record is not None:
+            self.record.sent += len(data)
+        self._connection.answer_data(data)
 
     def answer_end(self, trailers: Fields) -> None:
         """See L{IAnswered}."""
-        if self._failure is None:
-            self._over = True
-            if self.answer is not None:
-                self._ended(self.answer.status)
-            self._connection.answer_end(trailers)
+        if self._refused:
+            self._ask_again()
             return
-        code, text = self._failure
-        if code == pages.AGENT_AWAY:
-            # Another node says so: the agent left it, and connected to no other.
-            self._page(pages.agent_away(self.request.host))
-        else:
-            self._page(pages.upstream_failed(code, text.decode("utf-8", "replace")))
+        if self._failing is not None:
+            self._page(self._failing.page(self.request.host))
+            return
+        self._over = True
+        if self.answer is not None:
+            self._ended(self.answer.status)
+        self._connection.answer_end(trailers)
 
     def answer_switched(self, end: PipeEnd) -> None:
         """See L{IAnswered}."""
@@ -288,15 +328,24 @@ class Exchange:
             self._ended(0, f"the upstream failed: {error}")
             self._connection.break_off()
             return
-        self._failure = None
-        self._unanswered(responses, error)
+        self._failing = None
+        if self._refused:
+            self._ask_again()
+        else:
+            self._unanswered(responses, error)
         self._connection.advance()
+
+    def _ask_again(self) -> None:
+        self._refused = False
+        self._begin_response_time()
+        assert self._route is not None
+        self._send_head(self._route)
 
     def _unanswered(self, responses: Responses, error: str) -> None:
         """The stream ended, and nothing of the answer had come: ask again, where asking is all it was."""
         request, route = self.request, self._route
         assert route is not None
-        only_asks = request.method in _IDEMPOTENT and request.length == 0
+        only_asks = self._only_asks
         if only_asks and not self._rerouted and route.may_have_moved:
             # The agent went with the request, or may have, on another node: let its successor answer.
             self._rerouted = True

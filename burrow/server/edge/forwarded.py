@@ -20,6 +20,7 @@ from burrow.http.fields import canonical, for_upstream, is_forwarding, write_hea
 from burrow.http.headers import Fields, Headers, tokens
 from burrow.http.request_head import RequestHead
 from burrow.mux.control import plain_address, visitor_address
+from burrow.policy.base import Visit, changed, may_be_changed
 from burrow.traffic.request_id import REQUEST_ID, sane
 
 TRUSTED_HEADERS = ("X-Forwarded-For", "X-Forwarded-Proto")
@@ -162,8 +163,12 @@ class Hop:
         self._added = Added([], "", "")
         self._address = ("", "")
 
-    def rewrite(self, head: RequestHead) -> Rewritten:
-        """Write a request's head anew for the upstream."""
+    def rewrite(self, head: RequestHead, visit: Visit | None = None) -> Rewritten:
+        """
+        Write a request's head anew for the upstream.
+
+        @param visit: what the tunnel's policy changed of it.
+        """
         headers = head.headers
         if self._trusted or head.authority != self._authority:
             self._authority = head.authority
@@ -175,7 +180,11 @@ class Hop:
         if head.max_forwards is not None:
             left = b"%d" % max(head.max_forwards - 1, 0)
             passing = [(name, left if name.lower() == b"max-forwards" else value) for name, value in passing]
-        fields = [(b"Host", head.authority), *passing, *self._added.fields]
+        host, target = head.authority, head.target
+        if visit is not None:
+            host, target = visit.host, visit.target
+            passing = changed(passing, visit.on_request, may_be_changed)
+        fields = [(b"Host", host), *passing, *self._added.fields]
         fields.append((b"Via", f"{head.version} {self._forwarding.pseudonym}".encode()))
         # What frames the body is written from what was understood, with the name as it was spelled.
         if head.length is None:
@@ -187,7 +196,7 @@ class Hop:
         elif b"te" in headers and b"trailers" in headers.tokens(b"te"):
             fields += [(b"Connection", b"TE"), (b"TE", b"trailers")]
         fields.append((REQUEST_ID, b""))
-        data = write_head(b"%b %b HTTP/1.1" % (head.method, head.target), fields)
+        data = write_head(b"%b %b HTTP/1.1" % (head.method, target), fields)
         return Rewritten(data[: -len(b"\r\n\r\n")], self._address, sane(headers.get(b"x-request-id", [])))
 
     def added(self, headers: Headers, authority: bytes) -> Added:

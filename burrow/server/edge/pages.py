@@ -7,15 +7,17 @@ import re
 from dataclasses import dataclass
 from email.utils import formatdate
 from html import escape
+from http import HTTPStatus
 from importlib.resources import files
 from string import Template
 
 from burrow.http.fields import write_head
 from burrow.http.headers import Fields
+from burrow.policy.base import Answer
 from burrow.server.route import Why
 from burrow.traffic.request_id import REQUEST_ID
 
-PHRASES = {
+PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus} | {
     200: b"OK",
     308: b"Permanent Redirect",
     400: b"Bad Request",
@@ -130,6 +132,23 @@ def bad_request(status: int, text: str) -> Page:
     text = text[:1].upper() + text[1:] + "."
     headers = (_ALLOW,) if status == 405 else ()
     return Page(status, "bad-request", "This request cannot be passed on", text, headers)
+
+
+def answered(answer: Answer) -> Page:
+    """What a tunnel's policy answers."""
+    return Page(answer.status, answer.code, answer.title, answer.text, tuple(answer.fields), answer.content)
+
+
+def policy_failed() -> Page:
+    """A rule of the tunnel's policy raised an error, so that nobody knows whether it lets the visitor in."""
+    text = "The server could not decide whether this request may pass. Its log says why."
+    return Page(500, "policy-failed", "The tunnel's policy failed", text)
+
+
+def too_much() -> Page:
+    """The body of a request is larger than the tunnel's policy allows."""
+    text = "The body of the request is larger than this tunnel takes."
+    return Page(413, "too-large", "The request is too large", text)
 
 
 def loop(host: str) -> Page:

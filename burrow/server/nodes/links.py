@@ -12,12 +12,13 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from burrow.errors import StreamGone
+from burrow.errors import ConfigError, StreamGone
 from burrow.mux.pipe import PipeEnd
 from burrow.mux.session import Session
 from burrow.protocols.base import Kind, Reach
 from burrow.protocols.options import read_options
 from burrow.protocols.private import public_kind
+from burrow.protocols.visits import NO_POLICIES, UNREADABLE, policies
 from burrow.server.nodes.boxes import MAX_HOPS, AgentBox, VisitorBox
 from burrow.server.nodes.link import Link
 from burrow.server.nodes.records import Lease, Node
@@ -43,6 +44,12 @@ class Remote:
             self.reach = Reach.NOWHERE
         self.lease = lease
         self.session = session
+        self.policies = NO_POLICIES
+        if self.reach is Reach.HOST:
+            try:
+                self.policies = policies(kind, self.options)
+            except ConfigError:
+                self.policies = UNREADABLE
         self._link = link
         self._hops = hops
 

@@ -4,6 +4,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from burrow.http.remembered import Memory
+from burrow.protocols.visits import NO_POLICIES
 from burrow.server.edge.context import Edge
 from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.http1 import VisitorFactory
@@ -81,6 +82,7 @@ class Exchange:
     name = "t"
     alive = True
     may_have_moved = False
+    policies = NO_POLICIES
     requests = 0
 
     def __init__(

@@ -9,6 +9,7 @@ from zope.interface.verify import verifyObject
 from burrow.errors import StoreError, StreamGone
 from burrow.http.head import BadMessage
 from burrow.http.request_head import RequestReader
+from burrow.protocols.visits import NO_POLICIES
 from burrow.server.edge import pages
 from burrow.server.edge.connection import IConnection
 from burrow.server.edge.context import Edge
@@ -29,6 +30,7 @@ class Route:
 
     alive = True
     may_have_moved = False
+    policies = NO_POLICIES
     gone = False
     requests = 0
 

@@ -12,6 +12,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from burrow.errors import StoreError, StreamGone
+from burrow.protocols.visits import NO_POLICIES
 from burrow.server.edge import pages, upgraded, visitor
 from burrow.server.edge.context import Edge
 from burrow.server.edge.flow import MAX_WAITING
@@ -92,6 +93,7 @@ class Tunnel:
     alive = True
     gone = False
     requests = 0
+    policies = NO_POLICIES
 
     def __init__(self, session):
         self.session = session

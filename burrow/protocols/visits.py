@@ -1,0 +1,128 @@
+"""
+The options of kinds whose visitors come by host: what the edge does with their requests and the answers.
+
+The server goes by them, on whichever node a visitor comes to: a tunnel's lease has its options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from burrow.errors import ConfigError
+from burrow.policy.base import Answer, Policy, Visit
+from burrow.policy.fields import (
+    MAX_CHANGES,
+    ChangeFields,
+    parse_add,
+    parse_answer_add,
+    parse_answer_remove,
+    parse_answer_set,
+    parse_remove,
+    parse_set,
+)
+from burrow.policy.host import AUTO, HostHeader, RewriteHost, parse_host_header
+from burrow.protocols.base import Kind
+from burrow.protocols.options import KindOption, kind_option
+from burrow.protocols.private import PRIVATE
+
+HOST_HEADER = kind_option(
+    "host-header",
+    "the Host that the upstream is asked for: preserve (the visitor's), upstream (its own), a value, or "
+    "auto: the visitor's, unless the upstream refuses that and answers to its own",
+    HostHeader(AUTO),
+    parse=parse_host_header,
+    metavar="HOST",
+)
+_FIELDS = (
+    ("request-header-add", "requests get this header field, too", parse_add, "NAME: VALUE"),
+    ("request-header-set", "requests get this header field in the place of theirs", parse_set, "NAME: VALUE"),
+    ("request-header-remove", "requests lose the header fields of this name", parse_remove, "NAME"),
+    ("response-header-add", "answers get this header field, too", parse_answer_add, "NAME: VALUE"),
+    (
+        "response-header-set",
+        "answers get this header field in the place of theirs",
+        parse_answer_set,
+        "NAME: VALUE",
+    ),
+    ("response-header-remove", "answers lose the header fields of this name", parse_answer_remove, "NAME"),
+)
+HEADERS = tuple(
+    kind_option(name, f"{help}; may be repeated", parse=parse, metavar=metavar, many=True)
+    for name, help, parse, metavar in _FIELDS
+)
+VISITS: tuple[KindOption, ...] = (HOST_HEADER, *HEADERS)
+"""What a kind declares whose requests the edge reads."""
+
+
+class Policies(NamedTuple):
+    """
+    What a tunnel's options make.
+
+    @ivar usual: asked for each request; None if there is nothing to ask.
+    @ivar own_host: the same with the upstream's own Host, to be tried where the upstream refuses the
+        visitor's; None where that is not wanted.
+    """
+
+    usual: Policy | None
+    own_host: Policy | None
+
+
+NO_POLICIES = Policies(None, None)
+
+
+class _Unreadable:
+    """Answers everything: what the tunnel's options ask for is not known, and may be who is kept out."""
+
+    def visit(self, visit: Visit) -> Answer:
+        return Answer(
+            503,
+            "newer-tunnel",
+            "This server is too old for the tunnel",
+            "The tunnel was opened on a newer server of the same cluster, with options that this one does "
+            "not know. Its operator has to install that release here, too.",
+        )
+
+
+UNREADABLE = Policies(Policy([_Unreadable()]), None)
+"""Of a tunnel on another node, whose release has options that this one lacks."""
+
+
+def check_visits(options: Mapping[str, Any]) -> None:
+    """For a kind's C{check_options}. @raise ConfigError: the options do not go together."""
+    if sum(len(options.get(each.key, ())) for each in HEADERS) > MAX_CHANGES:
+        raise ConfigError(f"one tunnel changes {MAX_CHANGES} header fields at most")
+    if options.get(PRIVATE.key):
+        for each in VISITS:
+            if options.get(each.key, each.default) not in (each.default, ()):
+                raise ConfigError(
+                    f"{each.flag} is for visitors of a public URL: the server does not read what passes "
+                    "through a private tunnel; leave one of both out"
+                )
+
+
+def settled(kind: Kind, options: dict[str, Any], upstream: str) -> dict[str, Any]:
+    """
+    The options of a tunnel, with what follows from its upstream filled in.
+
+    @param upstream: the upstream's description, as the agent sent it.
+    """
+    if HOST_HEADER not in kind.options or options.get(PRIVATE.key):
+        return options
+    return {**options, HOST_HEADER.key: options[HOST_HEADER.key].of(upstream)}
+
+
+def policies(kind: Kind, options: Mapping[str, Any]) -> Policies:
+    """What the options of a tunnel make. @param options: the values of all, by key, once L{settled}."""
+    if not any(each in kind.options for each in VISITS) or options.get(PRIVATE.key):
+        return NO_POLICIES
+    add, put, remove, answer_add, answer_put, answer_remove = (options.get(each.key, ()) for each in HEADERS)
+    rules: list[Any] = []
+    if add or put or remove or answer_add or answer_put or answer_remove:
+        rules.append(ChangeFields((*remove, *put, *add), (*answer_remove, *answer_put, *answer_add)))
+    usual = Policy(rules) if rules else None
+    host = options.get(HOST_HEADER.key)
+    if host is None or not host.origin:
+        return Policies(usual, None)
+    own = Policy([RewriteHost(host.origin), *rules])
+    return Policies(usual, own) if host.mode == AUTO else Policies(own, None)

@@ -1,0 +1,100 @@
+"""A tunnel's policy, asked for one request: what it answers, and what it changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from burrow.http.headers import Headers
+from burrow.http.request_head import RequestHead
+from burrow.http.response_head import ResponseHead
+from burrow.policy.base import Outcome, Policy, Visit, changed, may_be_answered
+from burrow.server.edge import pages
+from burrow.server.edge.forwarded import Hop
+from burrow.server.route import IRoute
+
+REFUSING = (400, 403, 421)
+"""Statuses of an upstream that does not know the host that it is asked for."""
+
+
+class Policed:
+    """
+    One request.
+
+    @param policy: the tunnel's.
+    @ivar answer: what the visitor is answered in the upstream's place; None: the request goes on.
+    """
+
+    log = Logger()
+
+    def __init__(self, policy: Policy, request: RequestHead, address: tuple[str, str]) -> None:
+        host, scheme = address[0].rpartition(":")[0].strip("[]"), address[1]
+        self.policy = policy
+        self.answer: pages.Page | None = None
+        self.visit = Visit(request, host, scheme, request.target, request.authority)
+        self._came = 0
+
+    def ask(self) -> Deferred[None] | None:
+        """Ask the policy. @return: fires when it has answered, if that takes time; it never fails."""
+        try:
+            outcome = self.policy.visit(self.visit)
+        except Exception:
+            self._failed(Failure())
+            return None
+        if isinstance(outcome, Deferred):
+            return outcome.addCallbacks(self._said, self._failed)
+        self._said(outcome)
+        return None
+
+    def _said(self, outcome: Outcome) -> None:
+        if outcome is not None:
+            self.answer = pages.answered(outcome)
+
+    def _failed(self, reason: Failure) -> None:
+        """A rule that fails lets nobody in. It is cancelled when the visitor leaves."""
+        self.answer = pages.policy_failed()
+        if reason.check(CancelledError):
+            return
+        self.log.failure("a rule of a tunnel's policy failed", reason)
+
+    def head(self, hop: Hop, request_id: bytes) -> bytes:
+        """The request's head as the upstream gets it."""
+        return b"%b%b\r\n\r\n" % (hop.rewrite(self.visit.request, self.visit).start, request_id)
+
+    def too_much(self, size: int) -> bool:
+        """Count bytes of the request's body. @return: whether they are more than the policy allows."""
+        self._came += size
+        return self.visit.body_limit is not None and self._came > self.visit.body_limit
+
+    def changed(self, head: ResponseHead) -> ResponseHead:
+        """The head of an answer as the visitor gets it."""
+        if not self.visit.on_answer:
+            return head
+        fields = changed(head.headers.fields, self.visit.on_answer, may_be_answered)
+        return replace(head, headers=Headers(fields), passed_on=None)
+
+
+def wants_own_host(route: IRoute, policed: Policed | None, status: int) -> bool:
+    """
+    Whether the upstream of a route, which answered a request with C{status}, may answer to its own Host
+    alone: then it is to be asked for that. Once it has answered to its own and refused the visitor's, all
+    requests have its own.
+
+    @param policed: the request's; None without a policy.
+    """
+    own: Any = route.policies.own_host
+    asked_own = policed is not None and policed.policy is own
+    if status in REFUSING:
+        return not asked_own
+    if asked_own:
+        route.policies = route.policies._replace(usual=own, own_host=None)
+        Policed.log.info(
+            "the upstream of tunnel {name} refuses the visitors' Host and answers to its own: from now on it "
+            "is asked for that (--host-header preserve leaves Host as it is)",
+            name=route.name,
+        )
+    return False

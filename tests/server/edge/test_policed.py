@@ -1,0 +1,278 @@
+"""A tunnel's policy at the edge: a visitor's connection, a tunnel and its upstream, without sockets."""
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.logger import globalLogPublisher
+
+from burrow.policy.base import Answer, Policy
+from burrow.policy.fields import parse_answer_set, parse_set
+from burrow.policy.host import parse_host_header
+from burrow.protocols.http import HttpProtocol
+from burrow.protocols.options import read_options
+from burrow.protocols.visits import UNREADABLE, Policies, policies, settled
+from tests.server.edge.edges import Exchange
+
+GET = b"GET /a HTTP/1.1\r\nHost: t.example.com\r\n\r\n"
+POST = b"POST /a HTTP/1.1\r\nHost: t.example.com\r\nContent-Length: 5\r\n\r\nhello"
+UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: t.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Origin: https://t.example.com\r\n\r\n"
+)
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\n\r\nBlocked"
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+NO = Answer(403, "not-you", "Not for you", "Ask the owner.", [(b"X-Why", b"because")])
+
+
+class Rule:
+    """Returns what it is given; notes whom it was asked for."""
+
+    def __init__(self, outcome=None, change=None):
+        self.outcome, self.change, self.asked = outcome, change, []
+
+    def visit(self, visit):
+        self.asked.append(visit)
+        if self.change is not None:
+            self.change(visit)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+def tunnel(*rules, options=None, upstream="http://localhost:3000"):
+    """An exchange whose tunnel has a policy: of rules, or of the options of kind http."""
+    exchange = Exchange()
+    exchange.policies = Policies(Policy(rules), None)
+    if options is not None:
+        kind = HttpProtocol()
+        exchange.policies = policies(kind, settled(kind, read_options(kind.options, options), upstream))
+    return exchange
+
+
+def asked(exchange, number=-1):
+    """The head of a request that the upstream got."""
+    return exchange.streams[number].value()
+
+
+# -- rules ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("request_", [GET, UPGRADE])
+def test_who_is_kept_out_never_reaches_the_upstream(request_):
+    first, second = Rule(NO), Rule()
+    exchange = tunnel(first, second)
+    exchange.ask(request_)
+    assert exchange.streams == []
+    assert second.asked == []
+    said = exchange.visitor.value()
+    assert said.startswith(b"HTTP/1.1 403 Forbidden\r\n")
+    assert b"X-Why: because\r\n" in said
+    assert b"Ask the owner." in said
+    assert first.asked[0].address == "203.0.113.7"
+    assert first.asked[0].origin == b"https://t.example.com"
+
+
+def test_body_of_who_is_kept_out_is_dropped():
+    exchange = tunnel(Rule(NO))
+    exchange.ask(POST[:-2])
+    exchange.ask(POST[-2:])
+    assert exchange.streams == []
+    assert exchange.visitor.value().count(b"HTTP/1.1 ") == 1
+    assert b"Connection: close\r\n" in exchange.visitor.value()
+
+
+def test_answer_that_takes_time():
+    for outcome in (None, NO):
+        waits = Deferred()
+        exchange = tunnel(Rule(waits), after := Rule())
+        exchange.ask(POST)
+        assert exchange.streams == []
+        assert exchange.visitor.value() == b""
+        waits.callback(outcome)
+        assert len(exchange.streams) == (outcome is None)
+        assert len(after.asked) == (outcome is None)
+        if outcome is None:
+            assert asked(exchange).endswith(b"\r\n\r\nhello")
+            assert exchange.answer(OK).startswith(b"HTTP/1.1 200 OK")
+        else:
+            assert exchange.visitor.value().startswith(b"HTTP/1.1 403 ")
+
+
+def test_visitor_that_leaves_while_a_rule_waits():
+    cancelled = []
+    exchange = tunnel(Rule(Deferred(cancelled.append)))
+    exchange.ask(GET)
+    exchange.visitor.protocol.connectionLost()
+    assert len(cancelled) == 1
+    assert exchange.streams == []
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_rule_that_fails_lets_nobody_in(late):
+    logged = []
+    globalLogPublisher.addObserver(logged.append)
+    waits = Deferred()
+    exchange = tunnel(Rule(waits if late else RuntimeError("broken")))
+    exchange.ask(GET)
+    if late:
+        waits.errback(RuntimeError("broken"))
+    globalLogPublisher.removeObserver(logged.append)
+    assert exchange.streams == []
+    assert exchange.visitor.value().startswith(b"HTTP/1.1 500 ")
+    assert b"broken" not in exchange.visitor.value()
+    assert [event for event in logged if event.get("log_failure")]
+
+
+def test_body_that_is_too_large():
+    def limit(visit):
+        visit.body_limit = 4
+
+    exchange = tunnel(Rule(change=limit))
+    exchange.ask(POST)
+    assert exchange.visitor.value().startswith(b"HTTP/1.1 413 ")
+    assert b"hello" not in asked(exchange)
+    exchange = tunnel(Rule(change=limit))
+    exchange.ask(POST.replace(b"5\r\n\r\nhello", b"4\r\n\r\nfour"))
+    assert exchange.answer(OK).startswith(b"HTTP/1.1 200 ")
+
+
+def test_fields_change_both_ways_and_the_next_request_has_its_own():
+    def change(visit):
+        if visit.target == b"/a":
+            visit.on_request.append(parse_set("X-Env: staging"))
+            visit.on_answer.append(parse_answer_set("Server: mine"))
+            visit.target = b"/b?c"
+
+    exchange = tunnel(Rule(change=change))
+    for _ in range(3):  # the same heads are remembered from the second time on
+        exchange.ask(GET)
+        assert asked(exchange).startswith(b"GET /b?c HTTP/1.1\r\nHost: t.example.com\r\n")
+        assert b"\r\nX-Env: staging\r\n" in asked(exchange)
+        assert b"\r\nServer: mine\r\n" in exchange.answer(OK)
+        exchange.streams[-1].clear()
+        exchange.visitor.clear()
+        exchange.ask(GET.replace(b"/a", b"/other"))
+        assert b"X-Env" not in asked(exchange)
+        assert b"Server: mine" not in exchange.answer(OK)
+        exchange.streams[-1].clear()
+        exchange.visitor.clear()
+
+
+def test_options_of_the_kind():
+    exchange = tunnel(
+        options={
+            "request-header-set": ["X-Env: staging"],
+            "response-header-remove": ["Server"],
+            "host-header": "preserve",
+        }
+    )
+    exchange.ask(GET)
+    assert b"X-Env: staging" in asked(exchange)
+    assert b"Host: t.example.com\r\n" in asked(exchange)
+    assert b"Server" not in exchange.answer(OK.replace(b"\r\n\r\n", b"\r\nServer: x\r\n\r\n"))
+
+
+def test_tunnel_with_options_that_this_release_does_not_know():
+    exchange = tunnel()
+    exchange.policies = UNREADABLE
+    exchange.ask(GET)
+    assert exchange.streams == []
+    assert exchange.visitor.value().startswith(b"HTTP/1.1 503 ")
+
+
+# -- the upstream's own Host ------------------------------------------------------------------------------
+
+
+def test_own_host_where_it_is_asked_for():
+    for value in ("upstream", "localhost:3000"):
+        exchange = tunnel(options={"host-header": value})
+        exchange.ask(GET)
+        assert b"\r\nHost: localhost:3000\r\n" in asked(exchange)
+        assert b"\r\nX-Forwarded-Host: t.example.com\r\n" in asked(exchange)
+        moved = b"HTTP/1.1 302 Found\r\nLocation: http://localhost:3000/b\r\nContent-Length: 0\r\n\r\n"
+        assert b"Location: https://t.example.com/b\r\n" in exchange.answer(moved)
+
+
+def test_upstream_that_takes_any_host_keeps_the_visitors():
+    exchange = tunnel(options={})
+    assert exchange.policies.usual is None  # nothing is asked on the way of a request
+    exchange.ask(GET)
+    assert b"\r\nHost: t.example.com\r\n" in asked(exchange)
+    assert exchange.answer(OK).startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize(("request_", "good"), [(GET, OK), (UPGRADE, SWITCHED)])
+@pytest.mark.parametrize("status", [b"403 Forbidden", b"400 Bad Request", b"421 Misdirected Request"])
+@pytest.mark.parametrize("kept", [False, True])
+def test_upstream_that_answers_to_its_own_host_alone(request_, good, status, kept):
+    exchange = tunnel(options={})
+    exchange.ask(request_)
+    refused = REFUSED.replace(b"403 Forbidden", status)
+    if not kept:
+        refused = refused.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    assert exchange.answer(refused[:-3]) == b""
+    assert exchange.answer(refused[-3:]) == b""  # the visitor sees nothing of it
+    second = exchange.streams[-1].value()
+    assert b"\r\nHost: localhost:3000\r\n" in second
+    if request_ is UPGRADE:
+        assert b"\r\nOrigin: http://localhost:3000\r\n" in second
+    said = exchange.answer(good)
+    assert said.count(b"HTTP/1.1 ") == 1
+    assert said.startswith(good[:12])
+    # From now on all requests are for its own host, POST, too.
+    other = Exchange()
+    other.policies = exchange.policies
+    other.ask(POST)
+    assert b"\r\nHost: localhost:3000\r\n" in asked(other)
+    assert other.answer(OK).count(b"HTTP/1.1 ") == 1
+
+
+def test_upstream_that_refuses_whatever_host_has_its_answer_passed_on():
+    exchange = tunnel(options={})
+    for _ in range(2):
+        exchange.ask(GET)
+        exchange.answer(REFUSED)
+        exchange.visitor.clear()
+        said = exchange.answer(REFUSED.replace(b"Blocked", b"Private"))
+        assert said.count(b"HTTP/1.1 403 ") == 1
+        assert said.endswith(b"Private")
+        assert exchange.policies.usual is None
+
+
+def test_refused_request_with_a_body_is_not_sent_twice():
+    exchange = tunnel(options={})
+    exchange.ask(POST)
+    assert exchange.answer(REFUSED).endswith(b"Blocked")
+    assert len(exchange.streams) == 1
+
+
+def test_upstream_that_breaks_off_its_refusal_is_asked_again():
+    exchange = tunnel(options={})
+    exchange.ask(GET)
+    exchange.answer(REFUSED[:-2])
+    exchange.streams[-1].connected = False
+    exchange.streams[-1].protocol.connectionLost()
+    assert b"\r\nHost: localhost:3000\r\n" in asked(exchange)
+    assert exchange.answer(OK).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_description_that_names_no_host_changes_nothing():
+    exchange = tunnel(options={}, upstream="an app")
+    exchange.ask(GET)
+    assert exchange.answer(REFUSED).endswith(b"Blocked")
+    assert len(exchange.streams) == 1
+
+
+def test_header_options_hold_with_the_own_host_too():
+    exchange = tunnel(options={"request-header-set": ["X-Env: staging"]})
+    exchange.ask(GET)
+    exchange.answer(REFUSED)
+    assert b"X-Env: staging" in asked(exchange)
+    assert b"\r\nHost: localhost:3000\r\n" in asked(exchange)
+
+
+@pytest.mark.parametrize("text", ["auto=http://localhost:3000", "upstream", "x"])
+def test_private_tunnels_have_none_of_it(text):
+    kind = HttpProtocol()
+    options = read_options(kind.options, {"private": True})
+    assert policies(kind, {**options, "host-header": parse_host_header(text)}) == Policies(None, None)
