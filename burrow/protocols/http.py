@@ -17,6 +17,7 @@ from burrow.protocols.forward import Connectors, Forward
 from burrow.protocols.kind import TunnelKind
 from burrow.protocols.options import KindOption, Side, kind_option
 from burrow.protocols.private import PRIVACY
+from burrow.protocols.sharing import SHARING
 from burrow.protocols.upstream import Upstream, UpstreamFailed, UpstreamTLS
 from burrow.protocols.visits import VISITS
 from burrow.traffic.hub import Traffic
@@ -61,7 +62,7 @@ class HttpProtocol(TunnelKind):
     summary = "an HTTPS URL: web apps, WebSockets, server-sent events"
     reach = Reach.HOST
     schemes = ("http", "https")
-    options: ClassVar[tuple[KindOption, ...]] = (*UPSTREAM_TLS, *VISITS, *PRIVACY)
+    options: ClassVar[tuple[KindOption, ...]] = (*UPSTREAM_TLS, *VISITS, *SHARING, *PRIVACY)
 
     @property
     def scheme(self) -> str:

@@ -16,6 +16,7 @@ from burrow.protocols.filter import Filter, Filtered
 from burrow.protocols.forward import Connectors, Forward
 from burrow.protocols.options import KindOption, kind_option
 from burrow.protocols.private import PRIVACY, check_privacy
+from burrow.protocols.sharing import check_sharing
 from burrow.protocols.upstream import Upstream, UpstreamFailed
 from burrow.protocols.visitor import VisitorFactory
 from burrow.protocols.visits import check_visits
@@ -60,6 +61,7 @@ class TunnelKind:
         """See L{ITunnelProtocol}: a private tunnel has no port, and the server does not read its requests."""
         check_privacy(options)
         check_visits(options)
+        check_sharing(options)
 
     def visitor_factory(self, tunnel: Any) -> IProtocolFactory:
         """See L{ITunnelProtocol}."""

@@ -16,6 +16,7 @@ from burrow.protocols.kind import PORT, TunnelKind
 from burrow.protocols.options import KindOption, Side, kind_option
 from burrow.protocols.private import PRIVACY
 from burrow.protocols.proxy_header import VERSIONS, proxy_header
+from burrow.protocols.sharing import SHARE
 from burrow.protocols.visitor import VisitorFactory
 
 
@@ -49,7 +50,7 @@ class TcpProtocol(TunnelKind):
 
     name = "tcp"
     summary = "a TCP port: databases, SSH, anything"
-    options: ClassVar[tuple[KindOption, ...]] = (PORT, ALLOW, DENY, PROXY_PROTOCOL, AS, *PRIVACY)
+    options: ClassVar[tuple[KindOption, ...]] = (PORT, ALLOW, DENY, PROXY_PROTOCOL, SHARE, AS, *PRIVACY)
 
     def check_options(self, options: dict[str, Any]) -> None:
         """See L{TunnelKind}: of a kind that is the server's alone, this one's options are not."""

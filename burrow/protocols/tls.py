@@ -7,6 +7,7 @@ from typing import ClassVar
 from burrow.protocols.admission import ALLOW, DENY
 from burrow.protocols.base import Reach
 from burrow.protocols.options import KindOption
+from burrow.protocols.sharing import SHARE
 from burrow.protocols.tcp import PROXY_PROTOCOL, TcpProtocol
 
 
@@ -20,4 +21,4 @@ class TlsProtocol(TcpProtocol):
     summary = "a name on the TLS port, whose TLS is the upstream's: its certificate, its ALPN"
     reach = Reach.SNI
     upstream_help = "what to open, which speaks TLS itself: PORT, HOST:PORT or unix:/PATH"
-    options: ClassVar[tuple[KindOption, ...]] = (ALLOW, DENY, PROXY_PROTOCOL)
+    options: ClassVar[tuple[KindOption, ...]] = (ALLOW, DENY, PROXY_PROTOCOL, SHARE)

@@ -189,6 +189,13 @@ class Agent:
         if not self._drain_sent:
             self._drain_sent = True
             self.tell(Drain)
+        for tunnel in list(self.tunnels.values()):
+            if tunnel.share is not None and self._routes.shared.elsewhere(tunnel.name):
+                del self.tunnels[
+                    tunnel.name
+                ]  # agents on other nodes serve it, perhaps this one's next session
+                closing = Deferred.fromCoroutine(self._all_tunnels.close(tunnel))
+                closing.addErrback(lambda reason: self.log.failure("cannot close a shared tunnel", reason))
         if not self.tunnels:
             self._close_if_idle("the server restarts", CloseCode.RESTART)
 

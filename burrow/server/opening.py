@@ -8,7 +8,6 @@ steps before it are undone, except the reservation: the name stays reserved for 
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Container
@@ -32,8 +31,9 @@ from burrow.errors import (
 )
 from burrow.limits import UNLIMITED, Limits
 from burrow.protocols.base import Kind, Reach
-from burrow.protocols.options import read_options, sent_options
+from burrow.protocols.options import read_options
 from burrow.protocols.private import kept_kind, reach_of
+from burrow.protocols.sharing import is_shared
 from burrow.protocols.visits import settled
 from burrow.server.events import Events
 from burrow.server.names import assigned_name, check_name
@@ -41,6 +41,7 @@ from burrow.server.nodes.cluster import Cluster
 from burrow.server.ports import Ports
 from burrow.server.quotas import Quotas
 from burrow.server.routes import Routes
+from burrow.server.sharing import AnyOf
 from burrow.server.tunnel import Owner, Tunnel
 from burrow.server.tunnels import Tunnels
 from burrow.store.base import IStore, OverQuota, Reservation, Taken
@@ -215,6 +216,8 @@ class Opening:
             port_assigned=None if port is None else False,
             asked=name is not None,
         )
+        if is_shared(what.options):
+            self._tunnels.shared.check(what.kind, what.options, wanted)
         wanted = attr.evolve(wanted, name=await self._choose_name(wanted))
         self._quotas.add_name(owner.token, wanted.name, limits)
         try:
@@ -246,15 +249,7 @@ class Opening:
             tunnel.factory = self._visitor_factory(tunnel)
         else:
             await self._ready(host)
-        told = sent_options(kind.options, tunnel.options)
-        await self._cluster.hold(
-            tunnel.name,
-            kept_kind(kind, tunnel.reach),
-            tunnel.reservation.port,
-            owner.token,
-            json.dumps(told) if told else "",
-            tunnel.version,
-        )
+        await self._tunnels.hold(tunnel)
         if owner.session.going:
             if self._tunnels.by_name(tunnel.name) is None:
                 await self._cluster.let_go(tunnel.name)
@@ -265,10 +260,13 @@ class Opening:
             await self._announce()  # the other nodes open the port too
         return tunnel
 
-    def _visitor_factory(self, tunnel: Tunnel) -> IProtocolFactory:
-        """A kind is anybody's code. @raise Refused: it refuses, or fails."""
+    def _visitor_factory(self, tunnel: Tunnel, target: Any = None) -> IProtocolFactory:
+        """
+        A kind is anybody's code. @param target: where its visitors go; by default to the tunnel.
+        @raise Refused: it refuses, or fails.
+        """
         try:
-            made: IProtocolFactory = tunnel.kind.visitor_factory(tunnel)
+            made: IProtocolFactory = tunnel.kind.visitor_factory(target or tunnel)
         except (Refused, ConfigError) as error:
             raise BadOption(str(error)) from error
         except Exception as error:
@@ -318,7 +316,8 @@ class Opening:
     async def _listen(self, tunnel: Tunnel, limits: Limits) -> Reservation:
         """Open the tunnel's port: the reserved one, or a free one, which is then reserved."""
         reservation = tunnel.reservation
-        tunnel.factory = self._visitor_factory(tunnel)
+        target: Any = AnyOf(tunnel, self._routes.of_port) if is_shared(tunnel.options) else tunnel
+        tunnel.factory = self._tunnels.factory_of(tunnel) or self._visitor_factory(tunnel, target)
         told: dict[str, Any] = {"tunnel": tunnel.name, "kind": tunnel.kind.name}
         told["shared"] = bool(self._cluster.others)
         if reservation.port is not None:

@@ -62,6 +62,13 @@ class IRoute(Interface):
         """
     )
 
+    share = Attribute(
+        """
+        If its name is shared by agents, what is counted of this one: a
+        L{Share<burrow.server.share.Share>}, whose C{load} is counted by who uses the route; else None.
+        """
+    )
+
     options = Attribute("The values of its kind's options, by key.")
     version = Attribute("The version of its kind that is spoken.")
 

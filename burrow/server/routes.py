@@ -12,7 +12,7 @@ The answer is one of four::
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,12 +21,14 @@ from twisted.internet.defer import Deferred, succeed
 from burrow.errors import StoreError, StreamGone
 from burrow.protocols.base import Kind, Reach
 from burrow.protocols.private import public_kind
+from burrow.protocols.sharing import is_shared
 from burrow.server.expected import Expected
 from burrow.server.lookups import Lookups
 from burrow.server.nodes.boxes import MAX_HOPS
 from burrow.server.nodes.cluster import Cluster
 from burrow.server.nodes.links import Links
 from burrow.server.route import IRoute, NoRoute, Why
+from burrow.server.sharing import Shared
 from burrow.server.tunnel import Tunnel
 from burrow.server.waiting import Asking, Waiting
 from burrow.store.base import IStore
@@ -37,6 +39,7 @@ class Routes:
     @param domain: the base domain. @ivar hold: seconds that a visitor waits for an agent that is expected.
     @param cluster: says which node holds a name. @param links: the links to the other nodes.
     @param kinds: the kinds of tunnels that this node knows, by name.
+    @ivar shared: the names that several agents share, and who of them serves a visitor.
     """
 
     def __init__(
@@ -56,23 +59,29 @@ class Routes:
         self._domain = domain
         self.hold = hold
         self._here: dict[str, Tunnel] = {}
+        self.shared = Shared(clock, cluster, links)
         self._opening: Counter[str] = Counter()
         self._expected = Expected(clock)
         self.waiting = Waiting(clock)
         self._lookups = Lookups(clock, store, lambda: not cluster.others)
         cluster.hurried.append(lambda: bool(self.waiting))
         links.on_up.append(self.wake)
-        cluster.on_leases.append(lambda names: self.wake())
+        cluster.on_leases.append(self._leases_changed)
         cluster.on_dead.append(self._node_died)
 
     # -- who serves a name ----------------------------------------------------------------------------------
 
-    def find(self, name: str, hops: int = 0) -> IRoute | None:
+    def find(self, name: str, hops: int = 0, asking: Any = None, to: str = "") -> IRoute | None:
         """
         The route of a name, if there is one now.
 
         @param hops: how many nodes passed the visitor on already.
+        @param asking, to: see L{Shared.pick}.
         """
+        if name in self.shared.names:
+            found = self.shared.pick(name, hops, asking, to)
+            if found is not None:
+                return found
         tunnel = self._here.get(name)
         if tunnel is not None and tunnel.connected:
             return tunnel
@@ -87,7 +96,7 @@ class Routes:
         """
         name, _, domain = host.partition(".")
         if domain == self._domain:
-            found = self.find(name)
+            found = self.find(name, 0, asking)
             if found is not None and found.reach is Reach.HOST:
                 return found
         return Deferred.fromCoroutine(self._of_host(name, domain, asking))
@@ -166,14 +175,15 @@ class Routes:
             found = self.find(name)
         return found
 
-    async def of_node(self, name: str, hops: int, asking: Asking) -> IRoute | None:
+    async def of_node(self, name: str, hops: int, asking: Asking, to: str = "") -> IRoute | None:
         """
         The route of a name for a visitor that another node passed on; None if there is none.
 
-        @param hops: how many nodes passed it on. @raise StoreError: the store cannot tell.
+        @param hops: how many nodes passed it on. @param to: see L{Shared.pick}.
+        @raise StoreError: the store cannot tell.
         """
         await self.wait_for(name, asking)
-        return self.find(name, hops)
+        return self.find(name, hops, None, to)
 
     async def wait_for(self, name: str, asking: Asking | None = None) -> IRoute | None:
         """
@@ -183,17 +193,17 @@ class Routes:
         @param asking: who waits; None for a visitor that has certainly not left.
         @raise StoreError: the store cannot tell whether the name has an owner.
         """
-        found = self.find(name)
+        found = self.find(name, 0, asking)
         if found is not None:
             return found
         tunnel = self._here.get(name)
         if tunnel is None or not tunnel.alive:
             if not await self._may_come(name):
                 return None
-            found = self.find(name)
+            found = self.find(name, 0, asking)
             if found is not None:
                 return found
-        return self.find(name) if await self.waiting.wait(name, self.hold, asking) else None
+        return self.find(name, 0, asking) if await self.waiting.wait(name, self.hold, asking) else None
 
     async def _may_come(self, name: str) -> bool:
         """
@@ -260,6 +270,11 @@ class Routes:
         """Whether a tunnel of the name is open, here or on another node."""
         return name in self._here or self._cluster.elsewhere(name) is not None
 
+    def holds(self, route: IRoute) -> bool:
+        """Whether the tunnel of a route that was found is open still; of those who share it, this one."""
+        among = self.shared.members(route.name)
+        return route in among if isinstance(route, Tunnel) and among else self.held(route.name)
+
     # -- what changes that ----------------------------------------------------------------------------------
 
     @contextmanager
@@ -283,10 +298,17 @@ class Routes:
     def add(self, tunnel: Tunnel) -> None:
         """A tunnel was opened here: it serves its name from now on."""
         self._here[tunnel.name] = tunnel
+        if is_shared(tunnel.options):
+            self.shared.add(tunnel)
         self.agent_connected(tunnel.name)
 
     def remove(self, tunnel: Tunnel) -> None:
         """A tunnel was closed here. Its agent is not expected, unless L{expect} was called."""
+        self.shared.remove(tunnel)
+        left = self.shared.members(tunnel.name)
+        if left:
+            self._here[tunnel.name] = left[-1]
+            return
         del self._here[tunnel.name]
         if not self._expected.decided(tunnel.name):
             self._expected.discard(tunnel.name)
@@ -307,14 +329,21 @@ class Routes:
     def expected(self, name: str) -> bool:
         """Whether the agent of a name may connect soon, as far as this node knows."""
         tunnel = self._here.get(name)
-        return name in self._opening or (tunnel is not None and tunnel.alive) or name in self._expected
+        if name in self._opening or (tunnel is not None and tunnel.alive):
+            return True
+        return name in self.shared.names or name in self._expected
 
     def wake(self) -> None:
         """Leases or links changed: visitors continue whose tunnel another node now holds."""
         for name in self.waiting:
             lease = self._cluster.elsewhere(name)
-            if lease is not None and self._links.route(lease) is not None:
+            linked = lease is not None and self._links.route(lease) is not None
+            if linked or (name in self.shared.names and self.shared.pick(name)):
                 self.waiting.wake(name)
+
+    def _leases_changed(self, names: Collection[str]) -> None:
+        self.shared.changed(names)
+        self.wake()
 
     def _node_died(self, names: list[str]) -> None:
         for name in names:

@@ -32,6 +32,7 @@ from burrow.server.edge.sweep import Sweep
 from burrow.server.events import Events
 from burrow.server.expected import EXPECT_FOR
 from burrow.server.finishing import Finishing
+from burrow.server.health import Health
 from burrow.server.leaving import Leaving
 from burrow.server.listening import Listeners, TcpSockets
 from burrow.server.metrics.service import Metrics
@@ -140,6 +141,7 @@ class BurrowServer(MultiService):
         )
         quotas = Quotas(self.cluster, config.max_tunnels)
         self.tunnels = Tunnels(self._routes, self._ports, self.cluster, quotas, self.events)
+        self._health = Health(reactor, self._routes.shared)
         self.certificates = make_certificates(
             reactor,
             self.store,
@@ -261,7 +263,7 @@ class BurrowServer(MultiService):
             self._edge,
             self._sweep,
             ports=lambda: self._ports.visitors,
-            held=lambda route: self._routes.held(route.name),
+            held=self._routes.holds,
             elsewhere=lambda: self._arrivals.serves_visitors or self._links.relays_agents,
         )
         self._leaving = Leaving(
@@ -355,6 +357,7 @@ class BurrowServer(MultiService):
         for watch in (self.agents.watch, self._names, self._upkeep):
             watch.stop()
         self._finishing.stop()
+        self._health.stop()
         if self._closing_unused is not None and self._closing_unused.active():
             self._closing_unused.cancel()
         self._neighbours.close()

@@ -15,6 +15,7 @@ from burrow.protocols.base import Kind, Reach
 from burrow.protocols.private import reach_of
 from burrow.protocols.visits import Policies, policies
 from burrow.server.route import IRoute
+from burrow.server.share import Share, count_until_lost
 from burrow.store.base import Reservation
 
 
@@ -49,7 +50,7 @@ class Tunnel:
     @ivar host: its name under the base domain. @ivar url: where visitors reach it.
     @ivar factory: serves its visitors; None for kinds that the edge serves. @ivar requests: see L{IRoute}.
     @ivar options: the values of its kind's options, by key. @ivar version: the version of its kind.
-    @ivar reach: see L{IRoute}. @ivar policies: see L{IRoute}.
+    @ivar share, reach, policies: see L{IRoute}.
     """
 
     reservation: Reservation
@@ -61,6 +62,7 @@ class Tunnel:
     requests: int = 0
     options: dict[str, Any] = field(default_factory=dict)
     version: int = 1
+    share: Share | None = None
     reach: Reach = field(init=False)
     policies: Policies = field(init=False)
 
@@ -100,3 +102,5 @@ class Tunnel:
         """See L{IRoute}."""
         head = VisitorHead(self.reservation.name, visitor, scheme).encode()
         self.owner.session.open_stream(protocol, head)
+        if self.share is not None and self.reach is not Reach.HOST:
+            count_until_lost(self.share, protocol)

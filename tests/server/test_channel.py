@@ -1,6 +1,7 @@
 """Tests for L{burrow.server.agents} and L{burrow.server.channel}: a session of an agent, from the outside."""
 
 import struct
+from types import SimpleNamespace
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
@@ -324,7 +325,7 @@ class Channel(Connected):
 
     def leave(self, pair):
         for agent in self.agents.connected:
-            agent.tunnels["blog"] = None  # else it is closed at once
+            agent.tunnels["blog"] = SimpleNamespace(share=None)  # else it is closed at once
             agent.send_away()
             agent.tunnels.clear()
         pair.pump()

@@ -33,14 +33,18 @@ class AnswerHead(NamedTuple):
     numbered: bool
 
 
-def write_answer(request: RequestHead, head: ResponseHead, domain: str, *, close: bool) -> AnswerHead:
+def write_answer(
+    request: RequestHead, head: ResponseHead, domain: str, *, close: bool, cookie: bytes = b""
+) -> AnswerHead:
     """
     The head of a final answer.
 
     @param domain: the base domain, for which no cookie may be set.
-    @param close: whether the connection has to end.
+    @param close: whether the connection has to end. @param cookie: one of ours, to be set, too.
     """
     fields = _fields(head.headers, domain)
+    if cookie:
+        fields.append((b"Set-Cookie", cookie))
     chunked = False
     options: list[bytes] = []
     if head.bodiless or request.method == b"HEAD":

@@ -35,6 +35,7 @@ from burrow.http.request_head import RequestHead
 from burrow.http.response_head import ResponseHead
 from burrow.mux.pipe import PipeEnd
 from burrow.server.edge import pages
+from burrow.server.edge.among import Among
 from burrow.server.edge.context import Edge
 from burrow.server.edge.failing import FAILURE_FIELD, Failing
 from burrow.server.edge.hops import last_stop
@@ -57,6 +58,7 @@ class Exchange:
     @ivar answer: the head of the upstream's final answer, once the visitor is sent it.
     @ivar request_id: the value of X-Request-Id; empty until it is decided that a tunnel answers.
     @ivar record: what those who listen to the traffic are told of it; None if nobody did when it began.
+    @ivar among: if agents share the name, who of them has it; else None.
     @ivar deadline: see L{burrow.server.edge.sweep.Deadlined}.
     """
 
@@ -83,6 +85,7 @@ class Exchange:
         self._failing: Failing | None = None
         self._policed: Policed | None = None
         self._refused = False
+        self.among: Among | None = None
 
     @property
     def waits(self) -> bool:
@@ -187,6 +190,10 @@ class Exchange:
             self._page(pages.agent_away(request.host))
             return
         self._route, self._responses, route.requests = route, responses, route.requests + 1
+        if route.share is not None:
+            if self.among is None:
+                self.among = Among(request, self._address[1])
+            self.among.taken(route.share)
         if self.record is not None:
             self.record.tunnel, self.record.waited = route.name, self.record.now()
         responses.expect(self, request.method, whole=self.whole)
@@ -306,12 +313,32 @@ class Exchange:
             self._ask_again()
             return
         if self._failing is not None:
+            code = self._failing.code
+            if self.among is not None and self.among.failed(code, self._edge.sweep.now()) and self._move():
+                return
             self._page(self._failing.page(self.request.host))
             return
         self._over = True
         if self.answer is not None:
             self._ended(self.answer.status)
         self._connection.answer_end(trailers)
+
+    def _move(self) -> bool:
+        """Send the request to another agent that shares the name. @return: whether there is one now."""
+        found = self._edge.find(self.request.host, self)
+        if isinstance(found, Deferred):
+            found.addErrback(lambda reason: None)
+            found.cancel()
+            return False
+        if found is self._route:
+            return False
+        self._failing = self._policed = None
+        rewritten = self.request.passed_on
+        assert rewritten is not None
+        self._head = b"%b%b\r\n\r\n" % (rewritten[0], self.request_id)  # as before any policy
+        self._begin_response_time()
+        self._send_head(found)
+        return True
 
     def answer_switched(self, end: PipeEnd) -> None:
         """See L{IAnswered}."""
@@ -382,6 +409,8 @@ class Exchange:
 
     def _ended(self, status: int, error: str = "") -> None:
         """Count it, and tell its end, which after a 101 comes later. C{status}: 0 if not answered whole."""
+        if self.among is not None:
+            self.among.end()
         began, self._began = self._began, None
         if began is not None:
             self._edge.counts.ended(status, self._edge.sweep.now() - began)

@@ -14,10 +14,10 @@ _MAX_TEXT = 4096
 
 
 class Failing:
-    """One such answer. @param code: what failed, for programs."""
+    """One such answer. @ivar code: what failed, for programs."""
 
     def __init__(self, code: bytes) -> None:
-        self._code = code.decode("latin-1")
+        self.code = code.decode("latin-1")
         self._text = bytearray()
 
     @classmethod
@@ -32,7 +32,7 @@ class Failing:
 
     def page(self, host: str) -> pages.Page:
         """What the visitor is shown. @param host: what it asked for."""
-        if self._code == pages.AGENT_AWAY:
+        if self.code == pages.AGENT_AWAY:
             # Another node says so: the agent left it, and connected to no other.
             return pages.agent_away(host)
-        return pages.upstream_failed(self._code, self._text.decode("utf-8", "replace"))
+        return pages.upstream_failed(self.code, self._text.decode("utf-8", "replace"))

@@ -165,10 +165,11 @@ class Http1Visitor(Visitor):
         # An answer that begins before the request's end is the last: where a next one begins is unknown.
         close = self._close_after or self._edge.draining or not exchange.whole
         request = exchange.request
-        usual = not close and request.version == "1.1" and request.method != b"HEAD"
+        cookie = exchange.among.cookie if exchange.among is not None else b""
+        usual = not close and request.version == "1.1" and request.method != b"HEAD" and not cookie
         passed_on = head.passed_on if usual else None
         if passed_on is None:
-            passed_on = write_answer(request, head, self._edge.domain, close=close)
+            passed_on = write_answer(request, head, self._edge.domain, close=close, cookie=cookie)
             if usual:
                 head.passed_on = passed_on
         data, self._chunked, self._close_after, numbered = passed_on

@@ -56,6 +56,9 @@ class Upgraded(PipeEnd):
         self._watched: _Watched | None = None
         self._pace = Pace(edge.sweep, edge.rate, self._taken, self._late)
         edge.visitors.add(self)
+        self._share = None if tunnel is None else tunnel.share
+        if self._share is not None:
+            self._share.load += 1
 
     def fed_by(self, source: Any) -> Any:
         """See L{PipeEnd}."""
@@ -76,6 +79,8 @@ class Upgraded(PipeEnd):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The visitor is gone."""
         self._edge.visitors.discard(self)
+        if self._share is not None:
+            self._share.load -= 1
         self._pace.stop()
         super().connectionLost(reason)
 

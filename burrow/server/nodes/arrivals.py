@@ -32,7 +32,7 @@ from burrow.server.waiting import Asking
 GRACE = 5.0
 """Seconds that a link's streams wait for its next connection, when one was lost."""
 
-Find = Callable[[str, int, Asking], Awaitable[IRoute | None]]
+Find = Callable[[str, int, Asking, str], Awaitable[IRoute | None]]
 """
 See L{Routes.of_node<burrow.server.routes.Routes.of_node>}.
 """
@@ -167,7 +167,7 @@ class _ArrivingStream(PipeEnd):
         self.transport.loseConnection()
 
     async def _serve(self, box: VisitorBox) -> None:
-        route = await self._streams.find(box.tunnel, box.hops, self.transport)
+        route = await self._streams.find(box.tunnel, box.hops, self.transport, box.to)
         if route is None:
             self._refuse(box)
             return

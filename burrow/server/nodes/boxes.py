@@ -23,6 +23,7 @@ class VisitorBox(NamedTuple):
     @ivar tunnel: the name that the visitor came to.
     @ivar visitor: the visitor's address, C{host:port}, IPv6 hosts in brackets.
     @ivar scheme: how the visitor came: "http", "https", "tcp"...
+    @ivar to: of a name that agents share, the key of the one that is to serve; else empty.
     @ivar hops: how many nodes the connection was passed on to, the receiver included; at least 1.
     """
 
@@ -30,10 +31,14 @@ class VisitorBox(NamedTuple):
     visitor: str
     scheme: str
     hops: int
+    to: str = ""
 
     def encode(self) -> bytes:
         """The box's bytes."""
-        return encode_box({"what": "visitor", **self._asdict(), "hops": str(self.hops)})
+        fields = {"what": "visitor", **self._asdict(), "hops": str(self.hops)}
+        if not self.to:
+            del fields["to"]
+        return encode_box(fields)
 
 
 class AgentBox(NamedTuple):
@@ -91,5 +96,5 @@ def decode(data: bytes) -> tuple[VisitorBox | AgentBox | RefreshBox | AskBox, by
         hops = int(fields.get("hops", MAX_HOPS))
     except ValueError as error:
         raise WireError("a visitor's box has hops that are not a number") from error
-    box = VisitorBox(fields.get("tunnel", ""), fields.get("visitor", ""), fields.get("scheme", ""), hops)
-    return box, rest
+    tunnel, visitor, scheme = (fields.get(key, "") for key in ("tunnel", "visitor", "scheme"))
+    return VisitorBox(tunnel, visitor, scheme, hops, fields.get("to", "")), rest

@@ -56,7 +56,7 @@ class Cluster:
     @ivar members: who is there, and how many sessions each token has. @ivar leases: who holds what.
     @ivar hurried: asked, each without arguments, whether visitors wait for what other nodes may open.
     @ivar on_nodes: called without arguments when another node came or went.
-    @ivar on_leases: called with the names on which the leases of other nodes changed.
+    @ivar on_leases: called with the names on which the leases of other nodes changed, or who shares them.
     @ivar on_taken: called with the lease of another node's on a name that we held. If it is another token's,
         that token owns the name.
     @ivar on_dead: called with the names that a node held that died.
@@ -213,14 +213,15 @@ class Cluster:
         self._written_to = True
 
     async def _beat(self) -> None:
-        if self._clock.seconds() - self._beaten < BEAT and not (
+        due = self._clock.seconds() - self._beaten >= BEAT or self.members.untold
+        if not due and not (
             self.others
             and self.changes.knows
             and (self._written_to or any(hurried() for hurried in self.hurried))
         ):
             return
         try:
-            await self.look()
+            await self.look(renew=self.members.untold)
         except StoreError as error:
             # What is known stays: whoever serves goes on to.
             self.log.debug("the other nodes cannot be looked for: {error}", error=error)
@@ -282,16 +283,15 @@ class Cluster:
         if gone or came:
             for listener in self.on_nodes:
                 listener()
-        if resolved.changed:
-            _tell(self.on_leases, resolved.changed)
+        if changed := {*resolved.changed, *self.members.read_shares()}:
+            _tell(self.on_leases, sorted(changed))
         return resolved.contested
 
     def _renewal(self) -> Note | None:
         """What renews this node's note."""
         if self.node is None:
             return None
-        beat, sessions = (self.node.beat or 0) + 1, dict(self.members.sessions)
-        self.node = attr.evolve(self.node, beat=beat, sessions=sessions)
+        self.node = attr.evolve(self.node, beat=(self.node.beat or 0) + 1, **self.members.told())
         self._written = to_text(self.node)
         return Note(NODES, self.own_id, self._written, NODE_TTL)
 

@@ -54,6 +54,10 @@ class Leases:
         self.held[lease.name] = lease
         return self._forget(lease.name)
 
+    def known(self, name: str) -> bool:
+        """Whether this node or another one that is alive holds the name."""
+        return name in self.held or name in self.theirs
+
     def not_written(self, name: str) -> None:
         """A lease of this node could not be written."""
         self._unwritten.add(name)

@@ -19,10 +19,11 @@ from burrow.protocols.base import Kind, Reach
 from burrow.protocols.options import read_options
 from burrow.protocols.private import public_kind
 from burrow.protocols.visits import NO_POLICIES, UNREADABLE, policies
-from burrow.server.nodes.boxes import MAX_HOPS, AgentBox, VisitorBox
+from burrow.server.nodes.boxes import AgentBox, VisitorBox
 from burrow.server.nodes.link import Link
 from burrow.server.nodes.records import Lease, Node
 from burrow.server.route import IRoute
+from burrow.server.share import Share, count_until_lost
 
 
 @implementer(IRoute)
@@ -35,7 +36,9 @@ class Remote:
 
     may_have_moved = True
 
-    def __init__(self, lease: Lease, kind: Kind | None, link: Link, session: Session, hops: int) -> None:
+    def __init__(
+        self, lease: Lease, kind: Kind | None, link: Link, session: Session, hops: int, to: str = ""
+    ) -> None:
         self.name = lease.name
         self.requests = 0
         self.kind = kind
@@ -52,6 +55,8 @@ class Remote:
                 self.policies = UNREADABLE
         self._link = link
         self._hops = hops
+        self._to = to
+        self.share: Share | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -78,7 +83,10 @@ class Remote:
         """See L{IRoute}."""
         if not self.alive:
             raise StreamGone("the node that holds the tunnel cannot be reached")
-        self.session.open_stream(protocol, VisitorBox(self.lease.name, visitor, scheme, self._hops).encode())
+        box = VisitorBox(self.lease.name, visitor, scheme, self._hops, self._to)
+        self.session.open_stream(protocol, box.encode())
+        if self.share is not None and self.reach is not Reach.HOST:
+            count_until_lost(self.share, protocol)
 
 
 class Links:
@@ -93,7 +101,7 @@ class Links:
         self._own_id = own_id
         self._kinds = kinds
         self._links: dict[str, Link] = {}
-        self._routes: dict[tuple[str, int], Remote] = {}
+        self._routes: dict[str, dict[tuple[int, str, str], Remote]] = {}
         self._relayed: set[_RelayedAgent] = set()
 
     def update(self, nodes: dict[str, Node]) -> None:
@@ -111,8 +119,7 @@ class Links:
     def forget(self, names: Iterable[str]) -> None:
         """The leases on these names changed: forget the routes to them."""
         for name in names:
-            for hops in range(1, MAX_HOPS + 1):
-                self._routes.pop((name, hops), None)
+            self._routes.pop(name, None)
 
     def stop(self) -> None:
         """End all links."""
@@ -120,28 +127,32 @@ class Links:
         for link in links.values():
             link.stop()
 
-    def route(self, lease: Lease, hops: int = 1) -> Remote | None:
+    def route(self, lease: Lease, hops: int = 1, to: str = "") -> Remote | None:
         """
         The route to the tunnel of a lease, the same object each time; None if its node is not linked.
 
         @param hops: how many nodes pass the visitor on, up to and including that node.
+        @param to: see L{VisitorBox}.
         """
         link = self._links.get(lease.node)
         session = link.session if link is not None else None
         if link is None or session is None:
             return None
-        key = lease.name, hops
-        known = self._routes.get(key)
+        key = hops, to, lease.node if to else ""
+        routes = self._routes.get(lease.name)
+        if routes is None:
+            routes = self._routes[lease.name] = {}
+        known = routes.get(key)
         if known is None or known.lease != lease or known.session is not session:
-            known = self._routes[key] = Remote(lease, self._kinds.get(lease.kind), link, session, hops)
+            known = routes[key] = Remote(lease, self._kinds.get(lease.kind), link, session, hops, to)
         return known
 
     @property
     def requests(self) -> Counter[str]:
         """How many requests each tunnel of another node got from here, by its name."""
         found: Counter[str] = Counter()
-        for (name, _), route in self._routes.items():
-            found[name] += route.requests
+        for name, routes in self._routes.items():
+            found[name] += sum(route.requests for route in routes.values())
         return found
 
     def agent_factory(self, node_id: str) -> IProtocolFactory | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 from burrow.server.nodes.records import Node, from_notes
 
@@ -20,6 +21,9 @@ class Members:
     @param linked: returns whether this node is linked to another, which is then alive.
     @ivar others: the other nodes that are alive, by id.
     @ivar sessions: how many sessions each token has on this node, by the token's id.
+    @ivar shares: the keys of the agents that share names on this node, by name.
+    @ivar shared: the same of other nodes that are not about to end: by name, then by their ids.
+    @ivar untold: whether C{shares} changed since the last renewal: the next is to come soon.
     @ivar unnoted: those among them without a note now.
     """
 
@@ -27,6 +31,9 @@ class Members:
         self.others: dict[str, Node] = {}
         self.unnoted: set[str] = set()
         self.sessions: Counter[str] = Counter()
+        self.shares: dict[str, list[str]] = {}
+        self.shared: dict[str, dict[str, list[str]]] = {}
+        self.untold = False
         self._own_id = own_id
         self._linked = linked
         self._noted: dict[str, Node | None] = {}
@@ -47,6 +54,28 @@ class Members:
     def sessions_elsewhere(self, token_id: str) -> int:
         """How many sessions a token, by its id, has on other nodes that are alive, as last read."""
         return sum(node.sessions.get(token_id, 0) for node in self.others.values())
+
+    def share(self, name: str, keys: list[str]) -> None:
+        """Agents share a name on this node. @param keys: theirs; empty if none does any more."""
+        if keys:
+            self.shares[name] = keys
+        else:
+            self.shares.pop(name, None)
+        self.untold = True
+
+    def told(self) -> dict[str, Any]:
+        """What a renewal of this node's note tells, by the fields of L{Node}."""
+        self.untold = False
+        return {"sessions": dict(self.sessions), "shares": dict(self.shares)}
+
+    def read_shares(self) -> set[str]:
+        """See which names the other nodes share now. @return: those of which that changed."""
+        before, self.shared = self.shared, {}
+        for key, node in self.others.items():
+            for name, keys in () if node.draining else node.shares.items():
+                if isinstance(keys, list) and all(isinstance(each, str) for each in keys):
+                    self.shared.setdefault(name, {})[key] = keys
+        return {name for name in {*before, *self.shared} if before.get(name) != self.shared.get(name)}
 
     @property
     def knows_us(self) -> bool:

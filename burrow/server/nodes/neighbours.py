@@ -80,8 +80,8 @@ class Neighbours:
 
     def _hand(self, name: str, at: str, port: int | None, transport: Any, data: bytes | bytearray) -> bool:
         """Hand the visitor of a tunnel to the neighbour that holds it. See L{Handover.hand}."""
-        if self._door is None:
-            return False
+        if self._door is None or name in self._cluster.members.shares:
+            return False  # agents of this process share the name
         lease = self._cluster.elsewhere(name)
         node = None if lease is None else self._cluster.others.get(lease.node)
         if node is None or not node.door or node.draining or node.group != self._group:

@@ -103,6 +103,8 @@ class RemotePorts:
         port = lease.port
         if port is None or kind is None or not kind.reach.by_port or self._stopped:
             return
+        if lease.name in self._cluster.members.shares:
+            return  # agents of this node share it: their port leads to those of other nodes, too
         if kind.reach is Reach.UDP_PORT and self._same_group(lease.node):
             return  # on a socket that processes share, datagrams would come to this one, too
         try:

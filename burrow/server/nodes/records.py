@@ -34,6 +34,7 @@ class Node:
     @ivar door: the socket where processes of its group hand it connections; empty if they cannot: see
         L{burrow.server.nodes.handover}.
     @ivar beat: how often it has renewed its note; None in notes of older releases.
+    @ivar shares: the keys of the agents that share names there (L{burrow.server.sharing}), by name.
     @ivar logs: whether what it writes is told by L{IStore.changes<burrow.store.base.IStore.changes>}: not in
         older releases.
     """
@@ -51,6 +52,7 @@ class Node:
     beat: int | None = None
     door: str = ""
     logs: bool = False
+    shares: dict[str, list[str]] = attr.field(factory=dict)
 
 
 @attr.frozen

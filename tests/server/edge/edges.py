@@ -83,6 +83,7 @@ class Exchange:
     alive = True
     may_have_moved = False
     policies = NO_POLICIES
+    share = None
     requests = 0
 
     def __init__(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from burrow.server.share import Share
 from tests.server.edge.edges import Exchange
 
 ID = b"X-Request-Id: 0123456700000000\r\n"
@@ -146,3 +147,16 @@ def test_trailers_of_a_request():
         b"0\r\nX-Sum: 0\r\nX-Own: 1\r\nX-Forwarded-For: 6.6.6.6\r\nHost: b\r\nAuthorization: x\r\n\r\n"
     )
     assert sent.endswith(b"\r\n\r\n0\r\nX-Sum: 0\r\n\r\n")
+
+
+def test_a_cookie_of_ours_is_set_beside_the_upstreams():
+    exchange = Exchange()
+    exchange.share = Share("k1", sticky=True)
+    answer = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"
+    ours = b"Set-Cookie: burrow-agent=k1; Path=/; HttpOnly; SameSite=Lax; Secure"
+    known = b"Cookie: x=y; burrow-agent=k1\r\n"
+    for cookie, expected in ((b"", (1, 1)), (known, (2, 1)), (b"", (3, 2))):  # all that it got so far
+        exchange.ask(ASK + cookie + b"\r\n")
+        lines = exchange.answer(answer).split(b"\r\n")
+        assert (lines.count(b"Set-Cookie: a=b"), lines.count(ours)) == expected
+    assert exchange.share.load == 0

@@ -11,6 +11,7 @@ from burrow.http.head import BadMessage
 from burrow.http.request_head import RequestReader
 from burrow.protocols.visits import NO_POLICIES
 from burrow.server.edge import pages
+from burrow.server.edge.among import MOST
 from burrow.server.edge.connection import IConnection
 from burrow.server.edge.context import Edge
 from burrow.server.edge.exchange import Exchange
@@ -20,6 +21,7 @@ from burrow.server.edge.responses import IAnswered, Responses
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import Shown
 from burrow.server.route import NoRoute, Why
+from burrow.server.share import Share
 from tests.server.edge.edges import Peer, Wire
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -33,6 +35,7 @@ class Route:
     policies = NO_POLICIES
     gone = False
     requests = 0
+    share = None
 
     def __init__(self):
         self.streams = []
@@ -349,3 +352,88 @@ def test_an_event_stream_has_no_end():
     visit = Visit()
     visit.answer(OK[:-1])
     assert not visit.exchange.endless
+
+
+# -- agents that share the name ---------------------------------------------------------------------------
+
+FAILED = b"HTTP/1.1 502 Bad Gateway\r\nBurrow-Error: %b\r\nContent-Length: 0\r\n\r\n"
+
+
+class Agents:
+    """Routes that share a name; the visitor gets the one with the fewest requests open."""
+
+    def __init__(self, count, **options):
+        self.routes = [Route() for _ in range(count)]
+        for number, route in enumerate(self.routes):
+            route.share = Share(f"k{number}", **options)
+
+    def find(self, host, asking):
+        return min(self.routes, key=lambda route: (route.share.rests_until, route.share.load))
+
+    @property
+    def loads(self):
+        return [route.share.load for route in self.routes]
+
+
+def shared(*, agents=2, method="GET", fields=(), **options):
+    agents = Agents(agents, **options)
+    return agents, Among(method, *fields, find=agents.find)
+
+
+def stream_to(visit, route, address):
+    responses = Responses(lambda: None)
+    route.connect(responses, *address)
+    visit.route = route
+    return responses
+
+
+class Among(Visit):
+    """A visit whose connection is to whichever route was found."""
+
+    def again(self, head):
+        self.connection.stream_to = lambda route, address: stream_to(self, route, address)
+        super().again(head)
+
+
+def test_a_request_is_open_at_one_agent_until_it_is_answered():
+    agents, visit = shared()
+    assert agents.loads == [1, 0]
+    assert visit.answer(OK) == [200, b"ok", "end"]
+    assert agents.loads == [0, 0]
+    agents, visit = shared()
+    visit.exchange.stop()
+    assert agents.loads == [0, 0]
+    assert visit.exchange.among.cookie == b""
+
+
+@pytest.mark.parametrize("code", [b"refused", b"timeout", b"unknown-host", b"certificate", b"agent-away"])
+def test_another_agent_gets_what_one_could_not_pass_on(code):
+    agents, visit = shared()
+    assert visit.answer(FAILED % code) == []
+    assert agents.loads == [0, 1]
+    assert agents.routes[0].share.rests_until > 0
+    assert visit.answer(OK) == [200, b"ok", "end"]
+    assert agents.loads == [0, 0]
+
+
+def test_who_gets_no_other_agent():
+    for options, code in (
+        ({"agents": 1}, b"refused"),
+        ({"method": "POST", "fields": ("Content-Length: 2",)}, b"refused"),  # some may have been sent
+        ({}, b"failed"),  # the service may have seen the request
+    ):
+        agents, visit = shared(**options)
+        assert visit.answer(FAILED % code) == [f"upstream-{code.decode()}"]
+        assert not any(agents.loads)
+    agents, visit = shared(agents=5)
+    for _ in range(MOST):
+        assert visit.told == []
+        visit.answer(FAILED % b"refused")
+    assert visit.told == ["upstream-refused"]
+
+
+def test_a_sticky_visitor_gets_a_cookie_once():
+    _, visit = shared(sticky=True)
+    assert visit.exchange.among.cookie == b"burrow-agent=k0; Path=/; HttpOnly; SameSite=Lax; Secure"
+    _, visit = shared(sticky=True, fields=("Cookie: a=b; burrow-agent=k0",))
+    assert visit.exchange.among.cookie == b""

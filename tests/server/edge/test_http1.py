@@ -94,6 +94,7 @@ class Tunnel:
     gone = False
     requests = 0
     policies = NO_POLICIES
+    share = None
 
     def __init__(self, session):
         self.session = session

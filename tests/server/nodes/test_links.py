@@ -58,7 +58,7 @@ class OverTLS(TestCase):
             reactor,
             "two",
             "secret-two",
-            lambda name, hops, asking: self.find(name, hops, asking),
+            lambda name, hops, asking, to: self.find(name, hops, asking),
             self.refreshed,
             Factory.forProtocol(Collect),
             self.questions_of_two.asked,

@@ -52,7 +52,9 @@ class Among(SynchronousTestCase):
     def setUp(self):
         self.reactor = Reactor()
         self.leases = {"blog": LEASE}
-        self.cluster = SimpleNamespace(elsewhere=self.leases.get, others={"two": NODE})
+        self.shares = {}
+        members = SimpleNamespace(shares=self.shares)
+        self.cluster = SimpleNamespace(elsewhere=self.leases.get, others={"two": NODE}, members=members)
         self.handed = []
         self.patch(neighbours.Handover, "hand", lambda _, *handed: self.handed.append(handed) or True)
         self.guarded = []
@@ -92,6 +94,9 @@ class Among(SynchronousTestCase):
         self.assertFalse(self.hands(host="other.example.com"))  # held here, or by nobody
         self.assertFalse(self.ours.hand_https("blog.example.org", "t", b""))
         self.assertFalse(self.ours.hand_https("", "t", b""))
+        self.shares["blog"] = ["key"]  # an agent of this process has it, too
+        self.assertFalse(self.hands())
+        self.shares.clear()
         for changes in ({"door": ""}, {"group": "of another machine"}, {"draining": True}):
             self.cluster.others["two"] = attr.evolve(NODE, **changes)
             self.assertFalse(self.hands())

@@ -22,7 +22,8 @@ class Elsewhere(SynchronousTestCase):
         self.busy = True
         self.leases = [Lease("db", "node2", "tcp", 20_000, 1.0)]
         ports = Ports(self, "127.0.0.1", range(20_000, 20_003))
-        cluster = SimpleNamespace(elsewhere=self.lease, on_leases=[], on_taken=[])
+        members = SimpleNamespace(shares={})
+        cluster = SimpleNamespace(elsewhere=self.lease, on_leases=[], on_taken=[], members=members)
         self.elsewhere = RemotePorts(
             self.clock, {"tcp": TcpProtocol()}, ports, cluster, None, lambda *visit: False
         )
