@@ -72,7 +72,12 @@ def names_of(certificate: x509.Certificate) -> frozenset[str]:
 def server_context(
     key: PrivateKeyTypes, chain: list[x509.Certificate], protocols: list[bytes] = PROTOCOLS
 ) -> SSL.Context:
-    """A context with C{chain}, the leaf first: TLS 1.2 and 1.3, with Twisted's choice of ciphers."""
+    """
+    A context with C{chain}, the leaf first: TLS 1.2 and 1.3, with Twisted's choice of ciphers.
+
+    @param protocols: what ALPN may choose, the preferred first. In their place comes C{alpn} of the TLS
+        protocol (Twisted makes it the connection's app data) if that is a list, which may be empty.
+    """
     leaf, *others = [crypto.X509.from_cryptography(certificate) for certificate in chain]
     options: Any = CertificateOptions(
         privateKey=crypto.PKey.from_cryptography_key(key),  # type: ignore[arg-type]
@@ -85,4 +90,12 @@ def server_context(
         enableSessionTickets=True,
     )
     context: SSL.Context = options.getContext()
+
+    def choose(connection: SSL.Connection, offered: list[bytes]) -> Any:
+        wanted = getattr(connection.get_app_data(), "alpn", None)
+        if wanted is None:
+            return next((name for name in protocols if name in offered), b"")
+        return next((name for name in wanted if name in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
+
+    context.set_alpn_select_callback(choose)
     return context

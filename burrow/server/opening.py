@@ -31,11 +31,12 @@ from burrow.errors import (
 )
 from burrow.limits import UNLIMITED, Limits
 from burrow.protocols.base import Kind, Reach
-from burrow.protocols.options import read_options
 from burrow.protocols.private import kept_kind, reach_of
 from burrow.protocols.sharing import is_shared
+from burrow.protocols.tls import terminates
 from burrow.protocols.visits import settled
 from burrow.server.events import Events
+from burrow.server.given import common_version, read_given
 from burrow.server.names import assigned_name, check_name
 from burrow.server.nodes.cluster import Cluster
 from burrow.server.ports import Ports
@@ -45,7 +46,6 @@ from burrow.server.sharing import AnyOf
 from burrow.server.tunnel import Owner, Tunnel
 from burrow.server.tunnels import Tunnels
 from burrow.store.base import IStore, OverQuota, Reservation, Taken
-from burrow.wording import shown
 
 _KIND = re.compile(r"[a-z][a-z0-9]{0,30}")
 _TRIES = 20
@@ -65,35 +65,6 @@ class _Wanted(NamedTuple):
     kind: Kind
     options: dict[str, Any]
     version: int
-
-
-def read_given(kind: Kind, given: dict[str, Any]) -> dict[str, Any]:
-    """The values of all options of a kind. @raise BadOption: what an agent gave is not possible."""
-    try:
-        known = {each.key for each in kind.options if each.for_server}
-        unknown = ", ".join(sorted(set(given) - known))
-        if unknown:
-            raise BadOption(f"tunnels of kind {kind.name!r} have no option {unknown[:80]}")
-        for each in kind.options:
-            if each.number and isinstance(given.get(each.key), str):
-                raise BadOption(f"{each.key} = {shown(given[each.key])} is not possible: write a number")
-        options = read_options(kind.options, given)
-        kind.check_options(options)
-    except ConfigError as error:
-        raise BadOption(str(error)) from error
-    return options
-
-
-def _version(kind: Kind, oldest: int, newest: int) -> int:
-    """The newest version that both speak. @raise UnknownProtocol: there is none."""
-    chosen = min(kind.version, newest)
-    if chosen < max(kind.oldest, oldest):
-        older = "agent" if newest < kind.oldest else "server"
-        raise UnknownProtocol(
-            f"the server speaks versions {kind.oldest} to {kind.version} of tunnels of kind {kind.name!r}, "
-            f"the agent {oldest} to {newest}: install a newer release on the {older}"
-        )
-    return int(chosen)
 
 
 class Opening:
@@ -170,7 +141,7 @@ class Opening:
         if kind is None:
             known = ", ".join(sorted(self._kinds))
             raise UnknownProtocol(f"the server has no tunnels of kind {kind_name[:40]!r}; it has {known}")
-        wanted = _Wanted(kind, read_given(kind, options), _version(kind, *versions))
+        wanted = _Wanted(kind, read_given(kind, options), common_version(kind, *versions))
         if not 0 < len(upstream) <= MAX_UPSTREAM:
             raise BadOption(f"the upstream's description must have 1 to {MAX_UPSTREAM} characters")
         wanted = wanted._replace(options=settled(kind, wanted.options, upstream))
@@ -246,6 +217,8 @@ class Opening:
             tunnel.url = f"{kind.scheme}://{self._domain}:{tunnel.reservation.port}"
         elif tunnel.reach is Reach.SNI:
             tunnel.url = self._tls_url(host)
+            if terminates(tunnel.options):
+                await self._ready(host)
             tunnel.factory = self._visitor_factory(tunnel)
         else:
             await self._ready(host)

@@ -34,7 +34,7 @@ from burrow.store.base import Reservation
 MAX_SHARED = 1000
 """Agents' tunnels with shared names on one node, at most: its note in the store has a key for each."""
 
-_SAME = ("sticky", "health-path", "private", "allow-token", "allow", "deny")
+_SAME = ("sticky", "health-path", "private", "allow-token", "allow", "deny", "terminate", "alpn")
 """Options, by key, that all who share a name have to agree on, where its kind has them."""
 
 COOKIE = b"burrow-agent"

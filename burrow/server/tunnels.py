@@ -13,6 +13,7 @@ from burrow.protocols.base import Reach
 from burrow.protocols.options import sent_options
 from burrow.protocols.private import kept_kind
 from burrow.protocols.sharing import is_shared
+from burrow.protocols.tls import terminates
 from burrow.server.events import Events
 from burrow.server.nodes.cluster import Cluster
 from burrow.server.nodes.records import Lease
@@ -69,8 +70,9 @@ class Tunnels:
 
     @property
     def hosts(self) -> list[str]:
-        """The names of the open tunnels that visitors reach by host."""
-        return [tunnel.host for tunnel in self._open.values() if tunnel.reach is Reach.HOST]
+        """The hosts of the open tunnels whose visitors are shown a certificate of the server's."""
+        opened = self._open.values()
+        return [one.host for one in opened if one.reach is Reach.HOST or terminates(one.options)]
 
     async def add(self, tunnel: Tunnel) -> None:
         """

@@ -18,7 +18,7 @@ from burrow.protocols.base import Kind, Reach
 from burrow.protocols.forward import Connectors
 from burrow.protocols.options import read_options, sent_options
 from burrow.protocols.upstream import UpstreamFailed
-from burrow.server.opening import read_given
+from burrow.server.given import read_given
 from burrow.testing import HalfCloseRecorder, Recorders, SessionPair
 from burrow.traffic.hub import Listener, Traffic
 from burrow.traffic.record import Record

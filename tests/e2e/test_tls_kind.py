@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from tests.e2e.harness import free_port, reply, wait_for
+from tests.e2e.harness import burrow, free_port, reply, wait_for
 from tests.e2e.relay import Relay
 from tests.files import make_certificate
 from tests.server.edge.test_hello import alpn, message, records, server_name
@@ -236,3 +236,23 @@ def test_several_workers(make_world, secret):
         with visit(world, agent.host, cert_file) as visitor:
             assert echoed(visitor, b"hello")
     assert "Traceback" not in world.server.output
+
+
+def test_server_ends_tls_and_the_service_reads_plain_bytes(world, tcp_upstream):
+    """By the certificate of the name; half-closes and large data pass as through a TCP port."""
+
+    def echo(plain):
+        while data := plain.recv(65536):
+            plain.sendall(data)
+        plain.sendall(b"end")
+
+    agent = world.agent("tls", tcp_upstream(echo).port, "--name", "ended", "--terminate", "--alpn", "mqtt")
+    assert agent.url == f"tls://ended.localhost:{world.https}"
+    with visit(world, agent.host, world.ca_file, ("h2", "mqtt")) as visitor:
+        assert visitor.selected_alpn_protocol() == "mqtt"
+        assert echoed(visitor, bytes(range(256)) * 4096)
+    with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
+        visit(world, agent.host, world.ca_file, ("h2",))
+    wrong = burrow("tls", "1", "--alpn", "mqtt", env=world.env)
+    assert wrong.wait() == 78, wrong.output
+    assert "add --terminate" in wrong.output

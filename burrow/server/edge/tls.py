@@ -21,25 +21,23 @@ from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import (
     IAddress,
-    IOpenSSLServerConnectionCreator,
     IProtocolFactory,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
-from twisted.protocols.policies import ProtocolWrapper
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from burrow.certificates.base import CHALLENGE, PROTOCOLS, ICertificates, names_of
 from burrow.errors import StoreError
-from burrow.mux.tls import HalfClosingConnection, HalfClosingTLS
 from burrow.protocols.base import Reach
+from burrow.protocols.tls import terminates
 from burrow.server.edge.front import HandOver, stay
 from burrow.server.edge.hello import ClientHello, HelloReader, NoName, NotTLS
 from burrow.server.edge.passing import MAX_EARLY, Passing
+from burrow.server.edge.shown import Shown, VisitorTLS, VisitorTLSFactory
 from burrow.server.edge.sweep import Sweep
-from burrow.server.route import NoRoute
+from burrow.server.edge.terminating import Handshaking, agreed
+from burrow.server.route import IRoute, NoRoute
 from burrow.sockets import swap_protocol
 
 HANDSHAKE_TIMEOUT = 15.0
@@ -54,67 +52,6 @@ _PLAIN_ANSWER = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 52\r\nConnection: close\r\n\r\n"
     b"This port speaks HTTPS: write https:// in the URL. \r\n"
 )
-
-
-class Shown:
-    """
-    The certificate that a visitor was shown on its connection.
-
-    @ivar context: the TLS context with the certificate.
-    @ivar name: the server name that the visitor asked for; None without one.
-    @ivar names: the names that the certificate covers.
-    """
-
-    __slots__ = ("context", "name", "names")
-
-    def __init__(self, name: str | None, context: SSL.Context, names: frozenset[str]) -> None:
-        self.name = name
-        self.context = context
-        self.names = names
-
-    def covers(self, host: str) -> bool:
-        """
-        Whether a request for C{host} belongs on the connection (RFC 9110 section 15.5.20): it is the name
-        that was asked for, or the certificate covers it, too (RFC 9525 section 6.3).
-        """
-        if self.name is None or host in ("", self.name) or host in self.names:
-            return True
-        return "*." + host.partition(".")[2] in self.names
-
-
-class _VisitorTLS(HalfClosingTLS):
-    """TLS on one connection. @ivar shown: set before it begins, as C{hello}, the bytes read till then."""
-
-    shown: Shown
-    hello: bytes
-
-    def makeConnection(self, transport: Any) -> None:
-        """
-        Begin TLS. Twisted's own does the same and declares the transport's interfaces one by one, each in
-        the place of the one before, which nobody reads and costs 4 % of a new connection.
-        """
-        this: Any = self
-        this._tlsConnection = this.factory._creatorCallable(self)
-        this._appSendBuffer = []
-        Protocol.makeConnection(this, transport)
-        this.factory.registerProtocol(self)
-        ProtocolWrapper.makeConnection(this, transport)
-        this._checkHandshakeStatus()
-
-
-@implementer(IOpenSSLServerConnectionCreator)
-class _ConnectionCreator:
-    """Makes each TLS connection with the context that was chosen for it."""
-
-    def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
-        connection = HalfClosingConnection(protocol.shown.context, protocol)
-        connection.bio_write(protocol.hello)  # so that the first step of the handshake is a whole one
-        del protocol.hello
-        return connection
-
-
-class _VisitorTLSFactory(TLSMemoryBIOFactory):
-    protocol = _VisitorTLS
 
 
 class TLSFront(Protocol):
@@ -188,6 +125,13 @@ class TLSFront(Protocol):
         if found is not Reach.SNI:
             self._ask_certificate(hello)
             return
+        if hello.protocols == (
+            CHALLENGE,
+        ):  # of a name whose TLS ends here, its own CA's; else the upstream's
+            context = await maybeDeferred(self.factory.certificates.challenge, name)
+            if context is not None:
+                self._begin(context, name, _ALERT_NO_PROTOCOL)
+                return
         if self.factory.hand_over(name, self.transport, self._hello.received):
             return
         # From here on --hold bounds the time. The socket is read, so that a visitor who leaves is noticed.
@@ -206,12 +150,29 @@ class TLSFront(Protocol):
             passing.visitors.discard(self)
         if self.factory.hand_over(name, self.transport, self._hello.received):
             return
+        if terminates(route.options):
+            await self._terminate(passing, route, hello, name)
+            return
         protocol = passing.protocol(route, name, self._addr)
         if protocol is None:
             self.transport.abortConnection()
             return
         swap_protocol(self.transport, protocol)
         protocol.dataReceived(bytes(self._hello.received))
+
+    async def _terminate(self, passing: Passing, route: IRoute, hello: ClientHello, name: str) -> None:
+        """End TLS here; the tunnel gets what is inside."""
+        alpn = agreed(route.options.get("alpn", ()), hello.protocols)
+        context = None if alpn is None else await maybeDeferred(self.factory.certificates.context, name)
+        if context is None:
+            self._refuse(_ALERT_NO_PROTOCOL if alpn is None else _ALERT_NO_NAME)
+            return
+        inside = Handshaking(
+            self.factory.sweep,
+            self.factory.timeout,
+            lambda: passing.protocol(route, name, self._addr),
+        )
+        self._begin(context, name, _ALERT_NO_NAME, inside, alpn)
 
     def _ask_certificate(self, hello: ClientHello) -> None:
         """Look for the certificate, unless another process takes the connection or no protocol is ours."""
@@ -237,14 +198,25 @@ class TLSFront(Protocol):
         if self._finding is not None:
             self._finding.cancel()
 
-    def _begin(self, context: SSL.Context | None, name: str | None, nothing: bytes) -> None:
+    def _begin(
+        self,
+        context: SSL.Context | None,
+        name: str | None,
+        nothing: bytes,
+        inside: Any = None,
+        alpn: list[bytes] | None = None,
+    ) -> None:
+        """
+        Begin TLS. C{nothing}: the answer without a context. C{inside}: the protocol inside, if it is not the
+        factory's. C{alpn}: see L{VisitorTLS}.
+        """
         if self._gone:
             return
         if context is None:
             self._refuse(nothing)
             return
         self.factory.sweep.discard(self)
-        protocol = self.factory.tls(self._addr, name, context)
+        protocol = self.factory.tls(self._addr, name, context, inside, alpn)
         protocol.hello = bytes(self._hello.received)
         swap_protocol(self.transport, protocol)  # from here on the socket calls TLS directly
         self.transport.resumeProducing()
@@ -302,22 +274,37 @@ class TLSFrontFactory(Factory):
         self.certificates: Any = certificates
         self.timeout = min(idle_timeout, HANDSHAKE_TIMEOUT)
         self.sweep = sweep
-        creator: Any = _ConnectionCreator()
-        self._factory = _VisitorTLSFactory(creator, False, wrapped)
+        self._factory = VisitorTLSFactory(wrapped)
         self._names: WeakKeyDictionary[SSL.Context, frozenset[str]] = WeakKeyDictionary()
 
     def buildProtocol(self, addr: Any) -> Any:
         """One connection."""
         return TLSFront(self, addr)
 
-    def tls(self, addr: IAddress, name: str | None, context: SSL.Context) -> Any:
-        """The TLS of one connection that asked for C{name} and is shown C{context}'s certificate."""
+    def tls(
+        self,
+        addr: IAddress,
+        name: str | None,
+        context: SSL.Context,
+        inside: Any = None,
+        alpn: list[bytes] | None = None,
+    ) -> Any:
+        """
+        The TLS of one connection that asked for C{name} and is shown C{context}'s certificate.
+
+        @param inside: the protocol inside; by default, one of C{wrapped}. @param alpn: see L{VisitorTLS}.
+        """
         names = self._names.get(context)
         if names is None:
             # Read once a context; kept no longer than it.
             shown = SSL.Connection(context, None).get_certificate()
             names = frozenset() if shown is None else names_of(shown.to_cryptography())
             self._names[context] = names
-        protocol: Any = self._factory.buildProtocol(addr)
+        protocol: Any
+        if inside is None:
+            protocol = self._factory.buildProtocol(addr)
+        else:
+            protocol = VisitorTLS(self._factory, inside)
+            protocol.alpn = alpn
         protocol.shown = Shown(name, context, names)
         return protocol

@@ -30,7 +30,7 @@ from burrow.server.edge.flow import Answering, Reading
 from burrow.server.edge.forwarded import Hop
 from burrow.server.edge.kept import KeptStream
 from burrow.server.edge.pace import Pace
-from burrow.server.edge.tls import Shown
+from burrow.server.edge.shown import Shown
 from burrow.server.route import IRoute
 from burrow.sockets import idle, lowest_transport, swap_protocol, taken
 

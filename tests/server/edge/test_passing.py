@@ -48,7 +48,10 @@ class Served(SynchronousTestCase):
         self.reach, self.handed = Reach.SNI, []
         self.ports = Ports(None, "", range(1))
         self.route = SimpleNamespace(
-            name="db", kind=SimpleNamespace(name="tls"), factory=Factory.forProtocol(self.build)
+            name="db",
+            kind=SimpleNamespace(name="tls"),
+            factory=Factory.forProtocol(self.build),
+            options={},
         )
         self.found = succeed(self.route)
         self.certificates = Nothing()

@@ -1,0 +1,39 @@
+"""What an agent gave for a tunnel, against what the server's plugin of its kind knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from burrow.errors import BadOption, ConfigError, UnknownProtocol
+from burrow.protocols.base import Kind
+from burrow.protocols.options import read_options
+from burrow.wording import shown
+
+
+def read_given(kind: Kind, given: dict[str, Any]) -> dict[str, Any]:
+    """The values of all options of a kind. @raise BadOption: what an agent gave is not possible."""
+    try:
+        known = {each.key for each in kind.options if each.for_server}
+        unknown = ", ".join(sorted(set(given) - known))
+        if unknown:
+            raise BadOption(f"tunnels of kind {kind.name!r} have no option {unknown[:80]}")
+        for each in kind.options:
+            if each.number and isinstance(given.get(each.key), str):
+                raise BadOption(f"{each.key} = {shown(given[each.key])} is not possible: write a number")
+        options = read_options(kind.options, given)
+        kind.check_options(options)
+    except ConfigError as error:
+        raise BadOption(str(error)) from error
+    return options
+
+
+def common_version(kind: Kind, oldest: int, newest: int) -> int:
+    """The newest version that both speak. @raise UnknownProtocol: there is none."""
+    chosen = min(kind.version, newest)
+    if chosen < max(kind.oldest, oldest):
+        older = "agent" if newest < kind.oldest else "server"
+        raise UnknownProtocol(
+            f"the server speaks versions {kind.oldest} to {kind.version} of tunnels of kind {kind.name!r}, "
+            f"the agent {oldest} to {newest}: install a newer release on the {older}"
+        )
+    return int(chosen)
