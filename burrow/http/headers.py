@@ -22,12 +22,14 @@ class Headers(dict[bytes, list[bytes]]):
     that some readers behind the edge make.
 
     @ivar fields: all fields in order, with their names as they came.
+    @ivar size: bytes of their names and values.
     """
 
-    __slots__ = ("fields",)
+    __slots__ = ("fields", "size")
 
     def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self.fields: Fields = []
+        self.size = 0
         for name, value in fields:
             self.add(name, value)
 
@@ -35,6 +37,7 @@ class Headers(dict[bytes, list[bytes]]):
         """Add a field behind the others. Blanks behind its value are no part of it."""
         value = value.rstrip(b" \t")
         self.fields.append((name, value))
+        self.size += len(name) + len(value)
         key = name.lower()
         if key in self:
             self[key].append(value)

@@ -45,7 +45,7 @@ def _body(head: ResponseHead) -> Body:
 class _Asked:
     """What a request's head says, as records have it."""
 
-    __slots__ = ("fields", "host", "length", "method", "target", "verb")
+    __slots__ = ("fields", "host", "length", "method", "size", "target", "verb")
 
     def __init__(self, head: RequestHead) -> None:
         self.verb = head.method
@@ -54,6 +54,7 @@ class _Asked:
         self.host = head.host
         self.length = head.length
         self.fields: Fields = head.headers.without((b"x-request-id",))
+        self.size = head.headers.size
 
 
 class HttpObserver(Observer):
@@ -140,6 +141,7 @@ class HttpObserver(Observer):
         record.request_headers = (
             [*asked.fields, (b"X-Request-Id", request_id)] if request_id else asked.fields
         )
+        record.request_size = asked.size
         self._asking = record
         self._pending.append((record, asked.verb))
         self.traffic.begun(record)
@@ -187,7 +189,7 @@ class HttpObserver(Observer):
     def _answered(self, record: Record, head: ResponseHead) -> None:
         """An answer's head has come."""
         record.status, record.reason = head.status, head.reason.decode("latin-1")
-        record.response_headers = head.headers.fields
+        record.response_headers, record.response_size = head.headers.fields, head.headers.size
         if _FAILURE in head.headers:
             self._failure = bytearray()
         elif self.traffic.bodies and head.headers.value(b"content-type").lower().startswith(

@@ -8,9 +8,6 @@ somebody listened is told to its end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from twisted.logger import Logger
 
 from burrow.traffic.record import Message, Record
@@ -92,13 +89,19 @@ class Traffic:
     def begun(self, record: Record) -> None:
         """See L{Listener.begun}."""
         for each in self._listeners:
-            self._tell(each.begun, record)
+            try:
+                each.begun(record)
+            except Exception:
+                self._failed()
 
     def answered(self, record: Record) -> None:
         """See L{Listener.answered}. C{first_byte} is set."""
         record.first_byte = record.now()
         for each in self._listeners:
-            self._tell(each.answered, record)
+            try:
+                each.answered(record)
+            except Exception:
+                self._failed()
 
     def ended(self, record: Record, error: str = "") -> None:
         """See L{Listener.ended}. C{took} and C{error} are set; nothing happens if they were before."""
@@ -107,23 +110,29 @@ class Traffic:
         record.took = record.now()
         record.error = error
         for each in self._listeners:
-            self._tell(each.ended, record)
+            try:
+                each.ended(record)
+            except Exception:
+                self._failed()
 
     def body(self, record: Record, outbound: bool, data: bytes) -> None:
         """See L{Listener.body}. The record's count is kept by its owner."""
         for each in self._listeners:
             if each.bodies:
-                self._tell(each.body, record, outbound, data)
+                try:
+                    each.body(record, outbound, data)
+                except Exception:
+                    self._failed()
 
     def message(self, record: Record, outbound: bool, message: Message) -> None:
         """See L{Listener.message}."""
         for each in self._listeners:
             if each.bodies:
-                self._tell(each.message, record, outbound, message)
+                try:
+                    each.message(record, outbound, message)
+                except Exception:
+                    self._failed()
 
-    def _tell(self, call: Callable[..., None], *arguments: Any) -> None:
+    def _failed(self) -> None:
         """A listener that fails neither keeps the others from being told nor harms the request."""
-        try:
-            call(*arguments)
-        except Exception:
-            self.log.failure("a listener of the traffic failed")
+        self.log.failure("a listener of the traffic failed")

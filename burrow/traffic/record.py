@@ -29,6 +29,8 @@ class Record:
     @ivar host: the host asked for, without the port.
     @ivar request_headers: as they came to whoever made the record: the edge, or the agent.
     @ivar response_headers: as the upstream sent them.
+    @ivar request_size: bytes of the names and values in C{request_headers}, about; 0 if nobody counted them.
+    @ivar response_size: likewise.
     @ivar request_id: the value of X-Request-Id that the upstream gets and the visitor is shown.
     @ivar status: the answer's, once its head has come; None before, and for what is not HTTP.
     @ivar received: bytes of body from the visitor so far, without their framing; for what is not HTTP, all
@@ -49,6 +51,8 @@ class Record:
     host: str = ""
     request_headers: Fields = field(default_factory=list, repr=False)
     response_headers: Fields = field(default_factory=list, repr=False)
+    request_size: int = 0
+    response_size: int = 0
     request_id: str = ""
     status: int | None = None
     reason: str = ""

@@ -73,7 +73,9 @@ def test_killed_server_is_found_no_more_and_the_folder_is_free(holder, tmp_path)
     assert not (tmp_path / STATE_FILE).exists()
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), os.getppid(), 1, 0, -1, "x", None])
+@pytest.mark.parametrize(
+    "pid", [os.getpid(), os.getppid(), 1, 0, -1, "x", None], ids=["own", "parent", "init", *"abcd"]
+)
 def test_id_of_a_process_that_is_no_server_is_never_used(tmp_path, pid):
     (tmp_path / STATE_FILE).write_text(json.dumps({"pid": pid, "reloaded": 0, "failed": 0}))
     with pytest.raises(ConfigError, match="no `burrow server` runs"):

@@ -83,7 +83,7 @@ class Captured:
         self.messages_cost = 0
         self.first_message = 0
         self.replay_of = replay_of
-        self.cost = ENTRY_COST + fields_cost(record.request_headers) + len(record.target)
+        self.cost = ENTRY_COST + fields_cost(record.request_headers, record.request_size) + len(record.target)
 
     def body(self, outbound: bool) -> Body:
         """The response's if C{outbound}, else the request's: to be added to."""
@@ -119,9 +119,14 @@ class Captured:
         return self.first_message + len(self.messages)
 
 
-def fields_cost(fields: Fields) -> int:
-    """Bytes that header fields need, about."""
-    return FIELD_COST * len(fields) + sum(map(len, chain.from_iterable(fields)))
+def fields_cost(fields: Fields, size: int) -> int:
+    """
+    Bytes that header fields need, about.
+
+    @param size: bytes of their names and values; 0 if they are to be counted: 3 us for a usual head, which
+        heads that came before need not cost.
+    """
+    return FIELD_COST * len(fields) + (size or sum(map(len, chain.from_iterable(fields))))
 
 
 def message_cost(message: Message) -> int:

@@ -117,7 +117,7 @@ class Store(Listener):
             self._ended[record.id] = captured
             if self.followed:
                 self._happened("ended", record.id)
-            self._grown(captured, fields_cost(record.response_headers))
+            self._grown(captured, fields_cost(record.response_headers, record.response_size))
 
     def body(self, record: Record, outbound: bool, data: bytes) -> None:
         """See L{Listener}."""
