@@ -6,6 +6,7 @@ from bench.rows.bulk import Bulk, TlsBulk
 from bench.rows.connections import Connections, TlsConnections
 from bench.rows.far import FarDownload, FarUpload
 from bench.rows.idle import Back, Idle, TlsIdle, Tunnels
+from bench.rows.looking import Looking
 from bench.rows.requests import Https, One, Requests
 from bench.rows.scale import Scale, TlsScale
 from bench.rows.tcp import Connect, Iperf, Pgbench, Redis, RedisLarge
@@ -19,7 +20,7 @@ ALL: tuple[type[Row], ...] = (
     *(Uplink, ShortUplink),
     *(FarDownload, FarUpload),
     *(Pgbench, Redis, RedisLarge, Iperf, Connect),
-    *(Idle, TlsIdle, Tunnels, Back, Workers),
+    *(Idle, TlsIdle, Tunnels, Back, Workers, Looking),
 )
 """In the order of the table."""
 

@@ -24,6 +24,7 @@ class Burrow(Subject):
     @cvar root: the checkout whose code runs.
     @ivar workers: the server's processes; to be set before the start.
     @ivar crowds: what L{crowd} started.
+    @ivar inspector: the URL of the agent's inspector; empty without one.
     """
 
     name = "burrow"
@@ -52,6 +53,7 @@ class Burrow(Subject):
             self.agent: Agent = self._agent("start", "--config", self.write("agent.toml", tunnels))
         ready = self.agent.ready(len(self.setup.targets))
         self._urls = {event["name"]: event["url"] for event in ready}
+        self.inspector: str = ready[0].get("inspector", "")
         self.wait_until_open()
 
     def _agent(self, *arguments: object) -> Agent:
