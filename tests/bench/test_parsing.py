@@ -11,6 +11,7 @@ from bench.load import LoadFailed, parse_wrk, percentile
 from bench.processes import parse_stat
 from bench.rows.tcp import parse_iperf, parse_pgbench, parse_redis
 from bench.subjects import Burrow, Setup, other_checkout
+from bench.subjects.burrow import WatchedBurrow
 from bench.subjects.frp import FrpWebSocket
 from bench.subjects.nginx import Nginx
 
@@ -82,7 +83,7 @@ def test_names_of_rows_and_subjects_are_unique_and_metrics_too():
 def test_a_subject_takes_the_rows_that_it_is_capable_of():
     assert Nginx.serves(Setup(("web",), tls=True))
     assert not Nginx.serves(Setup(("web", "redis")))
-    assert all(row().takes(Burrow) for row in rows.ALL)
+    assert all(row().takes(Burrow) or row().takes(WatchedBurrow) for row in rows.ALL)
 
 
 def test_another_checkout_is_a_subject_of_its_own(tmp_path):

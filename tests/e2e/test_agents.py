@@ -36,6 +36,7 @@ def test_same_upstream_same_name_for_ever(world, hello):
     assert world.agent("http", f"127.0.0.1:{hello.port}").url != first
 
 
+@pytest.mark.alone
 def test_server_killed_and_started_again(make_world, hello):
     world = make_world()
     agent = world.agent("http", hello.port)
@@ -141,6 +142,7 @@ def test_older_of_two_agents_is_told_and_ends(world, hello):
     assert answers(world, "twice.localhost")
 
 
+@pytest.mark.alone
 def test_dead_agent_is_found_within_fifteen_seconds(make_world, hello):
     world = make_world(hold="1")
     agent = world.agent("http", hello.port, "--name", "silent")
@@ -152,6 +154,7 @@ def test_dead_agent_is_found_within_fifteen_seconds(make_world, hello):
     assert world.get("silent.localhost")[0] == 503
 
 
+@pytest.mark.alone
 def test_dead_server_is_found_within_fifteen_seconds(make_world, hello):
     world = make_world()
     agent = world.agent("http", hello.port)
@@ -598,7 +601,7 @@ def test_https_upstream_that_signs_for_itself(world, tmp_path):
     assert status == 502
     assert b"(upstream-certificate)" in page
     assert b"does not believe the certificate" in page
-    assert "does not believe the certificate" in strict.program.output
+    strict.program.line("does not believe the certificate")  # written a moment later
     service.close()
 
 

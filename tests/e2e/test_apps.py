@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -139,13 +140,11 @@ def postgres(world, tmp_path_factory):
     prefix = []
     if os.geteuid() == 0:
         prefix = [program("runuser"), "-u", "postgres", "--"]
-        for parent in (folder, *folder.parents):
-            if (
-                parent.owner() == "root"
-                and parent != Path("/")
-                and str(parent).startswith(str(folder.parent.parent))
-            ):
-                parent.chmod(0o755)
+        # Its user has to reach it: all folders that pytest made above it are root's alone.
+        for parent in folder.parents:
+            if parent == Path(tempfile.gettempdir()):
+                break
+            parent.chmod(0o711)
         shutil.chown(folder, "postgres")
     data = folder / "data"
     subprocess.run(

@@ -581,6 +581,7 @@ def test_upload_of_2_gb_in_flat_memory(world, upstream):
     assert peak.stop() < FLAT
 
 
+@pytest.mark.alone
 def test_slow_reader_does_not_slow_another(world, upstream):
     service = upstream(source)
     agent = world.agent("http", service.port)

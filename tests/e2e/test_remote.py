@@ -34,7 +34,8 @@ def agent(world, upstream, tokens):
     web = upstream(lambda handler: reply(handler, b"hello"))
     agent = world.agent("http", web.port, "--name", "remote-blog", BURROW_TOKEN=tokens["agent"])
     agent.ready()
-    return agent
+    yield agent
+    agent.program.stop()  # or the next test's agent takes its name over, and this one is still there
 
 
 LISTS = ("tunnels", "sessions", "names", "tokens", "nodes", "certs", "events", "audit")
@@ -130,6 +131,7 @@ def test_servers_that_cannot_be_asked(world, ask, tmp_path):
         assert (got, text in output) == (code, True), output
 
 
+@pytest.mark.alone
 def test_completion_asks_the_server(world, agent, tokens):
     address = ServerAddress.parse(world.env["BURROW_SERVER"])
     credentials = Credentials(address, tokens["admin"], "", world.ca_file)

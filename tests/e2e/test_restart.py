@@ -210,6 +210,7 @@ time.time = now
 """A sitecustomize module: the clock is as many seconds behind as a file has bytes."""
 
 
+@pytest.mark.alone
 def test_clock_that_is_set_back(make_world, monkeypatch, tmp_path, upstream):
     """By an hour, while a server with two workers and an agent run: nothing waits for an hour."""
     (tmp_path / "sitecustomize.py").write_text(SET_BACK)

@@ -277,6 +277,7 @@ def test_agent_restarted_answers_those_who_waited(world, upstream):
     assert answers == [200]
 
 
+@pytest.mark.alone
 def test_visitors_wait_for_agents_of_a_restarted_server(make_world, upstream):
     world = make_world()
     agent = world.agent("http", upstream(serve).port)
@@ -289,6 +290,7 @@ def test_visitors_wait_for_agents_of_a_restarted_server(make_world, upstream):
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.alone
 def test_waiting_ends(make_world, upstream):
     world = make_world(hold="0.5", grace="1")
     agent = world.agent("http", upstream(serve).port)

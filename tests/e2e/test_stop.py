@@ -187,6 +187,7 @@ def test_what_is_merely_open_holds_nothing_up(make_world, config, who):
         visitor.close()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("who", ["agent", "server"])
 def test_second_signal_ends_now_and_so_does_the_end_of_the_grace(make_world, config, who):
     world = make_world(stop_grace="1")
