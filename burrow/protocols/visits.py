@@ -25,6 +25,7 @@ from burrow.policy.host import AUTO, HostHeader, RewriteHost, parse_host_header
 from burrow.protocols.base import Kind
 from burrow.protocols.options import KindOption, kind_option
 from burrow.protocols.private import PRIVATE
+from burrow.protocols.rules import RULES, check_rules, first_rules, last_rules
 
 HOST_HEADER = kind_option(
     "host-header",
@@ -51,7 +52,7 @@ HEADERS = tuple(
     kind_option(name, f"{help}; may be repeated", parse=parse, metavar=metavar, many=True)
     for name, help, parse, metavar in _FIELDS
 )
-VISITS: tuple[KindOption, ...] = (HOST_HEADER, *HEADERS)
+VISITS: tuple[KindOption, ...] = (HOST_HEADER, *HEADERS, *RULES)
 """What a kind declares whose requests the edge reads."""
 
 
@@ -60,12 +61,12 @@ class Policies(NamedTuple):
     What a tunnel's options make.
 
     @ivar usual: asked for each request; None if there is nothing to ask.
-    @ivar own_host: the same with the upstream's own Host, to be tried where the upstream refuses the
-        visitor's; None where that is not wanted.
+    @ivar own_host: the rule that asks for the upstream's own Host, to be tried where the upstream refuses
+        the visitor's; None where that is not wanted.
     """
 
     usual: Policy | None
-    own_host: Policy | None
+    own_host: RewriteHost | None
 
 
 NO_POLICIES = Policies(None, None)
@@ -90,11 +91,12 @@ UNREADABLE = Policies(Policy([_Unreadable()]), None)
 
 def check_visits(options: Mapping[str, Any]) -> None:
     """For a kind's C{check_options}. @raise ConfigError: the options do not go together."""
+    check_rules(options)
     if sum(len(options.get(each.key, ())) for each in HEADERS) > MAX_CHANGES:
         raise ConfigError(f"one tunnel changes {MAX_CHANGES} header fields at most")
     if options.get(PRIVATE.key):
         for each in VISITS:
-            if options.get(each.key, each.default) not in (each.default, ()):
+            if options.get(each.key) not in (None, each.default, ()):
                 raise ConfigError(
                     f"{each.flag} is for visitors of a public URL: the server does not read what passes "
                     "through a private tunnel; leave one of both out"
@@ -117,12 +119,12 @@ def policies(kind: Kind, options: Mapping[str, Any]) -> Policies:
     if not any(each in kind.options for each in VISITS) or options.get(PRIVATE.key):
         return NO_POLICIES
     add, put, remove, answer_add, answer_put, answer_remove = (options.get(each.key, ()) for each in HEADERS)
-    rules: list[Any] = []
+    rules = [*first_rules(options), *last_rules(options)]
     if add or put or remove or answer_add or answer_put or answer_remove:
         rules.append(ChangeFields((*remove, *put, *add), (*answer_remove, *answer_put, *answer_add)))
-    usual = Policy(rules) if rules else None
     host = options.get(HOST_HEADER.key)
-    if host is None or not host.origin:
-        return Policies(usual, None)
-    own = Policy([RewriteHost(host.origin), *rules])
-    return Policies(usual, own) if host.mode == AUTO else Policies(own, None)
+    own = RewriteHost(host.origin) if host is not None and host.origin else None
+    if own is not None and host is not None and host.mode != AUTO:
+        rules.append(own)
+        own = None
+    return Policies(Policy(rules) if rules else None, own)

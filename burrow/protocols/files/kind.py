@@ -20,6 +20,7 @@ from burrow.protocols.files.tree import Root, possible
 from burrow.protocols.kind import TunnelKind
 from burrow.protocols.options import Side, kind_option
 from burrow.protocols.private import PRIVACY
+from burrow.protocols.rules import RULES
 from burrow.protocols.visits import HEADERS
 from burrow.traffic.hub import Traffic
 from burrow.values import parse_path
@@ -90,6 +91,7 @@ class FilesProtocol(TunnelKind):
             "no-index", "do not list what is in folders that have no index.html", False, side=Side.AGENT
         ),
         *HEADERS,
+        *RULES,
         *PRIVACY,
     )
 

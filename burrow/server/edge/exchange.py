@@ -39,7 +39,7 @@ from burrow.server.edge.among import Among
 from burrow.server.edge.context import Edge
 from burrow.server.edge.failing import FAILURE_FIELD, Failing
 from burrow.server.edge.hops import last_stop
-from burrow.server.edge.policed import REFUSING, Policed, wants_own_host
+from burrow.server.edge.policed import NO_RULES, REFUSING, Policed, wants_own_host
 from burrow.server.edge.responses import IAnswered, Responses
 from burrow.server.edge.telling import answered, record_of
 from burrow.server.route import IRoute, NoRoute
@@ -284,12 +284,13 @@ class Exchange:
         """Whether the upstream may answer to its own Host alone, so that it is asked for that now."""
         route = self._route
         assert route is not None
-        if route.policies.own_host is None or not wants_own_host(route, self._policed, status):
+        rule = route.policies.own_host
+        if rule is None or not (wants_own_host(route, self._policed, status) and self._only_asks):
             return False
-        if self._only_asks:
-            self._policed = Policed(route.policies.own_host, self.request, self._address)
-            return self._policed.ask() is None
-        return False
+        if self._policed is None:
+            self._policed = Policed(NO_RULES, self.request, self._address)
+        self._policed.try_own_host(rule)
+        return True
 
     @property
     def _only_asks(self) -> bool:

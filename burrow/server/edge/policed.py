@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -13,9 +12,12 @@ from burrow.http.headers import Headers
 from burrow.http.request_head import RequestHead
 from burrow.http.response_head import ResponseHead
 from burrow.policy.base import Outcome, Policy, Visit, changed, may_be_answered
+from burrow.policy.host import RewriteHost
 from burrow.server.edge import pages
 from burrow.server.edge.forwarded import Hop
 from burrow.server.route import IRoute
+
+NO_RULES = Policy(())
 
 REFUSING = (400, 403, 421)
 """Statuses of an upstream that does not know the host that it is asked for."""
@@ -26,6 +28,7 @@ class Policed:
     One request.
 
     @param policy: the tunnel's.
+    @ivar own_host: whether the upstream's own Host is tried.
     @ivar answer: what the visitor is answered in the upstream's place; None: the request goes on.
     """
 
@@ -35,6 +38,7 @@ class Policed:
         host, scheme = address[0].rpartition(":")[0].strip("[]"), address[1]
         self.policy = policy
         self.answer: pages.Page | None = None
+        self.own_host = False
         self.visit = Visit(request, host, scheme, request.target, request.authority)
         self._came = 0
 
@@ -61,6 +65,11 @@ class Policed:
             return
         self.log.failure("a rule of a tunnel's policy failed", reason)
 
+    def try_own_host(self, rule: RewriteHost) -> None:
+        """Ask for the upstream's own Host, when the request is sent once more."""
+        self.own_host = True
+        rule.visit(self.visit)
+
     def head(self, hop: Hop, request_id: bytes) -> bytes:
         """The request's head as the upstream gets it."""
         return b"%b%b\r\n\r\n" % (hop.rewrite(self.visit.request, self.visit).start, request_id)
@@ -86,12 +95,13 @@ def wants_own_host(route: IRoute, policed: Policed | None, status: int) -> bool:
 
     @param policed: the request's; None without a policy.
     """
-    own: Any = route.policies.own_host
-    asked_own = policed is not None and policed.policy is own
+    asked_own = policed is not None and policed.own_host
     if status in REFUSING:
         return not asked_own
     if asked_own:
-        route.policies = route.policies._replace(usual=own, own_host=None)
+        usual, own = route.policies
+        rules = (*(usual.rules if usual is not None else ()), own)
+        route.policies = route.policies._replace(usual=Policy(rules), own_host=None)
         Policed.log.info(
             "the upstream of tunnel {name} refuses the visitors' Host and answers to its own: from now on it "
             "is asked for that (--host-header preserve leaves Host as it is)",

@@ -4,6 +4,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
 
+from burrow.errors import ConfigError
 from burrow.policy.base import Answer, Policy
 from burrow.policy.fields import parse_answer_set, parse_set
 from burrow.policy.host import parse_host_header
@@ -276,3 +277,52 @@ def test_private_tunnels_have_none_of_it(text):
     kind = HttpProtocol()
     options = read_options(kind.options, {"private": True})
     assert policies(kind, {**options, "host-header": parse_host_header(text)}) == Policies(None, None)
+
+
+def test_rules_by_options():
+    exchange = tunnel(
+        options={
+            "max-body": "4",
+            "rate-limit": "4/h",
+            "respond": ["/admin*=403 no"],
+            "redirect": ["/old=/new"],
+            "rewrite-path": ["/api/*=/*"],
+            "host-header": "preserve",
+        }
+    )
+    exchange.ask(GET.replace(b"/a", b"/admin/x"))
+    assert exchange.visitor.value().endswith(b"\r\n\r\nno")
+    exchange.visitor.clear()
+    exchange.ask(GET.replace(b"/a", b"/old"))
+    assert b"\r\nLocation: /new\r\n" in exchange.visitor.value()
+    assert exchange.streams == []
+    exchange.visitor.clear()
+    exchange.ask(GET.replace(b"/a", b"/api/b"))
+    assert asked(exchange).startswith(b"GET /b HTTP/1.1\r\n")
+    exchange.answer(OK)
+    exchange.visitor.clear()
+    exchange.ask(POST)
+    assert exchange.visitor.value().startswith(b"HTTP/1.1 413 ")
+    other = Exchange()
+    other.policies = exchange.policies
+    other.ask(GET)
+    assert other.streams == []
+    assert other.visitor.value().startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"rate-limit-by": "x-key"}, "add --rate-limit"),
+        ({"cors-credentials": True}, "add --cors"),
+        ({"cors-credentials": True, "cors": ["*"]}, "name the origins"),
+        ({"redirect": [f"/{number}=/x" for number in range(101)]}, "100 paths"),
+        ({"request-header-set": [f"X-{number}: 1" for number in range(51)]}, "50 header fields"),
+        ({"private": True, "max-body": "1M"}, "--max-body is for visitors of a public URL"),
+        ({"private": True, "host-header": "upstream"}, "--host-header is for visitors of a public URL"),
+    ],
+)
+def test_options_that_do_not_go_together(options, text):
+    kind = HttpProtocol()
+    with pytest.raises(ConfigError, match=text):
+        kind.check_options(read_options(kind.options, options))

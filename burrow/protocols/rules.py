@@ -1,0 +1,110 @@
+"""The options that limit and answer requests at the edge, and the rules that they make, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from burrow.errors import ConfigError
+from burrow.policy.cors import Cors, parse_origin
+from burrow.policy.limits import MaxBody, RateLimit, parse_field_name, parse_requests, parse_size
+from burrow.policy.paths import MAX_PATHS, parse_redirect, parse_respond, parse_rewrite
+from burrow.protocols.options import KindOption, kind_option
+
+CORS = kind_option(
+    "cors",
+    "let pages of this origin, or with * of all, ask; may be repeated",
+    parse=parse_origin,
+    metavar="ORIGIN",
+    many=True,
+)
+CORS_CREDENTIALS = kind_option(
+    "cors-credentials", "with --cors: let their requests carry cookies and the like", False
+)
+RATE_LIMIT = kind_option(
+    "rate-limit",
+    "requests that each visitor may make in a time, as in 100/m; more are answered with 429",
+    parse=parse_requests,
+    metavar="COUNT/UNIT",
+)
+RATE_LIMIT_BY = kind_option(
+    "rate-limit-by",
+    "with --rate-limit: tell visitors apart by this header field, as in X-Api-Key (default: by address)",
+    parse=parse_field_name,
+    metavar="NAME",
+)
+MAX_BODY = kind_option(
+    "max-body",
+    "bytes that the body of a request may have, as in 10M; more is answered with 413",
+    parse=parse_size,
+    metavar="SIZE",
+)
+REWRITE_PATH = kind_option(
+    "rewrite-path",
+    "the upstream gets another path, as in /api/*=/v2/*; may be repeated",
+    parse=parse_rewrite,
+    metavar="PATH=PATH",
+    many=True,
+)
+REDIRECT = kind_option(
+    "redirect",
+    "send visitors of a path elsewhere (302), as in /old/*=/new/*; may be repeated",
+    parse=parse_redirect,
+    metavar="PATH=URL",
+    many=True,
+)
+RESPOND = kind_option(
+    "respond",
+    'answer a path without the upstream, as in "/health=200 ok" or "/admin*=403"; may be repeated',
+    parse=parse_respond,
+    metavar="PATH=STATUS [TEXT]",
+    many=True,
+)
+PATHS = (REWRITE_PATH, REDIRECT, RESPOND)
+RULES: tuple[KindOption, ...] = (
+    CORS,
+    CORS_CREDENTIALS,
+    RATE_LIMIT,
+    RATE_LIMIT_BY,
+    MAX_BODY,
+    *PATHS,
+)
+
+
+def check_rules(options: Mapping[str, Any]) -> None:
+    """For a kind's C{check_options}. @raise ConfigError: the options do not go together."""
+    if options.get(RATE_LIMIT_BY.key) and options.get(RATE_LIMIT.key) is None:
+        raise ConfigError("--rate-limit-by says how visitors are told apart: add --rate-limit, as in 100/m")
+    if options.get(CORS_CREDENTIALS.key):
+        if not options.get(CORS.key):
+            raise ConfigError("--cors-credentials says what allowed origins may send: add --cors ORIGIN")
+        if "*" in options[CORS.key]:
+            raise ConfigError(
+                "with --cors * any page could ask in a visitor's name: name the origins, or leave "
+                "--cors-credentials out"
+            )
+    if sum(len(options.get(each.key, ())) for each in PATHS) > MAX_PATHS:
+        raise ConfigError(f"one tunnel answers and changes {MAX_PATHS} paths at most")
+
+
+def first_rules(options: Mapping[str, Any]) -> list[Any]:
+    """Those that are asked before anybody is let in: a preflight carries no password."""
+    rules: list[Any] = []
+    if origins := options.get(CORS.key):
+        rules.append(Cors(origins, options.get(CORS_CREDENTIALS.key, False)))
+    if (rate := options.get(RATE_LIMIT.key)) is not None:
+        rules.append(RateLimit(rate, options.get(RATE_LIMIT_BY.key) or ""))
+    return rules
+
+
+def last_rules(options: Mapping[str, Any]) -> list[Any]:
+    """Those that are asked once a visitor is let in: they see the path that the visitor asked for."""
+    rules: list[Any] = []
+    if (size := options.get(MAX_BODY.key)) is not None:
+        rules.append(MaxBody(size.bytes))
+    return [
+        *rules,
+        *options.get(RESPOND.key, ()),
+        *options.get(REDIRECT.key, ()),
+        *options.get(REWRITE_PATH.key, ()),
+    ]
