@@ -17,6 +17,7 @@ from burrow.client.inspect.decoding import decode, field
 from burrow.client.inspect.describe import SHOWN_BODY, detail, messages, summary
 from burrow.client.inspect.events import MAX_FOLLOWERS, Followers
 from burrow.client.inspect.har import archive
+from burrow.client.inspect.pieces import Pieces
 from burrow.client.inspect.problem import Problem
 from burrow.client.inspect.replay import Replayer
 from burrow.client.inspect.store import Store
@@ -165,7 +166,11 @@ class Api:
 
     def _har(self, request: InspectorRequest, found: list[Captured], name: str) -> None:
         request.setHeader("Content-Disposition", f'attachment; filename="{name}"')
-        request.answer_json(archive(reversed(found), secrets=_wants_secrets(request)))
+        request.setHeader("Content-Type", "application/json")
+        if request.method == b"HEAD":
+            request.finish()
+        else:
+            Pieces(self._reactor, request, archive(reversed(found), secrets=_wants_secrets(request))).start()
 
     def _follow(self, request: InspectorRequest) -> None:
         if len(self.followers) >= MAX_FOLLOWERS:

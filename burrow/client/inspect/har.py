@@ -9,7 +9,8 @@ Chromium.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -27,23 +28,27 @@ MAX_UNPACKED = 64 * 1024 * 1024
 _OPCODES = {"text": 1, "binary": 2, "close": 8, "ping": 9, "pong": 10}
 
 
-def archive(entries: Iterable[Captured], *, secrets: bool) -> dict[str, Any]:
+def archive(entries: Iterable[Captured], *, secrets: bool) -> Iterator[bytes]:
     """
     An archive of HTTP requests and WebSockets; what is not HTTP has no place in one.
 
     @param secrets: whether secrets in headers are in it, or masked.
+    @return: the JSON in pieces of one request each, each made when it is asked for.
     """
     told = "with" if secrets else "without"
-    room = _Room()
-    return {
-        "log": {
-            "version": "1.2",
-            "creator": {"name": "Burrow", "version": __version__},
-            "pages": [],
-            "entries": [_entry(each, secrets, room) for each in entries if each.record.is_request],
-            "comment": f"Written by Burrow's inspector, {told} secrets in header fields and cookies.",
-        }
+    log = {
+        "version": "1.2",
+        "creator": {"name": "Burrow", "version": __version__},
+        "pages": [],
+        "comment": f"Written by Burrow's inspector, {told} secrets in header fields and cookies.",
     }
+    yield b'{"log": %b, "entries": [' % json.dumps(log).encode().removesuffix(b"}")
+    room, between = _Room(), b""
+    for each in entries:
+        if each.record.is_request:
+            yield between + json.dumps(_entry(each, secrets, room)).encode()
+            between = b",\n"
+    yield b"]}}\n"
 
 
 def _pairs(fields: Fields, secrets: bool) -> list[dict[str, str]]:

@@ -72,7 +72,8 @@ def no_such_tunnel(host: str) -> Page:
         404,
         "no-such-tunnel",
         "There is no tunnel here",
-        f"No tunnel is known as {host}. Is the address complete?",
+        f"No tunnel is known as {host}. Check the address, or ask whoever sent it. "
+        f"If it is to be yours, open it: burrow http PORT --name {host.partition('.')[0]}",
     )
 
 

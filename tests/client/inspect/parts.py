@@ -12,6 +12,7 @@ from burrow.client.inspect.api import Api
 from burrow.client.inspect.replay import Replayer
 from burrow.client.inspect.store import Store
 from burrow.client.inspect.web import InspectorFactory
+from burrow.http.body import ChunkedBody
 from burrow.traffic.hub import Traffic
 from burrow.traffic.record import Record
 
@@ -61,6 +62,9 @@ class Answer:
         for line in lines:
             name, _, value = line.partition(": ")
             self.headers[name.lower()] = value
+        if self.headers.get("transfer-encoding") == "chunked" and self.body:
+            body = ChunkedBody()
+            self.body, _ = body.feed(self.body)
 
     @property
     def json(self):
@@ -103,12 +107,21 @@ class InspectorCase(SynchronousTestCase):
         transport.protocol.dataReceived("\r\n".join([*lines, "", ""]).encode() + body)
         return transport
 
+    def run_turns(self):
+        """Let what is written in pieces be written. @return: how many turns that took."""
+        turns = 0
+        while any(call.getTime() <= self.clock.seconds() for call in self.clock.getDelayedCalls()):
+            self.clock.advance(0)
+            turns += 1
+        return turns
+
     def ask(self, method, path, body=b"", **headers):
         """One request, and its answer."""
         if isinstance(body, dict):
             body = json.dumps(body).encode()
             headers.setdefault("Content_Type", "application/json")
         transport = self.send(method, path, body, **headers)
+        self.run_turns()
         transport.protocol.connectionLost(Failure(ConnectionDone()))
         return Answer(transport.value())
 

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 
 import jsonschema
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 
 from burrow.client.inspect import har
 from burrow.traffic.record import Message
@@ -106,3 +108,39 @@ class HarTests(InspectorCase):
         self.assertEqual(base64.b64decode(contents[3]["text"]), packed)
         self.assertIn("as it was sent", contents[3]["comment"])
         self.assertEqual(len(contents[4]["text"]), 5000)  # nothing is unpacked of it
+
+
+class InPieces(InspectorCase):
+    """One request a turn of the reactor, and none while nobody reads."""
+
+    def setUp(self):
+        super().setUp()
+        for _ in range(5):
+            pass_through(self.traffic, response=b"hello")
+
+    def test_other_work_is_done_between_two_requests(self):
+        turns = []
+        call_later = self.clock.callLater
+        self.patch(self.clock, "callLater", lambda *args: turns.append(args[0]) or call_later(*args))
+        transport = self.send("GET", "/api/requests.har")
+        self.run_turns()
+        self.assertGreaterEqual(turns.count(0), 6)  # the head, and five requests
+        self.assertTrue(transport.value().endswith(b"0\r\n\r\n"))
+
+    def test_who_does_not_read_is_waited_for(self):
+        transport = self.send("GET", "/api/requests.har")
+        transport.protocol.pauseProducing()  # the transport's buffer is full
+        before = transport.value()
+        self.run_turns()
+        self.assertEqual(transport.value(), before)
+        transport.protocol.resumeProducing()
+        transport.protocol.resumeProducing()
+        self.run_turns()
+        self.assertTrue(transport.value().endswith(b"0\r\n\r\n"))
+
+    def test_who_leaves(self):
+        transport = self.send("GET", "/api/requests.har")
+        transport.protocol.connectionLost(Failure(ConnectionDone()))
+        before = transport.value()
+        self.run_turns()
+        self.assertEqual(transport.value(), before)
