@@ -290,6 +290,7 @@ class Agent(Service):
         self._stop_registration()
         if self._life is not None:
             self._life.cancel()
+        self.streams.stop()
         await self._say_goodbye()
 
     async def _finish(self) -> None:

@@ -220,6 +220,9 @@ class Registration:
                 self.drop(wanted)
             else:
                 version = answer.get("version") or 1
+                opened = getattr(wanted.request.kind, "opened", None)
+                if opened is not None:  # it has something to do as long as its tunnel is open
+                    answer["url"] = opened(self._agent.reactor, answer["url"], self._agent.tell)
                 self._agent.streams.add(wanted.tunnel, wanted.request, version, answer["url"])
         self._agent.streams.answered()
         if failure is None:

@@ -110,6 +110,9 @@ class VisitorStreams(Factory):
 
     def add(self, tunnel: str, request: TunnelRequest, version: int = 1, url: str = "") -> None:
         """A tunnel is open. @param version: of its kind, as the server chose it. @param url: its URL."""
+        before = self.open_tunnels.get(tunnel)
+        if before is not None and before.kind is not request.kind:
+            self._closed(before)
         options = {each.key: each.default for each in request.kind.options} | request.options
         self.open_tunnels[tunnel] = AgentTunnel(
             self.reactor, request.kind, request.upstream, options, version, url
@@ -117,7 +120,21 @@ class VisitorStreams(Factory):
 
     def remove(self, tunnel: str) -> None:
         """A tunnel is not open any more. Streams that run go on."""
-        self.open_tunnels.pop(tunnel, None)
+        before = self.open_tunnels.pop(tunnel, None)
+        if before is not None:
+            self._closed(before)
+
+    def stop(self) -> None:
+        """The agent stops: no tunnel is open any more."""
+        for tunnel in list(self.open_tunnels):
+            self.remove(tunnel)
+
+    @staticmethod
+    def _closed(tunnel: AgentTunnel) -> None:
+        """Tell a kind that has something to do as long as its tunnel is open."""
+        closed = getattr(tunnel.kind, "closed", None)
+        if closed is not None:
+            closed()
 
     def hold(self, stream: VisitorStream) -> None:
         """Keep a stream until its tunnel is known, or reset it if none is expected."""

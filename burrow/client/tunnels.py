@@ -87,9 +87,14 @@ def tunnel_request(
             )
     options = read_options(kind.options, given, flags)
     kind.check_options(options)
+    parsed = kind.parse_upstream(upstream, options)
     if options.get("as"):
         kind = AsKind(options["as"])
-    return TunnelRequest(kind, kind.parse_upstream(upstream, options), name, options)
+    elif options.get("end-to-end"):
+        from burrow.client.endtoend.kind import EndToEndKind, authority_of  # others need no cryptography
+
+        kind = EndToEndKind(authority_of(options))
+    return TunnelRequest(kind, parsed, name, options)
 
 
 _KEYS = {"kind", "upstream", "name"}

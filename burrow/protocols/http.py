@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 
+from burrow.errors import ConfigError
 from burrow.http.failure import FAILURE_HEADER
 from burrow.http.remembered import Memory
 from burrow.mux.control import VisitorHead
@@ -46,6 +48,50 @@ UPSTREAM_TLS = (
 """How an agent checks the certificate of an upstream that speaks TLS."""
 
 
+END_TO_END = kind_option(
+    "end-to-end",
+    "end TLS on this machine, by a certificate that it gets itself; the server passes on what it cannot read",
+    False,
+    side=Side.AGENT,
+)
+_CA = (
+    kind_option(
+        "acme-directory",
+        "with --end-to-end: the CA's directory (default: Let's Encrypt)",
+        "",
+        side=Side.AGENT,
+        metavar="URL",
+    ),
+    kind_option(
+        "acme-email", "with --end-to-end: where the CA may write to", "", side=Side.AGENT, metavar="EMAIL"
+    ),
+    kind_option(
+        "acme-ca-file",
+        "with --end-to-end: believe the CAs in this PEM file alone when the CA is asked, for a private one",
+        side=Side.AGENT,
+        parse=parse_path,
+        metavar="FILE",
+    ),
+)
+
+
+def check_end_to_end(options: Mapping[str, Any], known: Iterable[KindOption]) -> None:
+    """
+    @param known: the kind's options. @raise ConfigError: others do not go together with --end-to-end.
+    """
+    if not options.get(END_TO_END.key):
+        for each in _CA:
+            if options.get(each.key):
+                raise ConfigError(f"{each.flag} is for certificates that this agent gets: add --end-to-end")
+        return
+    for each in known:
+        if each.for_server and options.get(each.key, each.default) != each.default:
+            raise ConfigError(
+                f"{each.flag} is done by the server, which cannot read what --end-to-end protects: leave one "
+                "of both out"
+            )
+
+
 def upstream_tls(options: dict[str, Any]) -> UpstreamTLS:
     """What L{UPSTREAM_TLS} says. @param options: the values of all options, by key."""
     return UpstreamTLS(
@@ -62,7 +108,14 @@ class HttpProtocol(TunnelKind):
     summary = "an HTTPS URL: web apps, WebSockets, server-sent events"
     reach = Reach.HOST
     schemes = ("http", "https")
-    options: ClassVar[tuple[KindOption, ...]] = (*UPSTREAM_TLS, *VISITS, *SHARING, *PRIVACY)
+    options: ClassVar[tuple[KindOption, ...]] = (
+        *UPSTREAM_TLS,
+        END_TO_END,
+        *_CA,
+        *VISITS,
+        *SHARING,
+        *PRIVACY,
+    )
 
     @property
     def scheme(self) -> str:
@@ -72,6 +125,11 @@ class HttpProtocol(TunnelKind):
     def parse_upstream(self, text: str, options: dict[str, Any] | None = None) -> Upstream:
         """See L{TunnelKind}."""
         return Upstream.parse(text, self.schemes).with_tls(upstream_tls(options or {}))
+
+    def check_options(self, options: dict[str, Any]) -> None:
+        """See L{TunnelKind}."""
+        super().check_options(options)
+        check_end_to_end(options, self.options)
 
     def visitor_factory(self, tunnel: Any) -> IProtocolFactory:
         """See L{TunnelKind}: never called, the edge serves this kind."""

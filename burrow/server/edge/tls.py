@@ -28,11 +28,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from burrow.certificates.base import CHALLENGE, PROTOCOLS, ICertificates, names_of
+from burrow.certificates.hello import ClientHello, HelloReader, NoName, NotTLS
 from burrow.errors import StoreError
 from burrow.protocols.base import Reach
 from burrow.protocols.tls import terminates
 from burrow.server.edge.front import HandOver, stay
-from burrow.server.edge.hello import ClientHello, HelloReader, NoName, NotTLS
 from burrow.server.edge.passing import MAX_EARLY, Passing
 from burrow.server.edge.shown import Shown, VisitorTLS, VisitorTLSFactory
 from burrow.server.edge.sweep import Sweep

@@ -1,4 +1,4 @@
-"""Tests for L{burrow.server.edge.hello}, on hellos that OpenSSL made."""
+"""Tests for L{burrow.certificates.hello}, on hellos that OpenSSL made."""
 
 import ssl
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from burrow.server.edge.hello import (
+from burrow.certificates.hello import (
     MAX_HELLO,
     MAX_NAME,
     MAX_RECORDS,
