@@ -21,6 +21,7 @@ import attr
 
 from burrow.errors import BadOption, TooManyTunnels
 from burrow.protocols.base import Kind
+from burrow.protocols.options import KindOption
 from burrow.protocols.sharing import HEALTH_PATH, STICKY
 from burrow.server.nodes.boxes import MAX_HOPS
 from burrow.server.nodes.cluster import Cluster
@@ -34,8 +35,8 @@ from burrow.store.base import Reservation
 MAX_SHARED = 1000
 """Agents' tunnels with shared names on one node, at most: its note in the store has a key for each."""
 
-_SAME = ("sticky", "health-path", "private", "allow-token", "allow", "deny", "terminate", "alpn")
-"""Options, by key, that all who share a name have to agree on, where its kind has them."""
+_OWN = ("host-header", "port", "share")
+"""Options, by key, in which agents that share a name may differ: all others hold whichever of them is met."""
 
 COOKIE = b"burrow-agent"
 """The cookie of C{--sticky}. Its value is an agent's key."""
@@ -93,6 +94,16 @@ class _Group:
         return found
 
 
+def _differ(option: KindOption, one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether agents cannot share a name for the sake of an option."""
+    if not option.for_server or option.key in _OWN:
+        return False
+    values = one.get(option.key), other.get(option.key)
+    if option.secret:  # each agent makes a hash of its own of it
+        return bool(values[0]) != bool(values[1])
+    return values[0] != values[1]
+
+
 class Shared:
     """
     The shared names, here and on other nodes.
@@ -135,7 +146,7 @@ class Shared:
         for other in self.members(asked.name):
             if other.owner.token != asked.token or not other.connected:
                 continue
-            wrong = [key for key in _SAME if other.options.get(key) != options.get(key)]
+            wrong = [each.key for each in kind.options if _differ(each, other.options, options)]
             if other.kind.name != kind.name or wrong:
                 what = f"as a tunnel of kind {other.kind.name}"
                 if other.kind.name == kind.name:

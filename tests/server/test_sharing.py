@@ -135,6 +135,7 @@ class Sharing(Case):
         self.open()
         self.refused(NameTaken, "", token="token2")
         self.refused(BadOption, "another value of --health-path", health_path="/ok")
+        self.refused(BadOption, "another value of --max-body", max_body="1M")
         self.refused(BadOption, "as a tunnel of kind http", kind="tcp")
         self.patch(sharing, "MAX_SHARED", 1)
         self.refused(TooManyTunnels, "without --share")
