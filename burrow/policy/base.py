@@ -71,6 +71,8 @@ class Visit:
     @ivar target: path and query that the upstream gets. @ivar host: the Host that it gets.
     @ivar on_request: changes of the fields that go to the upstream, in order.
     @ivar on_answer: changes of the fields of the answer, interim ones included, in order.
+    @ivar on_end: called with the answer's status once it is over; with 0 if it did not come whole.
+    @ivar compress: whether the answer's body may be compressed.
     @ivar body_limit: bytes of the request's body, at most; None for any number.
     """
 
@@ -81,6 +83,8 @@ class Visit:
     host: bytes
     on_request: list[Change] = field(default_factory=list)
     on_answer: list[Change] = field(default_factory=list)
+    on_end: list[Callable[[int], None]] = field(default_factory=list)
+    compress: bool = False
     body_limit: int | None = None
 
     @property

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from burrow.errors import ConfigError
+from burrow.policy.breaker import CircuitBreaker, parse_break
+from burrow.policy.compress import Compress
 from burrow.policy.cors import Cors, parse_origin
+from burrow.policy.https import ToHttps
+from burrow.policy.interstitial import Interstitial
 from burrow.policy.limits import MaxBody, RateLimit, parse_field_name, parse_requests, parse_size
 from burrow.policy.paths import MAX_PATHS, parse_redirect, parse_respond, parse_rewrite
 from burrow.protocols.options import KindOption, kind_option
@@ -60,6 +64,23 @@ RESPOND = kind_option(
     metavar="PATH=STATUS [TEXT]",
     many=True,
 )
+HTTPS_REDIRECT = kind_option(
+    "https-redirect", "send visitors who come without TLS to the https:// URL (308)", False
+)
+CIRCUIT_BREAKER = kind_option(
+    "circuit-breaker",
+    "after so many failures in a row answer 503 for so many seconds, as in 5/30s",
+    parse=parse_break,
+    metavar="FAILURES/SECONDS",
+)
+INTERSTITIAL = kind_option(
+    "interstitial", "show a page before a browser's first visit, which says that this is a tunnel", False
+)
+COMPRESS = kind_option(
+    "compress",
+    "compress answers (br, zstd, gzip) that the service did not, if the visitor asks for it",
+    False,
+)
 PATHS = (REWRITE_PATH, REDIRECT, RESPOND)
 RULES: tuple[KindOption, ...] = (
     CORS,
@@ -68,6 +89,10 @@ RULES: tuple[KindOption, ...] = (
     RATE_LIMIT_BY,
     MAX_BODY,
     *PATHS,
+    HTTPS_REDIRECT,
+    CIRCUIT_BREAKER,
+    INTERSTITIAL,
+    COMPRESS,
 )
 
 
@@ -90,10 +115,16 @@ def check_rules(options: Mapping[str, Any]) -> None:
 def first_rules(options: Mapping[str, Any]) -> list[Any]:
     """Those that are asked before anybody is let in: a preflight carries no password."""
     rules: list[Any] = []
+    if options.get(HTTPS_REDIRECT.key):
+        rules.append(ToHttps())
     if origins := options.get(CORS.key):
         rules.append(Cors(origins, options.get(CORS_CREDENTIALS.key, False)))
     if (rate := options.get(RATE_LIMIT.key)) is not None:
         rules.append(RateLimit(rate, options.get(RATE_LIMIT_BY.key) or ""))
+    if (broken := options.get(CIRCUIT_BREAKER.key)) is not None:
+        rules.append(CircuitBreaker(broken))
+    if options.get(INTERSTITIAL.key):
+        rules.append(Interstitial())
     return rules
 
 
@@ -102,6 +133,8 @@ def last_rules(options: Mapping[str, Any]) -> list[Any]:
     rules: list[Any] = []
     if (size := options.get(MAX_BODY.key)) is not None:
         rules.append(MaxBody(size.bytes))
+    if options.get(COMPRESS.key):
+        rules.append(Compress())
     return [
         *rules,
         *options.get(RESPOND.key, ()),

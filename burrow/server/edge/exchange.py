@@ -274,7 +274,7 @@ class Exchange:
             self.answer = head
             if self.record is not None:
                 answered(self._edge.traffic, self.record, head)
-            self._connection.answer(head if self._policed is None else self._policed.changed(head))
+            self._connection.answer(head if self._policed is None else self._policed.final(head))
 
     def _changed(self, head: ResponseHead) -> ResponseHead:
         """An answer's head after the tunnel's policy."""
@@ -306,7 +306,10 @@ class Exchange:
             return
         if self.record is not None:
             self.record.sent += len(data)
-        self._connection.answer_data(data)
+        if self._policed is not None:
+            data = self._policed.body(data)
+        if data:
+            self._connection.answer_data(data)
 
     def answer_end(self, trailers: Fields) -> None:
         """See L{IAnswered}."""
@@ -320,6 +323,8 @@ class Exchange:
             self._page(self._failing.page(self.request.host))
             return
         self._over = True
+        if self._policed is not None and (rest := self._policed.body_end()):
+            self._connection.answer_data(rest)
         if self.answer is not None:
             self._ended(self.answer.status)
         self._connection.answer_end(trailers)
@@ -333,6 +338,8 @@ class Exchange:
             return False
         if found is self._route:
             return False
+        if self._policed is not None:
+            self._policed.ended(0)
         self._failing = self._policed = None
         rewritten = self.request.passed_on
         assert rewritten is not None
@@ -415,6 +422,8 @@ class Exchange:
         began, self._began = self._began, None
         if began is not None:
             self._edge.counts.ended(status, self._edge.sweep.now() - began)
+            if self._policed is not None:
+                self._policed.ended(status)
             if self.record is not None and status != 101:
                 self._edge.traffic.ended(self.record, error)
 

@@ -12,6 +12,7 @@ from burrow.http.headers import Headers
 from burrow.http.request_head import RequestHead
 from burrow.http.response_head import ResponseHead
 from burrow.policy.base import Outcome, Policy, Visit, changed, may_be_answered
+from burrow.policy.compress import Encoder, compressed
 from burrow.policy.host import RewriteHost
 from burrow.server.edge import pages
 from burrow.server.edge.forwarded import Hop
@@ -39,6 +40,7 @@ class Policed:
         self.policy = policy
         self.answer: pages.Page | None = None
         self.own_host = False
+        self._encoder: Encoder | None = None
         self.visit = Visit(request, host, scheme, request.target, request.authority)
         self._came = 0
 
@@ -85,6 +87,27 @@ class Policed:
             return head
         fields = changed(head.headers.fields, self.visit.on_answer, may_be_answered)
         return replace(head, headers=Headers(fields), passed_on=None)
+
+    def final(self, head: ResponseHead) -> ResponseHead:
+        """The head of the final answer, likewise; what follows is its L{body}."""
+        head = self.changed(head)
+        if self.visit.compress:
+            head, self._encoder = compressed(self.visit, head)
+        return head
+
+    def body(self, data: bytes) -> bytes:
+        """Some of the final answer's body, as the visitor gets it."""
+        return data if self._encoder is None else self._encoder.feed(data)
+
+    def body_end(self) -> bytes:
+        """What the visitor gets behind it."""
+        encoder, self._encoder = self._encoder, None
+        return b"" if encoder is None else encoder.end()
+
+    def ended(self, status: int) -> None:
+        """The request is over. @param status: of the answer; 0 if it has not come whole."""
+        for each in self.visit.on_end:
+            each(0 if self.answer is not None else status)
 
 
 def wants_own_host(route: IRoute, policed: Policed | None, status: int) -> bool:

@@ -1,10 +1,13 @@
 """A tunnel's policy at the edge: a visitor's connection, a tunnel and its upstream, without sockets."""
 
+import zlib
+
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
 
 from burrow.errors import ConfigError
+from burrow.http.body import ChunkedBody
 from burrow.policy.base import Answer, Policy
 from burrow.policy.fields import parse_answer_set, parse_set
 from burrow.policy.host import parse_host_header
@@ -179,6 +182,49 @@ def test_tunnel_with_options_that_this_release_does_not_know():
     exchange.ask(GET)
     assert exchange.streams == []
     assert exchange.visitor.value().startswith(b"HTTP/1.1 503 ")
+
+
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+def test_compressed_answer(version):
+    exchange = tunnel(options={"compress": True})
+    head = b"\r\nAccept-Encoding: gzip\r\nConnection: %b\r\n\r\n" % (
+        b"close" if version == b"1.0" else b"keep-alive"
+    )
+    exchange.ask(GET.replace(b"\r\n\r\n", head).replace(b"1.1", version))
+    body = b"the same again " * 1000
+    came = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(body)
+    exchange.answer(came + body[:20])
+    said, _, data = exchange.visitor.value().partition(b"\r\n\r\n")
+    assert b"\r\nContent-Encoding: gzip" in said
+    assert b"Content-Length" not in said
+    unpacker = zlib.decompressobj(31)
+    if version == b"1.0":
+        assert unpacker.decompress(data) == body[:20]  # nothing is held back
+        data = exchange.answer(body[20:]).partition(b"\r\n\r\n")[2][len(data) :]
+    else:
+        assert b"Transfer-Encoding: chunked" in said
+        data = exchange.answer(body[20:]).partition(b"\r\n\r\n")[2]
+        reader = ChunkedBody(frozenset())
+        data, rest = reader.feed(data)
+        assert reader.done
+        assert rest == b""
+        assert unpacker.decompress(data) == body
+        data = b""
+    assert unpacker.decompress(data) in (body[20:], b"")
+    assert unpacker.eof
+
+
+def test_circuit_opens_when_the_upstream_fails():
+    exchange = tunnel(options={"circuit-breaker": "2/30s", "host-header": "preserve"})
+    for _ in range(2):
+        exchange.ask(GET)
+        exchange.answer(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+    exchange.streams[-1].clear()
+    exchange.visitor.clear()
+    exchange.ask(GET)
+    assert exchange.visitor.value().startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: " in exchange.visitor.value()
+    assert asked(exchange) == b""
 
 
 # -- the upstream's own Host ------------------------------------------------------------------------------
