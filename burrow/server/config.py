@@ -189,6 +189,14 @@ class ServerConfig:
         metavar="CIDR",
         many=True,
     )
+    proxy_protocol_from: tuple[Network, ...] = option(
+        (),
+        "address or network of a balancer of TCP in front, whose connections to the HTTPS, HTTP and tunnels' "
+        "ports all begin with a header of the PROXY protocol, which is believed; may be repeated",
+        parse=parse_network,
+        metavar="CIDR",
+        many=True,
+    )
     trusted_header: tuple[str, ...] = option(
         TRUSTED_HEADERS,
         "a header in which --trusted-proxy is believed: name each that the proxy sets itself, and none that "

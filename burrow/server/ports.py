@@ -125,6 +125,8 @@ class Ports:
     @param interface: the address that public ports listen on; empty for all.
     @param allowed: the ports that tunnels may have. @param sockets: opens them.
     @param guard: wraps each factory. @param traffic: is told of connections.
+    @param behind: wraps each whose connections come as the network has them: see
+        L{Balanced<burrow.server.balanced.Balanced>}.
     @ivar visitors: the protocols of the open connections that are none of HTTP, those to SNI names, too.
     @ivar counts: how long those that ended took.
     """
@@ -136,7 +138,9 @@ class Ports:
         allowed: range,
         guard: Guard = lambda factory: factory,
         traffic: Traffic | None = None,
+        behind: Guard = lambda factory: factory,
     ) -> None:
+        self._behind = behind
         self.visitors: set[Any] = set()
         self.counts = Connections()
         self._traffic = traffic or Traffic()
@@ -190,7 +194,9 @@ class Ports:
             return
         port_factory = _PortFactory(factory, hand_over, partial(self.build, tunnel, kind))
         try:
-            listening = self._sockets.listen(port, self._guard(port_factory), self._interface, shared=shared)
+            listening = self._sockets.listen(
+                port, self._guard(self._behind(port_factory)), self._interface, shared=shared
+            )
         except CannotListenError as error:
             raise Unavailable(f"the server cannot open its port {port}: {_reason(error)}") from error
         self._open[port] = listening, port_factory

@@ -16,7 +16,7 @@ from burrow.server.edge.pace import Rate
 from burrow.server.edge.passing import Passing
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFrontFactory
-from burrow.server.listening import Listeners
+from burrow.server.listening import Guard, Listeners
 from burrow.server.metrics.service import Metrics
 from burrow.server.nodes.neighbours import Neighbours
 from burrow.server.route import IRoute, NoRoute, Why
@@ -61,7 +61,9 @@ class PublicPorts:
         admin: Admin,
         metrics: Metrics,
         passing: Passing,
+        behind: Guard = lambda factory: factory,
     ) -> None:
+        self._behind = behind
         self._config = config
         self._listeners = listeners
         self._neighbours = neighbours
@@ -86,13 +88,14 @@ class PublicPorts:
                 TLSFrontFactory, self._certificates, visitors, self._sweep, idle, passing=self._passing
             )
             neighbours.serve("https", front())
-            https_port = self._listeners.listen("https", https, front(hand_over=neighbours.hand_https))
+            served = self._behind(front(hand_over=neighbours.hand_https))
+            https_port = self._listeners.listen("https", https, served)
             plain = VisitorFactory(self._edge, "http", self._site.redirect)
         elif neighbours.door:
             neighbours.serve("http", plain)
             plain = PlainFrontFactory(plain, self._sweep, idle, neighbours.hand_http, neighbours.alone)
         if http is not None:
-            http_port = self._listeners.listen("http", http, plain)
+            http_port = self._listeners.listen("http", http, self._behind(plain))
         self._site.listens(https_port, http_port)
         if config.admin_listen is not None:
             self._listen_for_admin(config.admin_listen)

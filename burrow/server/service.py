@@ -22,6 +22,7 @@ from burrow.mux.interfaces import CloseCode
 from burrow.protocols.registry import broken, kinds
 from burrow.server.admin.service import Admin
 from burrow.server.agents import Agents
+from burrow.server.balanced import Balanced, handed_over
 from burrow.server.certificates import make_certificates
 from burrow.server.checking import check_options
 from burrow.server.config import ServerConfig
@@ -103,8 +104,11 @@ class BurrowServer(MultiService):
         self.ready: Deferred[BurrowServer] = Deferred()
         self._reactor = reactor
         limit = AddressLimit(
-            reactor, config.max_connections_per_address, config.uncounted_address + config.trusted_proxy
+            reactor,
+            config.max_connections_per_address,
+            config.uncounted_address + config.trusted_proxy + config.proxy_protocol_from,
         )
+        balanced = Balanced(reactor, config.proxy_protocol_from, limit)
         self._listeners = Listeners(reactor, inherited or {}, limit.guard)
         self._node_port: IListeningPort | None = None
         self._closing_unused: IDelayedCall | None = None
@@ -127,9 +131,11 @@ class BurrowServer(MultiService):
         listen = config.https_listen or config.http_listen
         traffic = Traffic()
         interface = listen.host if listen else ""
-        self._ports = Ports(self._tcp_sockets, interface, config.tcp_ports, limit.guard, traffic)
+        self._ports = Ports(
+            self._tcp_sockets, interface, config.tcp_ports, limit.guard, traffic, balanced.wrap
+        )
         self._neighbours = Neighbours(
-            reactor, self.cluster, group, config.domain, self._ports.served, limit.guard
+            reactor, self.cluster, group, config.domain, self._ports.served, limit.guard, handed_over
         )
         self._remote_ports = RemotePorts(
             reactor,
@@ -257,6 +263,7 @@ class BurrowServer(MultiService):
             self.admin,
             self.metrics,
             Passing(self._routes.reach_of, self._routes.of_sni, self._ports),
+            balanced.wrap,
         )
         self._finishing = Finishing(
             reactor,

@@ -42,10 +42,11 @@ MAX_AT_ONCE = 32
 _BACKLOG = 16
 _CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
-Take = Callable[[str, "int | None", socket.socket, bytes], None]
+Take = Callable[[str, "int | None", socket.socket, bytes, "list[Any] | None"], None]
 """
 Takes a connection: the kind of port that the visitor came to ("https", "http" or "tcp"), the port of a TCP
-tunnel or None, the socket, and the bytes that were read from it.
+tunnel or None, the socket, the bytes that were read from it, and the visitor's host and port if a balancer
+told them, else None.
 """
 
 
@@ -200,7 +201,7 @@ class _Peer(_Readable):
         try:
             head, _, data = message.partition(b"\n")
             box = json.loads(head)
-            self._take(box["at"], box["port"], handle, data)
+            self._take(box["at"], box["port"], handle, data, box.get("peer"))
         except OSError as error:  # as of a visitor that has reset its connection
             if error.errno in EXHAUSTED:
                 Shortage.of(self._reactor).met(error.errno)
@@ -237,7 +238,10 @@ class Handover:
         """
         if len(data) > MAX_READ:
             return False
-        message = json.dumps({"at": at, "port": port}).encode() + b"\n" + data
+        box: dict[str, Any] = {"at": at, "port": port}
+        if (visitor := getattr(transport, "balanced", None)) is not None:
+            box["peer"] = [visitor.host, visitor.port]  # a balancer's header said so, which is read
+        message = json.dumps(box).encode() + b"\n" + data
         try:
             # Twisted ends a connection by shutdown(2) or a reset, which would end it for the other process
             # too.

@@ -22,6 +22,7 @@ class Neighbours:
     @param domain: the base domain.
     @param port_served: returns the factory of a TCP port for a connection that is handed over, or None.
     @param guard: wraps each factory that serves public connections.
+    @param from_peer: wraps one for a connection of which a balancer told who the visitor is.
     """
 
     def __init__(
@@ -32,7 +33,9 @@ class Neighbours:
         domain: str,
         port_served: Callable[[int], IProtocolFactory | None],
         guard: Guard,
+        from_peer: Callable[[IProtocolFactory, str, int], IProtocolFactory] = lambda factory, *peer: factory,
     ) -> None:
+        self._from = from_peer
         self._reactor = reactor
         self._cluster = cluster
         self._group = group
@@ -88,11 +91,15 @@ class Neighbours:
             return False
         return self._handover.hand(node.door, at, port, transport, data)
 
-    def _take(self, at: str, port: int | None, handle: socket.socket, data: bytes) -> None:
+    def _take(
+        self, at: str, port: int | None, handle: socket.socket, data: bytes, peer: list[Any] | None = None
+    ) -> None:
         """Serve a connection that a neighbour hands over."""
         factory = self._served.get(at) if port is None else self._port_served(port)
         if factory is None:
             return  # its tunnel was closed meanwhile, so the connection is closed too
+        if peer is not None:
+            factory = self._from(factory, *peer)
         transport = self._reactor.adoptStreamConnection(handle.fileno(), handle.family, factory)
         if data and transport is not None and transport.connected:
             transport.protocol.dataReceived(data)

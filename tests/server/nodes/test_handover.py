@@ -81,7 +81,7 @@ class Changing(TestCase):
         self.addCleanup(self.ways.forget)
         self.addCleanup(self.door.close)
 
-    def take(self, at, port, handle, data):
+    def take(self, at, port, handle, data, peer):
         factory = Factory.forProtocol(Echo)
         transport = reactor.adoptStreamConnection(handle.fileno(), handle.family, factory)
         self.addCleanup(transport.abortConnection)
