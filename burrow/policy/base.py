@@ -73,6 +73,7 @@ class Visit:
     @ivar on_answer: changes of the fields of the answer, interim ones included, in order.
     @ivar on_end: called with the answer's status once it is over; with 0 if it did not come whole.
     @ivar compress: whether the answer's body may be compressed.
+    @ivar part: of a tunnel with several upstreams, which one the request is for; None where there is one.
     @ivar body_limit: bytes of the request's body, at most; None for any number.
     """
 
@@ -85,6 +86,7 @@ class Visit:
     on_answer: list[Change] = field(default_factory=list)
     on_end: list[Callable[[int], None]] = field(default_factory=list)
     compress: bool = False
+    part: bytes | None = None
     body_limit: int | None = None
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
@@ -19,6 +20,7 @@ from burrow.protocols.forward import Connectors, Forward
 from burrow.protocols.kind import TunnelKind
 from burrow.protocols.options import KindOption, Side, kind_option
 from burrow.protocols.private import PRIVACY
+from burrow.protocols.routing import ROUTE, Routed, check_routes
 from burrow.protocols.sharing import SHARING
 from burrow.protocols.upstream import Upstream, UpstreamFailed, UpstreamTLS
 from burrow.protocols.visits import VISITS
@@ -124,6 +126,7 @@ class HttpProtocol(TunnelKind):
 
     def parse_upstream(self, text: str, options: dict[str, Any] | None = None) -> Upstream:
         """See L{TunnelKind}."""
+        check_routes(options or {}, agent=True)
         return Upstream.parse(text, self.schemes).with_tls(upstream_tls(options or {}))
 
     def check_options(self, options: dict[str, Any]) -> None:
@@ -137,6 +140,8 @@ class HttpProtocol(TunnelKind):
 
     def agent_protocol(self, tunnel: AgentTunnel, head: VisitorHead) -> IProtocol:
         """See L{TunnelKind}."""
+        if routes := tunnel.options.get(ROUTE.key):
+            return Routed(tunnel.upstream, routes, partial(Connectors.get, tunnel.reactor), answer_failure)
         return Forward(Connectors.get(tunnel.reactor, tunnel.upstream), tunnel.upstream, answer_failure)
 
     def observer(self, tunnel: AgentTunnel, head: VisitorHead, traffic: Traffic, memory: Memory) -> Observer:

@@ -22,9 +22,11 @@ from burrow.policy.fields import (
     parse_set,
 )
 from burrow.policy.host import AUTO, HostHeader, RewriteHost, parse_host_header
+from burrow.policy.routing import RouteByPath
 from burrow.protocols.base import Kind
 from burrow.protocols.options import KindOption, kind_option
 from burrow.protocols.private import PRIVATE
+from burrow.protocols.routing import ROUTE, check_routes
 from burrow.protocols.rules import RULES, check_rules, first_rules, last_rules
 
 HOST_HEADER = kind_option(
@@ -52,7 +54,7 @@ HEADERS = tuple(
     kind_option(name, f"{help}; may be repeated", parse=parse, metavar=metavar, many=True)
     for name, help, parse, metavar in _FIELDS
 )
-VISITS: tuple[KindOption, ...] = (HOST_HEADER, *HEADERS, *RULES)
+VISITS: tuple[KindOption, ...] = (HOST_HEADER, *HEADERS, *RULES, ROUTE)
 """What a kind declares whose requests the edge reads."""
 
 
@@ -92,6 +94,7 @@ UNREADABLE = Policies(Policy([_Unreadable()]), None)
 def check_visits(options: Mapping[str, Any]) -> None:
     """For a kind's C{check_options}. @raise ConfigError: the options do not go together."""
     check_rules(options)
+    check_routes(options)
     if sum(len(options.get(each.key, ())) for each in HEADERS) > MAX_CHANGES:
         raise ConfigError(f"one tunnel changes {MAX_CHANGES} header fields at most")
     if options.get(PRIVATE.key):
@@ -122,6 +125,8 @@ def policies(kind: Kind, options: Mapping[str, Any]) -> Policies:
     rules = [*first_rules(options), *last_rules(options)]
     if add or put or remove or answer_add or answer_put or answer_remove:
         rules.append(ChangeFields((*remove, *put, *add), (*answer_remove, *answer_put, *answer_add)))
+    if routes := options.get(ROUTE.key):
+        rules.append(RouteByPath(route.path for route in routes))
     host = options.get(HOST_HEADER.key)
     own = RewriteHost(host.origin) if host is not None and host.origin else None
     if own is not None and host is not None and host.mode != AUTO:

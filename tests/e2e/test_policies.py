@@ -1,5 +1,7 @@
 """What the server does with requests, by real processes: docs/policies.md."""
 
+import gzip
+
 from tests.e2e.harness import reply
 
 
@@ -30,3 +32,25 @@ def test_service_that_knows_no_host_but_its_own(world, upstream):
     assert world.get(agent.host, Origin="https://elsewhere.test")[2] == b"CSRF"
     kept = world.agent("http", service.port, "--host-header", "preserve")
     assert world.get(kept.host)[2] == b"Blocked request"
+
+
+def test_several_services_behind_one_name(world, upstream):
+    def named(name):
+        return lambda handler: reply(
+            handler, f"{name} {handler.path}".encode() * 500, Content_Type="text/plain"
+        )
+
+    main, api = upstream(named("main")), upstream(named("api"))
+    agent = world.agent(
+        "http", main.port, "--route", f"/api={api.port}", "--compress", "--circuit-breaker", "1/60s"
+    )
+    visitor = world.http_connection(agent.host)
+    for path, name in (("/", "main"), ("/api/x", "api"), ("/apis", "main"), ("/api", "api")):
+        visitor.request("GET", path, headers={"Accept-Encoding": "gzip"})
+        answer = visitor.getresponse()
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(answer.read()) == f"{name} {path}".encode() * 500
+    visitor.close()
+    api.close()
+    assert world.get(agent.host, "/api")[0] == 502
+    assert world.get(agent.host, "/api")[0] == 503  # the circuit is open

@@ -33,6 +33,12 @@ class IConnection(Interface):
         @raise StreamGone: none can be opened.
         """
 
+    def use_part(part: bytes) -> None:
+        """
+        Streams are for this upstream from now on, of a tunnel that has several: see
+        L{Visit<burrow.policy.base.Visit>}.
+        """
+
     def body_awaited() -> None:
         """The request was sent; the visitor is to send its body from now on, in time."""
 

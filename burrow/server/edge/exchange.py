@@ -184,6 +184,8 @@ class Exchange:
                 self._page(policed.answer)
                 return
             self._head = policed.head(self._connection.hop, self.request_id)
+            if policed.visit.part is not None:
+                self._connection.use_part(policed.visit.part)
         try:
             responses = self._connection.stream_to(route, self._address)
         except StreamGone:

@@ -31,6 +31,7 @@ class KeptStream:
         self._remembered = remembered
         self.responses: Responses | None = None
         self._route: IRoute | None = None
+        self._part = b""
         self._sweep = sweep
         self._reading = reading
         self._answers = answers
@@ -56,6 +57,12 @@ class KeptStream:
             self._answers.stream = responses.transport
             responses.transport.registerProducer(self._reading, True)
         return responses
+
+    def use_part(self, part: bytes) -> None:
+        """See L{IConnection<burrow.server.edge.connection.IConnection>}."""
+        if part != self._part:
+            self._part = part
+            self.drop()
 
     def drop(self, *, left: bool = False) -> None:
         """Give the stream up. C{left}: because the visitor is gone: see L{Responses.detach}."""

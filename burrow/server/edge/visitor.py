@@ -102,6 +102,7 @@ class Visitor(Protocol):
         self._answered: Remembered[ResponseHead] = Remembered(edge.memory)
         self._kept = KeptStream(edge.sweep, self._reading, self._answers, self._answered)
         self.stream_to = self._kept.to  # see IConnection
+        self.use_part = self._kept.use_part
         self._takes = Pace(edge.sweep, edge.rate, self._taken, self._abort)
         self._received = 0
         self._moved: int | None = 0

@@ -63,6 +63,9 @@ class Connection:
         self.kept = None
         self.awaited = False
 
+    def use_part(self, part):
+        self.part = part
+
     def stream_to(self, route, address):
         if self.kept is None or not self.kept.usable:
             responses = Responses(lambda: None)

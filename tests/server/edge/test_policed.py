@@ -227,6 +227,17 @@ def test_circuit_opens_when_the_upstream_fails():
     assert asked(exchange) == b""
 
 
+def test_requests_for_several_upstreams_have_a_stream_each():
+    exchange = tunnel(options={"route": ["/api"], "rewrite-path": ["/old/*=/api/*"]})
+    for target, streams in ((b"/", 1), (b"/x", 1), (b"/api/x", 2), (b"/old/y", 2), (b"/apis", 3)):
+        exchange.ask(GET.replace(b"/a ", target + b" "))
+        assert len(exchange.streams) == streams
+        assert exchange.answer(OK).endswith(b"ok")
+        assert exchange.visitor.value().count(b"HTTP/1.1 200 OK") == 1
+        exchange.visitor.clear()
+        exchange.streams[-1].clear()
+
+
 # -- the upstream's own Host ------------------------------------------------------------------------------
 
 
