@@ -26,8 +26,9 @@ from burrow.mux.interfaces import CloseCode
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
 from burrow.server.channel import Asked, ControlChannel
+from burrow.server.connecting import Connecting
 from burrow.server.opening import Opening
-from burrow.server.private import Connecting, Private
+from burrow.server.private import Private
 from burrow.server.routes import Routes
 from burrow.server.tunnel import Owner, Tunnel
 from burrow.server.tunnels import Tunnels

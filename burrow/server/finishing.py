@@ -4,7 +4,8 @@ running ones when they are done. What counts as running::
 
     an HTTP exchange                    from the first byte of the request until the answer is written
     a WebSocket, an event stream,       while it is not idle: see L{burrow.sockets.idle}
-    a TCP connection
+    a TCP connection, or one to a
+    private tunnel
     datagrams                           never
     a connection without a request yet  L{FRESH} seconds: the request may be on its way
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from twisted.internet.task import LoopingCall, deferLater
 
@@ -23,7 +25,7 @@ from burrow.server.edge.context import Edge
 from burrow.server.edge.front import PlainFront
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import TLSFront
-from burrow.sockets import idle
+from burrow.sockets import QUIET, idle
 
 FRESH = 1.0
 """Seconds that a connection has to send its first request, from when the server stops."""
@@ -35,11 +37,40 @@ _POLL_CLOSED = 0.5
 """Seconds between two checks of what still runs on tunnels that are closed."""
 
 
+class Watch:
+    """
+    How long a connection on a stream has been silent both ways. No socket tells it, as L{idle} asks it; so
+    what passes is looked at from when the server stops.
+
+    @param visitor: its protocol.
+    """
+
+    def __init__(self, clock: Any, visitor: Any) -> None:
+        self._clock = clock
+        self._last = clock.seconds()
+        visitor.dataReceived = self._before(visitor.dataReceived)
+        visitor.transport.write = self._before(visitor.transport.write)
+
+    def _before(self, call: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        def passing(data: bytes) -> None:
+            self._last = self._clock.seconds()
+            call(data)
+
+        return passing
+
+    @property
+    def seconds(self) -> float:
+        """How long."""
+        silent: float = self._clock.seconds() - self._last
+        return silent
+
+
 class Finishing:
     """
     @param edge: has the HTTP visitors' connections. @param ports: returns those to TCP ports.
     @param held: whether the tunnel of a route is open, here or on another node.
     @param elsewhere: whether something runs here for another node.
+    @param private: returns the connections to private tunnels, whose transports are agents' streams.
     """
 
     def __init__(
@@ -50,7 +81,10 @@ class Finishing:
         ports: Callable[[], Iterable[Any]],
         held: Callable[[Any], bool],
         elsewhere: Callable[[], bool],
+        private: Callable[[], Iterable[Any]] = lambda: (),
     ) -> None:
+        self._private = private
+        self._watched: WeakKeyDictionary[Any, Watch] = WeakKeyDictionary()
         self._clock = clock
         self._edge = edge
         self._sweep = sweep
@@ -100,6 +134,13 @@ class Finishing:
             elif not idle(visitor.transport):
                 running = True
             elif not visitor.transport.disconnecting:
+                visitor.transport.loseConnection()
+        for visitor in list(self._private()):
+            if visitor not in self._watched:
+                self._watched[visitor] = Watch(self._clock, visitor)
+            if self._watched[visitor].seconds < QUIET:
+                running = True
+            else:
                 visitor.transport.loseConnection()
         return running
 

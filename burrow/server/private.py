@@ -19,48 +19,39 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.logger import Logger
+from twisted.internet.protocol import connectionDone
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from burrow.errors import (
     ConfigError,
     NoSuchTunnel,
-    NotAllowed,
     Refused,
     StoreError,
     StreamGone,
     Unavailable,
-    WireError,
 )
-from burrow.mux.control import ConnectAnswer, ConnectHead, decode_connect_head, shown, visitor_address
-from burrow.mux.pipe import PipeEnd
-from burrow.mux.session import Session
 from burrow.protocols.base import Kind, Reach
 from burrow.protocols.options import read_options
 from burrow.protocols.private import ALLOW_TOKEN, public_kind
+from burrow.server.nodes.asking import Questions, Unanswered
+from burrow.server.nodes.boxes import MAX_HOPS
 from burrow.server.nodes.cluster import Cluster
+from burrow.server.nodes.links import Remote
 from burrow.server.route import IRoute
 from burrow.server.routes import Routes
 from burrow.store.base import IStore, Token
 from burrow.traffic.hub import Traffic
-from burrow.traffic.record import Record
-from burrow.traffic.watched import watch
 from burrow.values import parse_label
 
 REFUSE_AFTER = 2.0
 """Seconds until a token is told that there is no such tunnel, whether there is one or not."""
 
-HEAD_WITHIN = 10.0
-"""Seconds until a stream of an agent's is reset whose head has not come whole."""
+_ASK_AGAIN = 0.5
+"""Seconds until another node is asked again whether a tunnel's agent is connected there."""
 
-SCHEME = "private"
-"""What the tunnel's agent is told of how such a visitor came."""
-
-_UNKNOWN = IPv4Address("TCP", "0.0.0.0", 0)
-"""The address of a visitor whose agent's connection another node relays."""
+_CONNECTED = "agent-connected"
+"""The question: see L{Questions}."""
 
 
 class _Terms(NamedTuple):
@@ -106,7 +97,8 @@ class Private:
     """
     Finds private tunnels for tokens.
 
-    @ivar traffic: is told of their visitors.
+    @param questions: asks the node that holds a tunnel whether its agent is connected; None if there is none.
+    @ivar traffic: is told of their visitors. @ivar visitors: the protocols of those that are joined.
     """
 
     def __init__(
@@ -117,7 +109,12 @@ class Private:
         cluster: Cluster,
         routes: Routes,
         traffic: Traffic,
+        questions: Questions | None = None,
     ) -> None:
+        self.visitors: set[Any] = set()
+        self._questions = questions
+        if questions is not None:
+            questions.answers[_CONNECTED] = self._connected_here
         self.routes = routes
         self.traffic = traffic
         self._clock = clock
@@ -138,9 +135,44 @@ class Private:
         """
         target = self.target(name, token) or await self._wait(name, token)
         try:
-            return target, await target.found()
+            return target, await self._reached(target)
         except StreamGone as error:
             raise Unavailable(f"the agent of {name} is away: try again, or look at its machine") from error
+
+    async def _reached(self, target: Target) -> IRoute:
+        """
+        The route, once its agent is connected, also on another node: who connects is told so only then.
+
+        @raise StreamGone: it was not within the hold time.
+        """
+        ends = self._clock.seconds() + self.routes.hold
+        while True:
+            route = await target.found()
+            if not isinstance(route, Remote) or self._questions is None:
+                return route
+            try:
+                if await self._questions.ask(route.lease.node, _CONNECTED, name=target.name):
+                    return route
+            except Unanswered:
+                return route  # a node of an older release, which does not know the question
+            if self._clock.seconds() >= ends:
+                raise StreamGone("its agent is away")
+            await deferLater(self._clock, _ASK_AGAIN)
+
+    async def _connected_here(self, of: dict[str, Any]) -> bool:
+        """Another node asks whether the agent of a tunnel, by its C{name}, is connected here."""
+        return self.routes.find(str(of.get("name")), MAX_HOPS) is not None
+
+    def joined(self, protocol: Any) -> None:
+        """A visitor's protocol was put on its stream: it is one of C{visitors} until it is lost."""
+        self.visitors.add(protocol)
+        lost = protocol.connectionLost
+
+        def connection_lost(reason: Failure = connectionDone) -> None:
+            self.visitors.discard(protocol)
+            lost(reason)
+
+        protocol.connectionLost = connection_lost
 
     async def _wait(self, name: str, token: Token) -> Target:
         """Wait until a tunnel is open that the token may use. @raise Refused: it is not."""
@@ -195,131 +227,3 @@ def _possible(name: str) -> bool:
         return parse_label(name) == name
     except ValueError:
         return False
-
-
-class Connecting(Protocol):
-    """
-    A stream of an agent's, other than its first: reads its head, and gives it to the tunnel that it names.
-
-    @param token: called for the agent's token, as of its last check.
-    """
-
-    log = Logger()
-    transport: Any
-
-    def __init__(self, private: Private, session: Session, token: Any) -> None:
-        self._private = private
-        self._session = session
-        self._token = token
-        self._data = b""
-        self._finding: Deferred[None] | None = None
-        self._head_timeout = session.clock.callLater(HEAD_WITHIN, self._give_up)
-
-    def dataReceived(self, data: bytes) -> None:
-        """More of the head, or the whole head and what follows."""
-        self._data += data
-        if self._finding is not None:
-            return
-        try:
-            decoded = decode_connect_head(self._data)
-        except WireError as error:
-            self._reset(error)
-            return
-        if decoded is None:
-            return
-        self._head_timeout.cancel()
-        head, self._data = decoded
-        self.transport.pauseProducing()
-        self._finding = Deferred.fromCoroutine(self._connect(head))
-        self._finding.addErrback(self._failed)
-
-    def _give_up(self) -> None:
-        self._reset("it named no tunnel in time")
-
-    def _reset(self, why: object) -> None:
-        self.log.warn(
-            "reset a stream of agent {name!r} at {peer}: {why}",
-            name=self._token().name,
-            peer=shown(self._session.peer),
-            why=why,
-        )
-        self.transport.abortConnection()
-
-    async def _connect(self, head: ConnectHead) -> None:
-        token = self._token()
-        name = head.connect
-        who = {"name": token.name, "peer": shown(self._session.peer), "tunnel": name[:63]}
-        try:
-            target, route = await self._private.find(name, token)
-            protocol = self._protocol(target, route)
-        except Refused as error:
-            self.log.info(
-                "agent {name!r} at {peer} cannot connect to {tunnel!r}: {error}", **who, error=error
-            )
-            self.transport.write(ConnectAnswer.refusing(error).encode())
-            self.transport.loseConnection()
-            return
-        self.log.info("agent {name!r} at {peer} connects to the private tunnel {tunnel}", **who)
-        self.transport.write(ConnectAnswer("OK", "").encode())
-        rest, self._data = self._data, b""
-        self.transport.become(protocol, rest)
-        if not isinstance(protocol, PipeEnd):  # which reads when it is joined
-            self.transport.resumeProducing()
-
-    def _protocol(self, target: Target, route: IRoute) -> Any:
-        """
-        What serves the visitor: as on a port, where the kind has ports, since the kind may be more than a
-        pipe. @raise Refused: the kind, which is anybody's code, fails.
-        """
-        peer = self._session.peer
-        address = peer if isinstance(peer, IPv4Address | IPv6Address) else _UNKNOWN
-        where = visitor_address(address.host, address.port)
-        if target.kind.reach is Reach.HOST:
-            protocol: Any = _Joined(route, where)
-        else:
-            self.transport.getPeer = lambda: address  # a kind may ask for a visitor's address, as of a socket
-            try:
-                protocol = target.kind.visitor_factory(target).buildProtocol(address)
-            except Exception as error:
-                self.log.failure("the plugin for tunnels of kind {kind} failed", kind=target.kind.name)
-                raise Unavailable("the server's plugin for such tunnels failed: its log says why") from error
-            if protocol is None:  # as by --allow and --deny
-                raise NotAllowed(f"the tunnel {target.name} takes no connections from this agent's address")
-        traffic = self._private.traffic
-        if traffic.listening:
-            record = Record(target.kind.name, target.name, where, SCHEME)
-            watch(traffic, record, protocol)
-            traffic.begun(record)
-        return protocol
-
-    def _failed(self, reason: Failure) -> None:
-        if not reason.check(CancelledError):
-            self.log.failure("an agent's connection to a private tunnel failed", reason)
-            self.transport.abortConnection()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The agent ended the stream before it was joined."""
-        if self._head_timeout.active():
-            self._head_timeout.cancel()
-        if self._finding is not None:
-            self._finding.cancel()
-
-
-class _Joined(PipeEnd):
-    """A visitor's stream, joined to one to a tunnel of a kind without ports. @ivar tunnel: its route."""
-
-    def __init__(self, route: IRoute, visitor: str) -> None:
-        self.tunnel = route
-        self._visitor = visitor
-
-    def connectionMade(self) -> None:
-        """Open the other stream."""
-        super().connectionMade()
-        end = PipeEnd()
-        try:
-            self.tunnel.connect(end, self._visitor, SCHEME)
-        except StreamGone:
-            self.transport.abortConnection()
-            return
-        self.tunnel.requests += 1
-        self.join(end)

@@ -180,6 +180,8 @@ class BurrowServer(MultiService):
         )
 
         # Agents, and what other nodes pass on.
+        questions = Questions(reactor, self._node, self._links.session_with, lambda: self.cluster.others)
+        private = Private(reactor, self.store, known_kinds, self.cluster, self._routes, traffic, questions)
         self.agents = Agents(
             reactor,
             self.store,
@@ -189,7 +191,7 @@ class BurrowServer(MultiService):
             self.cluster,
             self.events,
             config.token_limits,
-            Private(reactor, self.store, known_kinds, self.cluster, self._routes, traffic),
+            private,
         )
         accept = AcceptFactory(
             reactor,
@@ -203,7 +205,6 @@ class BurrowServer(MultiService):
             name_of=lambda token: token.name,
         )
         self._door = AgentDoor(accept, self._links)
-        questions = Questions(reactor, self._node, self._links.session_with, lambda: self.cluster.others)
         self._arrivals = Arrivals(
             reactor,
             self._node,
@@ -272,6 +273,7 @@ class BurrowServer(MultiService):
             ports=lambda: self._ports.visitors,
             held=self._routes.holds,
             elsewhere=lambda: self._arrivals.serves_visitors or self._links.relays_agents,
+            private=lambda: private.visitors,
         )
         self._leaving = Leaving(
             reactor,

@@ -4,6 +4,7 @@ by hand, as somebody would in another language, from docs/protocol.md.
 """
 
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -230,7 +231,8 @@ def test_examples_are_short():
 
 def test_example_serves_http(world, upstream, start_example, request):
     name = f"sample-{request.node.callspec.params['start_example']}"
-    started = start_example(upstream(serve_all).port, name)
+    service = upstream(serve_all)
+    started = start_example(service.port, name)
     host = f"{name}.localhost"
     assert world.get(host, "/small")[2] == b"/small"
     status, _, body = world.get(host, "/large", timeout=120)
@@ -244,6 +246,10 @@ def test_example_serves_http(world, upstream, start_example, request):
     with ThreadPoolExecutor(50) as pool:
         paths = [f"/{number}" for number in range(50)]
         assert list(pool.map(lambda path: world.get(host, path)[2].decode(), paths)) == paths
+    service.close()
+    status, _, body = world.get(host, accept="application/json")
+    code = "upstream-refused" if name == "sample-go" else "upstream-failed"  # which resets the stream
+    assert (status, json.loads(body)["error"]) == (502, code)
     started.kill(signal.SIGTERM)
     started.wait()
     assert world.get(host)[0] == 503

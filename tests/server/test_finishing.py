@@ -44,6 +44,7 @@ class Stopping(SynchronousTestCase):
         self.ports = []
         self.held = {"open"}
         self.elsewhere = False
+        self.private = []
         self.idle = True
         self.patch(finishing, "idle", lambda transport: self.idle)
         self.sweep = Sweep(self.clock)
@@ -54,6 +55,7 @@ class Stopping(SynchronousTestCase):
             ports=lambda: self.ports,
             held=lambda tunnel: tunnel in self.held,
             elsewhere=lambda: self.elsewhere,
+            private=lambda: self.private,
         )
 
     def finish(self, within=20.0):
@@ -75,6 +77,34 @@ class Stopping(SynchronousTestCase):
         self.clock.advance(1)
         self.successResultOf(done)
         self.assertEqual(busy.finished, [True])
+
+    def test_a_private_connection_is_waited_for_until_it_is_silent(self):
+        written, read = [], []
+
+        class Stream(TcpTransport):
+            def write(self, data):
+                written.append(data)
+
+        class Visitor:
+            transport = Stream()
+
+            def dataReceived(self, data):
+                read.append(data)
+
+        visitor = Visitor()
+        self.private = [visitor]
+        done = self.finish()
+        for _ in range(5):
+            self.clock.advance(QUIET * 0.6)
+            visitor.dataReceived(b"in")
+            self.clock.advance(QUIET * 0.6)
+            visitor.transport.write(b"out")
+        self.assertNoResult(done)
+        self.assertFalse(visitor.transport.disconnecting)
+        self.assertEqual((written, read), ([b"out"] * 5, [b"in"] * 5))
+        self.clock.pump([QUIET, 0.1])
+        self.assertTrue(visitor.transport.disconnecting)
+        self.successResultOf(done)
 
     def test_no_longer_than_allowed(self):
         self.elsewhere = True

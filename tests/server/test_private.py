@@ -1,6 +1,7 @@
 """Tests for L{burrow.server.private}: who may connect to private tunnels, and what becomes of connections."""
 
 import json
+from types import SimpleNamespace
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
@@ -15,9 +16,12 @@ from burrow.protocols.base import Reach
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.tcp import TcpProtocol
 from burrow.server.agent import Agent
+from burrow.server.connecting import HEAD_WITHIN
+from burrow.server.nodes.asking import Unanswered
+from burrow.server.nodes.links import Remote
 from burrow.server.nodes.records import Lease
 from burrow.server.ports import Ports
-from burrow.server.private import HEAD_WITHIN, REFUSE_AFTER, Private
+from burrow.server.private import REFUSE_AFTER, Private
 from burrow.server.route import NoRoute, Why
 from burrow.server.tunnel import Owner
 from burrow.store.base import Token
@@ -392,3 +396,72 @@ class Connecting(Case):
                 "box", "node2", "private-tcp", None, 1.0, "token1", wrong
             )
             self.assertIsNone(self.private.target("box", OURS))
+
+
+class Elsewhere(Case):
+    """Another node holds the tunnel: who connects is told so once the agent is connected there."""
+
+    def setUp(self):
+        super().setUp()
+        lease = Lease("box", "node2", "private-tcp", None, 1.0, "token1", '{"private": true}')
+        self.parts.cluster.leases.theirs["box"] = lease
+        self.pair = SessionPair(agent_factory=Recorders(HalfCloseRecorder), clock=self.clock)
+        link = SimpleNamespace(session=self.pair.server)
+        route = Remote(lease, self.kinds["tcp"], link, self.pair.server, 1)
+        self.parts.links.route = lambda lease, hops=1: route
+        self.answers, self.asked = [], []
+        self.questions = SimpleNamespace(answers={}, ask=self.ask)
+        self.private = Private(
+            self.clock, self.store, self.kinds, self.parts.cluster, self.routes, Traffic(), self.questions
+        )
+
+    async def ask(self, node, question, **of):
+        self.asked.append((node, question, of))
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def test_its_agent_is_connected(self):
+        for answer in (True, Unanswered("a node of an older release")):
+            self.answers = [answer]
+            end = self.connect()
+            self.assertEqual(self.answer(end)[0], ConnectAnswer("OK", ""))
+        self.assertEqual(self.asked[0], ("node2", "agent-connected", {"name": "box"}))
+
+    def test_its_agent_comes_back(self):
+        self.answers = [False, False, True]
+        end = self.connect()
+        self.assertEqual(end.received, b"")
+        for _ in range(2):
+            self.clock.advance(0.5)
+        self.visiting.pump()
+        self.assertEqual(self.answer(end)[0], ConnectAnswer("OK", ""))
+
+    def test_its_agent_stays_away(self):
+        self.answers = [False] * 30
+        end = self.connect()
+        self.clock.pump([0.5] * 21)
+        self.visiting.pump()
+        self.assertIn("the agent of box is away", self.refused(end, Unavailable))
+
+    def test_what_this_node_answers(self):
+        answer = self.questions.answers["agent-connected"]
+
+        def connected():
+            return self.successResultOf(Deferred.fromCoroutine(answer({"name": "ssh"})))
+
+        self.assertFalse(connected())
+        pair = self.open("tcp", "ssh")
+        self.assertTrue(connected())
+        pair.server.disconnected()
+        self.assertFalse(connected())
+        self.assertFalse(self.successResultOf(Deferred.fromCoroutine(answer({}))))
+
+    def test_visitors_are_known_until_they_leave(self):
+        self.answers = [True]
+        end = self.connect()
+        self.assertEqual(len(self.private.visitors), 1)
+        end.transport.abortConnection()
+        self.visiting.pump()
+        self.assertEqual(self.private.visitors, set())

@@ -7,9 +7,12 @@ Each stream begins with one box (L{burrow.server.nodes.boxes}).
 from __future__ import annotations
 
 import hmac
+import ipaddress
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory, connectionDone
@@ -119,6 +122,16 @@ class _Streams(Factory):
         return _ArrivingStream(self)
 
 
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """What C{host:port} says, IPv6 hosts in brackets; None if it is no address."""
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = ipaddress.ip_address(parts.hostname or ""), parts.port or 0
+    except ValueError:
+        return None
+    return (IPv4Address if host.version == 4 else IPv6Address)("TCP", str(host), port)
+
+
 class _ArrivingStream(PipeEnd):
     """A stream from another node: reads its box, then serves what it asks for."""
 
@@ -150,11 +163,13 @@ class _ArrivingStream(PipeEnd):
             return
         box, self._data = decoded
         if isinstance(box, AgentBox | AskBox):
-            protocol: Any = (
-                self._streams.asked(box)
-                if isinstance(box, AskBox)
-                else self._streams.agents.buildProtocol(self.transport.getPeer())
-            )
+            protocol: Any
+            if isinstance(box, AskBox):
+                protocol = self._streams.asked(box)
+            else:
+                if (peer := _address(box.peer)) is not None:
+                    self.transport.getPeer = lambda: peer  # for the log, and for services
+                protocol = self._streams.agents.buildProtocol(self.transport.getPeer())
             self.transport.become(protocol, self._data)
             return
         self.transport.pauseProducing()

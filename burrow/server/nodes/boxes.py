@@ -42,11 +42,17 @@ class VisitorBox(NamedTuple):
 
 
 class AgentBox(NamedTuple):
-    """An agent's connection follows, from its HTTP upgrade request on: its session lives on the receiver."""
+    """
+    An agent's connection follows, from its HTTP upgrade request on: its session lives on the receiver.
+
+    @ivar peer: the agent's address, C{host:port}, as the sender sees it; empty from older releases.
+    """
+
+    peer: str = ""
 
     def encode(self) -> bytes:
         """The box's bytes."""
-        return encode_box({"what": "agent"})
+        return encode_box({"what": "agent", **self._asdict()})
 
 
 class RefreshBox(NamedTuple):
@@ -85,7 +91,7 @@ def decode(data: bytes) -> tuple[VisitorBox | AgentBox | RefreshBox | AskBox, by
     fields, rest = decoded
     what = fields.get("what")
     if what == "agent":
-        return AgentBox(), rest
+        return AgentBox(fields.get("peer", "")), rest
     if what == "look":
         return RefreshBox(), rest
     if what == "ask":

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.errors import ConfigError, StreamGone
+from burrow.mux.control import visitor_address
 from burrow.mux.pipe import PipeEnd
 from burrow.mux.session import Session
 from burrow.protocols.base import Kind, Reach
@@ -230,7 +231,9 @@ class _RelayedAgent(PipeEnd):
         super().connectionMade()
         end = PipeEnd()
         try:
-            self._session.open_stream(end, AgentBox().encode())
+            peer = self.transport.getPeer()
+            box = AgentBox(visitor_address(peer.host, peer.port) if hasattr(peer, "host") else "")
+            self._session.open_stream(end, box.encode())
         except StreamGone:
             self.transport.loseConnection()
             return

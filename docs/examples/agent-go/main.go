@@ -21,13 +21,11 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
 	"github.com/gorilla/websocket"
 	"github.com/hashicorp/yamux"
 )
 
 var server, kind, name, upstream = os.Args[1], os.Args[2], os.Args[3], os.Args[4]
-
 // bytesOf makes a WebSocket's binary messages a stream of bytes (section 1).
 type bytesOf struct {
 	*websocket.Conn
@@ -44,7 +42,6 @@ func (ws *bytesOf) Read(into []byte) (n int, err error) {
 	}
 	return n, err
 }
-
 func (ws *bytesOf) Write(data []byte) (int, error) { return len(data), ws.WriteMessage(2, data) }
 
 func dial() (*bytesOf, error) {
@@ -94,12 +91,16 @@ func writeBox(to io.Writer, words ...string) {
 // visit joins a visitor's stream to the upstream (section 4).
 func visit(stream *yamux.Stream) {
 	defer stream.Close()
-	if _, err := readBox(stream); err != nil {
+	head, err := readBox(stream)
+	if err != nil {
 		return
 	}
 	dialed, err := net.DialTimeout("tcp", upstream, 10*time.Second)
 	if err != nil {
-		return // an empty answer: section 4 has a better one
+		if strings.HasPrefix(head["scheme"], "http") { // the server makes a page of it
+			io.WriteString(stream, "HTTP/1.1 502 Bad Gateway\r\nBurrow-Error: refused\r\nContent-Length: 0\r\n\r\n")
+		}
+		return
 	}
 	conn, read := dialed.(*net.TCPConn), make(chan bool)
 	go func() {

@@ -14,7 +14,7 @@ TEXTS = st.text(max_size=50)
 @given(
     st.one_of(
         st.builds(VisitorBox, TEXTS, TEXTS, TEXTS, st.integers(1, 9)),
-        st.just(AgentBox()),
+        st.builds(AgentBox, TEXTS),
         st.just(RefreshBox()),
     ),
     st.binary(max_size=20),

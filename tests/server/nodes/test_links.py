@@ -7,10 +7,12 @@ from types import SimpleNamespace
 
 import attr
 from twisted.internet import reactor
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import TestCase
 
 from burrow.errors import StreamGone
@@ -104,6 +106,29 @@ class OverTLS(TestCase):
         stream = Collect()
         session.open_stream(stream, b"\xff" * 100)
         await stream.lost
+
+    async def test_a_relayed_agents_address_travels_along(self):
+        seen = []
+
+        class Agent(Collect):
+            def connectionMade(self):
+                seen.append(self.transport.getPeer())
+                self.transport.loseConnection()
+
+        self.two._streams.agents = Factory.forProtocol(Agent)
+        self.one.update({"two": self.node})
+        await self.up
+        for peer in (IPv4Address("TCP", "192.0.2.7", 4711), IPv6Address("TCP", "2001:db8::7", 4711)):
+            agent = self.one.agent_factory("two").buildProtocol(None)
+            lost = Deferred()
+            transport = StringTransport(peerAddress=peer)
+            transport.unregisterProducer = lambda: None
+            transport.loseConnection = transport.loseWriteConnection = lambda lost=lost: (
+                lost.called or lost.callback(None)
+            )
+            agent.makeConnection(transport)
+            await lost
+            self.assertEqual(seen.pop(), peer)
 
     async def test_node_that_is_asked_to_refresh(self):
         self.one.update({"two": self.node})
