@@ -18,6 +18,7 @@ from burrow.client.service import CONFIG_FILE, CREDENTIALS_FILE, client_settings
 from burrow.client.tunnels import TunnelRequest
 from burrow.folders import config_folder
 from burrow.options import Origin, add_arguments, flags_given, given_by, options_of, read_toml
+from burrow.protocols.tables import told
 from burrow.server.checking import check_server, without_effect
 from burrow.server.config import ServerConfig
 from burrow.values import parse_path
@@ -105,14 +106,22 @@ def _show(
         {"tunnel": label, "kind": each.kind.name, "name": each.name or "", "upstream": str(each.upstream)}
         for label, each in tunnels.items()
     ]
+    policy = [
+        {"tunnel": label, "policy": text, "does": does}
+        for label, each in tunnels.items()
+        for text, does in told(each.options)
+    ]
     if arguments.json:
-        print(json.dumps({"options": found, "tunnels": opened}))
+        print(json.dumps({"options": found, "tunnels": opened, "policy": policy}))
         return 0
     if found:
         show_table([("OPTION", "VALUE", "FROM"), *(tuple(row.values()) for row in found)])
     if opened:
         print()
         show_table([("TUNNEL", "KIND", "NAME", "UPSTREAM"), *(tuple(row.values()) for row in opened)])
+    if policy:
+        print()
+        show_table([("TUNNEL", "WHAT THE SERVER DOES"), *((row["tunnel"], row["does"]) for row in policy)])
     print("The configuration is possible" + ("" if found or opened else ", and all is as it is by default"))
     return 0
 

@@ -50,7 +50,6 @@ class MaxBody:
 
     def visit(self, visit: Visit) -> Answer | None:
         """See L{IRule<burrow.policy.base.IRule>}. A length that is announced is refused at once."""
-        visit.body_limit = self._limit
         if (visit.request.length or 0) > self._limit:
             return Answer(
                 413,
@@ -58,6 +57,8 @@ class MaxBody:
                 "The request is too large",
                 f"This tunnel takes bodies of {self._limit} bytes at most.",
             )
+        if visit.body_limit is None or visit.body_limit > self._limit:
+            visit.body_limit = self._limit
         return None
 
 

@@ -12,6 +12,9 @@ from burrow.policy.base import Answer, Visit
 MAX_PATHS = 100
 """Paths of one tunnel, at most, of all options together: each request is compared with all."""
 
+REDIRECTS = (301, 302, 303, 307, 308)
+"""Statuses that send elsewhere (RFC 9110 section 15.4)."""
+
 _URL = re.compile(r"(https?://[!-~]+|/[!-~]*)")
 _SLASHES = re.compile(rb"/+")
 
@@ -67,10 +70,11 @@ def _target(visit: Visit) -> tuple[bytes, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """A rule: sends visitors elsewhere (302). C{to}: what follows the pattern replaces its C{*}."""
+    """A rule: sends visitors elsewhere. C{to}: what follows the pattern replaces its C{*}."""
 
     pattern: PathPattern
     to: str
+    status: int = 302
 
     def __str__(self) -> str:
         return f"{self.pattern}={self.to}"
@@ -89,7 +93,7 @@ class Redirect:
         if b"?" not in location:
             location += query
         return Answer(
-            302,
+            self.status,
             "redirect",
             "This is elsewhere",
             f"See {location.decode('latin-1')}",

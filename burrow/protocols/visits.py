@@ -11,23 +11,15 @@ from typing import Any, NamedTuple
 
 from burrow.errors import ConfigError
 from burrow.policy.base import Answer, Policy, Visit
-from burrow.policy.fields import (
-    MAX_CHANGES,
-    ChangeFields,
-    parse_add,
-    parse_answer_add,
-    parse_answer_remove,
-    parse_answer_set,
-    parse_remove,
-    parse_set,
-)
 from burrow.policy.host import AUTO, HostHeader, RewriteHost, parse_host_header
 from burrow.policy.routing import RouteByPath
 from burrow.protocols.base import Kind
+from burrow.protocols.changes import HEADERS, change_rules, check_changes
 from burrow.protocols.options import KindOption, kind_option
 from burrow.protocols.private import PRIVATE
 from burrow.protocols.routing import ROUTE, check_routes
 from burrow.protocols.rules import RULES, check_rules, first_rules, last_rules
+from burrow.protocols.tables import POLICY, check_tables, first_of_tables, in_order, last_of_tables
 
 HOST_HEADER = kind_option(
     "host-header",
@@ -37,24 +29,7 @@ HOST_HEADER = kind_option(
     parse=parse_host_header,
     metavar="HOST",
 )
-_FIELDS = (
-    ("request-header-add", "requests get this header field, too", parse_add, "NAME: VALUE"),
-    ("request-header-set", "requests get this header field in the place of theirs", parse_set, "NAME: VALUE"),
-    ("request-header-remove", "requests lose the header fields of this name", parse_remove, "NAME"),
-    ("response-header-add", "answers get this header field, too", parse_answer_add, "NAME: VALUE"),
-    (
-        "response-header-set",
-        "answers get this header field in the place of theirs",
-        parse_answer_set,
-        "NAME: VALUE",
-    ),
-    ("response-header-remove", "answers lose the header fields of this name", parse_answer_remove, "NAME"),
-)
-HEADERS = tuple(
-    kind_option(name, f"{help}; may be repeated", parse=parse, metavar=metavar, many=True)
-    for name, help, parse, metavar in _FIELDS
-)
-VISITS: tuple[KindOption, ...] = (HOST_HEADER, *HEADERS, *RULES, ROUTE)
+VISITS: tuple[KindOption, ...] = (HOST_HEADER, *HEADERS, *RULES, ROUTE, POLICY)
 """What a kind declares whose requests the edge reads."""
 
 
@@ -95,8 +70,8 @@ def check_visits(options: Mapping[str, Any]) -> None:
     """For a kind's C{check_options}. @raise ConfigError: the options do not go together."""
     check_rules(options)
     check_routes(options)
-    if sum(len(options.get(each.key, ())) for each in HEADERS) > MAX_CHANGES:
-        raise ConfigError(f"one tunnel changes {MAX_CHANGES} header fields at most")
+    check_changes(options)
+    check_tables(options)
     if options.get(PRIVATE.key):
         for each in VISITS:
             if options.get(each.key) not in (None, each.default, ()):
@@ -121,10 +96,8 @@ def policies(kind: Kind, options: Mapping[str, Any]) -> Policies:
     """What the options of a tunnel make. @param options: the values of all, by key, once L{settled}."""
     if not any(each in kind.options for each in VISITS) or options.get(PRIVATE.key):
         return NO_POLICIES
-    add, put, remove, answer_add, answer_put, answer_remove = (options.get(each.key, ()) for each in HEADERS)
-    rules = [*first_rules(options), *last_rules(options)]
-    if add or put or remove or answer_add or answer_put or answer_remove:
-        rules.append(ChangeFields((*remove, *put, *add), (*answer_remove, *answer_put, *answer_add)))
+    rules = [*first_rules(options), *first_of_tables(options)]
+    rules += in_order([*last_rules(options), *change_rules(options), *last_of_tables(options)])
     if routes := options.get(ROUTE.key):
         rules.append(RouteByPath(route.path for route in routes))
     host = options.get(HOST_HEADER.key)

@@ -75,6 +75,21 @@ def test_lines_for_a_person(home, capsys):
     assert "stop-grace" in check(capsys, "agent", "--all")[1]
 
 
+def test_policies_are_explained(home, capsys):
+    tunnel = '[tunnels.blog]\nupstream = 3000\nmax-body = "5M"\n'
+    table = '[[tunnels.blog.policy]]\npath = "/a"\nrespond = 403\n'
+    (home / "config.toml").write_text(tunnel + table)
+    code, out, _ = check(capsys, "agent")
+    assert code == 0
+    assert [line.split(maxsplit=1) for line in out.splitlines()[-3:-1]] == [
+        ["blog", "all requests have a body of 5M at most"],
+        ["blog", "requests for /a are answered with 403"],
+    ]
+    (home / "config.toml").write_text(tunnel + table.replace("respond", "respnd"))
+    code, _, err = check(capsys, "agent")
+    assert (code, "did you mean respond" in err) == (78, True)
+
+
 def test_nothing_is_configured(home, capsys):
     code, out, _ = check(capsys, "agent")
     assert (code, out) == (0, "The configuration is possible, and all is as it is by default\n")

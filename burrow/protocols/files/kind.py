@@ -15,13 +15,14 @@ from burrow.mux.control import VisitorHead
 from burrow.observe.http import HttpObserver
 from burrow.observe.observer import Observer
 from burrow.protocols.base import AgentTunnel, Reach
+from burrow.protocols.changes import HEADERS
 from burrow.protocols.files.serving import FilesServer, Threads
 from burrow.protocols.files.tree import Root, possible
 from burrow.protocols.kind import TunnelKind
 from burrow.protocols.options import Side, kind_option
 from burrow.protocols.private import PRIVACY
 from burrow.protocols.rules import RULES
-from burrow.protocols.visits import HEADERS
+from burrow.protocols.tables import POLICY
 from burrow.traffic.hub import Traffic
 from burrow.values import parse_path
 from burrow.wording import shown
@@ -91,6 +92,7 @@ class FilesProtocol(TunnelKind):
             "no-index", "do not list what is in folders that have no index.html", False, side=Side.AGENT
         ),
         *HEADERS,
+        POLICY,
         *RULES,
         *PRIVACY,
     )
