@@ -21,6 +21,7 @@ from burrow.client.agent import Agent
 from burrow.client.config import ClientConfig, parse_local
 from burrow.client.connecting import Connector, Listening
 from burrow.client.service import client_settings, looking_credentials
+from burrow.client.socks import SUFFIX, SocksFactory
 from burrow.client.standard import Blocking, StandardEnd, connect_standard
 from burrow.errors import BurrowError, ConfigError
 from burrow.hangup import stop_on_hangup
@@ -43,7 +44,12 @@ def add_connect(commands: Any) -> None:
         "with --allow-token and the name of yours. For ssh: ssh -o ProxyCommand='burrow connect box --stdio' "
         "me@box",
     )
-    parser.add_argument("name", metavar="NAME", help="the tunnel's name, as in box of private://box")
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        nargs="?",
+        help="the tunnel's name, as in box of private://box; not with --socks",
+    )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument(
         "--listen",
@@ -55,8 +61,17 @@ def add_connect(commands: Any) -> None:
     where.add_argument(
         "--stdio", action="store_true", help="join standard input and output to the tunnel, and end with it"
     )
+    where.add_argument(
+        "--socks",
+        type=typed(parse_local),
+        metavar="[HOST:]PORT",
+        help="be a SOCKS5 proxy, by which all private tunnels that the token may use are reached as "
+        "NAME.burrow",
+    )
     parser.add_argument(
-        "--json", action="store_true", help="with --listen, print one JSON object a line, for programs"
+        "--json",
+        action="store_true",
+        help="with --listen or --socks, print one JSON object a line, for programs",
     )
     add_arguments(parser, ClientConfig, only=_OPTIONS)
     parser.set_defaults(run=connect)
@@ -64,6 +79,16 @@ def add_connect(commands: Any) -> None:
 
 def connect(arguments: argparse.Namespace) -> int:
     """C{burrow connect NAME}."""
+    if arguments.socks is not None:
+        if arguments.name is not None:
+            raise ConfigError(f"--socks leads to all private tunnels: leave {arguments.name} out")
+        config, _ = client_settings(flags_given(arguments, ClientConfig), os.environ, None)
+        return run(
+            lambda reactor: _Listener(reactor, config, "", arguments.json).serve(arguments.socks, "--socks"),
+            log_level=config.log_level,
+        )
+    if arguments.name is None:
+        raise ConfigError("which tunnel? Give its NAME, as in `burrow connect box --stdio`")
     try:
         name = parse_name(arguments.name.removeprefix("private://"))
     except ValueError as error:
@@ -154,15 +179,18 @@ class _Listener:
         self._agent = _make_agent(reactor, config, retry=not config.no_retry, stop_grace=config.stop_grace)
         self._agent.on_event.append(self._event)
 
-    async def serve(self, listen: ListenAddress) -> None:
+    async def serve(self, listen: ListenAddress, option: str = "--listen") -> None:
         """Serve until the command is stopped. @raise BurrowError: the port is busy, or the agent ended."""
         stop_on_hangup(self._reactor)
-        factory = Listening(Connector(self._agent), self._name, self._refused)
+        connector = Connector(self._agent)
+        factory: Any = SocksFactory(self._reactor, connector, self._refused)
+        if self._name:
+            factory = Listening(connector, self._name, self._refused)
         try:
             port = self._reactor.listenTCP(listen.port, factory, interface=listen.host)
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", None) or error.socketError
-            raise ConfigError(f"cannot listen on {listen}: {reason}; choose another with --listen") from error
+            raise ConfigError(f"cannot listen on {listen}: {reason}; choose another with {option}") from error
         self._address = str(replace(listen, port=port.getHost().port))
         self._agent.startService()
         try:
@@ -178,7 +206,12 @@ class _Listener:
     def _event(self, event: str, text: str) -> None:
         if event == "connected" and not self._ready:
             self._ready = True
-            if self._json:
+            if not self._name:
+                if self._json:
+                    self._emit("ready", kind="connect", socks=self._address)
+                else:
+                    say(f"socks5h://{self._address} -> private://NAME, as NAME{SUFFIX}")
+            elif self._json:
                 url = f"private://{self._name}"
                 self._emit("ready", kind="connect", name=self._name, url=url, listen=self._address)
             else:

@@ -35,7 +35,7 @@ _POLL = 0.05
 class Remote(PipeEnd):
     """
     Our end of a stream to a private tunnel: asks for the tunnel, and is joined to the local end when the
-    server has agreed.
+    server has agreed. If that has a method C{agreed}, it is called before.
 
     @ivar answered: fires when the server has agreed; fails with its refusal, or if the stream ends before.
     @ivar closed: fires when the stream has ended: with None, or with a sentence that says how it was broken.
@@ -73,6 +73,9 @@ class Remote(PipeEnd):
             return
         self._data = b""
         self.transport.pauseProducing()
+        agreed = getattr(self._local, "agreed", None)
+        if agreed is not None:
+            agreed()
         if rest:
             self._local.transport.write(rest)
         self.join(self._local)

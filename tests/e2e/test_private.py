@@ -117,6 +117,31 @@ def test_http_that_the_edge_does_not_know(world, upstream):
         assert visitor.getresponse().read() == b"hidden"
 
 
+def test_all_of_a_token_by_one_socks_proxy(world, upstream):
+    for name in ("first", "second"):
+        service = upstream(lambda handler, name=name: reply(handler, name.encode()))
+        world.agent("http", service.port, "--private", "--name", name).ready()
+    command = burrow("connect", "--socks", "0", "--json", env=world.env)
+    world.started.append(command)
+    port = command.line(r'"socks": "127\.0\.0\.1:(\d+)"')[1]
+
+    def curl(host):
+        arguments = ["-sS", "--proxy", f"socks5h://127.0.0.1:{port}", f"http://{host}/"]
+        return subprocess.run([program("curl"), *arguments], capture_output=True, text=True, timeout=60)
+
+    assert [curl(f"{name}.burrow").stdout for name in ("first", "second")] == ["first", "second"]
+    for host in ("nobodys.burrow", "example.com"):
+        assert curl(host).returncode == 97  # CURLE_PROXY
+    command.line(r"example\.com.* is no private tunnel")
+    for arguments, words in (
+        (["box", "--socks", "0"], "leave box out"),
+        (["--listen", "0"], "which tunnel"),
+    ):
+        wrong = burrow("connect", *arguments, env=world.env)
+        assert wrong.wait() == 78, wrong.output
+        assert words in wrong.output
+
+
 def test_whole_bytes_through_standard_files(world, tcp_upstream):
     world.agent("tcp", tcp_upstream(echo).port, "--private", "--name", "echo").ready()
     data = os.urandom(5_000_000)
