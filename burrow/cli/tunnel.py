@@ -15,6 +15,7 @@ from burrow.cli.screen import Screen, add_output_options
 from burrow.client.agent import Agent
 from burrow.client.config import ClientConfig
 from burrow.client.inspect.service import Inspector, make_inspector
+from burrow.client.port_ranges import tunnel_requests
 from burrow.client.service import (
     Read,
     chosen,
@@ -22,7 +23,7 @@ from burrow.client.service import (
     make_agent,
     read_again,
 )
-from burrow.client.tunnels import TunnelRequest, find_kind, tunnel_request
+from burrow.client.tunnels import TunnelRequest, find_kind
 from burrow.errors import BurrowError, ConfigError
 from burrow.hangup import on_hangup, stop_on_hangup
 from burrow.options import add_arguments, add_flags, flags_given
@@ -133,8 +134,8 @@ def open_one(arguments: argparse.Namespace) -> int:
     if arguments.name == "":
         raise ConfigError('--name "" is not possible: write a name, or leave --name away')
     given = {each.key: getattr(arguments, each.name) for each in find_kind(arguments.kind).options}
-    request = tunnel_request(arguments.kind, arguments.upstream, arguments.name, given, flags=True)
-    return _serve(arguments, config, [request])
+    requests = tunnel_requests(arguments.kind, arguments.upstream, arguments.name, given, flags=True)
+    return _serve(arguments, config, requests)
 
 
 def start(arguments: argparse.Namespace) -> int:

@@ -11,7 +11,8 @@ from burrow.client.agent import Agent
 from burrow.client.config import ClientConfig
 from burrow.client.identity import agent_id
 from burrow.client.secret import read_secret
-from burrow.client.tunnels import TunnelRequest, read_tunnels
+from burrow.client.tunnels import TunnelRequest
+from burrow.client.tunnels_file import read_tunnels
 from burrow.errors import ConfigError
 from burrow.folders import config_folder, state_folder
 from burrow.link.address import Credentials, ServerAddress

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from burrow.errors import ConfigError
-from burrow.options import check_keys
 from burrow.protocols.base import Kind
 from burrow.protocols.options import read_options, sent_options
 from burrow.protocols.registry import broken, kinds
@@ -95,56 +94,3 @@ def tunnel_request(
 
         kind = EndToEndKind(authority_of(options))
     return TunnelRequest(kind, parsed, name, options)
-
-
-_KEYS = {"kind", "upstream", "name"}
-"""What each tunnel's table may have; its kind's options are added."""
-
-
-def read_tunnels(table: Mapping[str, Any], source: str) -> dict[str, TunnelRequest]:
-    """
-    The tunnels of a configuration file's C{[tunnels.NAME]} tables, by NAME.
-
-    C{name = "x"} asks for the public name x; without it NAME is asked for; C{name = ""} leaves the choice
-    to the server.
-
-    @raise ConfigError: a table is not one of a tunnel, or two ask for the same.
-    """
-    requests: dict[str, TunnelRequest] = {}
-    names: dict[str, str] = {}
-    ports: dict[int, str] = {}
-    for label, entry in table.items():
-        where = f"{source}: [tunnels.{label}]"
-        if not isinstance(entry, dict):
-            raise ConfigError(f"{where} is no table: write [tunnels.{label}], and upstream = 3000 under it")
-        request = requests[label] = _read_tunnel(label, entry, where)
-        if request.name is not None:
-            before = names.setdefault(request.name.lower(), label)
-            if before != label:
-                raise ConfigError(f"{where}: [tunnels.{before}] has the name {request.name}; give it another")
-        port = request.options.get("port")
-        if port is not None:
-            before = ports.setdefault(port, label)
-            if before != label:
-                raise ConfigError(f"{where}: [tunnels.{before}] has the port {port}; give it another")
-    return requests
-
-
-def _read_tunnel(label: str, entry: dict[str, Any], where: str) -> TunnelRequest:
-    check_keys(entry, _KEYS | {each.key for kind in kinds().values() for each in kind.options}, where)
-    if "upstream" not in entry:
-        raise ConfigError(f"{where} has no upstream: write one, as in upstream = 3000")
-    upstream = entry["upstream"]
-    if isinstance(upstream, bool) or not isinstance(upstream, (str, int)):
-        raise ConfigError(
-            f'{where}: upstream = {shown(upstream)} is not possible: write a port or "HOST:PORT"'
-        )
-    for key in ("kind", "name"):
-        if not isinstance(entry.get(key, ""), str):
-            raise ConfigError(f"{where}: {key} = {shown(entry[key])} is not possible: write a text")
-    try:
-        name = None if entry.get("name") == "" else entry.get("name", label)
-        given = {key: value for key, value in entry.items() if key not in _KEYS}
-        return tunnel_request(entry.get("kind", "http"), str(upstream), name, given)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error

@@ -24,7 +24,8 @@ from burrow.traffic.hub import Traffic
 
 PORT = kind_option(
     "port",
-    "the public port to have (default: one that the server chooses)",
+    "the public port to have, or several, as in 20000-20010 for an upstream 5000-5010 (default: the server's "
+    "choice)",
     parse=parse_port,
     number=True,
 )

@@ -2,7 +2,8 @@
 
 import pytest
 
-from burrow.client.tunnels import read_tunnels, tunnel_request
+from burrow.client.tunnels import tunnel_request
+from burrow.client.tunnels_file import read_tunnels
 from burrow.errors import ConfigError
 
 

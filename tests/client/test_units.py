@@ -4,7 +4,7 @@ import pytest
 
 from burrow.client.backoff import LATER, LIMIT, PATIENCE, Backoff
 from burrow.client.identity import agent_id
-from burrow.client.tunnels import read_tunnels
+from burrow.client.tunnels_file import read_tunnels
 from burrow.errors import ConfigError
 
 

@@ -5,7 +5,7 @@ import tomllib
 import pytest
 from twisted.internet.error import ConnectionRefusedError, DNSLookupError, TimeoutError
 
-from burrow.client.tunnels import read_tunnels
+from burrow.client.tunnels_file import read_tunnels
 from burrow.errors import ConfigError
 from burrow.mux.pipe import PipeEnd
 from burrow.protocols.http import answer_failure
