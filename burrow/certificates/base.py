@@ -15,6 +15,9 @@ from zope.interface import Interface
 PROTOCOLS = [b"http/1.1"]
 """What the TLS port offers by ALPN (RFC 7301)."""
 
+HTTP2 = b"h2"
+"""What it offers beside, where it speaks HTTP/2 (RFC 9113 section 3.2)."""
+
 CHALLENGE = b"acme-tls/1"
 """What a CA offers by ALPN, alone, that validates a name (RFC 8737 section 3)."""
 

@@ -263,6 +263,7 @@ class ServerConfig:
         parse=parse_grace,
         metavar="SECONDS",
     )
+    http2: bool = option(False, "speak HTTP/2 with visitors of tunnels that offer it, on the TLS port")
     idle_timeout: float = option(
         75.0,
         "seconds a visitor's connection may wait between two requests, or take to send one's head",

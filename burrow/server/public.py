@@ -12,6 +12,7 @@ from burrow.server.edge.context import Edge, Find, Own
 from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.front import PlainFrontFactory
 from burrow.server.edge.http1 import VisitorFactory
+from burrow.server.edge.http2 import Http2Factory
 from burrow.server.edge.pace import Rate
 from burrow.server.edge.passing import Passing
 from burrow.server.edge.sweep import Sweep
@@ -85,7 +86,14 @@ class PublicPorts:
         https_port = http_port = 0
         if https is not None:
             front = partial(
-                TLSFrontFactory, self._certificates, visitors, self._sweep, idle, passing=self._passing
+                TLSFrontFactory,
+                self._certificates,
+                visitors,
+                self._sweep,
+                idle,
+                passing=self._passing,
+                http2=Http2Factory(self._edge, "https") if config.http2 else None,
+                own=config.domain,
             )
             neighbours.serve("https", front())
             served = self._behind(front(hand_over=neighbours.hand_https))

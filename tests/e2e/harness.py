@@ -223,7 +223,8 @@ class World:
         arguments += ["--state", self.folder / "state", "--tcp-ports", self.ports]
         for name, value in self.options.items():
             for item in value if isinstance(value, list) else [value]:
-                arguments += ["--" + name.replace("_", "-"), item]
+                flag = "--" + name.replace("_", "-")
+                arguments += [flag] if item is True else [flag, item]
         self.server = burrow("server", *arguments, files=self.files)
         self.started.append(self.server)
         self.server.line("Burrow serves")

@@ -76,6 +76,30 @@ def write_answer(
     return AnswerHead(data[: -len(b"\r\n\r\n")] if numbered else data, chunked, close, numbered)
 
 
+def answer_fields(
+    request: RequestHead, head: ResponseHead, domain: str, request_id: bytes, *, cookie: bytes = b""
+) -> Fields:
+    """
+    The fields of a final answer for HTTP/2, whose frames say where a body ends: names in lower case, none of
+    the connection (RFC 9113 section 8.2). Otherwise as L{write_answer}.
+    """
+    fields = _fields(head.headers, domain)
+    if cookie:
+        fields.append((b"set-cookie", cookie))
+    bodiless = head.bodiless or request.method == b"HEAD"
+    length = (None if head.status == 204 else head.declared) if bodiless else head.length
+    if length is not None:
+        fields.append((b"content-length", b"%d" % length))
+    if b"x-request-id" not in head.headers:
+        fields.append((REQUEST_ID, request_id))
+    return [(name.lower(), value) for name, value in fields]
+
+
+def interim_fields(head: ResponseHead, domain: str) -> Fields:
+    """The fields of an interim answer for HTTP/2."""
+    return [(name.lower(), value) for name, value in _fields(head.headers, domain)]
+
+
 def write_interim(head: ResponseHead, domain: str) -> bytes:
     """The head of an interim answer (1xx, but not 101), which has no body and no framing."""
     return write_head(_LINE % (head.status, head.reason), _fields(head.headers, domain))

@@ -180,6 +180,21 @@ def _wants(accept: bytes) -> str:
 
 def render(page: Page, accept: bytes, *, head_only: bool, close: bool, request_id: bytes = b"") -> bytes:
     """The whole response. @param request_id: is shown, unless it is empty."""
+    headers, body = _made(page, accept, request_id)
+    if close:
+        headers.append((b"Connection", b"close"))
+    head = write_head(b"HTTP/1.1 %d %b" % (page.status, PHRASES.get(page.status, b"Error")), headers)
+    return head if head_only else head + body
+
+
+def parts(page: Page, accept: bytes, request_id: bytes) -> tuple[Fields, bytes]:
+    """The fields, as HTTP/2 has them, and the body."""
+    headers, body = _made(page, accept, request_id)
+    return [(name.lower(), value) for name, value in headers], body
+
+
+def _made(page: Page, accept: bytes, request_id: bytes) -> tuple[Fields, bytes]:
+    """Fields and body, in the form that a visitor wants."""
     form = _wants(accept)
     if page.content is not None:
         kind, body = page.content
@@ -207,7 +222,4 @@ def render(page: Page, accept: bytes, *, head_only: bool, close: bool, request_i
     ]
     if request_id:
         headers.append((REQUEST_ID, request_id))
-    if close:
-        headers.append((b"Connection", b"close"))
-    head = write_head(b"HTTP/1.1 %d %b" % (page.status, PHRASES.get(page.status, b"Error")), headers)
-    return head if head_only else head + body
+    return headers, body

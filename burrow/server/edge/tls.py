@@ -27,7 +27,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from burrow.certificates.base import CHALLENGE, PROTOCOLS, ICertificates, names_of
+from burrow.certificates.base import CHALLENGE, HTTP2, PROTOCOLS, ICertificates, names_of
 from burrow.certificates.hello import ClientHello, HelloReader, NoName, NotTLS
 from burrow.errors import StoreError
 from burrow.protocols.base import Reach
@@ -181,14 +181,17 @@ class TLSFront(Protocol):
         if hello.protocols == (CHALLENGE,):
             asking = maybeDeferred(certificates.challenge, hello.name)
             nothing = _ALERT_NO_PROTOCOL
-        elif hello.protocols and not set(hello.protocols).intersection(PROTOCOLS):
+        elif hello.protocols and not self.factory.speaks(hello):
             self._refuse(_ALERT_NO_PROTOCOL)
             return
         elif self.factory.hand_over(hello.name or "", self.transport, self._hello.received):
             return  # another process of this server has the connection; here it is lost
         else:
             asking = maybeDeferred(certificates.context, hello.name)
-        asking.addCallbacks(self._begin, self._failed, callbackArgs=(hello.name, nothing))
+        inside = self.factory.http2_for(hello, self._addr)
+        alpn = None if inside is None else [HTTP2]
+        arguments = (hello.name, nothing, inside, alpn)
+        asking.addCallbacks(self._begin, self._failed, callbackArgs=arguments)
         asking.addErrback(self._broken)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -256,6 +259,8 @@ class TLSFrontFactory(Factory):
     @param idle_timeout: seconds for a hello, if they are fewer than L{HANDSHAKE_TIMEOUT}.
     @param hand_over: see L{HandOver}.
     @param passing: what is passed on; None if nothing is.
+    @param http2: builds the protocol inside TLS for visitors that offer HTTP/2; None if that is not spoken.
+    @param own: the host that is served by HTTP/1.1 alone, since the server itself answers there.
     """
 
     noisy = False
@@ -268,8 +273,12 @@ class TLSFrontFactory(Factory):
         idle_timeout: float,
         hand_over: HandOver = stay,
         passing: Passing | None = None,
+        http2: IProtocolFactory | None = None,
+        own: str = "",
     ) -> None:
         self.passing = passing
+        self._http2 = http2
+        self._own = own
         self.hand_over = hand_over
         self.certificates: Any = certificates
         self.timeout = min(idle_timeout, HANDSHAKE_TIMEOUT)
@@ -280,6 +289,17 @@ class TLSFrontFactory(Factory):
     def buildProtocol(self, addr: Any) -> Any:
         """One connection."""
         return TLSFront(self, addr)
+
+    def _chooses_http2(self, hello: ClientHello) -> bool:
+        return self._http2 is not None and HTTP2 in hello.protocols and hello.name not in (None, self._own)
+
+    def speaks(self, hello: ClientHello) -> bool:
+        """Whether one of the protocols that a visitor offers by ALPN is ours."""
+        return self._chooses_http2(hello) or bool(set(hello.protocols).intersection(PROTOCOLS))
+
+    def http2_for(self, hello: ClientHello, addr: IAddress) -> Any:
+        """The protocol inside TLS for a visitor with whom HTTP/2 is spoken; None for any other."""
+        return self._http2.buildProtocol(addr) if self._http2 and self._chooses_http2(hello) else None
 
     def tls(
         self,

@@ -1,0 +1,386 @@
+"""
+HTTP/2 on a visitor's connection (RFC 9113): its streams, each with an L{Exchange} of its own.
+
+Each request has a stream of its own to its tunnel, or one that an earlier request of this connection left. A
+visitor that does not take an answer holds up that answer alone: it waits where it came from, since the
+tunnel's stream is paused until the visitor's window opens. What a visitor sends of a body is acknowledged
+once the tunnel's stream takes it, so its window bounds what waits here.
+
+What bounds what a visitor costs: L{MAX_STREAMS} requests at a time, the windows, and L{Calm}, which counts
+what costs its sender nothing (CVE-2023-44487 and its kind). What exceeds them ends the connection.
+
+Long because what may be read, sent and ended depends on the state of the whole connection.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    PingReceived,
+    PriorityUpdated,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+    WindowUpdated,
+)
+from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes, Settings
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from burrow.http.head import BadMessage
+from burrow.http.remembered import Remembered
+from burrow.http.request_head import MAX_HEAD, RequestHead
+from burrow.http.response_head import ResponseHead
+from burrow.server.edge.calm import Calm
+from burrow.server.edge.context import Edge
+from burrow.server.edge.forwarded import Hop
+from burrow.server.edge.http2_lanes import Lanes
+from burrow.server.edge.http2_request import read_request, read_trailers
+from burrow.server.edge.http2_stream import Http2Stream
+from burrow.server.edge.pace import Pace
+from burrow.server.edge.shown import Shown
+from burrow.server.route import IRoute
+from burrow.sockets import lowest_transport
+
+MAX_STREAMS = 100
+"""Requests of one connection under way, at most."""
+
+STREAM_WINDOW = 256 * 1024
+"""Bytes of one request's body that a visitor may send ahead."""
+
+CONNECTION_WINDOW = 1024 * 1024
+"""Bytes of all bodies together that a visitor may send ahead."""
+
+_SETTINGS = {
+    SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
+    SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+    SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEAD,
+    SettingCodes.ENABLE_PUSH: 0,
+}
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class Http2Visitor(Protocol):
+    """
+    One connection.
+
+    @ivar hop: see L{IConnection<burrow.server.edge.connection.IConnection>}, as C{shown}.
+    @ivar asked: whether it ever brought a request. @ivar full: whether its socket takes no more now.
+    @ivar deadline: see L{burrow.server.edge.sweep.Deadlined}.
+    """
+
+    log = Logger()
+    transport: Any
+    hop: Hop
+    shown: Shown | None
+
+    def __init__(self, edge: Edge, scheme: str) -> None:
+        self.edge = edge
+        self.asked = False
+        self.full = False
+        self.deadline: float | None = None
+        self.h2 = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        self.h2.local_settings = Settings(client=False, initial_values=_SETTINGS)
+        self.requests: Remembered[RequestHead] = Remembered(edge.memory)
+        self.answers: Remembered[ResponseHead] = Remembered(edge.memory)
+        self._scheme = scheme
+        self._streams: dict[int, Http2Stream] = {}
+        self.lanes = Lanes(self)
+        self._calm = Calm()
+        self._takes = Pace(edge.sweep, edge.rate, self._taken, self.abort)
+        self._sends = Pace(edge.sweep, edge.rate, self._sent, self.abort)
+        self._moved = self._came = 0
+        self._begun = self._closing = self._gone = self._receiving = False
+
+    # -- the connection's events --------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        """The first request has idle_timeout to come."""
+        self.transport.setTcpNoDelay(True)
+        self.transport.setTcpKeepAlive(True)
+        self.shown = getattr(self.transport, "shown", None)
+        self.hop = Hop(self.edge.forwarding, self.transport.getPeer(), self._scheme)
+        self.transport.registerProducer(self, True)
+        self.edge.visitors.add(self)
+        self.edge.sweep.add(self, self.edge.idle_timeout)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Frames of the visitor's."""
+        if self._closing:
+            return
+        self._receiving = True
+        if not self._begun:
+            # Not before: what is written during the handshake makes TLS pause who writes.
+            self._begun = True
+            self.h2.initiate_connection()
+            self.h2.increment_flow_control_window(CONNECTION_WINDOW - 65535)
+        try:
+            events = self.h2.receive_data(data)
+            for event in events:
+                self._event(event)
+                if self._closing:
+                    return
+        except ProtocolError as error:
+            # h2 has written the GOAWAY (RFC 9113 section 5.4.1).
+            self.log.debug("an HTTP/2 connection is ended: {error}", error=error)
+            self._close()
+        finally:
+            self._receiving = False
+            self.send()
+
+    def readConnectionLost(self) -> None:
+        """Without its half nothing works: not even windows open any more."""
+        self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Our half is closed: nothing to do."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The visitor is gone. What it asked and is whole goes on to the upstream, with the end behind it."""
+        self._gone = self._closing = self.lanes.closed = True
+        self.edge.visitors.discard(self)
+        self.edge.sweep.discard(self)
+        self._takes.stop()
+        self._sends.stop()
+        for stream in list(self._streams.values()):
+            stream.left(connection=True)
+        self.lanes.drop()
+        self.requests.forget()
+        self.answers.forget()
+
+    def timed_out(self) -> None:
+        """Called by the sweep: no request is under way, and none came in time."""
+        self.go_away()
+
+    # -- what a visitor sends -----------------------------------------------------------------------------
+
+    def _event(self, event: Event) -> None:
+        if isinstance(event, RequestReceived):
+            self._request(event)
+        elif isinstance(event, DataReceived):
+            self._data(event)
+        elif isinstance(event, StreamEnded):
+            if stream := self._streams.get(event.stream_id):
+                stream.body_ended()
+        elif isinstance(event, TrailersReceived):
+            self._trailers(event)
+        elif isinstance(event, StreamReset):
+            self._costs(1.0)
+            if stream := self._streams.get(event.stream_id):
+                stream.left()
+        elif isinstance(event, WindowUpdated):
+            self._costs(0.01)
+            self.flush()
+        elif isinstance(event, (PingReceived, RemoteSettingsChanged, PriorityUpdated)):
+            self._costs(0.2)
+            self.flush()  # settings may have opened windows
+        elif isinstance(event, ConnectionTerminated):
+            self._close()  # h2 sends nothing more then; who says good-bye has its answers, or wants none
+
+    def _request(self, event: RequestReceived) -> None:
+        ended = event.stream_ended is not None
+        try:
+            head = read_request(event.headers, ended, self._scheme, self.requests)
+        except BadMessage as error:
+            self._costs(1.0)
+            stream = Http2Stream(self, event.stream_id, None)
+            self._streams[event.stream_id] = stream
+            stream.refuse(error)
+            return
+        self.asked = True
+        self.edge.sweep.discard(self)
+        stream = self._streams[event.stream_id] = Http2Stream(self, event.stream_id, head)
+        stream.begin()
+
+    def _trailers(self, event: TrailersReceived) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            try:
+                stream.trailers = read_trailers(event.headers)
+            except BadMessage:
+                self._costs(1.0)
+                stream.malformed()
+
+    def _data(self, event: DataReceived) -> None:
+        size = event.flow_controlled_length
+        self._came += len(event.data)
+        if not event.data and not event.stream_ended:
+            self._costs(0.5)
+        stream = self._streams.get(event.stream_id)
+        if stream is None:
+            self.taken(event.stream_id, size)
+        else:
+            stream.body(event.data, size)
+
+    def _costs(self, amount: float) -> None:
+        """The visitor did something that costs it nothing."""
+        if self._calm.too_much(amount, self.edge.sweep.now()) and not self._closing:
+            self.log.info(
+                "an HTTP/2 connection of {peer} is ended: it resets, or asks for nothing, too often",
+                peer=getattr(self.transport.getPeer(), "host", "unknown"),
+            )
+            self.h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+            self._close()
+
+    def taken(self, stream_id: int, size: int) -> None:
+        """Bytes of a body are used: the visitor may send more. @param size: with their padding."""
+        if size and not self._gone:
+            try:
+                self.h2.acknowledge_received_data(size, stream_id)
+            except ProtocolError:
+                return  # the connection is ended
+            self.send()
+
+    # -- what it is sent ----------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Send what waits, as far as the windows allow, the streams in turns."""
+        waiting = [stream for stream in self._streams.values() if stream.waits]
+        while waiting and not self.full:
+            waiting = [stream for stream in waiting if stream.send_some()]
+        if any(stream.waits for stream in self._streams.values()):
+            self._takes.watch()
+
+    def moved(self, size: int) -> None:
+        """Bytes of an answer are sent."""
+        self._moved += size
+
+    def send(self) -> None:
+        """Write the frames that are ready."""
+        if not self._receiving and not self._gone and (data := self.h2.data_to_send()):
+            self.transport.write(data)
+
+    def pauseProducing(self) -> None:
+        """The socket takes no more. Nothing is read either, since what is read may want an answer."""
+        self.full = True
+        self._takes.watch()
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """It takes more."""
+        self.full = False
+        self.transport.resumeProducing()
+        self.flush()
+        self.send()
+
+    def stopProducing(self) -> None:
+        """The connection is gone: its protocol learns of it itself."""
+
+    def _taken(self) -> int | None:
+        """What it has taken, while more waits for it."""
+        waits = self.full or any(stream.waits for stream in self._streams.values())
+        return self._moved if waits else None
+
+    def body_awaited(self) -> None:
+        """A request's body is waited for."""
+        self._sends.watch()
+
+    def _sent(self) -> int | None:
+        """What it has sent, while a body is waited for."""
+        if self.full or not any(stream.awaits_body for stream in self._streams.values()):
+            return None
+        return self._came
+
+    # -- the end ------------------------------------------------------------------------------------------
+
+    def over(self, stream: Http2Stream) -> None:
+        """A stream is over."""
+        self._streams.pop(stream.id, None)
+        if self._closing or self._streams:
+            return
+        if self.edge.draining:
+            self.go_away()
+        else:
+            self.edge.sweep.add(self, self.edge.idle_timeout)
+
+    def go_away(self) -> None:
+        """Say that no further request is taken, and close once all are answered (RFC 9113 section 6.8)."""
+        if not self._closing:
+            with suppress(ProtocolError):
+                self.h2.close_connection()
+            self._close()
+
+    def _close(self) -> None:
+        self._closing = self.lanes.closed = True
+        for stream in list(self._streams.values()):
+            stream.left()
+        self.lanes.drop()
+        self.edge.sweep.discard(self)
+        self._takes.stop()
+        self._sends.stop()
+        if not self._gone:
+            self._receiving = False
+            self.send()
+            self.transport.unregisterProducer()
+            if self.full:
+                self.transport.resumeProducing()  # to see the end
+            self.transport.loseConnection()
+            self.edge.sweep.add(_Ending(self), self.edge.idle_timeout)
+
+    def abort(self) -> None:
+        """Reset the connection: the visitor takes or sends too slowly."""
+        self._closing = self.lanes.closed = True
+        for stream in list(self._streams.values()):
+            stream.left()
+        self.lanes.drop()
+        lowest_transport(self.transport).abortConnection()
+
+    # -- for a server that stops: see L{burrow.server.edge.context.Finishable} -----------------------------
+
+    @property
+    def tunnel(self) -> IRoute | None:
+        """A tunnel that this connection has a stream of."""
+        return next((stream.route for stream in self._streams.values() if stream.route is not None), None)
+
+    @property
+    def running(self) -> bool:
+        """Whether there is something to finish."""
+        return any(not stream.endless for stream in self._streams.values())
+
+    def finish(self, *, closing: bool) -> None:
+        """Nothing runs here but event streams, which end."""
+        if closing or self._streams:
+            self.go_away()
+        else:
+            self.lanes.drop()
+
+
+class _Ending:
+    """Resets a connection whose peer does not let it close. @ivar deadline: see L{Deadlined}."""
+
+    def __init__(self, visitor: Http2Visitor) -> None:
+        self.deadline: float | None = None
+        self._visitor = visitor
+
+    def timed_out(self) -> None:
+        """Called by the sweep."""
+        if not self._visitor._gone:
+            self._visitor.abort()
+
+
+class Http2Factory(Factory):
+    """Builds visitors' connections. @param scheme: "https" inside TLS."""
+
+    noisy = False
+
+    def __init__(self, edge: Edge, scheme: str) -> None:
+        self._edge = edge
+        self._scheme = scheme
+
+    def buildProtocol(self, addr: IAddress | None) -> Http2Visitor:
+        """One connection."""
+        return Http2Visitor(self._edge, self._scheme)

@@ -1,0 +1,92 @@
+"""The streams to tunnels that an HTTP/2 connection has, and keeps for its next requests."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from burrow.server.edge.kept import KeptStream
+from burrow.server.route import IRoute
+
+MAX_KEPT = 16
+"""Streams to tunnels that one connection keeps for its next requests, at most."""
+
+
+@implementer(IPushProducer)
+class Lane:
+    """
+    A stream to a tunnel, for one request of the connection at a time, and the producer of its bodies.
+
+    @ivar full: whether it takes no more of a body now. @ivar current: whose it is now.
+    @ivar stream: the L{Stream<burrow.mux.stream.Stream>}; set by L{KeptStream}.
+    """
+
+    def __init__(self, visitor: Any) -> None:
+        self.full = False
+        self.current: Any = None
+        self.stream: Any = None
+        this: Any = self
+        self.kept = KeptStream(visitor.edge.sweep, this, this, visitor.answers)
+
+    def pauseProducing(self) -> None:
+        """It takes no more."""
+        self.full = True
+
+    def resumeProducing(self) -> None:
+        """It takes more, or is gone."""
+        self.full = False
+        if self.current is not None:
+            self.current.pass_body()
+
+    stopProducing = resumeProducing
+
+
+class Lanes:
+    """Those of one connection. @ivar closed: whether none is kept any more."""
+
+    def __init__(self, visitor: Any) -> None:
+        self.closed = False
+        self._visitor = visitor
+        self._kept: list[Lane] = []
+
+    def to(self, route: IRoute) -> Lane:
+        """One to a route that an earlier request left, or a new one."""
+        for lane in self._kept:
+            if lane.kept.route is route:
+                self._kept.remove(lane)
+                return lane
+        return Lane(self._visitor)
+
+    def keep(self, lane: Lane) -> None:
+        """A request is answered: keep its stream for the next one, if it can be used again."""
+        responses = lane.kept.responses
+        if responses is not None and responses.usable and not self.closed and len(self._kept) < MAX_KEPT:
+            self._kept.append(lane)
+        else:
+            lane.kept.drop()
+
+    def drop(self) -> None:
+        """Give up those that no request has now."""
+        kept, self._kept = self._kept, []
+        for lane in kept:
+            lane.kept.drop()
+
+
+class Unwanted:
+    """A body that is still being sent and not wanted. @ivar deadline: see L{Deadlined}."""
+
+    def __init__(self, visitor: Any, id: int) -> None:
+        self.deadline: float | None = None
+        self._visitor = visitor
+        self._id = id
+
+    def timed_out(self) -> None:
+        """Called by the sweep: the visitor has had its answer. It may have ended the stream meanwhile."""
+        with suppress(ProtocolError):
+            self._visitor.h2.reset_stream(self._id, ErrorCodes.NO_ERROR)
+        self._visitor.send()

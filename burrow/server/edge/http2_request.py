@@ -1,0 +1,98 @@
+"""
+An HTTP/2 request's fields as the head that HTTP/1.1 would have had. No I/O.
+
+It is written as an HTTP/1.1 head and read by the same reader, so that a request means the same whatever
+version it came by, and is refused for the same reasons. What HTTP/1.1 would read as something else is
+refused before: names and values with line ends, blanks in the path, fields of the connection (RFC 9113
+sections 8.2 and 8.3).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from burrow.http.fields import may_be_trailer
+from burrow.http.head import TOKEN, BadMessage
+from burrow.http.headers import Fields
+from burrow.http.remembered import Remembered
+from burrow.http.request_head import RequestHead, RequestReader
+
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
+_VALUE = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
+_METHOD = re.compile(TOKEN)
+_PATH = re.compile(rb"[!-~]+")
+_CONNECTION = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"http2-settings")
+)
+
+
+def read_request(
+    fields: Iterable[tuple[bytes, bytes]], ended: bool, scheme: str, known: Remembered[RequestHead]
+) -> RequestHead:
+    """
+    The head of a request.
+
+    @param fields: as HPACK has them, pseudo-header fields first. @param ended: whether no body follows.
+    @param scheme: of the connection, "http" or "https". @param known: heads that came before on it.
+    @raise BadMessage: it is none, or cannot be passed on.
+    """
+    pseudo: dict[bytes, bytes] = {}
+    lines: list[bytes] = []
+    cookies: list[bytes] = []
+    hosts: list[bytes] = []
+    framed = False
+    for name, value in fields:
+        if name.startswith(b":"):
+            if name in pseudo or lines or hosts or cookies:
+                raise BadMessage(400, "a pseudo-header field comes twice, or behind others")
+            pseudo[bytes(name)] = bytes(value)
+            continue
+        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise BadMessage(400, "a header field has characters that none may have")
+        if name in _CONNECTION or (name == b"te" and value.lower() != b"trailers"):
+            raise BadMessage(400, "HTTP/2 has no header fields of the connection (RFC 9113 section 8.2.2)")
+        if name == b"host":
+            hosts.append(bytes(value))
+        elif name == b"cookie":
+            cookies.append(bytes(value))
+        else:
+            framed = framed or name == b"content-length"
+            lines.append(b"%b: %b" % (name, value))
+    if pseudo.keys() - {b":method", b":scheme", b":path", b":authority"}:
+        raise BadMessage(400, "the request has a pseudo-header field that is not known here")
+    method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
+    if method != b"CONNECT" and (pseudo.get(b":scheme", b"").lower() != scheme.encode() or not path):
+        raise BadMessage(400, "the request lacks a path, or has another scheme than its connection")
+    if not _METHOD.fullmatch(method):
+        raise BadMessage(400, "the request has no possible method")
+    if path and not (_PATH.fullmatch(path) and (path.startswith(b"/") or path == b"*")):
+        raise BadMessage(400, "the request target must begin with a slash")
+    authority = pseudo.get(b":authority")
+    if len(hosts) > 1 or (hosts and authority is not None and hosts[0].lower() != authority.lower()):
+        raise BadMessage(400, "Host and :authority must say the same (RFC 9113 section 8.3.1)")
+    host = authority if authority is not None else (hosts[0] if hosts else b"")
+    if not host or not _VALUE.fullmatch(host):
+        raise BadMessage(400, "the request has no possible host")
+    first = [b"%b %b HTTP/1.1" % (method, path or b"/"), b"Host: " + host]
+    if cookies:
+        lines.append(b"cookie: " + b"; ".join(cookies))  # RFC 9113 section 8.2.3
+    if not ended and not framed:
+        lines.append(b"transfer-encoding: chunked")  # how long it is, nobody knows
+    found = RequestReader(known).feed(b"\r\n".join([*first, *lines, b"", b""]))
+    if found is None or found[1]:
+        raise BadMessage(400, "the request is none")
+    head = found[0]
+    head.version = "2.0"  # as Via says it
+    return head
+
+
+def read_trailers(fields: Iterable[tuple[bytes, bytes]]) -> Fields:
+    """The fields behind a body: those that may stand there. @raise BadMessage: one is none."""
+    trailers = []
+    for name, value in fields:
+        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise BadMessage(400, "a trailer field has characters that none may have")
+        if may_be_trailer(name):
+            trailers.append((bytes(name), bytes(value)))
+    return trailers

@@ -1,0 +1,318 @@
+"""One request of an HTTP/2 connection: its exchange, the stream to its tunnel, and its answer's frames."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
+from twisted.internet.interfaces import IProtocolFactory
+from zope.interface import implementer
+
+from burrow.http.head import BadMessage
+from burrow.http.headers import Fields
+from burrow.http.request_head import RequestHead
+from burrow.http.response_head import ResponseHead
+from burrow.mux.pipe import PipeEnd
+from burrow.server.edge import pages
+from burrow.server.edge.answers import answer_fields, interim_fields
+from burrow.server.edge.connection import IConnection
+from burrow.server.edge.context import Own
+from burrow.server.edge.exchange import Exchange
+from burrow.server.edge.http2_lanes import Lane, Unwanted
+from burrow.server.edge.responses import Responses
+from burrow.server.route import IRoute
+
+LINGER = 2.0
+"""Seconds until a stream is reset whose answer is whole and whose visitor still sends."""
+
+
+@implementer(IConnection)
+class Http2Stream:
+    """
+    See the module's docstring.
+
+    @param visitor: the L{Http2Visitor<burrow.server.edge.http2.Http2Visitor>}.
+    @param head: of the request; None for one that is refused.
+    @ivar trailers: the fields behind the request's body, once they have come.
+    """
+
+    ended = False
+    trailers: Fields = ()  # type: ignore[assignment]
+
+    def __init__(self, visitor: Any, id: int, head: RequestHead | None) -> None:
+        self.id = id
+        self.hop, self.shown = visitor.hop, visitor.shown
+        self.own: Own = visitor.edge.own
+        self._visitor = visitor
+        self._exchange = Exchange(visitor.edge, self, head) if head is not None else None
+        self._lane: Lane | None = None
+        self._held: deque[tuple[bytes, int]] = deque()
+        self._body_ended = False
+        self._pending = bytearray()
+        self._over = False
+        self._part = b""
+        self._last: Fields | None = None
+
+    def begin(self) -> None:
+        """Have the request answered."""
+        assert self._exchange is not None
+        self._exchange.begin()
+
+    @property
+    def route(self) -> IRoute | None:
+        """Where its stream leads to; None without one."""
+        return self._lane.kept.route if self._lane is not None else None
+
+    @property
+    def endless(self) -> bool:
+        """Whether its answer has no end of its own."""
+        return self._exchange is not None and self._exchange.endless
+
+    # -- the request's body -------------------------------------------------------------------------------
+
+    @property
+    def awaits_body(self) -> bool:
+        """Whether more of the body is waited for, and taken."""
+        exchange = self._exchange
+        if exchange is None or exchange.whole or exchange.waits or exchange.answer is not None:
+            return False
+        return not (self._body_ended or self._held)
+
+    def body(self, data: bytes, size: int) -> None:
+        """Some of the body has come. C{size}: of its frame's window."""
+        self._held.append((data, size))
+        self.pass_body()
+
+    def malformed(self) -> None:
+        """What follows the body is none of it (RFC 9113 section 8.1.1)."""
+        self._reset(ErrorCodes.PROTOCOL_ERROR)
+
+    def body_ended(self) -> None:
+        """All of it has come."""
+        self._body_ended = True
+        self.pass_body()
+
+    def pass_body(self) -> None:
+        """Pass on what has come, as far as it is taken now."""
+        exchange, lane = self._exchange, self._lane
+        while not self._over and exchange is not None and not exchange.waits and lane is not None:
+            if lane.full:
+                return
+            if self._held:
+                data, size = self._held.popleft()
+                if data and not exchange.whole:
+                    exchange.send_body(data)
+                self._visitor.taken(self.id, size)
+            else:
+                if self._body_ended and not exchange.whole:
+                    exchange.send_body(b"", self.trailers)
+                return
+            lane = self._lane
+
+    # -- the exchange's connection: see L{IConnection} -----------------------------------------------------
+
+    def stream_to(self, route: IRoute, address: tuple[str, str]) -> Responses:
+        """See L{IConnection}."""
+        lane = self._lane
+        if lane is None:
+            lane = self._lane = self._visitor.lanes.to(route)
+            lane.current = self
+        lane.kept.use_part(self._part)
+        return lane.kept.to(route, address)
+
+    def use_part(self, part: bytes) -> None:
+        """See L{IConnection}."""
+        self._part = part
+
+    def body_awaited(self) -> None:
+        """See L{IConnection}."""
+        self._visitor.body_awaited()
+
+    def advance(self) -> None:
+        """See L{IConnection}."""
+        self.pass_body()
+
+    def answer_interim(self, head: ResponseHead) -> None:
+        """See L{IConnection}."""
+        self._headers(head.status, interim_fields(head, self._visitor.edge.domain))
+
+    def answer(self, head: ResponseHead) -> None:
+        """See L{IConnection}."""
+        exchange = self._exchange
+        assert exchange is not None
+        cookie = exchange.among.cookie if exchange.among is not None else b""
+        fields = answer_fields(
+            exchange.request, head, self._visitor.edge.domain, exchange.request_id, cookie=cookie
+        )
+        self._headers(head.status, fields)
+
+    def answer_data(self, data: bytes) -> None:
+        """See L{IConnection}. What the visitor does not take now keeps the tunnel's stream waiting."""
+        self._pending += data
+        self._visitor.flush()
+        if self._pending and not self._over and self._lane is not None and self._lane.stream is not None:
+            self._lane.stream.pauseProducing()
+        self._visitor.send()
+
+    def answer_end(self, trailers: Fields) -> None:
+        """See L{IConnection}."""
+        self._finish(trailers)
+        self._leave_lane()
+
+    def answer_page(self, page: pages.Page, *, linger: bool = False) -> None:
+        """See L{IConnection}."""
+        exchange = self._exchange
+        if exchange is not None and exchange.answer is not None:
+            self.break_off()
+            return
+        accept, head_only, request_id = b"", False, b""
+        if exchange is not None:
+            accept = b",".join(exchange.request.headers.get(b"accept", ()))
+            head_only = exchange.request.method == b"HEAD"
+            request_id = exchange.request_id
+        fields, body = pages.parts(page, accept, request_id)
+        if self._headers(page.status, fields):
+            self._pending += b"" if head_only else body
+            self._finish([])
+        self._leave_lane()
+
+    def refuse(self, error: BadMessage) -> None:
+        """The request cannot be passed on."""
+        self.answer_page(pages.bad_request(error.status, error.text))
+
+    def break_off(self) -> None:
+        """See L{IConnection}."""
+        self._visitor.flush()
+        self._reset(ErrorCodes.INTERNAL_ERROR)
+
+    def answer_switch(self, head: ResponseHead) -> None:
+        """See L{IConnection}. HTTP/2 has no such switch (RFC 9113 section 8.6)."""
+        raise BadMessage(502, "it switches to a protocol that nobody asked for")
+
+    def switch(self, end: PipeEnd) -> None:
+        """See L{IConnection}: never called."""
+        raise NotImplementedError
+
+    def hand_over(self, factory: IProtocolFactory) -> None:
+        """
+        See L{IConnection}. What the server itself answers is spoken to by HTTP/1.1: its own host is not
+        offered HTTP/2, and a browser that comes over a tunnel's connection is sent to one of its own.
+        """
+        assert self._exchange is not None
+        self.answer_page(pages.misdirected(self._exchange.request.host))
+
+    # -- the answer's frames ------------------------------------------------------------------------------
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is something to send."""
+        return bool(self._pending) or self._last is not None
+
+    def send_some(self) -> bool:
+        """Send a frame. @return: whether more can be sent now."""
+        h2 = self._visitor.h2
+        try:
+            if self._pending:
+                size = min(h2.local_flow_control_window(self.id), h2.max_outbound_frame_size)
+                if size <= 0:
+                    return False
+                data = bytes(self._pending[:size])
+                del self._pending[:size]
+                h2.send_data(self.id, data, end_stream=not self._pending and self._last == [])
+                self._visitor.moved(len(data))
+                if not self._pending and self._last == []:
+                    self._ended()
+                    return False
+            elif self._last is not None:
+                if self._last:
+                    trailers = [(name.lower(), value) for name, value in self._last]
+                    h2.send_headers(self.id, trailers, end_stream=True)
+                else:
+                    h2.end_stream(self.id)
+                self._ended()
+                return False
+        except ProtocolError:  # the visitor has reset it, which is told in a moment
+            self.left()
+            return False
+        if not self._pending and self._last is None:
+            if self._lane is not None and self._lane.stream is not None:
+                self._lane.stream.resumeProducing()
+            return False
+        return True
+
+    def _headers(self, status: int, fields: Fields) -> bool:
+        """@return: whether the visitor still wants them."""
+        if self._over:
+            return False
+        try:
+            self._visitor.h2.send_headers(self.id, [(b":status", b"%d" % status), *fields])
+        except ProtocolError:
+            self.left()
+            return False
+        self._visitor.send()
+        return True
+
+    def _finish(self, trailers: Fields) -> None:
+        """The answer is whole; its end is sent behind what waits."""
+        if not self._over:
+            self._last = list(trailers)
+            self._visitor.flush()
+            self._visitor.send()
+
+    def _ended(self) -> None:
+        """All is sent."""
+        exchange = self._exchange
+        self._over = True
+        self._last = None
+        if not self._body_ended and (exchange is None or exchange.request.length != 0):
+            # The visitor may stop to send (RFC 9113 section 8.1), and is told so later: some clients drop an
+            # answer whose stream is reset before they have read it.
+            self._visitor.edge.sweep.add(Unwanted(self._visitor, self.id), LINGER)
+        self._drop_held()
+        self._visitor.over(self)
+
+    # -- the end ------------------------------------------------------------------------------------------
+
+    def _leave_lane(self) -> None:
+        """The tunnel's stream is another request's."""
+        lane, self._lane = self._lane, None
+        if lane is not None:
+            lane.current = None
+            self._visitor.lanes.keep(lane)
+
+    def _reset(self, code: ErrorCodes) -> None:
+        if not self._over:
+            self._over = True
+            with suppress(ProtocolError):  # it may have ended meanwhile
+                self._visitor.h2.reset_stream(self.id, code)
+            self._give_up(left=False)
+            self._visitor.over(self)
+            self._visitor.send()
+
+    def left(self, *, connection: bool = False) -> None:
+        """The visitor wants no answer. C{connection}: for its whole connection is gone."""
+        if not self._over:
+            self._over = True
+            self._give_up(left=connection)
+            self._visitor.over(self)
+
+    def _give_up(self, *, left: bool) -> None:
+        self._pending.clear()
+        self._last = None
+        exchange, lane = self._exchange, self._lane
+        self._lane = None
+        if exchange is not None:
+            exchange.stop()
+        if lane is not None:
+            lane.current = None
+            lane.kept.drop(left=left)
+        self._drop_held()
+
+    def _drop_held(self) -> None:
+        """What has come and is not used makes room all the same."""
+        held, self._held = self._held, deque()
+        for _, size in held:
+            self._visitor.taken(self.id, size)

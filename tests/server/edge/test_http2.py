@@ -1,0 +1,623 @@
+"""A visitor's HTTP/2 connection and a tunnel, without sockets; the visitor is h2's own client."""
+
+import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    InformationalResponseReceived,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+)
+from twisted.internet.error import ConnectionLost
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+
+from burrow.http.head import BadMessage
+from burrow.http.remembered import Memory, Remembered
+from burrow.policy.base import Answer, Policy
+from burrow.protocols.visits import Policies
+from burrow.server.edge import pages
+from burrow.server.edge.calm import BURST, Calm
+from burrow.server.edge.http2 import MAX_STREAMS, STREAM_WINDOW, Http2Factory
+from burrow.server.edge.http2_request import read_request, read_trailers
+from burrow.server.edge.pace import Rate
+from burrow.server.edge.tls import Shown
+from tests.server.edge.edges import Exchange, Peer, Wire
+
+HOST = b"t.example.com"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Connection:
+    """
+    A visitor's connection, to a tunnel whose upstream is the test.
+
+    @ivar edge: has the tunnel's streams. @ivar events: what the visitor was told, in order.
+    """
+
+    def __init__(self, edge=None, **settings):
+        self.edge = edge or Exchange()
+        self.wire = Wire(Peer())
+        self.protocol = self.wire.protocol = Http2Factory(self.edge.edge, "https").buildProtocol(None)
+        self.protocol.makeConnection(self.wire)
+        self.client = H2Connection(H2Configuration(header_encoding=None, validate_outbound_headers=False))
+        self.client.initiate_connection()
+        if settings:
+            self.client.update_settings({int(key[1:]): value for key, value in settings.items()})
+        self.events = []
+        self.pump()
+
+    def pump(self):
+        """Carry bytes both ways. @return: what the visitor has been told since."""
+        new = []
+        while True:
+            data, back = self.client.data_to_send(), self.wire.value()
+            self.wire.clear()
+            if data and not self.wire.disconnecting:
+                self.protocol.dataReceived(data)
+            elif not back:
+                break
+            new += self.client.receive_data(back)
+        self.events += new
+        return new
+
+    def ask(self, stream=1, method=b"GET", path=b"/", *fields, body=None, end=None):
+        head = [
+            (b":method", method),
+            (b":scheme", b"https"),
+            (b":path", path),
+            (b":authority", HOST),
+            *fields,
+        ]
+        end = body is None if end is None else end
+        self.client.send_headers(stream, head, end_stream=end and body is None)
+        if body is not None:
+            self.client.send_data(stream, body, end_stream=end is not False)
+        self.pump()
+        return self.upstream()
+
+    def upstream(self, number=-1):
+        """What the upstream got on one of its streams."""
+        return self.edge.streams[number].value() if self.edge.streams else b""
+
+    def answer(self, data, number=-1):
+        self.edge.streams[number].protocol.dataReceived(data)
+        return self.pump()
+
+    def of(self, kind, stream=1):
+        return [event for event in self.events if isinstance(event, kind) and event.stream_id == stream]
+
+    def status(self, stream=1):
+        (response,) = self.of(ResponseReceived, stream)
+        return int(dict(response.headers)[b":status"])
+
+    def headers(self, stream=1):
+        return dict(self.of(ResponseReceived, stream)[0].headers)
+
+    def body(self, stream=1):
+        return b"".join(event.data for event in self.of(DataReceived, stream))
+
+    @property
+    def code(self):
+        """The code of the GOAWAY; None without one."""
+        return next(
+            (event.error_code for event in self.events if isinstance(event, ConnectionTerminated)), None
+        )
+
+
+# -- requests and answers ---------------------------------------------------------------------------------
+
+
+def test_request_and_answer():
+    one = Connection()
+    asked = one.ask(1, b"GET", b"/a?b", (b"user-agent", b"x"), (b"cookie", b"a=b"), (b"cookie", b"c=d"))
+    assert asked.startswith(b"GET /a?b HTTP/1.1\r\nHost: t.example.com\r\n")
+    assert b"\r\ncookie: a=b; c=d\r\n" in asked
+    assert b"\r\nVia: 2.0 burrow\r\n" in asked
+    assert b"\r\nX-Forwarded-Proto: https\r\n" in asked
+    one.answer(
+        b"HTTP/1.1 200 OK\r\nX-A: b\r\nConnection: close, x-b\r\nX-B: c\r\nContent-Length: 2\r\n\r\nok"
+    )
+    assert one.status() == 200
+    assert one.headers()[b"x-a"] == b"b"
+    assert one.headers()[b"content-length"] == b"2"
+    assert len(one.headers()[b"x-request-id"]) == 16
+    assert not {b"connection", b"x-b", b"transfer-encoding"} & one.headers().keys()
+    assert one.body() == b"ok"
+    assert one.of(StreamEnded)
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_body_and_trailers_both_ways(length):
+    one = Connection()
+    fields = [(b"content-length", b"5")] if length else []
+    one.ask(1, b"POST", b"/", *fields, body=b"hello", end=False)
+    one.client.send_headers(1, [(b"x-sum", b"1"), (b"content-length", b"9")], end_stream=True)
+    one.pump()
+    if length:
+        assert b"\r\ncontent-length: 5\r\n" in one.upstream()
+        assert one.upstream().endswith(b"\r\n\r\nhello")
+    else:
+        assert one.upstream().endswith(b"\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n")
+    one.answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-T: u\r\n\r\n")
+    assert one.body() == b"ok"
+    assert b"content-length" not in one.headers()
+    (trailers,) = one.of(TrailersReceived)
+    assert trailers.headers == [(b"x-t", b"u")]
+
+
+def test_answers_without_a_body():
+    one = Connection()
+    one.ask(1, b"HEAD")
+    one.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
+    assert (one.status(), one.headers()[b"content-length"], one.body()) == (200, b"10", b"")
+    one.ask(3)
+    one.answer(b"HTTP/1.1 204 No Content\r\n\r\n")
+    assert (one.status(3), one.body(3)) == (204, b"")
+    assert one.of(StreamEnded, 1)
+    assert one.of(StreamEnded, 3)
+
+
+def test_interim_answers():
+    one = Connection()
+    one.ask()
+    one.answer(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+    (hint,) = one.of(InformationalResponseReceived)
+    assert (b"link", b"</a>") in hint.headers
+    one.answer(OK)
+    assert one.status() == 200
+
+
+def test_streams_to_the_tunnel_are_kept_and_shared_out():
+    one = Connection()
+    one.ask(1)
+    one.ask(3)
+    assert len(one.edge.streams) == 2
+    one.answer(OK.replace(b"ok", b"#3"), 1)
+    one.answer(OK.replace(b"ok", b"#1"), 0)
+    assert (one.body(1), one.body(3)) == (b"#1", b"#3")
+    one.ask(5)
+    one.ask(7)
+    assert len(one.edge.streams) == 2
+    one.ask(9)
+    assert len(one.edge.streams) == 3
+
+
+def test_a_hundred_at_once_and_no_more():
+    one = Connection()
+    for number in range(MAX_STREAMS):
+        one.ask(1 + 2 * number)
+    assert len(one.edge.streams) == MAX_STREAMS
+    for number in range(MAX_STREAMS):
+        one.answer(OK, number)
+    assert one.status(199) == 200
+    assert one.client.remote_settings.max_concurrent_streams == MAX_STREAMS
+
+
+def test_pages_of_ours():
+    one = Connection()
+    one.edge.edge.find = None
+    one.edge.edge.own = lambda head: pages.Page(404, "own", "Own", "text")
+    one = Connection(one.edge)
+    one.ask(1, b"GET", b"/", (b"accept", b"text/html"))
+    assert one.status() == 404
+    assert b"text" in one.body()
+    assert one.headers()[b"content-type"].startswith(b"text/html")
+
+
+def test_what_the_server_itself_serves_is_for_a_connection_of_its_own():
+    edge = Exchange(own=lambda head: Factory())
+    one = Connection(edge)
+    one.ask()
+    assert one.status() == 421
+
+
+def test_connection_for_another_name():
+    one = Connection()
+    one.wire.shown = Shown("u.example.com", None, frozenset(["u.example.com"]))
+    other = Connection.__new__(Connection)
+    other.__dict__.update(one.__dict__)
+    other.wire = Wire(Peer())
+    other.wire.shown = one.wire.shown
+    other.protocol = other.wire.protocol = Http2Factory(one.edge.edge, "https").buildProtocol(None)
+    other.protocol.makeConnection(other.wire)
+    other.client = H2Connection(H2Configuration(header_encoding=None))
+    other.client.initiate_connection()
+    other.ask()
+    assert other.status() == 421
+    assert one.edge.streams == []
+
+
+def test_policy_is_asked():
+    class Rule:
+        def visit(self, visit):
+            return Answer(403, "no", "No", "no")
+
+    edge = Exchange()
+    edge.policies = Policies(Policy([Rule()]), None)
+    one = Connection(edge)
+    one.ask(1, b"POST", b"/", body=b"hello")
+    assert one.status() == 403
+    assert edge.streams == []
+
+
+# -- flow control -----------------------------------------------------------------------------------------
+
+
+def test_what_a_visitor_does_not_take_holds_up_that_answer_alone():
+    one = Connection()
+    one.ask(1)
+    one.ask(3)
+    one.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + bytes(100_000), 0)
+    assert one.edge.streams[0].producerState == "paused"
+    assert len(one.body(1)) == 65535  # the whole connection's window, as it begins
+    one.client.increment_flow_control_window(1 << 20)
+    one.pump()
+    assert len(one.body(1)) == 65535  # and this stream's
+    one.answer(OK, 1)
+    assert one.body(3) == b"ok"
+    one.client.increment_flow_control_window(1 << 20, 1)
+    one.pump()
+    assert len(one.body(1)) == 100_000
+    assert one.edge.streams[0].producerState == "producing"
+    one.answer(bytes(100_000), 0)
+    assert len(one.body(1)) == 200_000
+    assert one.of(StreamEnded, 1)
+
+
+def test_window_that_is_opened_by_settings():
+    one = Connection(_4=10)
+    one.ask(1)
+    one.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n" + bytes(20))
+    assert len(one.body(1)) == 10
+    one.client.update_settings({4: 100})
+    one.pump()
+    assert len(one.body(1)) == 20
+
+
+def test_socket_that_takes_no_more():
+    one = Connection()
+    one.ask(1)
+    one.protocol.pauseProducing()
+    assert one.wire.producerState == "paused"  # what is read may want an answer
+    one.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n" + bytes(20))
+    assert one.body(1) == b""
+    assert one.edge.streams[0].producerState == "paused"
+    one.protocol.resumeProducing()
+    one.pump()
+    assert len(one.body(1)) == 20
+
+
+def test_upload_is_acknowledged_as_the_tunnel_takes_it():
+    one = Connection()
+    one.ask(1, b"POST", b"/", (b"content-length", b"400000"), end=False)
+    lane = one.edge.streams[0].producer
+    lane.pauseProducing()
+    sent = 0
+    while one.client.local_flow_control_window(1) > 0:
+        size = min(16384, one.client.local_flow_control_window(1))
+        one.client.send_data(1, bytes(size))
+        sent += size
+        one.pump()
+    assert sent == STREAM_WINDOW  # and no byte more waits here
+    assert one.upstream().endswith(b"\r\n\r\n")
+    lane.resumeProducing()
+    one.pump()
+    assert len(one.upstream().partition(b"\r\n\r\n")[2]) == sent
+    assert one.client.local_flow_control_window(1) > 0
+    one.client.send_data(1, bytes(16384))
+    one.pump()
+    assert len(one.upstream().partition(b"\r\n\r\n")[2]) == sent + 16384
+
+
+def test_answer_before_the_end_of_a_request():
+    one = Connection()
+    one.ask(1, b"PUT", b"/", (b"content-length", b"100"), body=b"x" * 10, end=False)
+    one.answer(OK.replace(b"200 OK", b"405 No"))
+    assert one.status() == 405
+    assert one.of(StreamEnded)
+    assert not one.of(StreamReset)
+    one.edge.edge.sweep._clock.advance(3)
+    one.edge.edge.sweep._check()
+    one.pump()
+    (reset,) = one.of(StreamReset)
+    assert reset.error_code == ErrorCodes.NO_ERROR
+    one.ask(3)
+    one.answer(OK)
+    assert one.status(3) == 200
+
+
+# -- ends -------------------------------------------------------------------------------------------------
+
+
+def test_answer_that_breaks_off_is_reset():
+    one = Connection()
+    one.ask()
+    one.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhalf")
+    one.edge.streams[0].connected = False
+    one.edge.streams[0].protocol.connectionLost()
+    one.pump()
+    assert one.body() == b"half"
+    (reset,) = one.of(StreamReset)
+    assert reset.error_code == ErrorCodes.INTERNAL_ERROR
+
+
+def test_visitor_that_resets_a_request():
+    one = Connection()
+    one.ask()
+    one.client.reset_stream(1, ErrorCodes.CANCEL)
+    one.pump()
+    assert one.edge.streams[0].aborted
+    one.ask(3)
+    one.answer(OK)
+    assert one.status(3) == 200
+
+
+def test_visitor_that_leaves():
+    one = Connection()
+    one.ask()
+    one.protocol.connectionLost(Failure(ConnectionLost()))
+    assert one.edge.streams[0].disconnecting  # the request is whole, and goes on with the end behind it
+    assert one.protocol not in one.edge.edge.visitors
+
+
+def test_idle_connection_is_told_and_closed():
+    one = Connection()
+    one.ask()
+    one.answer(OK)
+    one.edge.edge.sweep._clock.advance(76)
+    one.edge.edge.sweep._check()
+    one.pump()
+    assert one.code == ErrorCodes.NO_ERROR
+    assert one.wire.disconnecting
+
+
+def test_connection_under_way_is_not_idle():
+    one = Connection()
+    one.ask()
+    one.edge.edge.sweep._clock.advance(100)
+    one.edge.edge.sweep._check()
+    one.pump()
+    assert one.code is None
+
+
+def test_server_that_drains():
+    one = Connection()
+    one.ask()
+    one.edge.edge.drain()
+    assert one.protocol.running
+    one.answer(OK)
+    assert one.body() == b"ok"
+    assert one.code == ErrorCodes.NO_ERROR
+    assert not one.protocol.running
+
+
+def test_finishing_ends_what_is_idle():
+    one = Connection()
+    one.ask()
+    one.answer(OK)
+    one.protocol.finish(closing=False)
+    assert one.edge.streams[0].disconnecting
+    one.protocol.finish(closing=True)
+    one.pump()
+    assert one.code == ErrorCodes.NO_ERROR
+
+
+def test_visitor_that_takes_nothing_is_ended():
+    edge = Exchange()
+    edge.edge.rate = Rate(100, 10)
+    one = Connection(edge, _4=10)
+    one.ask()
+    one.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n" + bytes(20))
+    for _ in range(3):
+        edge.edge.sweep._clock.advance(11)
+        edge.edge.sweep._check()
+    assert one.wire.aborted
+
+
+def test_visitor_that_sends_nothing_is_ended():
+    edge = Exchange()
+    edge.edge.rate = Rate(100, 10)
+    one = Connection(edge)
+    one.ask(1, b"POST", b"/", (b"content-length", b"400"), end=False)
+    for _ in range(3):
+        edge.edge.sweep._clock.advance(11)
+        edge.edge.sweep._check()
+    assert one.wire.aborted
+
+
+# -- who costs too much -----------------------------------------------------------------------------------
+
+
+def test_rapid_resets_end_the_connection():
+    one = Connection()
+    asked = 0
+    while one.code is None and asked < 5000:
+        for _ in range(20):
+            head = [(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/"), (b":authority", HOST)]
+            stream = 1 + 2 * asked
+            one.client.send_headers(stream, head, end_stream=True)
+            one.client.reset_stream(stream)
+            asked += 1
+        one.pump()
+    assert one.code == ErrorCodes.ENHANCE_YOUR_CALM
+    assert asked < BURST * 2
+    assert one.wire.disconnecting
+    assert all(stream.aborted for stream in one.edge.streams)
+
+
+@pytest.mark.parametrize("flood", ["ping", "settings", "empty"])
+def test_other_floods_end_the_connection(flood):
+    one = Connection()
+    if flood == "empty":
+        one.ask(1, b"POST", b"/", end=False)
+    for _ in range(3000):
+        if flood == "ping":
+            one.client.ping(b"12345678")
+        elif flood == "settings":
+            one.client.update_settings({4: 1000})
+        else:
+            one.client.send_data(1, b"")
+        one.pump()
+        if one.code is not None:
+            break
+    assert one.code == ErrorCodes.ENHANCE_YOUR_CALM
+
+
+def test_usual_use_is_no_flood():
+    one = Connection()
+    for number in range(500):
+        stream = 1 + 2 * number
+        one.ask(stream)
+        if number % 5 == 0:
+            one.client.ping(b"12345678")
+        one.answer(OK)
+        one.client.increment_flow_control_window(100)
+        one.pump()
+    assert one.code is None
+    assert one.status(999) == 200
+
+
+def test_calm_comes_back():
+    calm = Calm()
+    assert not any(calm.too_much(1, 0.0) for _ in range(int(BURST)))
+    assert calm.too_much(1, 0.0)
+    assert not calm.too_much(1, 10.0)
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\0" * 100, b"\xff" * 9])
+def test_what_is_no_http2(data):
+    edge = Exchange()
+    wire = Wire(Peer())
+    protocol = Http2Factory(edge.edge, "https").buildProtocol(None)
+    protocol.makeConnection(wire)
+    protocol.dataReceived(data)
+    assert wire.disconnecting
+    assert edge.streams == []
+
+
+# -- one meaning, whatever the version --------------------------------------------------------------------
+
+
+def read(*fields, ended=True, known=None, scheme=b"https", path=b"/", method=b"GET", authority=HOST):
+    head = [(b":method", method), (b":scheme", scheme), (b":path", path)]
+    if authority is not None:
+        head.append((b":authority", authority))
+    return read_request([*head, *fields], ended, "https", known or Remembered(Memory()))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [(b"x", b"a\r\nevil: b")],
+        [(b"x", b"a\nb")],
+        [(b"x", b"a\0b")],
+        [(b"x", b" a")],
+        [(b"x\r\nevil", b"a")],
+        [(b"X-Upper", b"a")],
+        [(b"x y", b"a")],
+        [(b"", b"a")],
+        [(b"connection", b"close")],
+        [(b"transfer-encoding", b"chunked")],
+        [(b"upgrade", b"websocket")],
+        [(b"keep-alive", b"1")],
+        [(b"proxy-connection", b"1")],
+        [(b"http2-settings", b"1")],
+        [(b"te", b"gzip")],
+        [(b"host", b"other.example.com")],
+        [(b"host", HOST), (b"host", HOST)],
+        [(b"content-length", b"1"), (b"content-length", b"2")],
+        [(b"content-length", b"+1")],
+        [(b"content-length", b"1, 1")],
+        [(b"a", b"b"), (b":path", b"/x")],
+        [(b":path", b"/x")],
+        [(b":protocol", b"websocket")],
+        [(b":status", b"200")],
+    ],
+)
+def test_fields_that_are_refused(fields):
+    with pytest.raises(BadMessage):
+        read(*fields)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"path": b""},
+        {"path": b"relative"},
+        {"path": b"/a b"},
+        {"path": b"/a\r\nb"},
+        {"path": b"/a#b"},
+        {"path": b"http://x/"},
+        {"path": b"*"},
+        {"method": b""},
+        {"method": b"G T"},
+        {"method": b"GET / HTTP/1.1\r\nX: y\r\n"},
+        {"method": b"CONNECT"},
+        {"scheme": b"ftp"},
+        {"scheme": b"http"},
+        {"authority": None},
+        {"authority": b""},
+        {"authority": b"a b"},
+        {"authority": b"user@t.example.com"},
+        {"authority": b"t.example.com\r\nX: y"},
+        {"path": b"/" + b"x" * 20_000},
+    ],
+)
+def test_pseudo_fields_that_are_refused(parts):
+    with pytest.raises(BadMessage):
+        read(**parts)
+
+
+def test_requests_that_mean_one_thing():
+    head = read((b"host", HOST), (b"te", b"trailers"), ended=False)
+    assert (head.host, head.length, head.version) == ("t.example.com", None, "2.0")
+    assert read((b"content-length", b"5"), ended=False).length == 5
+    assert read((b"content-length", b"0"), ended=True).length == 0
+    assert read((b"host", HOST), authority=None).host == "t.example.com"
+    assert read(method=b"OPTIONS", path=b"*").target == b"*"
+    assert read().length == 0
+
+
+def test_heads_that_came_before_are_known():
+    known = Remembered(Memory())
+    heads = [read((b"a", b"b"), known=known) for _ in range(4)]
+    assert heads[2] is heads[3]
+
+
+def test_trailers():
+    assert read_trailers([(b"x", b"1"), (b"host", b"y"), (b"content-length", b"1")]) == [(b"x", b"1")]
+    for bad in ((b"x", b"a\r\nb"), (b"X", b"a"), (b":path", b"/")):
+        with pytest.raises(BadMessage):
+            read_trailers([bad])
+
+
+def test_refused_request_leaves_the_others_alone():
+    one = Connection()
+    one.ask(1)
+    one.ask(3, b"GET", b"/x#y")
+    assert one.status(3) == 400
+    one.answer(OK)
+    assert one.status(1) == 200
+
+
+def test_trailers_that_are_none_reset_their_request():
+    one = Connection()
+    one.ask(1, b"POST", b"/", body=b"hello", end=False)
+    one.client.send_headers(1, [(b"x-sum", b"a b\r\nx: y")], end_stream=True)
+    one.pump()
+    assert one.edge.streams[0].aborted
+    assert one.of(StreamReset) or one.code is not None
+
+
+def test_visitor_that_says_good_bye():
+    one = Connection()
+    one.ask()
+    one.client.close_connection()
+    one.pump()
+    assert one.wire.disconnecting
