@@ -141,13 +141,30 @@ class Parser(argparse.ArgumentParser):
             self._unknown(arguments, rest[0])
         return parsed
 
+    def _whose(self, option: str) -> str:
+        """Which commands have an option, if they are a few."""
+        found = [
+            f"burrow {word}"
+            for action in self._actions
+            if isinstance(action, argparse._SubParsersAction)
+            for word, parser in action.choices.items()
+            if option in parser.options
+        ]
+        return (
+            f" here: {' and '.join(found)} {'has' if len(found) == 1 else 'have'} it"
+            if 0 < len(found) < 4
+            else ""
+        )
+
     def _unknown(self, arguments: Sequence[str], word: str) -> NoReturn:
         parser = self.command(arguments)
         if word.startswith("-") and word != "-":
             name = word.partition("=")[0]
             here = _ELSEWHERE.get(name, "")
             is_here = not here.startswith("--") or here.split()[0] in parser.options
-            guess = f": write {here}" if here and is_here else did_you_mean(name, parser.options)
+            guess = f": write {here}" if here and is_here else ""
+            if not here:  # what others call so is no misspelling
+                guess = self._whose(name) or did_you_mean(name, parser.options)
             if not guess:
                 longer = [option for option in parser.options if option.startswith(name)]
                 guess = f"; did you mean {longer[0]}?" if longer else ""

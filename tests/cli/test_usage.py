@@ -65,6 +65,11 @@ def test_questions_are_answered(capsys, arguments):
         (["tcp", "22", "--authtoken", "x"], "write --token TOKEN"),
         (["tcp", "22", "--remote-port", "80"], "write --port PORT"),
         (["http", "3000", "--remote-port", "80"], "there is no option --remote-port ("),
+        (
+            ["tcp", "22", "--policy", "x"],
+            "there is no option --policy here: burrow files and burrow http have it (",
+        ),
+        (["udp", "53", "--route=/a=1"], "there is no option --route here: burrow http has it ("),
         (["server", "--authtoken=x"], "there is no option --authtoken ("),
         (["--json", "http", "3000"], "options go behind the command"),
         (["http", "3000", "--token", "\udcff"], "is not UTF-8"),

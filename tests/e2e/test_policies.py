@@ -36,13 +36,15 @@ def test_service_that_knows_no_host_but_its_own(world, upstream):
 
 def test_several_services_behind_one_name(world, upstream):
     def named(name):
-        return lambda handler: reply(
-            handler, f"{name} {handler.path}".encode() * 500, Content_Type="text/plain"
-        )
+        def answer(handler):
+            reply(handler, f"{name} {handler.path}".encode() * 500, Content_Type="text/plain")
+
+        return answer
 
     main, api = upstream(named("main")), upstream(named("api"))
     agent = world.agent(
-        "http", main.port, "--route", f"/api={api.port}", "--compress", "--circuit-breaker", "1/60s"
+        *("http", main.port, "--route", f"/api={api.port}", "--compress", "--circuit-breaker", "1/60s"),
+        *("--policy", 'path = "/api/closed*", method = "GET", respond = "403 closed"'),
     )
     visitor = world.http_connection(agent.host)
     for path, name in (("/", "main"), ("/api/x", "api"), ("/apis", "main"), ("/api", "api")):
@@ -51,6 +53,7 @@ def test_several_services_behind_one_name(world, upstream):
         assert answer.headers["Content-Encoding"] == "gzip"
         assert gzip.decompress(answer.read()) == f"{name} {path}".encode() * 500
     visitor.close()
+    assert world.get(agent.host, "/api//clos%65d/x")[::2] == (403, b"closed")
     api.close()
     assert world.get(agent.host, "/api")[0] == 502
     assert world.get(agent.host, "/api")[0] == 503  # the circuit is open
