@@ -16,16 +16,19 @@ REDIRECTS = (301, 302, 303, 307, 308)
 """Statuses that send elsewhere (RFC 9110 section 15.4)."""
 
 _URL = re.compile(r"(https?://[!-~]+|/[!-~]*)")
+_PARAMETERS = re.compile(rb";[^/]*")
 _SLASHES = re.compile(rb"/+")
 
 
 def plain(path: bytes) -> bytes:
     """
     A path as the most generous reader behind the edge would read it: percent-encoded characters decoded,
-    backslashes as slashes, without empty segments, "." and "..".
+    twice as by a program behind a proxy, backslashes as slashes, without empty segments, "." and "..", and
+    without the parameters of segments (C{;a=b}), which Java's servers take away.
     """
     parts: list[bytes] = []
-    for part in _SLASHES.split(unquote_to_bytes(path).replace(b"\\", b"/")):
+    path = _PARAMETERS.sub(b"", unquote_to_bytes(unquote_to_bytes(path)).replace(b"\\", b"/"))
+    for part in _SLASHES.split(path):
         if part == b"..":
             parts = parts[:-1]
         elif part not in (b"", b"."):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from burrow.cli.main import make_parser
-from burrow.client.tunnels import read_tunnels, tunnel_request
+from burrow.client.tunnels import tunnel_request
+from burrow.client.tunnels_file import read_tunnels
 from burrow.protocols.visits import NO_POLICIES, VISITS, policies, settled
 from burrow.server.opening import read_given
 

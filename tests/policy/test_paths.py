@@ -102,7 +102,17 @@ def test_what_is_no_rewrite_and_no_answer():
 
 
 @pytest.mark.parametrize(
-    ("path", "read"), [(b"/a//b/", b"/a/b/"), (b"/../..", b"/"), (b"/", b"/"), (b"/%2Fa", b"/a")]
+    ("path", "read"),
+    [
+        (b"/a//b/", b"/a/b/"),
+        (b"/../..", b"/"),
+        (b"/", b"/"),
+        (b"/%2Fa", b"/a"),
+        (b"/%2561dmin", b"/admin"),
+        (b"/admin;a=b/x", b"/admin/x"),
+        (b"/a/..;/admin", b"/admin"),
+        (b"/100%25/", b"/100%/"),
+    ],
 )
 def test_plain_paths(path, read):
     assert plain(path) == read

@@ -227,6 +227,17 @@ def test_circuit_opens_when_the_upstream_fails():
     assert asked(exchange) == b""
 
 
+@pytest.mark.parametrize("request_", [GET, POST, UPGRADE])
+def test_tables_keep_out_requests_of_each_kind(request_):
+    exchange = tunnel(options={"policy": ['path = ["/a", "/ws"], address = "203.0.113.0/24", respond = 403']})
+    exchange.ask(request_)
+    assert exchange.visitor.value().startswith(b"HTTP/1.1 403 ")
+    assert exchange.streams == []
+    exchange = tunnel(options={"policy": ['path = "/a*", address = "198.51.100.0/24", respond = 403']})
+    exchange.ask(request_)
+    assert len(exchange.streams) == 1
+
+
 def test_requests_for_several_upstreams_have_a_stream_each():
     exchange = tunnel(options={"route": ["/api"], "rewrite-path": ["/old/*=/api/*"]})
     for target, streams in ((b"/", 1), (b"/x", 1), (b"/api/x", 2), (b"/old/y", 2), (b"/apis", 3)):
