@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import brotli
 
@@ -18,6 +19,9 @@ if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
+
+MAX_ENCODERS = 256
+"""Answers that are compressed at a time in a process: each takes up to a MiB. Others pass as they are."""
 
 LEAST = 1000
 """Bytes of a body that are worth it."""
@@ -89,6 +93,10 @@ _ENCODERS: dict[bytes, Callable[[], Encoder]] = {b"br": _Brotli, b"zstd": _Zstd,
 """In the order in which they are taken, where a visitor likes several as much."""
 
 
+_live: WeakSet[Any] = WeakSet()
+"""The encoders that are in use."""
+
+
 def coding(accepted: list[bytes]) -> bytes:
     """
     The coding that a visitor likes best (RFC 9110 section 12.5.3); empty for none.
@@ -147,7 +155,7 @@ def compressed(visit: Visit, head: ResponseHead) -> tuple[ResponseHead, Encoder 
     if b"accept-encoding" not in headers.tokens(b"vary"):
         fields.append((b"Vary", b"Accept-Encoding"))
     name = coding(visit.request.headers.tokens(b"accept-encoding"))
-    if not name:
+    if not name or len(_live) >= MAX_ENCODERS:
         return replace(head, headers=Headers(fields), passed_on=None), None
     gone = (b"content-length", b"accept-ranges", b"content-md5", b"digest", b"content-digest", b"repr-digest")
     fields = [
@@ -159,4 +167,8 @@ def compressed(visit: Visit, head: ResponseHead) -> tuple[ResponseHead, Encoder 
     fields.append((b"Content-Encoding", name))
     length = 0 if visit.request.method == b"HEAD" else None
     changed = replace(head, headers=Headers(fields), length=length, declared=None, passed_on=None)
-    return changed, None if visit.request.method == b"HEAD" else _ENCODERS[name]()
+    if visit.request.method == b"HEAD":
+        return changed, None
+    encoder = _ENCODERS[name]()
+    _live.add(encoder)
+    return changed, encoder

@@ -7,6 +7,7 @@ import brotli
 import pytest
 
 from burrow.http.response_head import ResponseReader
+from burrow.policy import compress
 from burrow.policy.compress import coding, compressed
 from tests.policy.test_fields import visit
 
@@ -119,3 +120,15 @@ def test_visitor_that_does_not_ask_and_head():
     assert encoder is None
     assert (head.declared, head.headers[b"content-encoding"]) == (None, [b"gzip"])
     assert answered(HTML + b"Vary: accept-encoding\r\n")[0].headers[b"vary"] == [b"accept-encoding"]
+
+
+def test_so_many_at_a_time(monkeypatch):
+    monkeypatch.setattr(compress, "MAX_ENCODERS", 2)
+    first, second = answered()[1], answered()[1]
+    assert first is not None
+    assert second is not None
+    head, third = answered()
+    assert third is None
+    assert (head.length, head.headers[b"vary"]) == (5000, [b"Accept-Encoding"])
+    del first
+    assert answered()[1] is not None

@@ -106,6 +106,7 @@ class Policed:
 
     def ended(self, status: int) -> None:
         """The request is over. @param status: of the answer; 0 if it has not come whole."""
+        self._encoder = None
         for each in self.visit.on_end:
             each(0 if self.answer is not None else status)
 
