@@ -178,6 +178,20 @@ class ServerConfig:
         parse=parse_listen,
         metavar="HOST:PORT",
     )
+    ssh: ListenAddress | Literal["off"] | None = option(
+        None,
+        "where a plain `ssh -R 80:localhost:3000 NAME@...` opens tunnels, with a token as the password; "
+        "needs `pip install burrow[ssh]` (default: nowhere)",
+        parse=parse_listen,
+        metavar="HOST:PORT",
+    )
+    ssh_keys: Path | None = option(
+        None,
+        "with --ssh: public keys that are let in, as in authorized_keys, each with the name of the token "
+        "behind it whose tunnels they open",
+        parse=parse_path,
+        metavar="FILE",
+    )
     tcp_ports: range = option(
         "20000-20999", "public ports that TCP tunnels may have", parse=parse_ports, metavar="FIRST-LAST"
     )
@@ -334,6 +348,11 @@ class ServerConfig:
     def metrics_listen(self) -> ListenAddress | None:
         """Where the metrics have a port of their own; None for nowhere."""
         return _listen(self.metrics, None)
+
+    @property
+    def ssh_listen(self) -> ListenAddress | None:
+        """Where agents that are a plain ssh are taken; None for nowhere."""
+        return _listen(self.ssh, None)
 
     @property
     def admin_in_clear(self) -> bool:

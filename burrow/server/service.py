@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from burrow import __version__
 from burrow.clock import DAY
+from burrow.errors import ConfigError
 from burrow.link.accept import AcceptFactory
 from burrow.mux.interfaces import CloseCode
 from burrow.protocols.registry import broken, kinds
@@ -307,6 +308,7 @@ class BurrowServer(MultiService):
         self._edge.forwarding.pseudonym = await pseudonym(self.store)
         try:
             self._public.listen()
+            self._listen_for_ssh()
             self._node_port, note = listen_for_nodes(
                 self._reactor,
                 self.config.node_address,
@@ -334,6 +336,21 @@ class BurrowServer(MultiService):
         for plugin in broken():
             self.log.warn("{plugin}", plugin=plugin)
         self.log.info("Burrow {version} serves {url}", version=__version__, url=self.site.own_url)
+
+    def _listen_for_ssh(self) -> None:
+        """Take agents that are a plain ssh, if the configuration says where."""
+        config = self.config
+        if config.ssh_listen is not None:
+            try:
+                from burrow.server.ssh.service import SshServer, host_key
+            except ImportError as error:
+                raise ConfigError(f"--ssh needs more: pip install burrow[ssh] ({error})") from error
+            try:
+                key = host_key(config.state_dir)
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"--ssh has no key: {error}") from error
+            server = SshServer(self._reactor, self.store, self.agents, config.ssh_keys, key)
+            self._listeners.listen("ssh", config.ssh_listen, server.factory())
 
     def _not_ready(self) -> str:
         """See L{Site}. A store that is away is no reason: what is known is served."""

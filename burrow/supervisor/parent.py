@@ -181,6 +181,7 @@ class Supervisor:
             ("http", config.http_listen),
             ("admin", config.admin_listen),
             ("metrics", config.metrics_listen),
+            ("ssh", config.ssh_listen),
         ]
         return [(name, listen) for name, listen in ports if listen is not None]
 
