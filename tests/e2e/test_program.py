@@ -207,3 +207,17 @@ with burrow.forward(int(sys.argv[1]), name="stays") as tunnel:
     wait_for(lambda: world.get("stays.localhost")[2] == b"hello", "the tunnel to be back")
     program.kill(signal.SIGINT)
     program.wait()
+
+
+def test_webhooks_of_a_test_at_a_public_url(world):
+    code = """
+from burrow.testing.webhooks import Webhooks
+with Webhooks.open() as hooks:
+    hooks.answer = 200, "noted"
+    print(get(hooks.url + "/paid?x", data=b"body"))
+    (hook,) = hooks.wait()
+    print(hooks.url.startswith("https://"), hook.method, hook.path, hook.query, hook.body)
+"""
+    program = run(world, code)
+    assert program.wait() == 0, program.output
+    assert program.lines == ["b'noted'", "True POST /paid x b'body'"]
