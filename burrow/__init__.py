@@ -9,8 +9,10 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "aforward": "burrow.program.api",
+    "alisten": "burrow.program.listening",
     "aserve": "burrow.program.serving",
     "forward": "burrow.program.api",
+    "listen": "burrow.program.listening",
     "BurrowError": "burrow.errors",
     "Request": "burrow.program.records",
     "Tunnel": "burrow.program.tunnel",
@@ -24,8 +26,10 @@ __all__ = [
     "Tunnel",
     "__version__",
     "aforward",
+    "alisten",
     "aserve",
     "forward",
+    "listen",
     "serve",
     "serving",
 ]
