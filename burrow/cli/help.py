@@ -28,7 +28,7 @@ WISHES = [
 """What people come for, and what to type for it."""
 
 TASKS = {
-    "Open tunnels": ("start", "connect", "run", "up", "demo", "login"),
+    "Open tunnels": ("start", "connect", "share", "run", "up", "demo", "login"),
     "See what flows": ("status", "tunnels", "logs", "requests", "replay", "sessions", "events", "audit"),
     "Run a server": ("server", "token", "tokens", "names", "nodes", "certs", "store"),
     "This program": ("help", "protocols", "doctor", "service", "config", "completion", "version"),

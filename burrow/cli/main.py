@@ -22,6 +22,7 @@ from burrow.cli import (
     requests,
     running,
     serve,
+    share,
     status,
     store,
     tokens,
@@ -62,6 +63,7 @@ def make_parser() -> Parser:
     tunnel.add_start(commands)
     running.add_run(commands)
     add_connect(commands)
+    share.add_share(commands)
     up.add_up(commands)
     demo.add_demo(commands)
     requests.add_requests(commands)

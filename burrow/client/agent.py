@@ -114,6 +114,11 @@ class Agent(Service):
         """The server that it was told to use."""
         return self._dialer.credentials.address
 
+    @property
+    def id(self) -> str:
+        """This agent's id."""
+        return self._dialer.credentials.agent
+
     def tell(self, event: str, text: str) -> None:
         """Call each of C{on_event}."""
         for listener in self.on_event:

@@ -43,6 +43,11 @@ class IRegistering(Protocol):
     @ivar retry: whether to ask again for a tunnel that the server cannot open now.
     """
 
+    @property
+    def id(self) -> str:
+        """The agent's id."""
+        ...
+
     reactor: Any
     wanted: WantedTunnels
     streams: VisitorStreams
@@ -199,7 +204,7 @@ class Registration:
             kind=request.kind.name,
             upstream=str(request.upstream),
             name=request.name,
-            options=json.dumps(sent) if (sent := request.sent) else None,
+            options=json.dumps(sent) if (sent := request.sent(self._agent.id)) else None,
             # As if they were not there where they are 1: so a server of an older release is asked as before.
             version=request.kind.version if request.kind.version > 1 else None,
             oldest=request.kind.oldest if request.kind.oldest > 1 else None,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
+from burrow.client.sharing import with_share_key
 from burrow.errors import ConfigError
 from burrow.protocols.base import Kind
 from burrow.protocols.options import read_options, sent_options
@@ -31,10 +33,17 @@ class TunnelRequest:
     name: str | None = None
     options: dict[str, Any] = field(default_factory=dict, hash=False)
 
-    @property
-    def sent(self) -> dict[str, Any]:
-        """The options that the server is told, as JSON has them."""
-        return sent_options(self.kind.options, self.options)
+    def sent(self, agent: str = "") -> dict[str, Any]:
+        """
+        The options that the server is told, as JSON has them.
+
+        @param agent: the agent's id: with the tunnel's name it makes the salt of secrets, which is nobody
+            else's, and the same at each start, so that visitors who gave a password need not do so again.
+        """
+        # Agents that share a name have one salt, since the visitors of one are those of all.
+        agent = "" if self.options.get("share") else agent
+        salt = sha256(f"burrow salt\0{agent}\0{self.kind.name}\0{self.name}".encode()).digest()[:16]
+        return sent_options(self.kind.options, self.options, salt)
 
 
 def find_kind(name: str) -> Kind:
@@ -86,6 +95,7 @@ def tunnel_request(
             )
     options = read_options(kind.options, given, flags)
     kind.check_options(options)
+    options = with_share_key(options)
     parsed = kind.parse_upstream(upstream, options)
     if options.get("as"):
         kind = AsKind(options["as"])

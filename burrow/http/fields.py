@@ -76,10 +76,11 @@ FORWARDING = frozenset(
 )
 """
 What proxies say of a visitor, or of the request before they changed it; and C{Proxy}, which a CGI program
-takes for its own setting (CVE-2016-5385). Names that begin with one of L{FORWARDING_PREFIXES} belong to them.
+takes for its own setting (CVE-2016-5385). Names that begin with one of L{FORWARDING_PREFIXES}
+belong to them; one prefix is of the fields by which the edge says who has signed in (Burrow-User).
 """
 
-FORWARDING_PREFIXES = (b"x-forwarded", b"x-original-forwarded")
+FORWARDING_PREFIXES = (b"x-forwarded", b"x-original-forwarded", b"burrow-user")
 
 _FOR_ALL = frozenset(
     (

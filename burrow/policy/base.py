@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from zope.interface import Interface
 
 from burrow.http.fields import FORWARDING_PREFIXES, HOP_BY_HOP, canonical, is_forwarding
 from burrow.http.headers import Fields
 from burrow.http.request_head import RequestHead
+from burrow.policy.means import Means
 
 Change = Callable[[Fields], Fields]
 """
@@ -61,6 +62,10 @@ class Answer:
     content: tuple[bytes, bytes] | None = None
 
 
+ReadBody = Callable[[int], "Deferred[bytes | None]"]
+"""Reads a body of so many bytes, at most."""
+
+
 @dataclass(slots=True)
 class Visit:
     """
@@ -74,6 +79,9 @@ class Visit:
     @ivar on_end: called with the answer's status once it is over; with 0 if it did not come whole.
     @ivar compress: whether the answer's body may be compressed.
     @ivar part: of a tunnel with several upstreams, which one the request is for; None where there is one.
+    @ivar identity: what the upstream is told of who the visitor is; nobody else can say it.
+    @ivar means: what rules may use beside this.
+    @ivar body: reads the request's body whole: see L{read_body}.
     @ivar body_limit: bytes of the request's body, at most; None for any number.
     """
 
@@ -88,6 +96,17 @@ class Visit:
     compress: bool = False
     part: bytes | None = None
     body_limit: int | None = None
+    identity: Fields = field(default_factory=list)
+    means: Means = field(default_factory=Means)
+    body: ReadBody | None = None
+
+    def read_body(self, limit: int) -> Deferred[bytes | None]:
+        """
+        The request's whole body, which the upstream gets all the same if it is let in.
+
+        @param limit: bytes, at most. @return: fires with None if there are more.
+        """
+        return succeed(b"") if self.body is None else self.body(limit)
 
     @property
     def origin(self) -> bytes:

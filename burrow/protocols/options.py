@@ -112,16 +112,24 @@ def read_options(
     }
 
 
-def sent_options(options: Iterable[KindOption], values: Mapping[str, Any]) -> dict[str, Any]:
-    """What the server is told of C{values}, as JSON has it: what it has to know, and would not assume."""
+def sent_options(
+    options: Iterable[KindOption], values: Mapping[str, Any], salt: bytes = b""
+) -> dict[str, Any]:
+    """
+    What the server is told of C{values}, as JSON has it: what it has to know, and would not assume.
+
+    @param salt: with which secrets are hashed that must not leave the agent.
+    """
     return {
-        each.key: _json(values[each.key])
+        each.key: _json(values[each.key], salt)
         for each in options
         if each.for_server and values.get(each.key, each.default) != each.default
     }
 
 
-def _json(value: Any) -> Any:
+def _json(value: Any, salt: bytes) -> Any:
     if isinstance(value, (tuple, list)):
-        return [_json(one) for one in value]
+        return [_json(one, salt) for one in value]
+    if salt and hasattr(value, "sealed"):
+        value = value.sealed(salt)
     return value if isinstance(value, (bool, int, float)) else str(value)

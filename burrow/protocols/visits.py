@@ -13,6 +13,7 @@ from burrow.errors import ConfigError
 from burrow.policy.base import Answer, Policy, Visit
 from burrow.policy.host import AUTO, HostHeader, RewriteHost, parse_host_header
 from burrow.policy.routing import RouteByPath
+from burrow.protocols.access import ACCESS, access, check_access
 from burrow.protocols.base import Kind
 from burrow.protocols.changes import HEADERS, change_rules, check_changes
 from burrow.protocols.options import KindOption, kind_option
@@ -29,7 +30,7 @@ HOST_HEADER = kind_option(
     parse=parse_host_header,
     metavar="HOST",
 )
-VISITS: tuple[KindOption, ...] = (HOST_HEADER, *HEADERS, *RULES, ROUTE, POLICY)
+VISITS: tuple[KindOption, ...] = (HOST_HEADER, *HEADERS, *RULES, ROUTE, POLICY, *ACCESS)
 """What a kind declares whose requests the edge reads."""
 
 
@@ -72,7 +73,8 @@ def check_visits(options: Mapping[str, Any]) -> None:
     check_routes(options)
     check_changes(options)
     check_tables(options)
-    if options.get(PRIVATE.key):
+    check_access(options)
+    if options.get(PRIVATE.key) and HEADERS[0].key in options:
         for each in VISITS:
             if options.get(each.key) not in (None, each.default, ()):
                 raise ConfigError(
@@ -96,7 +98,7 @@ def policies(kind: Kind, options: Mapping[str, Any]) -> Policies:
     """What the options of a tunnel make. @param options: the values of all, by key, once L{settled}."""
     if not any(each in kind.options for each in VISITS) or options.get(PRIVATE.key):
         return NO_POLICIES
-    rules = [*first_rules(options), *first_of_tables(options)]
+    rules = [*first_rules(options), *first_of_tables(options), *access(options)]
     rules += in_order([*last_rules(options), *change_rules(options), *last_of_tables(options)])
     if routes := options.get(ROUTE.key):
         rules.append(RouteByPath(route.path for route in routes))

@@ -218,6 +218,11 @@ class ServerConfig:
         metavar="NAME",
         many=True,
     )
+    private_providers: bool = option(
+        False,
+        "let tunnels ask sign-in providers and token issuers at private addresses, or without TLS: whoever "
+        "may open tunnels can have this server ask its own network then",
+    )
     reserve: tuple[str, ...] = option(
         (),
         "a name that no agent can have, beside those that mail and network software looks for by itself, as "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from burrow.errors import BadOption, ConfigError, UnknownProtocol
+from burrow.protocols.access import check_hashed
 from burrow.protocols.base import Kind
 from burrow.protocols.options import read_options
 from burrow.wording import shown
@@ -22,6 +23,7 @@ def read_given(kind: Kind, given: dict[str, Any]) -> dict[str, Any]:
                 raise BadOption(f"{each.key} = {shown(given[each.key])} is not possible: write a number")
         options = read_options(kind.options, given)
         kind.check_options(options)
+        check_hashed(options)
     except ConfigError as error:
         raise BadOption(str(error)) from error
     return options

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from burrow.addresses import ListenAddress, authority
+from burrow.policy.means import Means
 from burrow.server.admin.service import Admin
 from burrow.server.config import ServerConfig
 from burrow.server.edge.context import Edge, Find, Own
@@ -27,7 +28,12 @@ from burrow.traffic.hub import Traffic
 
 
 def make_edge(
-    config: ServerConfig, find: Find, own: Own, sweep: Sweep, traffic: Traffic | None = None
+    config: ServerConfig,
+    find: Find,
+    own: Own,
+    sweep: Sweep,
+    traffic: Traffic | None = None,
+    means: Means | None = None,
 ) -> Edge:
     """What visitors' connections share. @param find: see L{Edge}, as the others."""
     return Edge(
@@ -40,6 +46,7 @@ def make_edge(
         response_timeout=config.response_timeout,
         rate=Rate(config.min_rate, config.min_rate_window),
         traffic=traffic or Traffic(),
+        means=means or Means(),
     )
 
 

@@ -37,6 +37,7 @@ from burrow.server.finishing import Finishing
 from burrow.server.health import Health
 from burrow.server.leaving import Leaving
 from burrow.server.listening import Listeners, TcpSockets
+from burrow.server.means import make_means
 from burrow.server.metrics.service import Metrics
 from burrow.server.metrics.stored import MeasuredStore
 from burrow.server.nodes.announce import Announcer
@@ -220,7 +221,8 @@ class BurrowServer(MultiService):
         self._upkeep = Upkeep(reactor, self.store, self.tunnels, self.events, config.free_after * DAY)
 
         # Visitors, and the end.
-        self._edge = make_edge(config, self._routes.of_host, self.site.answer, self._sweep, traffic)
+        means = make_means(reactor, config)
+        self._edge = make_edge(config, self._routes.of_host, self.site.answer, self._sweep, traffic, means)
         self.admin = Admin(
             reactor,
             config,

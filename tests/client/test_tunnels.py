@@ -9,7 +9,7 @@ from burrow.errors import ConfigError
 
 def test_tunnel_of_a_kind_that_only_the_server_has():
     request = tunnel_request("tcp", "6379", "cache", {"as": "redis", "port": "20001"}, flags=True)
-    assert (request.kind.name, request.sent, str(request.upstream)) == (
+    assert (request.kind.name, request.sent(), str(request.upstream)) == (
         "redis",
         {"port": 20001},
         str(tunnel_request("tcp", "6379", None, {}).upstream),

@@ -28,8 +28,8 @@ class Options(SynchronousTestCase):
         given = {"private": True, "allow-token": ["ann", "bob"]}
         for kind in ("tcp", "http"):
             request = tunnel_request(kind, "22", "box", given)
-            self.assertEqual(request.sent, given)
-        self.assertEqual(tunnel_request("tcp", "22", "box", {}).sent, {})
+            self.assertEqual(request.sent(), given)
+        self.assertEqual(tunnel_request("tcp", "22", "box", {}).sent(), {})
 
     def test_reach(self):
         for kind in (TcpProtocol(), HttpProtocol()):

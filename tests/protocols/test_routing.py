@@ -83,7 +83,7 @@ def test_visitor_that_leaves_before_its_first_line_is_whole():
 
 def test_server_is_told_paths_alone():
     request = tunnel_request("http", "3000", None, {"route": ["/api=4000", "/x/=https://app.test"]})
-    assert request.sent["route"] == ["/api", "/x"]
+    assert request.sent()["route"] == ["/api", "/x"]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from burrow.http.remembered import Memory
 from burrow.mux.control import VisitorHead
 from burrow.observe.http import HttpObserver
 from burrow.observe.observer import Observer
+from burrow.protocols.access import ACCESS
 from burrow.protocols.base import AgentTunnel, Reach
 from burrow.protocols.changes import HEADERS
 from burrow.protocols.files.serving import FilesServer, Threads
@@ -94,6 +95,7 @@ class FilesProtocol(TunnelKind):
         *HEADERS,
         POLICY,
         *RULES,
+        *ACCESS,
         *PRIVACY,
     )
 

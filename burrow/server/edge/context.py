@@ -11,8 +11,10 @@ from twisted.internet.interfaces import IProtocolFactory
 
 from burrow.http.remembered import Memory
 from burrow.http.request_head import RequestHead
+from burrow.policy.means import Means
 from burrow.server.edge import pages
 from burrow.server.edge.forwarded import Forwarding
+from burrow.server.edge.gathering import Room
 from burrow.server.edge.pace import NO_RATE, Rate
 from burrow.server.edge.sweep import Sweep
 from burrow.server.route import IRoute
@@ -69,6 +71,7 @@ class Edge:
     @ivar memory: what heads mean, for all connections together.
     @ivar traffic: who listens to what passes. @ivar counts: what is counted of all requests.
     @ivar request_ids: makes the ids of those that came without one.
+    @ivar means: what rules of tunnels' policies may use. @ivar gathered: what bodies that they read take.
     @ivar draining: whether this server goes away: each connection is closed after the answer that is next.
     """
 
@@ -86,6 +89,8 @@ class Edge:
     traffic: Traffic = field(default_factory=Traffic)
     counts: Counts = field(default_factory=Counts)
     request_ids: RequestIds = field(default_factory=RequestIds)
+    means: Means = field(default_factory=Means)
+    gathered: Room = field(default_factory=Room)
 
     def drain(self) -> None:
         """This server goes away: see C{draining}."""

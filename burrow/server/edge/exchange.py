@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -34,10 +34,12 @@ from burrow.http.headers import Fields
 from burrow.http.request_head import RequestHead
 from burrow.http.response_head import ResponseHead
 from burrow.mux.pipe import PipeEnd
+from burrow.policy.base import Policy
 from burrow.server.edge import pages
 from burrow.server.edge.among import Among
 from burrow.server.edge.context import Edge
 from burrow.server.edge.failing import FAILURE_FIELD, Failing
+from burrow.server.edge.gathering import CONTINUE, Gathering
 from burrow.server.edge.hops import last_stop
 from burrow.server.edge.policed import NO_RULES, REFUSING, Policed, wants_own_host
 from burrow.server.edge.responses import IAnswered, Responses
@@ -86,11 +88,17 @@ class Exchange:
         self._policed: Policed | None = None
         self._refused = False
         self.among: Among | None = None
+        self._gathering: Gathering | None = None
 
     @property
     def waits(self) -> bool:
-        """Whether the request waits for its route."""
-        return self._routing is not None
+        """Whether the request waits for its route, or for a rule that does not read its body."""
+        return self._routing is not None and (self._gathering is None or self._gathering.over)
+
+    @property
+    def gathers(self) -> bool:
+        """Whether its body is read by a rule, before there is a stream."""
+        return self._gathering is not None
 
     @property
     def may_be_gone(self) -> bool:
@@ -174,7 +182,7 @@ class Exchange:
         request = self.request
         policed, policy = self._policed, route.policies.usual
         if policed is None and policy is not None:
-            policed = self._policed = Policed(policy, request, self._address)
+            policed = self._policed = self._police(policy)
             if (asked := policed.ask()) is not None:
                 self._routing = asked.addCallback(lambda _: route)
                 self._routing.addCallbacks(self._routed, self._not_routed)
@@ -182,6 +190,9 @@ class Exchange:
         if policed is not None:
             if policed.answer is not None:
                 self._page(policed.answer)
+                return
+            if self._gathering is not None and self._gathering.over:
+                self._page(pages.too_much())
                 return
             self._head = policed.head(self._connection.hop, self.request_id)
             if policed.visit.part is not None:
@@ -205,6 +216,25 @@ class Exchange:
             if not (self.whole or request.headers.value(b"expect")):
                 # With Expect the visitor waits for what the upstream says to it.
                 self._connection.body_awaited()
+        if self._gathering is not None:
+            gathering, self._gathering = self._gathering, None
+            self.send_body(*gathering.take())
+
+    def _police(self, policy: Policy) -> Policed:
+        return Policed(policy, self.request, self._address, self._edge.means, self._read_body)
+
+    def _read_body(self, limit: int) -> Deferred[bytes | None]:
+        """For a rule: see L{Visit.read_body}."""
+        if self._gathering is not None:
+            return self._gathering.again(limit)
+        if self.whole:
+            return succeed(b"")
+        self._gathering = Gathering(self._edge.gathered, limit, self.request.length)
+        if not self._gathering.over:
+            if self.request.headers.value(b"expect"):
+                self._connection.answer_interim(CONTINUE)
+            self._connection.body_awaited()
+        return self._gathering.done
 
     def send_body(self, data: bytes, trailers: Fields | None = None) -> None:
         """
@@ -212,6 +242,10 @@ class Exchange:
 
         @param trailers: the fields behind the body, if this is its end.
         """
+        if self._gathering is not None:
+            self.whole = trailers is not None
+            self._gathering.add(data, trailers)
+            return
         if self._policed is not None and self._policed.too_much(len(data)):
             self._page(pages.too_much(), linger=True)
             return
@@ -290,7 +324,7 @@ class Exchange:
         if rule is None or not (wants_own_host(route, self._policed, status) and self._only_asks):
             return False
         if self._policed is None:
-            self._policed = Policed(NO_RULES, self.request, self._address)
+            self._policed = self._police(NO_RULES)
         self._policed.try_own_host(rule)
         return True
 
@@ -434,5 +468,7 @@ class Exchange:
         routing, self._routing = self._routing, None
         if routing is not None:
             routing.cancel()
+        if self._gathering is not None:
+            self._gathering.drop()
         if self.deadline is not None:
             self._edge.sweep.discard(self)

@@ -183,7 +183,7 @@ class Hop:
         host, target = head.authority, head.target
         if visit is not None:
             host, target = visit.host, visit.target
-            passing = changed(passing, visit.on_request, may_be_changed)
+            passing = changed(passing, visit.on_request, may_be_changed) + visit.identity
         fields = [(b"Host", host), *passing, *self._added.fields]
         fields.append((b"Via", f"{head.version} {self._forwarding.pseudonym}".encode()))
         # What frames the body is written from what was understood, with the name as it was spelled.

@@ -98,8 +98,10 @@ class Http2Stream:
     def pass_body(self) -> None:
         """Pass on what has come, as far as it is taken now."""
         exchange, lane = self._exchange, self._lane
-        while not self._over and exchange is not None and not exchange.waits and lane is not None:
-            if lane.full:
+        while not self._over and exchange is not None and not exchange.waits:
+            if lane is None and not exchange.gathers:
+                return
+            if lane is not None and lane.full:
                 return
             if self._held:
                 data, size = self._held.popleft()

@@ -11,9 +11,10 @@ from twisted.python.failure import Failure
 from burrow.http.headers import Headers
 from burrow.http.request_head import RequestHead
 from burrow.http.response_head import ResponseHead
-from burrow.policy.base import Outcome, Policy, Visit, changed, may_be_answered
+from burrow.policy.base import Outcome, Policy, ReadBody, Visit, changed, may_be_answered
 from burrow.policy.compress import Encoder, compressed
 from burrow.policy.host import RewriteHost
+from burrow.policy.means import Means
 from burrow.server.edge import pages
 from burrow.server.edge.forwarded import Hop
 from burrow.server.route import IRoute
@@ -28,20 +29,27 @@ class Policed:
     """
     One request.
 
-    @param policy: the tunnel's.
+    @param policy: the tunnel's. @param means: see L{Visit}. @param body: likewise.
     @ivar own_host: whether the upstream's own Host is tried.
     @ivar answer: what the visitor is answered in the upstream's place; None: the request goes on.
     """
 
     log = Logger()
 
-    def __init__(self, policy: Policy, request: RequestHead, address: tuple[str, str]) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        request: RequestHead,
+        address: tuple[str, str],
+        means: Means,
+        body: ReadBody | None = None,
+    ) -> None:
         host, scheme = address[0].rpartition(":")[0].strip("[]"), address[1]
         self.policy = policy
         self.answer: pages.Page | None = None
         self.own_host = False
         self._encoder: Encoder | None = None
-        self.visit = Visit(request, host, scheme, request.target, request.authority)
+        self.visit = Visit(request, host, scheme, request.target, request.authority, means=means, body=body)
         self._came = 0
 
     def ask(self) -> Deferred[None] | None:
@@ -52,7 +60,8 @@ class Policed:
             self._failed(Failure())
             return None
         if isinstance(outcome, Deferred):
-            return outcome.addCallbacks(self._said, self._failed)
+            said = outcome.addCallbacks(self._said, self._failed)
+            return None if said.called and not said.paused else said
         self._said(outcome)
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from burrow.http.request_head import RequestHead
 from burrow.http.response_head import ResponseHead
+from burrow.policy.share import masked
 from burrow.traffic.hub import Traffic
 from burrow.traffic.record import Record
 
@@ -22,7 +23,7 @@ def record_of(head: RequestHead, request_id: bytes, address: tuple[str, str], do
         visitor=address[0],
         scheme=address[1],
         method=head.method.decode("latin-1"),
-        target=head.target.decode("latin-1"),
+        target=masked(head.target).decode("latin-1"),
         host=head.host,
         request_headers=head.headers.fields,
         request_id=request_id.decode("latin-1"),

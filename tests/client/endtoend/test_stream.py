@@ -250,7 +250,7 @@ class Kinds(SynchronousTestCase):
 
     def test_the_server_is_asked_for_a_tunnel_of_kind_tls(self):
         request = self.request(**{"acme-directory": "https://ca.example/dir"})
-        self.assertEqual((request.kind.name, request.sent), ("tls", {}))
+        self.assertEqual((request.kind.name, request.sent()), ("tls", {}))
         self.assertEqual(str(request.upstream), "http://localhost:3000")
         self.assertEqual(request.kind.authority.directory, "https://ca.example/dir")
         self.assertEqual(request, self.request(**{"acme-directory": "https://ca.example/dir"}))

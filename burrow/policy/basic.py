@@ -1,0 +1,93 @@
+"""Basic authentication (RFC 7617). No I/O."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from collections.abc import Iterable
+from dataclasses import dataclass
+from secrets import token_bytes
+
+from twisted.internet.defer import Deferred
+
+from burrow.policy.base import Visit
+from burrow.policy.cookies import without
+from burrow.policy.doors import Door, Verdict, too_often
+from burrow.policy.hashed import COST, Given, Hashed, Known, Secret, parse_password
+from burrow.policy.tries import Tries
+
+_NOBODY = Hashed(COST, token_bytes(16), token_bytes(32))
+"""What an unknown user's password is compared with, so that it takes as long as a known one's."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A value of C{--basic-auth}."""
+
+    name: str
+    password: Secret
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.password}"
+
+    def sealed(self, salt: bytes) -> User:
+        """What leaves the agent: see L{Given.sealed}."""
+        return User(self.name, self.password.sealed(salt + self.name.encode()))
+
+    @property
+    def plain(self) -> bool:
+        """Whether the password is one that must not have left the agent."""
+        return isinstance(self.password, Given)
+
+
+def parse_user(text: str) -> User:
+    """C{USER:PASSWORD}; in the password's place may be its hash."""
+    name, colon, password = text.partition(":")
+    if not colon or not 0 < len(name) <= 64 or not name.isprintable():
+        raise ValueError("write USER:PASSWORD")
+    return User(name, parse_password(password))
+
+
+class BasicAuth(Door):
+    """The door. @param users: who may come in."""
+
+    challenge = b'Basic realm="Burrow", charset="UTF-8"'
+    wanted = "Give a user's name and password."
+
+    def __init__(self, users: Iterable[User]) -> None:
+        self._passwords: dict[bytes, Secret] = {user.name.encode(): user.password for user in users}
+        self._known = Known()
+        self._tries = Tries()
+
+    def check(self, visit: Visit) -> Verdict | Deferred[Verdict]:
+        """See L{Door}."""
+        given = visit.request.headers.get(b"authorization", ())
+        if len(given) != 1 or given[0][:6].lower() != b"basic ":
+            return None
+        if given[0] in self._known:
+            return self._let_in(visit, given[0])
+        wait = self._tries.wait(visit.address, visit.means.now())
+        if wait:
+            return too_often(wait)
+        try:
+            user, colon, password = b64decode(given[0][6:].strip(), validate=True).partition(b":")
+        except binascii.Error:
+            return None
+        if not colon:
+            return None
+        self._tries.begun(visit.address, visit.means.now())
+        known = self._passwords.get(user)
+        checked = visit.means.in_thread((known or _NOBODY).matches, password)
+        return checked.addCallback(self._checked, visit, given[0], known is not None)
+
+    def _checked(self, matches: bool, visit: Visit, given: bytes, known: bool) -> Verdict:
+        if not (matches and known):
+            return None
+        self._known.add(given)
+        self._tries.right(visit.address)
+        return self._let_in(visit, given)
+
+    def _let_in(self, visit: Visit, given: bytes) -> Verdict:
+        user = b64decode(given[6:].strip()).partition(b":")[0]
+        visit.identity.append((b"Burrow-User", user))
+        return without(b"authorization")

@@ -1,0 +1,56 @@
+"""How many wrong tries an address has. No I/O."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+
+MOST = 10
+"""Wrong tries of one address, or one IPv6 /64, within L{WITHIN}."""
+
+WITHIN = 60.0
+"""Seconds after the first wrong one until they count no more."""
+
+_ADDRESSES = 4096
+
+
+class Tries:
+    """Counts wrong tries by address. Of more than 4096 addresses whoever tried first is forgotten."""
+
+    __slots__ = ("_wrong",)
+
+    def __init__(self) -> None:
+        self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def wait(self, address: str, now: float) -> int:
+        """Seconds until an address may try again; 0 if it may now."""
+        count, since = self._wrong.get(_who(address), (0, now))
+        if count < MOST:
+            return 0
+        return max(0, int(since + WITHIN - now) + 1) if now < since + WITHIN else 0
+
+    def begun(self, address: str, now: float) -> None:
+        """An address tries: it is wrong until L{right} is called, so that many at once count, too."""
+        who = _who(address)
+        count, since = self._wrong.get(who, (0, now))
+        if now >= since + WITHIN:
+            count, since = 0, now
+            self._wrong.pop(who, None)
+        self._wrong[who] = (count + 1, since)
+        if len(self._wrong) > _ADDRESSES:
+            self._wrong.popitem(last=False)
+
+    def right(self, address: str) -> None:
+        """It was right: nothing of this address counts any more."""
+        self._wrong.pop(_who(address), None)
+
+
+def _who(address: str) -> str:
+    """An address, or the network of an IPv6 one: whoever has one of a /64 has all."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return str(parsed)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))

@@ -1,0 +1,95 @@
+"""A request's body that a rule has to read whole before it decides: a signed webhook's, a form's."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, succeed
+
+from burrow.http.headers import Fields, Headers
+from burrow.http.response_head import ResponseHead
+from burrow.policy.means import Busy
+
+MOST = 64 * 1024 * 1024
+"""Bytes of all such bodies of a process, at most."""
+
+
+class Room:
+    """What all bodies together take. @ivar used: bytes."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self.used = 0
+        self._most = most
+
+    def take(self, size: int) -> bool:
+        """Take so many bytes. @return: whether there is room."""
+        if self.used + size > self._most:
+            return False
+        self.used += size
+        return True
+
+
+class Gathering:
+    """
+    One body.
+
+    @param limit: bytes, at most. @param length: how many it has; None if that is not known.
+    @ivar done: fires with the body; with None if it is too large; fails with L{Busy} if there is no room.
+    @ivar over: whether no more of it is wanted, though it is not whole.
+    """
+
+    def __init__(self, room: Room, limit: int, length: int | None) -> None:
+        self.done: Deferred[bytes | None] = Deferred()
+        self.over = False
+        self._room = room
+        self._limit = limit
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._trailers: Fields = []
+        if length is not None and length > limit:
+            self.over = True
+            self.done.callback(None)
+
+    def add(self, data: bytes, trailers: Fields | None) -> None:
+        """Some of it has come. @param trailers: the fields behind it, if this is its end."""
+        if self.over:
+            return
+        if self._size + len(data) > self._limit:
+            self._end()
+            self._tell(None)
+        elif not self._room.take(len(data)):
+            self._end()
+            if not self.done.called:
+                self.done.errback(Busy())
+        else:
+            self._size += len(data)
+            self._pieces.append(data)
+            if trailers is not None:
+                self._trailers = trailers
+                self._pieces = [b"".join(self._pieces)]
+                self._tell(self._pieces[0])
+
+    def again(self, limit: int) -> Deferred[bytes | None]:
+        """What another rule reads, after the first has read it."""
+        return succeed(None if self.over or self._size > limit else self._pieces[0])
+
+    def take(self) -> tuple[bytes, Fields]:
+        """The whole body and its trailers, for the upstream: they are kept no more."""
+        body, trailers = b"".join(self._pieces), self._trailers
+        self.drop()
+        return body, trailers
+
+    def drop(self) -> None:
+        """Nobody wants it any more."""
+        self._room.used -= self._size
+        self._size = 0
+        self._pieces = []
+
+    def _end(self) -> None:
+        self.over = True
+        self.drop()
+
+    def _tell(self, body: bytes | None) -> None:
+        if not self.done.called:  # it is cancelled when its visitor leaves
+            self.done.callback(body)
+
+
+CONTINUE = ResponseHead(100, b"Continue", Headers(), 0, False, True, None, True)
