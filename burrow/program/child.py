@@ -36,6 +36,28 @@ def program_path(command: Sequence[str]) -> str:
     return path
 
 
+_TIED = """
+import ctypes, os, signal, sys
+for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
+    signal.signal(number, signal.SIG_DFL)
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[3:])
+"""
+"""
+Becomes a program that gets SIGTERM when the process that started it ends in whatever way (PR_SET_PDEATHSIG,
+prctl(2)). Signals are as before: Python ignores two, and a program would go on to.
+"""
+
+
+def tied(path: str, arguments: list[str]) -> tuple[str, list[str]]:
+    """A command that ends with this process, on Linux; elsewhere as it is."""
+    if not sys.platform.startswith("linux") or not sys.executable:
+        return path, arguments
+    python = sys.executable
+    return python, [python, "-I", "-S", "-c", _TIED, str(os.getpid()), path, *arguments]
+
+
 class Child(ProcessProtocol):
     """
     @param command: the program and its arguments. @param environ: its environment.
@@ -59,6 +81,7 @@ class Child(ProcessProtocol):
         if self._files is not None:
             script = f'ulimit -S -n {self._files}; exec "$0" "$@"'
             path, arguments = "/bin/sh", ["sh", "-c", script, path, *self._command[1:]]
+        path, arguments = tied(path, arguments)
         self._process = self._reactor.spawnProcess(
             self, path, arguments, env=self._environ, childFDs={0: 0, 1: 1, 2: 2}
         )

@@ -95,6 +95,36 @@ def test_before_there_is_a_port(world, start):
     assert program.wait() == 128 + signal.SIGTERM
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl(2) is Linux's")
+def test_it_does_not_outlive_a_burrow_that_was_killed(start):
+    code = (
+        "import os, signal, time\n"
+        "print('pid', os.getpid(), signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, flush=True)\n"
+        "time.sleep(300)"
+    )
+    program = start("--", sys.executable, "-c", code)
+    pid = int(program.line(r"^pid (\d+) True")[1])
+    program.kill(signal.SIGKILL)
+    program.process.wait(10)
+
+    def gone():
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            return True
+
+    wait_for(gone, "the program's end")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
+def test_its_signals_are_as_if_nothing_had_started_it(start):
+    program = start("--", "grep", "-E", "^Sig(Ign|Blk)", "/proc/self/status")
+    assert program.wait() == 0, program.output
+    blocked, ignored = (int(line.split()[1], 16) for line in program.lines[-2:])
+    assert blocked == 0
+    assert ignored & 0x7FFF_FFFF == 0  # what is above are the C library's own
+
+
 @pytest.mark.parametrize("code", [0, 3])
 def test_its_exit_code(start, code):
     program = start("--", sys.executable, "-c", f"raise SystemExit({code})")
