@@ -16,9 +16,6 @@ from burrow.policy.doors import Door, Verdict, too_often
 from burrow.policy.hashed import COST, Given, Hashed, Known, Secret, parse_password
 from burrow.policy.tries import Tries
 
-_NOBODY = Hashed(COST, token_bytes(16), token_bytes(32))
-"""What an unknown user's password is compared with, so that it takes as long as a known one's."""
-
 
 @dataclass(frozen=True, slots=True)
 class User:
@@ -56,6 +53,9 @@ class BasicAuth(Door):
 
     def __init__(self, users: Iterable[User]) -> None:
         self._passwords: dict[bytes, Secret] = {user.name.encode(): user.password for user in users}
+        costs = [one.cost for one in self._passwords.values()]
+        # What an unknown user's password is compared with, so that it takes as long as a known one's.
+        self._nobody = Hashed(max(costs, default=COST), token_bytes(16), token_bytes(32))
         self._known = Known()
         self._tries = Tries()
 
@@ -77,7 +77,7 @@ class BasicAuth(Door):
             return None
         self._tries.begun(visit.address, visit.means.now())
         known = self._passwords.get(user)
-        checked = visit.means.in_thread((known or _NOBODY).matches, password)
+        checked = visit.means.in_thread((known or self._nobody).matches, password)
         return checked.addCallback(self._checked, visit, given[0], known is not None)
 
     def _checked(self, matches: bool, visit: Visit, given: bytes, known: bool) -> Verdict:

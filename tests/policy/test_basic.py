@@ -106,6 +106,17 @@ def test_the_slow_check_is_made_once_for_what_is_right():
     assert len(made) == 2, "an unknown user takes as long"
 
 
+def test_an_unknown_user_costs_as_much_as_a_known_one():
+    costly = parse_user("bob:$scrypt$15$" + "A" * 22 + "$" + "A" * 43)
+    door, world, made = BasicAuth([costly]), World(), []
+    object.__setattr__(
+        world.means, "in_thread", lambda check, *given: made.append(check.__self__.cost) or fail(Busy())
+    )
+    for user in ("bob", "carol"):
+        assert ask([door], visit(world, fields=[basic(f"{user}:x")])) == 503
+    assert made == [15, 15]
+
+
 @pytest.mark.parametrize("socket", [False, True])
 @pytest.mark.parametrize(
     ("value", "status"),
