@@ -1,5 +1,6 @@
 """Who may visit, at the edge: a visitor, a tunnel by its options and its upstream, without sockets."""
 
+import json
 from base64 import b64encode
 
 import pytest
@@ -13,9 +14,11 @@ from burrow.policy.share import public_half, share_link
 from burrow.protocols.files.kind import FilesProtocol
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.options import read_options, sent_options
-from burrow.protocols.visits import policies
+from burrow.protocols.visits import UNREADABLE, policies
 from burrow.server.edge.gathering import Room
 from burrow.server.given import read_given
+from burrow.server.nodes.links import Remote
+from burrow.server.nodes.records import Lease
 from tests.policy.test_signatures import BODY, github
 from tests.policy.visiting import NOW
 from tests.server.edge.edges import PEER, Exchange, Peer
@@ -315,6 +318,24 @@ def test_a_server_takes_hashes_alone(given):
     sent = sent_options(KIND.options, options, b"salt of the agent")
     kept = sent_options(KIND.options, read_given(KIND, sent))
     assert kept == sent, "what other nodes read in the lease"
+
+
+def test_another_node_knows_it_by_the_lease_alone():
+    sent = sent_options(
+        KIND.options, read_options(KIND.options, {"basic-auth": ["a:b"]}), b"salt of the agent"
+    )
+    kept = json.dumps(sent_options(KIND.options, read_given(KIND, sent)))
+    route = Remote(Lease("t", "n", "http", None, 0, "token", kept), KIND, None, None, 0)
+    for fields, status in (([], 401), ([basic("a:c")], 401), ([basic("a:b")], 0)):
+        exchange = Exchange()
+        exchange.policies = route.policies
+        exchange.ask(request(fields))
+        assert exchange.status == status
+        assert len(exchange.streams) == (status == 0)
+    assert (
+        Remote(Lease("t", "n", "http", None, 0, "token", '{"newer": 1}'), KIND, None, None, 0).policies
+        == UNREADABLE
+    )
 
 
 def test_a_tunnel_without_them_asks_nothing():
