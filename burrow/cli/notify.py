@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from burrow.client.agent import Agent
 from burrow.shown import escaped
-from burrow.supervisor.systemd import notify
+from burrow.supervisor.systemd import feed_watchdog, notify
 
 
 def tell_systemd(agent: Agent) -> None:
@@ -16,6 +16,7 @@ def tell_systemd(agent: Agent) -> None:
     """
     agent.on_event.append(lambda kind, text: notify(f"STATUS={escaped(text)}"))
     notify(f"READY=1\nSTATUS=connecting to {agent.server}")
+    feed_watchdog(agent.reactor)
 
 
 def reload_told(read: Callable[[], object]) -> None:

@@ -27,7 +27,7 @@ from burrow.server.port_closing import drop_new_connections
 from burrow.supervisor.claim import Claim
 from burrow.supervisor.pipe import READY_TIMEOUT
 from burrow.supervisor.process import CannotStart, WorkerEnded, WorkerProcess, start_worker
-from burrow.supervisor.systemd import notify
+from burrow.supervisor.systemd import feed_watchdog, notify
 
 STOP_TIMEOUT = 10.0
 """Seconds that a worker may take to stop beside C{stop_grace}: to close its sessions and leave the store."""
@@ -91,6 +91,7 @@ class Supervisor:
             self._say(line)
         self._write_state()
         notify("READY=1")
+        feed_watchdog(self._reactor)
 
     def _write_state(self) -> None:
         """Tell C{burrow server reload} how many reloads there were, and how many failed."""

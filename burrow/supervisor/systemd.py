@@ -6,6 +6,12 @@ import contextlib
 import os
 import socket
 import time
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.task import LoopingCall
+
+from burrow.repeat import repeating
 
 
 def notify(state: str) -> None:
@@ -22,3 +28,20 @@ def notify(state: str) -> None:
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
         sender.sendto(state.encode(), address)
+
+
+def feed_watchdog(reactor: Any, environ: Mapping[str, str] = os.environ) -> LoopingCall | None:
+    """
+    Tell systemd twice in its C{WatchdogSec=} that this process's reactor runs: one that stands still is ended
+    and started anew (sd_watchdog_enabled(3)). Call it when the service is ready.
+
+    @return: what tells it; None if systemd does not ask for it, or asks another process.
+    """
+    period, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
+    if not period.isascii() or not period.isdigit() or int(period) == 0:
+        return None
+    if pid and pid != str(os.getpid()):
+        return None
+    telling = repeating(reactor, lambda: notify("WATCHDOG=1"), "telling systemd's watchdog")
+    telling.start(int(period) / 2_000_000)
+    return telling

@@ -184,6 +184,7 @@ def test_words_are_quoted():
 def test_systemd_takes_the_units(tmp_path, role, version):
     text = systemd_unit(Job(role, ["start", "--config", "/a b/c%d"], {"XDG_STATE_HOME": "/a b"}), version)
     assert ("ExecReload=" in text) == (version < 253)
+    assert "\nWatchdogSec=60\n" in text
     if shutil.which("systemd-analyze") is None or version > 252:
         return  # what the machine has may be older than notify-reload
     unit = tmp_path / f"burrow-{role}.service"
@@ -216,6 +217,7 @@ def test_the_servers_unit_takes_away_what_it_does_not_need(tmp_path):
 def test_the_agent_tells_systemd(tmp_path, monkeypatch):
     class Agent:
         server = "https://a.b"
+        reactor = None
         on_event = []
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:

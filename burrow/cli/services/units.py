@@ -15,6 +15,9 @@ RELOADS_SINCE = 253
 LABELS = {"agent": "dev.burrow.agent", "server": "dev.burrow.server"}
 """What the services are called by launchd."""
 
+WATCHDOG = 60
+"""Seconds after which systemd ends and starts anew a service whose reactor stands still."""
+
 STATE = "/var/lib/burrow"
 """The server's state folder, which systemd makes."""
 
@@ -97,7 +100,7 @@ def systemd_unit(job: Job, version: int) -> str:
     else:
         # 77 and 78: it would be refused again, and a person has to look.
         lines += ["NoNewPrivileges=yes", "Restart=always", "RestartSec=2", "RestartPreventExitStatus=77 78"]
-    lines += ["TimeoutStopSec=40", "", "[Install]"]
+    lines += [f"WatchdogSec={WATCHDOG}", "TimeoutStopSec=40", "", "[Install]"]
     lines += [f"WantedBy={'multi-user.target' if job.role == 'server' else 'default.target'}"]
     return "\n".join(lines) + "\n"
 
