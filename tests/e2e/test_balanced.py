@@ -27,7 +27,7 @@ def test_the_visitors_address_at_all_ports_and_workers(make_world, upstream, tcp
         return plain
 
     context = ssl.create_default_context(cafile=str(world.ca_file))
-    for number in range(8):  # some come to the process that has no agent, and are handed over
+    for number in range(4):  # some come to the process that has no agent, and are handed over
         header = f"PROXY TCP4 203.0.113.{number} 192.0.2.1 4711 443\r\n".encode()
         with connect(world.https, header) as plain:
             visitor = context.wrap_socket(plain, server_hostname=web.host)
