@@ -43,7 +43,7 @@ LAYERS = [
     {"supervisor"},
     {"cli"},
     {"testing", "__main__"},
-    {"pytest_plugin"},
+    {"django", "pytest_plugin"},
 ]
 """What is above may import what is below. Of one layer, two packages do not import each other."""
 

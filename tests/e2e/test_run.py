@@ -83,6 +83,40 @@ def test_uvicorn_and_a_port_that_is_said(world, start, tmp_path):
     program.line("Application shutdown complete|Finished server process")
 
 
+def test_django_needs_no_other_setting(world, start, tmp_path):
+    (tmp_path / "manage.py").write_text(
+        "import os, sys\n"
+        "from django.core.management import execute_from_command_line\n"
+        "from django.http import HttpResponse\n"
+        "from django.urls import path\n"
+        "SECRET_KEY, DEBUG, ROOT_URLCONF, DATABASES = 'x', True, 'manage', {}\n"
+        "INSTALLED_APPS = ['burrow.django']\n"
+        "MIDDLEWARE = ['django.middleware.csrf.CsrfViewMiddleware']\n"
+        "def view(request):\n"
+        "    from django.middleware.csrf import get_token\n"
+        "    return HttpResponse(get_token(request) + ' ' + request.build_absolute_uri())\n"
+        "urlpatterns = [path('', view)]\n"
+        "if __name__ == '__main__':\n"
+        "    os.environ['DJANGO_SETTINGS_MODULE'] = 'manage'\n"
+        "    execute_from_command_line(sys.argv)\n"
+    )
+    port, here = free_port(), str(Path(__file__).parents[2])
+    command = [sys.executable, tmp_path / "manage.py", "runserver", "--noreload", "--skip-checks", port]
+    program = start("--name", "django", "--", *command, PYTHONPATH=f"{tmp_path}:{here}")
+    url = f"https://django.localhost:{world.https}"
+    program.line(f"^burrow: visitors reach this at {url}$")
+    program.line(f"{url} is 127.0.0.1:{port}")
+    status, headers, body = world.get("django.localhost")
+    assert status == 200, body
+    token, shown = body.decode().split()
+    assert shown.startswith("https://django.localhost")
+    cookie = headers["Set-Cookie"].split(";")[0]
+    sent = {"Cookie": cookie, "X-CSRFToken": token}
+    assert world.get("django.localhost", method="POST", body=b"", Origin=url, **sent)[0] == 200
+    other = world.get("django.localhost", method="POST", body=b"", Origin="https://a.b", **sent)
+    assert other[0] == 403
+
+
 def test_before_there_is_a_port(world, start):
     program = start(
         "--name", "early", "--", sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)"
