@@ -40,5 +40,5 @@ def test_the_visitors_address_at_all_ports_and_workers(make_world, upstream, tcp
             assert visitor.recv(100) == b""
         except ConnectionResetError:
             pass
-    assert "PROXY header is missing or wrong" in world.server.output
+    world.server.line("PROXY header is missing or wrong")
     assert world.get(web.host)[2] == b"127.0.0.1"  # who is no balancer needs no header

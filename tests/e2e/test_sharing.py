@@ -90,6 +90,7 @@ def test_two_nodes_and_a_port(tmp_path, upstream, tcp_upstream):
         host = "app.burrow.localhost"
         for world in worlds:
             wait_for(lambda world=world: bodies(world, host) == {"one", "two"}, "agents of both nodes")
+        for world in worlds:
             _, headers, body = world.get(host)
             cookie = headers["Set-Cookie"].partition(";")[0]
             for other in worlds:
