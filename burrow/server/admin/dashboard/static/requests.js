@@ -58,7 +58,8 @@ function row(withTunnel) {
   );
   const list = h("dl", { class: "facts" });
   const inspector = h("a", { target: "_blank", rel: "noopener noreferrer", text: "Open the inspector" });
-  const note = h("p", { class: "muted" }, "Headers and bodies stay with the agent. On its machine: ", inspector, ".");
+  const port = " (if its screen shows another address than 127.0.0.1:4040, there).";
+  const note = h("p", { class: "muted" }, "Headers and bodies stay with the agent. On its machine: ", inspector, port);
   const more = h("tr", { role: "row", class: "more-facts", hidden: true }, h("td", { role: "cell", colspan: "7" }, list, note));
   const element = h("tbody", { role: "rowgroup" }, line, more);
   let now = null;
@@ -161,7 +162,7 @@ export function requestsPanel(tunnel, hint, lost) {
   const live = badge("waiting");
   const counted = h("span", { class: "muted counted" });
   const gap = h("p", { class: "muted", hidden: true });
-  const blank = empty("No request yet", "Requests show up here as they happen, with those of the last minutes. Try one:", `curl ${hint || "https://NAME.example.com/"}`);
+  const blank = empty("No request yet", "Requests show up here as they happen, with those of the last minutes. Try one, with --cacert ca.pem if the certificate is of the server's own CA:", `curl ${hint || "https://NAME.example.com/"}`);
   const scroll = h("div", { class: "frame" }, frame);
   visible(scroll, false);
   const element = h("div", { class: "listing" }, h("div", { class: "tools" }, search, pause, live.element, counted), trouble, gap, scroll, blank);
