@@ -1,5 +1,6 @@
 """The fixture burrow_tunnel, in a pytest of its own, on the loopback."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -54,7 +55,7 @@ def test_webhook_that_does_not_come(burrow_tunnel):
 """
 
 
-def run(folder, env=None):
+def run(folder):
     """The exit code and output of a pytest that has the plugin."""
     (folder / "test_webhooks.py").write_text(TESTS)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "burrow.pytest_plugin", "-p", "no:cacheprovider"]
@@ -62,7 +63,10 @@ def run(folder, env=None):
         [*command, "--rootdir", folder, folder],
         capture_output=True,
         text=True,
-        env=env,
+        env={
+            **os.environ,
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },  # where Burrow is installed it is loaded already
         cwd=Path(__file__).parents[2],
         timeout=120,
     )

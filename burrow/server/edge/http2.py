@@ -65,6 +65,12 @@ STREAM_WINDOW = 256 * 1024
 CONNECTION_WINDOW = 1024 * 1024
 """Bytes of all bodies together that a visitor may send ahead."""
 
+UPDATE_EACH = 1024
+"""Bytes of an answer for which a visitor may open a window once: most do so for a frame of 16 KiB."""
+
+SPARE_UPDATES = 1000
+"""Times that it may do so beyond."""
+
 _SETTINGS = {
     SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
     SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
@@ -103,7 +109,7 @@ class Http2Visitor(Protocol):
         self._calm = Calm()
         self._takes = Pace(edge.sweep, edge.rate, self._taken, self.abort)
         self._sends = Pace(edge.sweep, edge.rate, self._sent, self.abort)
-        self._moved = self._came = 0
+        self._moved = self._came = self._updates = 0
         self._begun = self._closing = self._gone = self._receiving = False
 
     # -- the connection's events --------------------------------------------------------------------------
@@ -183,7 +189,9 @@ class Http2Visitor(Protocol):
             if stream := self._streams.get(event.stream_id):
                 stream.left()
         elif isinstance(event, WindowUpdated):
-            self._costs(0.01)
+            self._updates += 1
+            if self._updates > SPARE_UPDATES + self._moved // UPDATE_EACH:
+                self._costs(0.2)
             self.flush()
         elif isinstance(event, (PingReceived, RemoteSettingsChanged, PriorityUpdated)):
             self._costs(0.2)

@@ -451,7 +451,22 @@ def test_rapid_resets_end_the_connection():
     assert all(stream.aborted for stream in one.edge.streams)
 
 
-@pytest.mark.parametrize("flood", ["ping", "settings", "empty"])
+def test_windows_may_be_opened_as_fast_as_they_are_used():
+    one = Connection()
+    one.ask()
+    one.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 90000000\r\n\r\n")
+    for _ in range(5000):  # of 16,000 bytes each, at one moment
+        one.answer(bytes(16_000))
+        one.client.acknowledge_received_data(16_000, 1)
+        one.client.increment_flow_control_window(1, 1)
+        one.client.increment_flow_control_window(1)
+        one.pump()
+        one.events.clear()
+    assert one.code is None
+    one.edge.streams[0].clear()
+
+
+@pytest.mark.parametrize("flood", ["ping", "settings", "empty", "windows"])
 def test_other_floods_end_the_connection(flood):
     one = Connection()
     if flood == "empty":
@@ -459,6 +474,8 @@ def test_other_floods_end_the_connection(flood):
     for _ in range(3000):
         if flood == "ping":
             one.client.ping(b"12345678")
+        elif flood == "windows":
+            one.client.increment_flow_control_window(1)
         elif flood == "settings":
             one.client.update_settings({4: 1000})
         else:
