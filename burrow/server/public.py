@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from twisted.internet.interfaces import IProtocolFactory
+
 from burrow.addresses import ListenAddress, authority
 from burrow.policy.means import Means
 from burrow.server.admin.service import Admin
@@ -13,7 +15,6 @@ from burrow.server.edge.context import Edge, Find, Own
 from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.front import PlainFrontFactory
 from burrow.server.edge.http1 import VisitorFactory
-from burrow.server.edge.http2 import Http2Factory
 from burrow.server.edge.pace import Rate
 from burrow.server.edge.passing import Passing
 from burrow.server.edge.sweep import Sweep
@@ -99,7 +100,7 @@ class PublicPorts:
                 self._sweep,
                 idle,
                 passing=self._passing,
-                http2=Http2Factory(self._edge, "https") if config.http2 else None,
+                http2=self._http2() if config.http2 else None,
                 own=config.domain,
             )
             neighbours.serve("https", front())
@@ -116,6 +117,12 @@ class PublicPorts:
             self._listen_for_admin(config.admin_listen)
         if config.metrics_listen is not None:
             self._listen_for_metrics(config.metrics_listen)
+
+    def _http2(self) -> IProtocolFactory:
+        """What speaks HTTP/2 with visitors. Its library is loaded by servers that want it alone."""
+        from burrow.server.edge.http2 import Http2Factory
+
+        return Http2Factory(self._edge, "https")
 
     def _listen_for_admin(self, where: ListenAddress) -> None:
         """Serve the admin API, and nothing else, on a port of its own."""

@@ -41,7 +41,7 @@ from burrow.server.edge.context import Edge
 from burrow.server.edge.failing import FAILURE_FIELD, Failing
 from burrow.server.edge.gathering import CONTINUE, Gathering
 from burrow.server.edge.hops import last_stop
-from burrow.server.edge.policed import NO_RULES, REFUSING, Policed, wants_own_host
+from burrow.server.edge.policed import NO_RULES, REFUSING, Policed, keep_own_host
 from burrow.server.edge.responses import IAnswered, Responses
 from burrow.server.edge.telling import answered, record_of
 from burrow.server.route import IRoute, NoRoute
@@ -294,7 +294,7 @@ class Exchange:
         """See L{IAnswered}."""
         if head.status < 200:
             if head.status == 101:
-                self._is_refused(101)
+                self._refuses_host(101)
                 self._connection.answer_switch(self._changed(head))
                 if self.record is not None:
                     answered(self._edge.traffic, self.record, head)
@@ -303,7 +303,7 @@ class Exchange:
                 self._begin_response_time()  # the upstream works on it (RFC 2518 section 10.1)
         elif FAILURE_FIELD in head.headers and (failing := Failing.of(head)):
             self._failing = failing
-        elif (head.status in REFUSING or self._policed is not None) and self._is_refused(head.status):
+        elif (head.status in REFUSING or self._policed is not None) and self._refuses_host(head.status):
             self._refused = True  # once this answer is over, the request is sent again
         else:
             self._edge.sweep.discard(self)
@@ -316,12 +316,22 @@ class Exchange:
         """An answer's head after the tunnel's policy."""
         return head if self._policed is None else self._policed.changed(head)
 
-    def _is_refused(self, status: int) -> bool:
-        """Whether the upstream may answer to its own Host alone, so that it is asked for that now."""
+    def _refuses_host(self, status: int) -> bool:
+        """
+        Whether an answer of this status may refuse the visitor's Host alone: then the upstream is asked for
+        its own. If it answers to that, all requests to the tunnel have it from then on.
+        """
         route = self._route
         assert route is not None
         rule = route.policies.own_host
-        if rule is None or not (wants_own_host(route, self._policed, status) and self._only_asks):
+        if rule is None:
+            return False
+        tried = self._policed is not None and self._policed.own_host
+        if status not in REFUSING:
+            if tried:
+                keep_own_host(route)
+            return False
+        if tried or not self._only_asks:
             return False
         if self._policed is None:
             self._policed = self._police(NO_RULES)

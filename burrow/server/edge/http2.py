@@ -169,8 +169,11 @@ class Http2Visitor(Protocol):
         self.answers.forget()
 
     def timed_out(self) -> None:
-        """Called by the sweep: no request is under way, and none came in time."""
-        self.go_away()
+        """Called by the sweep: no request came in time; or the peer does not let the connection close."""
+        if self._closing:
+            self.abort()
+        else:
+            self.go_away()
 
     # -- what a visitor sends -----------------------------------------------------------------------------
 
@@ -197,7 +200,7 @@ class Http2Visitor(Protocol):
             self._costs(0.2)
             self.flush()  # settings may have opened windows
         elif isinstance(event, ConnectionTerminated):
-            self._close()  # h2 sends nothing more then; who says good-bye has its answers, or wants none
+            self._close()  # h2 sends nothing after a GOAWAY of the peer's: answers under way are given up
 
     def _request(self, event: RequestReceived) -> None:
         ended = event.stream_ended is not None
@@ -316,18 +319,21 @@ class Http2Visitor(Protocol):
             self.edge.sweep.add(self, self.edge.idle_timeout)
 
     def go_away(self) -> None:
-        """Say that no further request is taken, and close once all are answered (RFC 9113 section 6.8)."""
+        """Say that no request is taken any more (RFC 9113 section 6.8), and close: none may be under way."""
         if not self._closing:
             with suppress(ProtocolError):
                 self.h2.close_connection()
             self._close()
 
-    def _close(self) -> None:
+    def _give_up(self) -> None:
+        """Nothing more is answered on this connection."""
         self._closing = self.lanes.closed = True
         for stream in list(self._streams.values()):
             stream.left()
         self.lanes.drop()
-        self.edge.sweep.discard(self)
+
+    def _close(self) -> None:
+        self._give_up()
         self._takes.stop()
         self._sends.stop()
         if not self._gone:
@@ -337,14 +343,11 @@ class Http2Visitor(Protocol):
             if self.full:
                 self.transport.resumeProducing()  # to see the end
             self.transport.loseConnection()
-            self.edge.sweep.add(_Ending(self), self.edge.idle_timeout)
+            self.edge.sweep.add(self, self.edge.idle_timeout)
 
     def abort(self) -> None:
         """Reset the connection: the visitor takes or sends too slowly."""
-        self._closing = self.lanes.closed = True
-        for stream in list(self._streams.values()):
-            stream.left()
-        self.lanes.drop()
+        self._give_up()
         lowest_transport(self.transport).abortConnection()
 
     # -- for a server that stops: see L{burrow.server.edge.context.Finishable} -----------------------------
@@ -365,19 +368,6 @@ class Http2Visitor(Protocol):
             self.go_away()
         else:
             self.lanes.drop()
-
-
-class _Ending:
-    """Resets a connection whose peer does not let it close. @ivar deadline: see L{Deadlined}."""
-
-    def __init__(self, visitor: Http2Visitor) -> None:
-        self.deadline: float | None = None
-        self._visitor = visitor
-
-    def timed_out(self) -> None:
-        """Called by the sweep."""
-        if not self._visitor._gone:
-            self._visitor.abort()
 
 
 class Http2Factory(Factory):

@@ -18,23 +18,8 @@ from burrow.server.route import Why
 from burrow.traffic.request_id import REQUEST_ID
 
 PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus} | {
-    200: b"OK",
-    308: b"Permanent Redirect",
-    400: b"Bad Request",
-    404: b"Not Found",
-    405: b"Method Not Allowed",
-    408: b"Request Timeout",
-    413: b"Content Too Large",
+    413: b"Content Too Large",  # as RFC 9110 calls them; Python had older names until 3.13
     414: b"URI Too Long",
-    421: b"Misdirected Request",
-    431: b"Request Header Fields Too Large",
-    500: b"Internal Server Error",
-    501: b"Not Implemented",
-    502: b"Bad Gateway",
-    503: b"Service Unavailable",
-    504: b"Gateway Timeout",
-    505: b"HTTP Version Not Supported",
-    508: b"Loop Detected",
 }
 
 _ALLOW = (b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE")

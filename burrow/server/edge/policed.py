@@ -120,24 +120,13 @@ class Policed:
             each(0 if self.answer is not None else status)
 
 
-def wants_own_host(route: IRoute, policed: Policed | None, status: int) -> bool:
-    """
-    Whether the upstream of a route, which answered a request with C{status}, may answer to its own Host
-    alone: then it is to be asked for that. Once it has answered to its own and refused the visitor's, all
-    requests have its own.
-
-    @param policed: the request's; None without a policy.
-    """
-    asked_own = policed is not None and policed.own_host
-    if status in REFUSING:
-        return not asked_own
-    if asked_own:
-        usual, own = route.policies
-        rules = (*(usual.rules if usual is not None else ()), own)
-        route.policies = route.policies._replace(usual=Policy(rules), own_host=None)
-        Policed.log.info(
-            "the upstream of tunnel {name} refuses the visitors' Host and answers to its own: from now on it "
-            "is asked for that (--host-header preserve leaves Host as it is)",
-            name=route.name,
-        )
-    return False
+def keep_own_host(route: IRoute) -> None:
+    """All requests to a tunnel have the upstream's own Host from now on: it refuses the visitors'."""
+    usual, own = route.policies
+    rules = (*(usual.rules if usual is not None else ()), own)
+    route.policies = route.policies._replace(usual=Policy(rules), own_host=None)
+    Policed.log.info(
+        "the upstream of tunnel {name} refuses the visitors' Host and answers to its own: from now on it "
+        "is asked for that (--host-header preserve leaves Host as it is)",
+        name=route.name,
+    )

@@ -125,9 +125,8 @@ class TLSFront(Protocol):
         if found is not Reach.SNI:
             self._ask_certificate(hello)
             return
-        if hello.protocols == (
-            CHALLENGE,
-        ):  # of a name whose TLS ends here, its own CA's; else the upstream's
+        if hello.protocols == (CHALLENGE,):
+            # A CA's: of a name whose TLS ends here the challenge is ours, of any other the upstream's.
             context = await maybeDeferred(self.factory.certificates.challenge, name)
             if context is not None:
                 self._begin(context, name, _ALERT_NO_PROTOCOL)
@@ -188,11 +187,16 @@ class TLSFront(Protocol):
             return  # another process of this server has the connection; here it is lost
         else:
             asking = maybeDeferred(certificates.context, hello.name)
-        inside = self.factory.http2_for(hello, self._addr)
-        alpn = None if inside is None else [HTTP2]
-        arguments = (hello.name, nothing, inside, alpn)
-        asking.addCallbacks(self._begin, self._failed, callbackArgs=arguments)
+        asking.addCallbacks(self._certified, self._failed, callbackArgs=(hello, nothing))
         asking.addErrback(self._broken)
+
+    def _certified(self, context: SSL.Context | None, hello: ClientHello, nothing: bytes) -> None:
+        """The certificate is known. C{nothing}: see L{_begin}."""
+        if context is not None and self.factory.chooses_http2(hello):
+            inside = self.factory.http2.buildProtocol(self._addr)
+            self._begin(context, hello.name, nothing, inside, [HTTP2])
+        else:
+            self._begin(context, hello.name, nothing)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection was lost before TLS began."""
@@ -277,7 +281,7 @@ class TLSFrontFactory(Factory):
         own: str = "",
     ) -> None:
         self.passing = passing
-        self._http2 = http2
+        self.http2: Any = http2
         self._own = own
         self.hand_over = hand_over
         self.certificates: Any = certificates
@@ -290,16 +294,13 @@ class TLSFrontFactory(Factory):
         """One connection."""
         return TLSFront(self, addr)
 
-    def _chooses_http2(self, hello: ClientHello) -> bool:
-        return self._http2 is not None and HTTP2 in hello.protocols and hello.name not in (None, self._own)
+    def chooses_http2(self, hello: ClientHello) -> bool:
+        """Whether HTTP/2 is spoken with a visitor."""
+        return self.http2 is not None and HTTP2 in hello.protocols and hello.name not in (None, self._own)
 
     def speaks(self, hello: ClientHello) -> bool:
         """Whether one of the protocols that a visitor offers by ALPN is ours."""
-        return self._chooses_http2(hello) or bool(set(hello.protocols).intersection(PROTOCOLS))
-
-    def http2_for(self, hello: ClientHello, addr: IAddress) -> Any:
-        """The protocol inside TLS for a visitor with whom HTTP/2 is spoken; None for any other."""
-        return self._http2.buildProtocol(addr) if self._http2 and self._chooses_http2(hello) else None
+        return self.chooses_http2(hello) or bool(set(hello.protocols).intersection(PROTOCOLS))
 
     def tls(
         self,

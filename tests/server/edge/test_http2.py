@@ -377,6 +377,19 @@ def test_idle_connection_is_told_and_closed():
     assert one.wire.disconnecting
 
 
+def test_peer_that_does_not_let_the_connection_close_is_reset():
+    one = Connection()
+    one.protocol.finish(closing=True)
+    assert one.wire.disconnecting
+    for _ in range(2):
+        assert not one.wire.aborted
+        one.edge.edge.sweep._clock.advance(50)
+        one.edge.edge.sweep._check()
+    assert one.wire.aborted
+    one.protocol.connectionLost(Failure(ConnectionLost()))
+    assert one.protocol not in list(one.edge.edge.sweep)
+
+
 def test_connection_under_way_is_not_idle():
     one = Connection()
     one.ask()
