@@ -7,6 +7,7 @@ A parser takes a text and returns the value, or raises a L{ValueError} whose tex
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 """The port of a URL that has none, by scheme."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def bracketed(host: str) -> str:
@@ -102,3 +104,41 @@ def parse_network(text: str) -> Network:
         if mapped is not None:
             return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
     return network
+
+
+def plain_address(host: str) -> str:
+    """
+    An address as people write it: an IPv4 one in its own form where a socket for both shows it as
+    C{::ffff:192.0.2.1} (RFC 4291 section 2.5.5.2), and none with a zone.
+    """
+    if host.startswith("::ffff:") and "." in host:
+        return host[7:]
+    return host.partition("%")[0]
+
+
+def parse_address(host: str) -> Address | None:
+    """The address that a text is, an IPv4 one also if it is mapped into IPv6; None for anything else."""
+    try:
+        address = ipaddress.ip_address(plain_address(host))
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def is_in(host: str, networks: Iterable[Network]) -> bool:
+    """Whether a host is an address of one of some networks."""
+    address = parse_address(host)
+    return address is not None and any(address in network for network in networks)
+
+
+def customer(host: str) -> str:
+    """
+    What stands for all addresses of one customer of a provider: an IPv4 address, and of an IPv6 one its /64,
+    the least that is given out. A host that is no address stands for itself.
+    """
+    address = parse_address(host)
+    if address is None:
+        return plain_address(host)
+    if address.version == 4:
+        return str(address)
+    return str(ipaddress.ip_network((address, 64), strict=False))

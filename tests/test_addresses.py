@@ -4,6 +4,7 @@ import ipaddress
 
 import pytest
 
+from burrow import addresses
 from burrow.addresses import ListenAddress, authority, is_localhost, parse_listen, parse_network, parse_ports
 
 
@@ -64,3 +65,25 @@ def test_hosts_in_urls():
 def test_names_of_the_loopback():
     names = ("localhost", "a.localhost", "localhost.example", "notlocalhost", "")
     assert [name for name in names if is_localhost(name)] == ["localhost", "a.localhost"]
+
+
+def test_addresses():
+    assert str(addresses.parse_address("::ffff:192.0.2.7")) == "192.0.2.7"
+    assert str(addresses.parse_address("::ffff:c000:207")) == "192.0.2.7"
+    assert str(addresses.parse_address("fe80::1%eth0")) == "fe80::1"
+    assert addresses.parse_address("unknown") is None
+
+
+def test_addresses_in_networks():
+    networks = [addresses.parse_network("192.0.2.0/24"), addresses.parse_network("2001:db8::/32")]
+    for host in ("192.0.2.7", "::ffff:192.0.2.7", "2001:db8::1"):
+        assert addresses.is_in(host, networks)
+    for host in ("198.51.100.7", "2001:db9::1", "unknown", ""):
+        assert not addresses.is_in(host, networks)
+
+
+def test_all_addresses_of_a_customer_are_one():
+    assert addresses.customer("2001:db8::1") == addresses.customer("2001:db8::2") == "2001:db8::/64"
+    assert addresses.customer("2001:db8:0:1::1") != addresses.customer("2001:db8::1")
+    assert addresses.customer("::ffff:192.0.2.7") == "192.0.2.7"
+    assert addresses.customer("unknown") == "unknown"

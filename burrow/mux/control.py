@@ -25,6 +25,7 @@ from typing import Any, ClassVar, NamedTuple
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.protocols import amp
 
+from burrow.addresses import plain_address
 from burrow.errors import (
     BadOption,
     CertificateFailed,
@@ -112,16 +113,6 @@ class Notice(amp.Command):
         (b"tunnel", amp.Unicode(optional=True)),
     ]
     response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
-
-
-def plain_address(host: str) -> str:
-    """
-    An address as people write it: an IPv4 one in its own form where a socket for both shows it as
-    C{::ffff:192.0.2.1} (RFC 4291 section 2.5.5.2), and none with a zone.
-    """
-    if host.startswith("::ffff:") and "." in host:
-        return host[7:]
-    return host.partition("%")[0]
 
 
 def visitor_address(host: str, port: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from burrow.addresses import bracketed
 from burrow.policy.base import Answer, Visit
 
 
@@ -15,7 +16,7 @@ class ToHttps:
         request = visit.request
         if visit.scheme == "https" or not request.host:
             return None
-        host = f"[{request.host}]" if ":" in request.host else request.host
+        host = bracketed(request.host)
         target = request.target if request.target.startswith(b"/") else b"/"
         place = b"https://" + host.encode() + target
         text = f"What you ask for is at {place.decode('latin-1')}"

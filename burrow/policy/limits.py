@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 
+from burrow.addresses import customer
+from burrow.clock import ticks
+from burrow.http.head import TOKEN
 from burrow.policy.base import Answer, Visit
 
 MAX_VISITORS = 10_000
@@ -18,7 +19,7 @@ MAX_VISITORS = 10_000
 _SIZE = re.compile(r"(\d{1,12})\s*([kmg]?)(i?b)?", re.IGNORECASE)
 _RATE = re.compile(r"(\d{1,7})\s*/\s*(s|m|h|d)", re.IGNORECASE)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NAME = re.compile(TOKEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def parse_requests(text: str) -> Rate:
 
 def parse_field_name(text: str) -> str:
     """The name of a header field; returned in lower case."""
-    if not _TOKEN.fullmatch(text):
+    if not _NAME.fullmatch(text.encode("latin-1", "replace")):
         raise ValueError("write the name of a header field, as in X-Api-Key")
     return text.lower()
 
@@ -101,7 +102,7 @@ class RateLimit:
 
     __slots__ = ("_by", "_field", "_interval", "_now", "_period")
 
-    def __init__(self, rate: Rate, field: str = "", now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, rate: Rate, field: str = "", now: Callable[[], float] = ticks) -> None:
         self._interval = rate.period / rate.count
         self._period = float(rate.period)
         self._field = field.encode()
@@ -133,8 +134,4 @@ class RateLimit:
     def _key(self, visit: Visit) -> object:
         if self._field and (value := visit.request.headers.value(self._field)):
             return hash(value)
-        try:
-            address = ip_address(visit.address)
-        except ValueError:
-            return visit.address
-        return address.packed[:8] if isinstance(address, IPv6Address) else address.packed
+        return customer(visit.address)

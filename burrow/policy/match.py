@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from burrow.addresses import Network
+from burrow.addresses import Network, is_in
 from burrow.http.fields import canonical
 from burrow.policy.base import Visit
 from burrow.policy.paths import PathPattern, plain
@@ -71,7 +70,7 @@ class Match:
             (not self.methods or visit.request.method in self.methods)
             and (not self.paths or _is_under(visit.request.target, self.paths))
             and all(_has(visit, name, pattern) for name, pattern in self.fields)
-            and (not self.addresses or _is_from(visit.address, self.addresses))
+            and (not self.addresses or is_in(visit.address, self.addresses))
         )
 
 
@@ -79,14 +78,6 @@ def _is_under(target: bytes, patterns: Iterable[PathPattern]) -> bool:
     path = target.partition(b"?")[0]
     spelled = (path, plain(path)) if path.startswith(b"/") else (path,)
     return any(pattern.rest(one) is not None for pattern in patterns for one in spelled)
-
-
-def _is_from(address: str, networks: Iterable[Network]) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return any(parsed in network for network in networks)
 
 
 def _has(visit: Visit, name: bytes, pattern: TextPattern | None) -> bool:

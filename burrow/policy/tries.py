@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
+
+from burrow.addresses import customer
 
 MOST = 10
 """Wrong tries of one address, or one IPv6 /64, within L{WITHIN}."""
@@ -24,14 +25,14 @@ class Tries:
 
     def wait(self, address: str, now: float) -> int:
         """Seconds until an address may try again; 0 if it may now."""
-        count, since = self._wrong.get(_who(address), (0, now))
+        count, since = self._wrong.get(customer(address), (0, now))
         if count < MOST:
             return 0
         return max(0, int(since + WITHIN - now) + 1) if now < since + WITHIN else 0
 
     def begun(self, address: str, now: float) -> None:
         """An address tries: it is wrong until L{right} is called, so that many at once count, too."""
-        who = _who(address)
+        who = customer(address)
         count, since = self._wrong.get(who, (0, now))
         if now >= since + WITHIN:
             count, since = 0, now
@@ -42,15 +43,4 @@ class Tries:
 
     def right(self, address: str) -> None:
         """It was right: nothing of this address counts any more."""
-        self._wrong.pop(_who(address), None)
-
-
-def _who(address: str) -> str:
-    """An address, or the network of an IPv6 one: whoever has one of a /64 has all."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if parsed.version == 4:
-        return str(parsed)
-    return str(ipaddress.ip_network((parsed, 64), strict=False))
+        self._wrong.pop(customer(address), None)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
-from burrow.addresses import Network, parse_network
+from burrow.addresses import Network, parse_address, parse_network
 from burrow.errors import ConfigError
-from burrow.mux.control import plain_address
 from burrow.protocols.options import kind_option
 
 MAX_NETWORKS = 100
@@ -65,11 +63,9 @@ class Admission:
         """
         if not self._allow and not self._deny:
             return True
-        try:
-            address = ipaddress.ip_address(plain_address(host))
-        except ValueError:  # no IP address: nothing says that it may
+        address = parse_address(host)
+        if address is None:  # nothing says that it may
             return not self._allow
-        address = getattr(address, "ipv4_mapped", None) or address
         if any(address in network for network in self._deny):
             return False
         return not self._allow or any(address in network for network in self._allow)

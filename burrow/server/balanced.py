@@ -19,8 +19,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from burrow.addresses import Network
-from burrow.mux.control import plain_address
+from burrow.addresses import Network, is_in
 from burrow.protocols.proxy_header import SIGNATURE
 from burrow.server.counting import AddressLimit
 from burrow.sockets import swap_protocol
@@ -126,12 +125,7 @@ class Balanced:
 
     def trusts(self, host: str) -> bool:
         """Whether connections from an address begin with a header."""
-        try:
-            address = ipaddress.ip_address(plain_address(host))
-        except ValueError:
-            return False
-        address = getattr(address, "ipv4_mapped", None) or address
-        return any(address in network for network in self._trusted)
+        return is_in(host, self._trusted)
 
     def warn(self, host: str, why: object) -> None:
         """A balancer's header was wrong."""

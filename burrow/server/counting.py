@@ -19,8 +19,7 @@ from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from burrow.addresses import Network
-from burrow.mux.control import plain_address
+from burrow.addresses import Network, parse_address
 from burrow.sockets import lowest_transport
 
 TELL_EVERY = 60.0
@@ -62,12 +61,8 @@ class AddressLimit:
 
     def _key_of(self, host: str) -> Any:
         """The key that a peer is counted by: its address, or its /64 in IPv6. None if it is not counted."""
-        try:
-            address = ipaddress.ip_address(plain_address(host))
-        except ValueError:
-            return None
-        address = getattr(address, "ipv4_mapped", None) or address
-        if any(address in network for network in self._uncounted):
+        address = parse_address(host)
+        if address is None or any(address in network for network in self._uncounted):
             return None
         if isinstance(address, ipaddress.IPv4Address):
             return address

@@ -25,6 +25,7 @@ from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from burrow import __version__
+from burrow.addresses import parse_address
 from burrow.policy.means import FetchFailed
 
 MOST = 16
@@ -42,12 +43,8 @@ _NOT_OURS = [ipaddress.ip_network(text) for text in ("64:ff9b::/96", "2002::/16"
 
 def is_public(host: str) -> bool:
     """Whether an address is one of the whole Internet's."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    address = getattr(address, "ipv4_mapped", None) or address
-    if any(address in network for network in _NOT_OURS):
+    address = parse_address(host)
+    if address is None or any(address in network for network in _NOT_OURS):
         return False
     return address.is_global and not address.is_multicast
 

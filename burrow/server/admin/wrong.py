@@ -13,11 +13,10 @@ at most if nobody else takes it.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from collections import OrderedDict
 from typing import Any
 
-from burrow.mux.control import plain_address
+from burrow.addresses import customer
 from burrow.server.admin.problems import Problem
 
 BURST = 20
@@ -43,7 +42,7 @@ class WrongTokens:
 
     def check(self, text: str, address: str) -> None:
         """A token is about to be checked. @raise Problem: not from this address now (429)."""
-        owed = self._now_owed(_network(address))
+        owed = self._now_owed(customer(address))
         if owed < BURST or self._is_good(text):
             return
         wait = max(1, round((owed - BURST + 1) * EVERY))
@@ -56,7 +55,7 @@ class WrongTokens:
     def was_wrong(self, text: str, address: str) -> None:
         """A token was not good."""
         self._good.pop(_digest(text), None)
-        key = _network(address)
+        key = customer(address)
         self._owed[key] = self._now_owed(key) + 1, self._clock.seconds()
         self._owed.move_to_end(key)
         if len(self._owed) > ADDRESSES:
@@ -83,13 +82,3 @@ class WrongTokens:
 def _digest(text: str) -> bytes:
     # A lookup by digest takes a time that says nothing of the token.
     return hashlib.sha256(text.encode("utf-8", "replace")).digest()
-
-
-def _network(address: str) -> str:
-    """What an address is counted by: in IPv6 its /64, the least that a provider gives to one customer."""
-    plain = plain_address(address)
-    try:
-        parsed = ipaddress.ip_address(plain)
-    except ValueError:
-        return plain
-    return str(parsed) if parsed.version == 4 else str(ipaddress.ip_network((parsed, 64), strict=False))

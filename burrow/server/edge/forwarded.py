@@ -14,12 +14,12 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from burrow.addresses import DEFAULT_PORTS, Network
+from burrow.addresses import DEFAULT_PORTS, Network, is_in, plain_address
 from burrow.errors import ConfigError
 from burrow.http.fields import canonical, for_upstream, is_forwarding, write_head
 from burrow.http.headers import Fields, Headers, tokens
 from burrow.http.request_head import RequestHead
-from burrow.mux.control import plain_address, visitor_address
+from burrow.mux.control import visitor_address
 from burrow.policy.base import Visit, changed, may_be_changed
 from burrow.traffic.request_id import REQUEST_ID, sane
 
@@ -81,13 +81,7 @@ class Forwarding:
 
     def trusts(self, address: str) -> bool:
         """Whether an address is one of a proxy in front."""
-        if not self._trusted:
-            return False
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._trusted)
+        return bool(self._trusted) and is_in(address, self._trusted)
 
     def told(self, headers: Headers) -> dict[bytes, Fields]:
         """The fields that a trusted proxy is believed in, by name."""
