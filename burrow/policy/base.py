@@ -109,6 +109,16 @@ class Visit:
         return succeed(b"") if self.body is None else self.body(limit)
 
     @property
+    def preflight(self) -> bool:
+        """Whether a browser asks if a page of another origin may ask (Fetch standard, section 3.2.2)."""
+        headers = self.request.headers
+        return (
+            self.request.method == b"OPTIONS"
+            and bool(headers.value(b"origin"))
+            and b"access-control-request-method" in headers
+        )
+
+    @property
     def origin(self) -> bytes:
         """The origin that the visitor's browser knows (RFC 6454 section 6.2)."""
         return f"{self.scheme}://".encode() + self.request.authority

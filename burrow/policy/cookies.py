@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from burrow.http.cookies import cookie_of, without_cookies
 from burrow.http.headers import Fields, Headers
 from burrow.policy.base import Change, Visit
 
@@ -16,13 +17,7 @@ def _name(visit: Visit, name: bytes) -> bytes:
 
 def cookie(visit: Visit, name: bytes) -> bytes:
     """The value of one of our cookies; empty without it. Of two with one name the first counts."""
-    wanted = _name(visit, name)
-    for value in visit.request.headers.get(b"cookie", ()):
-        for pair in value.split(b";"):
-            key, _, found = pair.strip().partition(b"=")
-            if key == wanted:
-                return found
-    return b""
+    return cookie_of(visit.request.headers, _name(visit, name)) or b""
 
 
 def set_cookie(
@@ -39,17 +34,9 @@ def set_cookie(
     return b"Set-Cookie", text % (_name(visit, name), value, path, seconds, secure)
 
 
-def without_cookies(fields: Fields) -> Fields:
+def without_ours(fields: Fields) -> Fields:
     """A L{Change<burrow.policy.base.Change>}: a request without our cookies, which are not the upstream's."""
-    kept: Fields = []
-    for name, value in fields:
-        if name.lower() != b"cookie" or b"burrow-" not in value:
-            kept.append((name, value))
-            continue
-        pairs = [pair for pair in value.split(b";") if not pair.strip().startswith(_OWN)]
-        if any(pair.strip() for pair in pairs):
-            kept.append((name, b";".join(pairs).strip()))
-    return kept
+    return without_cookies(fields, lambda name: name.startswith(_OWN))
 
 
 def without(*names: bytes) -> Change:

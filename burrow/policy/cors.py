@@ -44,11 +44,7 @@ class Cors:
         origin = headers.value(b"origin")
         allowed = self._allowed(origin)
         visit.on_answer.append(partial(self._answered, allowed))
-        if (
-            not origin
-            or visit.request.method != b"OPTIONS"
-            or b"access-control-request-method" not in headers
-        ):
+        if not visit.preflight:
             return None
         names = headers.value(b"access-control-request-headers")
         if allowed:

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from burrow.policy.base import Answer, Change, Visit
-from burrow.policy.cookies import navigates, set_cookie, without_cookies
+from burrow.policy.cookies import navigates, set_cookie, without_ours
 from burrow.policy.means import Busy
 
 SIGN_OUT = b"/_burrow/sign-out"
@@ -97,14 +97,8 @@ class Authentication:
     def visit(self, visit: Visit) -> Answer | Deferred[Any] | None:
         """See L{IRule<burrow.policy.base.IRule>}."""
         if not self._pass_on:
-            visit.on_request.append(without_cookies)
-        headers = visit.request.headers
-        if (
-            self._preflights
-            and visit.request.method == b"OPTIONS"
-            and b"origin" in headers
-            and b"access-control-request-method" in headers
-        ):
+            visit.on_request.append(without_ours)
+        if self._preflights and visit.preflight:
             # Nothing that could let somebody in goes along.
             visit.on_request.append(_without_credentials)
             return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from html import escape
 
-from burrow.http.headers import Fields
+from burrow.http.cookies import cookie_of, without_cookies
 from burrow.policy.base import Answer, Visit
 
 COOKIE = b"burrow-seen"
@@ -34,10 +34,8 @@ class Interstitial:
 
     def visit(self, visit: Visit) -> Answer | None:
         """See L{IRule<burrow.policy.base.IRule>}."""
-        if any(
-            _is_ours(part) for value in visit.request.headers.get(b"cookie", ()) for part in value.split(b";")
-        ):
-            visit.on_request.append(_without_ours)
+        if cookie_of(visit.request.headers, COOKIE) is not None:
+            visit.on_request.append(lambda fields: without_cookies(fields, COOKIE.__eq__))
             return None
         if not _navigates(visit):
             return None
@@ -68,18 +66,3 @@ def _navigates(visit: Visit) -> bool:
         return mode == b"navigate" and request.headers.value(b"sec-fetch-dest") in (b"document", b"")
     browser = request.headers.value(b"user-agent").startswith(b"Mozilla/")
     return browser and b"text/html" in request.headers.value(b"accept")
-
-
-def _is_ours(part: bytes) -> bool:
-    return part.strip().partition(b"=")[0] == COOKIE
-
-
-def _without_ours(fields: Fields) -> Fields:
-    kept: Fields = []
-    for name, value in fields:
-        if name.lower() == b"cookie":
-            value = b"; ".join(part.strip() for part in value.split(b";") if not _is_ours(part))
-            if not value:
-                continue
-        kept.append((name, value))
-    return kept

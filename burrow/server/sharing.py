@@ -20,6 +20,7 @@ from typing import Any
 import attr
 
 from burrow.errors import BadOption, TooManyTunnels
+from burrow.http.cookies import cookie_of
 from burrow.protocols.base import Kind
 from burrow.protocols.options import KindOption
 from burrow.protocols.sharing import HEALTH_PATH, STICKY
@@ -258,9 +259,5 @@ def wanted(request: Any) -> str:
 
     @param request: its L{RequestHead<burrow.http.request_head.RequestHead>}; None if there is none.
     """
-    for field in () if request is None else request.headers.get(b"cookie", ()):
-        for pair in field.split(b";"):
-            name, _, value = pair.strip().partition(b"=")
-            if name == COOKIE:
-                return str(value.decode("latin-1"))
-    return ""
+    value = None if request is None else cookie_of(request.headers, COOKIE)
+    return "" if value is None else value.decode("latin-1")
