@@ -14,6 +14,10 @@ from burrow.addresses import parse_ports
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+"""By the letters of units of time."""
+
+
 # -- names ----------------------------------------------------------------------------------------------
 
 

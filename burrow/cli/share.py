@@ -19,16 +19,16 @@ from burrow.errors import ConfigError
 from burrow.folders import state_folder
 from burrow.options import add_arguments
 from burrow.policy.share import public_half, share_link
+from burrow.values import SECONDS
 from burrow.wording import at, shown
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 LONGEST = 366 * 86400
 
 
 def parse_duration(text: str) -> int:
     """A number of seconds, as C{30m}, C{2h} or C{7d}."""
     found = re.fullmatch(r"([0-9]{1,6})([smhdw])", text.strip())
-    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
+    seconds = int(found[1]) * SECONDS[found[2]] if found else 0
     if not 0 < seconds <= LONGEST:
         raise ValueError("write how long, as in 30m, 2h or 7d, up to a year")
     return seconds

@@ -22,14 +22,13 @@ class Headers(dict[bytes, list[bytes]]):
     that some readers behind the edge make.
 
     @ivar fields: all fields in order, with their names as they came.
-    @ivar size: bytes of their names and values.
     """
 
-    __slots__ = ("fields", "size")
+    __slots__ = ("_size", "fields")
 
     def __init__(self, fields: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self.fields: Fields = []
-        self.size = 0
+        self._size = 0
         for name, value in fields:
             self.add(name, value)
 
@@ -37,12 +36,18 @@ class Headers(dict[bytes, list[bytes]]):
         """Add a field behind the others. Blanks behind its value are no part of it."""
         value = value.rstrip(b" \t")
         self.fields.append((name, value))
-        self.size += len(name) + len(value)
         key = name.lower()
         if key in self:
             self[key].append(value)
         else:
             self[key] = [value]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all names and values. Counted when it is asked for first: few ask, and heads are kept."""
+        if not self._size:
+            self._size = sum(len(name) + len(value) for name, value in self.fields)
+        return self._size
 
     def value(self, name: bytes) -> bytes:
         """The value of the first field of a name; empty if there is none."""

@@ -18,6 +18,7 @@ refusal, the bytes behind both are the visitor's and the upstream's; else the se
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from struct import Struct
 from typing import Any, ClassVar, NamedTuple
@@ -113,6 +114,12 @@ class Notice(amp.Command):
         (b"tunnel", amp.Unicode(optional=True)),
     ]
     response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
+
+
+def tcp_address(host: str, port: int) -> IPv4Address | IPv6Address:
+    """An address and a port as Twisted has them. @raise ValueError: C{host} is no address."""
+    address = ipaddress.ip_address(host)
+    return (IPv4Address if address.version == 4 else IPv6Address)("TCP", str(address), port)
 
 
 def visitor_address(host: str, port: int) -> str:

@@ -12,13 +12,13 @@ from burrow.addresses import customer
 from burrow.clock import ticks
 from burrow.http.head import TOKEN
 from burrow.policy.base import Answer, Visit
+from burrow.values import SECONDS
 
 MAX_VISITORS = 10_000
 """Visitors of one tunnel whose requests are counted; whoever asked longest ago is forgotten first."""
 
 _SIZE = re.compile(r"(\d{1,12})\s*([kmg]?)(i?b)?", re.IGNORECASE)
 _RATE = re.compile(r"(\d{1,7})\s*/\s*(s|m|h|d)", re.IGNORECASE)
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _NAME = re.compile(TOKEN)
 
 
@@ -80,7 +80,7 @@ def parse_requests(text: str) -> Rate:
     found = _RATE.fullmatch(text.strip())
     if found is None or not int(found[1]):
         raise ValueError("write how many requests in which time, as in 10/s, 100/m, 1000/h or 5000/d")
-    return Rate(int(found[1]), _UNITS[found[2].lower()], text.strip())
+    return Rate(int(found[1]), SECONDS[found[2].lower()], text.strip())
 
 
 def parse_field_name(text: str) -> str:

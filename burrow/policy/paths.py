@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
 
@@ -20,6 +21,7 @@ _PARAMETERS = re.compile(rb";[^/]*")
 _SLASHES = re.compile(rb"/+")
 
 
+@lru_cache(64)  # each rule of a request asks of the same path
 def plain(path: bytes) -> bytes:
     """
     A path as the most generous reader behind the edge would read it: percent-encoded characters decoded,

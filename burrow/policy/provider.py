@@ -27,11 +27,11 @@ class Fetched:
     """
     A document at a URL.
 
-    @param url: where it is.
+    @ivar url: where it is.
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
         self._value: Any = None
         self._at: float | None = None
         self._tried: float | None = None
@@ -52,11 +52,11 @@ class Fetched:
         if self._waiting is None:
             if not (old or newer) or (self._tried is not None and now - self._tried < PAUSE):
                 if self._at is None:
-                    return _failed(f"{self._url} gave nothing a moment ago")
+                    return _failed(f"{self.url} gave nothing a moment ago")
                 return succeed(self._value)
             self._tried, self._waiting = now, []
             waits = self._wait()
-            means.fetch(self._url, None, None).addCallback(self._came, now).addErrback(self._missed)
+            means.fetch(self.url, None, None).addCallback(self._came, now).addErrback(self._missed)
             return waits
         return self._wait()
 
@@ -96,7 +96,7 @@ class Keys(Fetched):
         """See L{Fetched}."""
         keys = document.get("keys") if isinstance(document, dict) else None
         if not isinstance(keys, list):
-            raise FetchFailed(f"{self._url} is no JWK set")
+            raise FetchFailed(f"{self.url} is no JWK set")
         return [key for key in keys[:_MOST_KEYS] if isinstance(key, dict)]
 
 
@@ -115,12 +115,12 @@ class Provider(Fetched):
     def checked(self, document: Any) -> dict[str, Any]:
         """See L{Fetched}."""
         if not isinstance(document, dict) or document.get("issuer") != self.issuer:
-            raise FetchFailed(f"{self._url} is not of the issuer {self.issuer}")
+            raise FetchFailed(f"{self.url} is not of the issuer {self.issuer}")
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
             # Of OAuth alone, for JWTs, the keys do.
             if not _is_url(document.get(name)) and (name == "jwks_uri" or name in document):
-                raise FetchFailed(f"{self._url} has no {name}")
-        if self.keys is None or self.keys._url != document["jwks_uri"]:
+                raise FetchFailed(f"{self.url} has no {name}")
+        if self.keys is None or self.keys.url != document["jwks_uri"]:
             self.keys = Keys(document["jwks_uri"])
         return document
 

@@ -74,7 +74,9 @@ def check_visits(options: Mapping[str, Any]) -> None:
     check_changes(options)
     check_tables(options)
     check_access(options)
-    if options.get(PRIVATE.key) and HEADERS[0].key in options:
+    # Kinds without these options may have some of the same names: tcp has --allow.
+    reads_requests = HEADERS[0].key in options
+    if options.get(PRIVATE.key) and reads_requests:
         for each in VISITS:
             if options.get(each.key) not in (None, each.default, ()):
                 raise ConfigError(

@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from burrow.addresses import Network, is_in
+from burrow.mux.control import tcp_address
 from burrow.protocols.proxy_header import SIGNATURE
 from burrow.server.counting import AddressLimit
 from burrow.sockets import swap_protocol
@@ -96,7 +97,7 @@ def _address(host: str, port: int, version: int) -> Address:
         raise WrongHeader("its address is none") from error
     if address.version != version or not 0 <= port < 65_536:
         raise WrongHeader("its address is none")
-    return (IPv4Address if version == 4 else IPv6Address)("TCP", str(address), port)
+    return tcp_address(host, port)
 
 
 def is_from(transport: Any, address: Address) -> None:
@@ -213,7 +214,7 @@ def handed_over(factory: IProtocolFactory, host: str, port: int) -> IProtocolFac
     For a connection that another process handed over and whose header is read: what builds the protocol of a
     visitor from that address.
     """
-    return _HandedOver(factory, _address(host, port, ipaddress.ip_address(host).version))
+    return _HandedOver(factory, tcp_address(host, port))
 
 
 class _HandedOver(Factory):

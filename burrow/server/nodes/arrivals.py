@@ -7,7 +7,6 @@ Each stream begins with one box (L{burrow.server.nodes.boxes}).
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from twisted.python.failure import Failure
 
 from burrow.errors import BurrowError, WireError
 from burrow.link.accept import AcceptFactory, Handshake, HandshakeRefused
+from burrow.mux.control import tcp_address
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.pipe import PipeEnd
 from burrow.mux.session import Session
@@ -126,10 +126,9 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
     """What C{host:port} says, IPv6 hosts in brackets; None if it is no address."""
     try:
         parts = urlsplit(f"//{text}")
-        host, port = ipaddress.ip_address(parts.hostname or ""), parts.port or 0
+        return tcp_address(parts.hostname or "", parts.port or 0)
     except ValueError:
         return None
-    return (IPv4Address if host.version == 4 else IPv6Address)("TCP", str(host), port)
 
 
 class _ArrivingStream(PipeEnd):
