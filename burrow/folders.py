@@ -1,4 +1,7 @@
-"""Where a person's files are: the XDG Base Directory specification, on Windows C{%LOCALAPPDATA%}."""
+"""
+Where a person's files are (the XDG Base Directory specification, on Windows C{%LOCALAPPDATA%}), and how they
+are written.
+"""
 
 from __future__ import annotations
 
@@ -24,3 +27,28 @@ def _folder(variable: str, unix: str, environ: Mapping[str, str]) -> Path:
     if sys.platform == "win32":
         return Path(environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "burrow"
     return Path.home() / unix / "burrow"
+
+
+def write_whole(path: Path, data: bytes, *, mode: int = 0o600, first: bool = False) -> None:
+    """
+    Write a file, whose folder is made: others see it whole, or what was there before.
+
+    @param mode: its permissions, as far as the umask allows. @param first: whether of several that write at
+        once what came first stays; the caller has to read then what that is.
+    @raise OSError: it cannot be written.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as file:
+        file.write(data)
+    if not first:
+        os.replace(new, path)
+        return
+    try:
+        os.link(new, path)
+    except FileExistsError:
+        pass
+    except (OSError, AttributeError):  # no links on this file system
+        os.replace(new, path)
+    new.unlink(missing_ok=True)

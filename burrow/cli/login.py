@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from burrow.client.config import ClientConfig
 from burrow.client.secret import read_secret
 from burrow.client.service import CREDENTIALS_FILE, credentials_of
 from burrow.errors import ConfigError
-from burrow.folders import config_folder
+from burrow.folders import config_folder, write_whole
 from burrow.link.address import ServerAddress
 from burrow.link.dial import Dialer
 from burrow.values import STDIN, parse_path, parse_secret_path
@@ -83,13 +82,7 @@ def _write_credentials(path: Path, server: str, config: ClientConfig) -> None:
         lines.append(f"ca-file = {_toml(str(config.ca_file))}")
     if config.insecure:
         lines.append("insecure = true")
-    temporary = path.with_name(path.name + ".new")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            file.write("\n".join(lines) + "\n")
-        temporary.replace(path)
+        write_whole(path, ("\n".join(lines) + "\n").encode())
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from pathlib import Path
 
 from burrow.errors import ConfigError
+from burrow.folders import write_whole
 
 _FILE = "agent-id"
 _SHAPE = re.compile(r"[a-z0-9]{16}")
@@ -25,17 +25,8 @@ def agent_id(folder: Path) -> str:
             known = path.read_text(encoding="ascii", errors="replace").strip()
             if _SHAPE.fullmatch(known):
                 return known
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = path.with_name(f"{_FILE}.{os.getpid()}")
-        temporary.write_text(secrets.token_hex(8) + "\n", encoding="ascii")
-        if path.exists():
-            os.replace(temporary, path)
-        else:
-            try:
-                os.link(temporary, path)  # of two that start at once, one id wins
-            except (OSError, AttributeError):
-                os.replace(temporary, path)
-        temporary.unlink(missing_ok=True)
+        made = secrets.token_hex(8) + "\n"
+        write_whole(path, made.encode(), mode=0o666, first=not path.exists())
         return path.read_text(encoding="ascii").strip()
     except OSError as error:
         raise ConfigError(

@@ -10,7 +10,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from burrow.errors import ConfigError
-from burrow.folders import state_folder
+from burrow.folders import state_folder, write_whole
 from burrow.policy.hashed import decoded, encoded
 from burrow.policy.share import public_half
 from burrow.protocols.access import SHARE_KEY, SHARE_LINKS
@@ -29,21 +29,8 @@ def share_key(folder: Path, *, new: bool = False) -> Ed25519PrivateKey:
     try:
         if path.exists() and not new:
             return _read(path)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = path.with_name(f"{_FILE}.{os.getpid()}")
-        number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(number, "w", encoding="ascii") as file:
-            file.write(encoded(Ed25519PrivateKey.generate().private_bytes_raw()) + "\n")
-        if new:
-            os.replace(temporary, path)
-        else:
-            try:
-                os.link(temporary, path)  # of two that start at once, one key wins
-            except FileExistsError:
-                pass
-            except (OSError, AttributeError):
-                os.replace(temporary, path)
-        temporary.unlink(missing_ok=True)
+        made = encoded(Ed25519PrivateKey.generate().private_bytes_raw()) + "\n"
+        write_whole(path, made.encode(), first=not new)
         return _read(path)
     except OSError as error:
         raise ConfigError(

@@ -5,7 +5,6 @@ folder for the next start, until they are in the store. The CA counts them, so t
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from cryptography import x509
@@ -13,6 +12,7 @@ from twisted.logger import Logger
 
 from burrow.certificates.issued import read_chain
 from burrow.errors import StoreError
+from burrow.folders import write_whole
 from burrow.store.base import IStore
 from burrow.store.spaces import CERTIFICATES
 
@@ -63,12 +63,7 @@ class Unwritten:
         if self._folder is None:
             return
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new = self._file(name).with_suffix(f".{os.getpid()}.new")
-            new.unlink(missing_ok=True)
-            with os.fdopen(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-                file.write(text)
-            new.replace(self._file(name))
+            write_whole(self._file(name), text.encode())
         except OSError as error:
             self.log.error(
                 "cannot write the certificate of {name} to a file; it is kept in memory: {error}",

@@ -6,7 +6,6 @@ tunnel (TLS-ALPN-01, RFC 8737), kept in a file, renewed at two thirds of its lif
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,7 @@ from burrow.certificates.base import server_context
 from burrow.certificates.issued import renewal_time
 from burrow.clock import DAY
 from burrow.errors import BurrowError
-from burrow.folders import state_folder
+from burrow.folders import state_folder, write_whole
 from burrow.trust import trust_root
 from burrow.wording import at
 
@@ -163,14 +162,6 @@ class Certificate:
         for one in waiting:
             one.callback(None)
 
-    def _write(self, path: Path, data: bytes) -> None:
-        """Keep a secret. @raise OSError: it cannot be written."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}")
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-
     def _account_key(self) -> ec.EllipticCurvePrivateKey:
         """The key of this machine's account at the CA, made when it is first needed."""
         digest = hashlib.sha256(self._authority.directory.encode()).hexdigest()[:16]
@@ -182,7 +173,7 @@ class Certificate:
         except (OSError, ValueError):
             pass
         made = ec.generate_private_key(ec.SECP256R1())
-        self._write(path, _pem(made))
+        write_whole(path, _pem(made))
         return made
 
     # -- one order ------------------------------------------------------------------------------------------
@@ -221,7 +212,7 @@ class Certificate:
         answer = await directory.finalize(order, request.public_bytes(serialization.Encoding.DER))
         chain = await directory.chain(await directory.until_issued(order, answer))
         encoded = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain)
-        self._write(self._file, _pem(key) + encoded)
+        write_whole(self._file, _pem(key) + encoded)
         self._use(server_context(key, chain))
         until = at(chain[0].not_valid_after_utc.timestamp())
         text = f"{self._host} has a certificate until {until}; its key is on this machine alone"

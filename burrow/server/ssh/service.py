@@ -43,6 +43,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from burrow.errors import BurrowError, StoreError
+from burrow.folders import write_whole
 from burrow.link.accept import Handshake, HandshakeRefused
 from burrow.mux.channel import BoundedAMP
 from burrow.mux.control import Drain, Notice, OpenTunnel, VisitorHead, shown
@@ -77,8 +78,7 @@ def host_key(folder: Path) -> Key:
         text = made.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
         )
-        path.touch(0o600, exist_ok=True)
-        path.write_bytes(text)
+        write_whole(path, text, first=True)  # each of several workers asks for it
     try:
         key: Key = Key.fromString(path.read_bytes())
         return key

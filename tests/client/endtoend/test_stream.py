@@ -16,6 +16,7 @@ from burrow.client.endtoend.kind import LOST, EndToEndKind, answer_page, authori
 from burrow.client.endtoend.stream import HELLO_WITHIN, EndToEnd, InsideObserver
 from burrow.client.tunnels import tunnel_request
 from burrow.errors import ConfigError
+from burrow.folders import write_whole
 from burrow.observe.observer import Observer
 from burrow.protocols.upstream import UpstreamFailed
 from burrow.testing import Recorder, SessionPair
@@ -230,7 +231,7 @@ class Certificates(Case):
 
         key, leaf = self_signed("mine", x509.DNSName(HOST), 30)
         text = _pem(key) + leaf.public_bytes(serialization.Encoding.PEM)
-        self.certificate._write(self.certificate._file, text)
+        write_whole(self.certificate._file, text)
         self.assertEqual(self.certificate._file.stat().st_mode & 0o777, 0o600)
         self.assertEqual(self.certificate._load(), leaf)
         self.assertIsNotNone(self.certificate.context)
