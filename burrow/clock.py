@@ -32,6 +32,16 @@ def measure_by_ticks(reactor: Any) -> None:
     reactor.seconds = ticks
 
 
+def cancel(call: Any) -> None:
+    """
+    Have a delayed call not happen. Nothing happens if it has, or was cancelled.
+
+    @param call: an L{IDelayedCall<twisted.internet.interfaces.IDelayedCall>}; None for none.
+    """
+    if call is not None and call.active():
+        call.cancel()
+
+
 def at_turn_end(clock: Any) -> Callable[[Callable[[], object]], object]:
     """
     Returns what has a function called at the end of the turn: our own reactor's way, which costs a fifth of

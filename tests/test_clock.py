@@ -5,6 +5,9 @@ import sys
 import textwrap
 
 import pytest
+from twisted.internet.task import Clock
+
+from burrow.clock import cancel
 
 
 @pytest.mark.slow
@@ -27,3 +30,13 @@ def test_timers_fire_when_the_clock_was_set_back():
     """
     ended = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], timeout=60)
     assert ended.returncode == 0
+
+
+def test_delayed_calls_are_cancelled_once():
+    clock, called = Clock(), []
+    call, other = clock.callLater(1, called.append, 1), clock.callLater(2, called.append, 2)
+    for one in (call, call, None):
+        cancel(one)
+    clock.advance(2)
+    cancel(other)
+    assert called == [2]

@@ -14,6 +14,7 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 
 from burrow.client.sse import EventReader, ServerEvent
+from burrow.clock import cancel
 from burrow.errors import BurrowError, ServerUnreachable
 
 SILENCE = 40.0
@@ -109,8 +110,7 @@ class Reading(Protocol):
 
     def stop(self) -> None:
         """Read no more, and close the connection."""
-        if self._silence.active():
-            self._silence.cancel()
+        cancel(self._silence)
         _end(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

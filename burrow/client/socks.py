@@ -13,6 +13,7 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
 
 from burrow.client.connecting import Connector
+from burrow.clock import cancel
 from burrow.errors import BurrowError, NoSuchTunnel, NotAllowed
 from burrow.mux.pipe import PipeEnd
 from burrow.values import parse_label
@@ -165,8 +166,7 @@ class Socks(PipeEnd):
 
     def _stop(self) -> None:
         timeout, self._timeout = self._timeout, None
-        if timeout is not None and timeout.active():
-            timeout.cancel()
+        cancel(timeout)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The program has left, perhaps before it was joined."""

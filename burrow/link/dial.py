@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from burrow import __version__
 from burrow.addresses import bracketed, is_localhost
+from burrow.clock import cancel
 from burrow.errors import BurrowError, ServerUnreachable, WireError
 from burrow.link import (
     AGENT_HEADER,
@@ -281,5 +282,4 @@ class Dialer:
             protocol.transport.abortConnection()  # else a session would begin that no agent uses
             raise
         finally:
-            if timeout.active():
-                timeout.cancel()
+            cancel(timeout)

@@ -19,6 +19,7 @@ from twisted.internet.protocol import Factory
 
 from burrow.client.service import credentials_of
 from burrow.client.tunnels import TunnelRequest, tunnel_request
+from burrow.clock import cancel
 from burrow.errors import BurrowError, ConfigError
 from burrow.mux.control import VisitorHead
 from burrow.mux.pipe import PipeEnd
@@ -197,8 +198,7 @@ class Serving:
         stopping.add_done_callback(lambda _: reactor.callFromThread(_fire, done))
         timer = reactor.callLater(END_WITHIN, _fire, done)
         await done
-        if timer.active():
-            timer.cancel()
+        cancel(timer)
         self._end()
 
     def _end(self) -> None:

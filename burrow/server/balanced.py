@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from burrow.addresses import Network, is_in
+from burrow.clock import cancel
 from burrow.mux.control import tcp_address
 from burrow.protocols.proxy_header import SIGNATURE
 from burrow.server.counting import AddressLimit
@@ -201,8 +202,7 @@ class _Header(Protocol):
 
     def _stop(self) -> None:
         timeout, self._timeout = self._timeout, None
-        if timeout is not None and timeout.active():
-            timeout.cancel()
+        cancel(timeout)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It was lost before its header was read."""

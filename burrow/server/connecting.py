@@ -10,6 +10,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from burrow.clock import cancel
 from burrow.errors import NotAllowed, Refused, StreamGone, Unavailable, WireError
 from burrow.mux.control import ConnectAnswer, ConnectHead, decode_connect_head, shown, visitor_address
 from burrow.mux.pipe import PipeEnd
@@ -133,8 +134,7 @@ class Connecting(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The agent ended the stream before it was joined."""
-        if self._head_timeout.active():
-            self._head_timeout.cancel()
+        cancel(self._head_timeout)
         if self._finding is not None:
             self._finding.cancel()
 

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from burrow import __version__
+from burrow.clock import cancel
 from burrow.errors import StreamGone
 from burrow.http.failure import FAILURE_HEADER
 from burrow.http.head import BadMessage
@@ -78,8 +79,7 @@ class _Check(Protocol):
     def _end(self, good: bool, why: str) -> None:
         told, self._told = self._told, None
         if told is not None:
-            if self._timeout.active():
-                self._timeout.cancel()
+            cancel(self._timeout)
             if self.transport is not None:
                 self.transport.abortConnection()
             told(good, why)

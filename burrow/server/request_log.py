@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
+from burrow.clock import cancel
 from burrow.shown import escaped
 from burrow.traffic.hub import Listener
 from burrow.traffic.record import Record
@@ -72,8 +73,7 @@ class RequestLog(Listener):
 
     def flush(self) -> None:
         """Log what waits."""
-        if self._flushing is not None and self._flushing.active():
-            self._flushing.cancel()
+        cancel(self._flushing)
         self._flushing = None
         lines, self._lines = self._lines, []
         if lines:

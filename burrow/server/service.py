@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.logger import Logger
 
 from burrow import __version__
-from burrow.clock import DAY
+from burrow.clock import DAY, cancel
 from burrow.errors import ConfigError
 from burrow.link.accept import AcceptFactory
 from burrow.mux.interfaces import CloseCode
@@ -386,8 +386,7 @@ class BurrowServer(MultiService):
             watch.stop()
         self._finishing.stop()
         self._health.stop()
-        if self._closing_unused is not None and self._closing_unused.active():
-            self._closing_unused.cancel()
+        cancel(self._closing_unused)
         self._neighbours.close()
         self.admin.stop()
         self.metrics.stop()

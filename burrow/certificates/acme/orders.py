@@ -19,6 +19,7 @@ from burrow.certificates.acme.authority import CertificateAuthority
 from burrow.certificates.acme.locks import Locks
 from burrow.certificates.acme.problems import AcmeProblem
 from burrow.certificates.acme.responder import TLSALPNResponder
+from burrow.clock import cancel
 from burrow.errors import BurrowError, CertificateFailed, StoreError
 from burrow.wording import at
 
@@ -153,8 +154,7 @@ class Orders:
                 issuing.cancel()
 
         def done(result: Any) -> None:
-            if timer.active():
-                timer.cancel()
+            cancel(timer)
             if not outcome.called:
                 outcome.callback(result)
                 return

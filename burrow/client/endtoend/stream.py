@@ -16,6 +16,7 @@ from zope.interface import implementer
 from burrow.certificates.base import CHALLENGE, PROTOCOLS
 from burrow.certificates.hello import ClientHello, HelloReader, NotTLS
 from burrow.client.endtoend.certificate import WAIT, Certificate
+from burrow.clock import cancel
 from burrow.mux.tls import HalfClosingConnection, HalfClosingTLS
 from burrow.observe.observer import Observer
 
@@ -107,8 +108,7 @@ class EndToEnd(Protocol):
         transport.become(tls, received)
 
     def _refuse(self, alert: bytes) -> None:
-        if self._timeout.active():
-            self._timeout.cancel()
+        cancel(self._timeout)
         self.transport.write(_ALERT + alert)
         self.transport.loseConnection()
 
@@ -122,8 +122,7 @@ class EndToEnd(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The visitor left before TLS began."""
-        if self._timeout.active():
-            self._timeout.cancel()
+        cancel(self._timeout)
         if self._beginning is not None:
             self._beginning.cancel()
 

@@ -22,6 +22,7 @@ from burrow.client.inspect.problem import Problem
 from burrow.client.inspect.replay import Replayer
 from burrow.client.inspect.store import Store
 from burrow.client.inspect.web import InspectorRequest
+from burrow.clock import cancel
 from burrow.traffic.filter import Filter
 
 LISTED, MOST_LISTED = 100, 1000
@@ -252,8 +253,7 @@ class Api:
 
         def over(_: Any = None) -> None:
             if not waiting.called:
-                if timer.active():
-                    timer.cancel()
+                cancel(timer)
                 waiting.callback(None)
 
         timer = self._reactor.callLater(wait, over)

@@ -8,6 +8,7 @@ import httptools
 from twisted.internet.defer import CancelledError, Deferred
 
 from burrow.client.inspect.changed import Outgoing
+from burrow.clock import cancel
 from burrow.mux.pipe import PipeEnd
 from burrow.protocols.connecting import Connector, SecureEnd
 from burrow.protocols.upstream import UpstreamFailed
@@ -144,8 +145,7 @@ class Exchange:
             self._over(why or ("the answer is not whole" if self._has_length else ""))
 
     def _over(self, error: str) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        cancel(self._timer)
         self._traffic.ended(self._record, error)
         end, self._end = self._end, None
         if end is not None:

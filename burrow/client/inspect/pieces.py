@@ -8,6 +8,8 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from zope.interface import implementer
 
+from burrow.clock import cancel
+
 
 @implementer(IPushProducer)
 class Pieces:
@@ -44,8 +46,7 @@ class Pieces:
     def pauseProducing(self) -> None:
         """Who asked does not read."""
         call, self._next = self._next, None
-        if call is not None and call.active():
-            call.cancel()
+        cancel(call)
 
     def resumeProducing(self) -> None:
         """It reads again."""

@@ -28,6 +28,7 @@ from burrow.client.screen.terminal import Terminal
 from burrow.client.screen.upstreams import Upstreams
 from burrow.client.screen.view import view
 from burrow.client.wanted import Opened
+from burrow.clock import cancel
 from burrow.wording import count_of
 
 EVERY = 0.1
@@ -110,8 +111,7 @@ class LiveScreen:
         if self._ticking.running:
             self._ticking.stop()
         for call in (self._due, self._escaping, self._flash):
-            if call is not None and call.active():
-                call.cancel()
+            cancel(call)
         if not self._opened:
             return []
         lines = [f"{opened.url} -> {opened.request.upstream}" for opened in self._opened.values()]
@@ -248,8 +248,7 @@ class LiveScreen:
     # -- keys: see L{Acts<burrow.client.screen.controls.Acts>} ----------------------------------------------
 
     def _typed(self, data: bytes) -> None:
-        if self._escaping is not None and self._escaping.active():
-            self._escaping.cancel()
+        cancel(self._escaping)
         for key in self._keys.feed(data):
             self._controls.key(key)
         if self._keys.waiting:
@@ -296,8 +295,7 @@ class LiveScreen:
 
     def _tell_shortly(self, text: str, seconds: float = _FLASH) -> None:
         """Show a message for so long."""
-        if self._flash is not None and self._flash.active():
-            self._flash.cancel()
+        cancel(self._flash)
         self._message = text
         self._flash = self._clock.callLater(seconds, self._tell_no_more, text)
 

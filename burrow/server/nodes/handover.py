@@ -30,6 +30,7 @@ from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from burrow.clock import cancel
 from burrow.descriptors import EXHAUSTED, Shortage, exhausted
 from burrow.server.listening import ACCEPT_AGAIN
 
@@ -143,8 +144,7 @@ class Door(_Readable):
         self._handle.shutdown(socket.SHUT_RD)
         while self._accept_one():
             pass
-        if self._again is not None and self._again.active():
-            self._again.cancel()
+        cancel(self._again)
         super().close()
         for peer in list(self._peers):
             peer.finish()
@@ -214,8 +214,7 @@ class _Peer(_Readable):
     def close(self) -> None:
         """Take no more connections of this process."""
         self._peers.discard(self)
-        if self._again is not None and self._again.active():
-            self._again.cancel()
+        cancel(self._again)
         super().close()
 
 
