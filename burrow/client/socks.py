@@ -165,8 +165,7 @@ class Socks(PipeEnd):
         self.transport.abortConnection()
 
     def _stop(self) -> None:
-        timeout, self._timeout = self._timeout, None
-        cancel(timeout)
+        cancel(self._timeout)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The program has left, perhaps before it was joined."""

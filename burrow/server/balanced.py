@@ -201,8 +201,7 @@ class _Header(Protocol):
         self.transport.abortConnection()
 
     def _stop(self) -> None:
-        timeout, self._timeout = self._timeout, None
-        cancel(timeout)
+        cancel(self._timeout)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It was lost before its header was read."""
