@@ -140,6 +140,43 @@ def test_body_that_is_too_large():
     assert exchange.answer(OK).startswith(b"HTTP/1.1 200 ")
 
 
+class Reads:
+    """Reads the body whole and lets the visitor in, whatever has come of it."""
+
+    def visit(self, visit):
+        return visit.read_body(4).addCallback(lambda body: None)
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_body_too_large_to_be_read_whole_is_refused_though_its_rule_says_nothing(announced):
+    chunked = POST.replace(
+        b"Content-Length: 5\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    )
+    exchange = tunnel(Reads())
+    exchange.ask(POST if announced else chunked)
+    assert exchange.visitor.value().startswith(b"HTTP/1.1 413 ")
+    assert exchange.streams == []
+
+
+def test_framing_of_an_answer_is_neither_shown_to_rules_nor_taken_from_them():
+    seen = []
+
+    def meddle(fields):
+        seen.extend(name.lower() for name, _ in fields)
+        return [*fields, (b"Connection", b"X-App"), (b"Content-Length", b"1"), (b"X-Added", b"yes")]
+
+    exchange = tunnel(Rule(change=lambda visit: visit.on_answer.append(meddle)))
+    exchange.ask(GET)
+    said = exchange.answer(OK.replace(b"\r\n\r\n", b"\r\nConnection: X-Hop\r\nX-Hop: 1\r\nX-App: 1\r\n\r\n"))
+    assert b"content-length" not in seen
+    assert b"connection" not in seen
+    assert b"\r\nX-Added: yes\r\n" in said
+    assert b"\r\nX-App: 1\r\n" in said
+    assert b"X-Hop" not in said
+    assert said.lower().count(b"content-length") == 1
+    assert said.endswith(b"\r\n\r\nok")
+
+
 def test_fields_change_both_ways_and_the_next_request_has_its_own():
     def change(visit):
         if visit.target == b"/a":
