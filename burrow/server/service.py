@@ -221,7 +221,7 @@ class BurrowServer(MultiService):
         self._upkeep = Upkeep(reactor, self.store, self.tunnels, self.events, config.free_after * DAY)
 
         # Visitors, and the end.
-        means = make_means(reactor, config)
+        means = self._means = make_means(reactor, config)
         self._edge = make_edge(config, self._routes.of_host, self.site.answer, self._sweep, traffic, means)
         self.admin = Admin(
             reactor,
@@ -351,7 +351,8 @@ class BurrowServer(MultiService):
                 key = host_key(config.state_dir)
             except (OSError, ValueError) as error:
                 raise ConfigError(f"--ssh has no key: {error}") from error
-            server = SshServer(self._reactor, self.store, self.agents, config.ssh_keys, key)
+            in_thread = self._means.in_thread
+            server = SshServer(self._reactor, self.store, self.agents, config.ssh_keys, key, in_thread)
             self._listeners.listen("ssh", config.ssh_listen, server.factory())
 
     def _not_ready(self) -> str:

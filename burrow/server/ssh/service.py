@@ -14,6 +14,7 @@ or a key is one that the file of C{--ssh-keys} has, with the name of a token beh
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import struct
@@ -49,6 +50,7 @@ from burrow.mux.channel import BoundedAMP
 from burrow.mux.control import Drain, Notice, OpenTunnel, VisitorHead, shown
 from burrow.mux.endpoint import StreamClientEndpoint
 from burrow.mux.session import Session
+from burrow.policy.means import Busy, InThread
 from burrow.server.agents import Agents
 from burrow.server.ssh.channels import QUIET, FlowingConnection, Terminal, Visitor, channel_for
 from burrow.server.ssh.memory import join_sessions
@@ -86,19 +88,27 @@ def host_key(folder: Path) -> Key:
         raise ValueError(f"{path} holds no private key: {error}") from error
 
 
+def _lines(file: Path) -> list[str]:
+    return file.read_text(errors="replace").splitlines()
+
+
 class SshServer:
     """
-    @param agents: takes its sessions. @param keys: the file of C{--ssh-keys}; None without.
+    @param agents: takes its sessions. @param keys: the file of C{--ssh-keys}; None without. @param in_thread:
+        reads it.
     """
 
     log = Logger()
 
-    def __init__(self, clock: Any, store: IStore, agents: Agents, keys: Path | None, host: Key) -> None:
+    def __init__(
+        self, clock: Any, store: IStore, agents: Agents, keys: Path | None, host: Key, in_thread: InThread
+    ) -> None:
         self.clock = clock
         self.agents = agents
         self._store = store
         self._keys = keys
         self._host = host
+        self._in_thread = in_thread
 
     def factory(self) -> IProtocolFactory:
         """What serves the port."""
@@ -116,22 +126,19 @@ class SshServer:
 
     async def by_key(self, blob: bytes) -> Token | None:
         """The token whose name stands behind a public key in the file."""
-        try:
-            lines = self._keys.read_text().splitlines() if self._keys is not None else []
-        except OSError as error:
-            self.log.warn("cannot read {file}: {error}", file=str(self._keys), error=error)
+        if self._keys is None:
             return None
+        try:
+            lines = await self._in_thread(_lines, self._keys)
+        except (OSError, Busy) as error:
+            self.log.warn("cannot read {file}: {error!r}", file=str(self._keys), error=error)
+            return None
+        wanted = base64.b64encode(blob).decode()
         for line in lines:
-            words = line.split()
-            if len(words) != 3 or line.startswith("#"):
-                continue
-            try:
-                known = Key.fromString(line.encode(), type="public_openssh")
-            except Exception:  # a line that is none: conch raises one of many
-                continue
-            if known.blob() == blob:
-                tokens: list[Token] = await self._store.tokens()
-                return next((one for one in tokens if one.name == words[2] and one.role != "viewer"), None)
+            match line.split():
+                case [kind, text, name] if text == wanted and not kind.startswith("#"):
+                    tokens: list[Token] = await self._store.tokens()
+                    return next((one for one in tokens if one.name == name and one.role != "viewer"), None)
         return None
 
     @staticmethod

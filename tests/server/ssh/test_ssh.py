@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from twisted.conch.ssh.keys import Key
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -78,7 +78,7 @@ class Keys(SynchronousTestCase):
         tokens = [Token("1", "laptop", "agent", b"", 0.0), Token("2", "screen", "viewer", b"", 0.0)]
         store = SimpleNamespace(tokens=lambda: succeed(tokens))
         file = self.folder / "keys"
-        server = SshServer(Clock(), store, None, file, None)
+        server = SshServer(Clock(), store, None, file, None, execute)
 
         def token(key):
             return self.successResultOf(Deferred.fromCoroutine(server.by_key(key.public().blob())))
@@ -90,6 +90,7 @@ class Keys(SynchronousTestCase):
             f"{line(ours)} laptop",
             f"{line(viewers)} screen",
             line(nobodys),
+            f"#{line(nobodys)} laptop",
             f"{line(nobodys)} unknown",
         ]
         file.write_text("\n".join(lines))
