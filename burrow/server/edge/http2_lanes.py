@@ -65,8 +65,11 @@ class Lanes:
     def keep(self, lane: Lane) -> None:
         """A request is answered: keep its stream for the next one, if it can be used again."""
         responses = lane.kept.responses
+        if len(self._kept) == MAX_KEPT:  # of some the upstream has closed the stream meanwhile
+            self._kept = [one for one in self._kept if one.kept.route is not None]
         if responses is not None and responses.usable and not self.closed and len(self._kept) < MAX_KEPT:
             self._kept.append(lane)
+            lane.stream.resumeProducing()  # it waited if the visitor did not take the answer at once
         else:
             lane.kept.drop()
 

@@ -162,7 +162,6 @@ class Http2Stream:
     def answer_end(self, trailers: Fields) -> None:
         """See L{IConnection}."""
         self._finish(trailers)
-        self._leave_lane()
 
     def answer_page(self, page: pages.Page, *, linger: bool = False) -> None:
         """See L{IConnection}."""
@@ -274,6 +273,7 @@ class Http2Stream:
             # answer whose stream is reset before they have read it.
             self._visitor.edge.sweep.add(Unwanted(self._visitor, self.id), LINGER)
         self._drop_held()
+        self._leave_lane()
         self._visitor.over(self)
 
     # -- the end ------------------------------------------------------------------------------------------

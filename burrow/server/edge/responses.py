@@ -51,7 +51,7 @@ class Responses(Protocol):
     @param lost: called when no more comes on the stream, before the exchange that waits is told; not after
         L{detach}.
     @param remembered: the heads of answers that came before to the same visitor's connection.
-    @ivar usable: whether another request may be sent on it.
+    @ivar ends: whether the answer that is under way, or came last, is the last.
     @ivar used: how many responses came whole.
     @ivar whole: whether the last request has been sent to its end.
     @ivar deadline: see L{burrow.server.edge.sweep.Deadlined}.
@@ -70,7 +70,7 @@ class Responses(Protocol):
         self._keep_alive = True
         self._method = b""
         self.deadline: float | None = None
-        self.usable = True
+        self.ends = False
         self.used = 0
         self.whole = True
 
@@ -91,6 +91,14 @@ class Responses(Protocol):
         return self._answered is not None
 
     @property
+    def usable(self) -> bool:
+        """
+        Whether another request may be sent on it. The last one must be sent to its end, or the next would be
+        read as the rest of its body; and it must be answered, or the next would get its answer.
+        """
+        return self.whole and not self.waiting and not self.ends
+
+    @property
     def granted(self) -> int:
         """A number that grows when the agent has passed on more of the request: see L{Stream.granted}."""
         granted: int = self.transport.granted
@@ -104,7 +112,7 @@ class Responses(Protocol):
             behind it, and a reset at the first byte of an answer; or, once an answer has begun, with a reset.
         """
         waiting, self._answered, self._on_lost = self.waiting, None, None
-        self.usable = False
+        self.ends = True
         if self.transport is not None:
             self.transport.unregisterProducer()
             if self.whole and not waiting:
@@ -134,7 +142,7 @@ class Responses(Protocol):
                     self._end(self._body, data)
         except BadMessage as error:
             self._lost(f"its answer cannot be passed on: {error.text}")
-        if data and self.usable and self._answered is None:
+        if data and not self.ends and self._answered is None:
             self._lost("it sent more than it was asked for")
 
     def _receive_head(self, data: bytes) -> bytes:
@@ -161,7 +169,7 @@ class Responses(Protocol):
         """The stream is another protocol's from here on."""
         self._answered.answer_head(head)
         answered, self._answered, self._on_lost = self._answered, None, None
-        self.usable = False
+        self.ends = True
         self.transport.unregisterProducer()
         end = PipeEnd()
         self.transport.become(end, rest)
@@ -173,12 +181,12 @@ class Responses(Protocol):
         self.used += 1
         # Bytes behind an answer belong to no request: no later request may get them as its answer.
         if rest or not self._keep_alive:
-            self.usable = False
+            self.ends = True
         answered.answer_end(body.trailers)
 
     def readConnectionLost(self) -> None:
         """The upstream closed its half: for a body that ends with the connection, its end."""
-        self.usable = False
+        self.ends = True
         if isinstance(self._body, UntilCloseBody):
             if self._answered is not None:
                 self._end(self._body)
@@ -193,7 +201,7 @@ class Responses(Protocol):
         self._lost("the connection to it was lost")
 
     def _lost(self, error: str) -> None:
-        self.usable = False
+        self.ends = True
         answered, self._answered = self._answered, None
         lost, self._on_lost = self._on_lost, None
         if lost is not None:

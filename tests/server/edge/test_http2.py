@@ -1,5 +1,7 @@
 """A visitor's HTTP/2 connection and a tunnel, without sockets; the visitor is h2's own client."""
 
+from types import SimpleNamespace
+
 import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -24,6 +26,7 @@ from burrow.protocols.visits import Policies
 from burrow.server.edge import pages
 from burrow.server.edge.calm import BURST, Calm
 from burrow.server.edge.http2 import MAX_STREAMS, STREAM_WINDOW, Http2Factory
+from burrow.server.edge.http2_lanes import MAX_KEPT
 from burrow.server.edge.http2_request import read_request, read_trailers
 from burrow.server.edge.pace import Rate
 from burrow.server.edge.tls import Shown
@@ -291,6 +294,62 @@ def test_socket_that_takes_no_more():
     one.protocol.resumeProducing()
     one.pump()
     assert len(one.body(1)) == 20
+
+
+@pytest.mark.parametrize("why", ["answered early", "too large", "not answered in time"])
+def test_stream_of_a_request_that_is_not_over_is_never_another_ones(why):
+    """Else the next request is taken for the rest of a body, or gets an answer that is not its own."""
+    edge = Exchange()
+    rule = SimpleNamespace(visit=lambda visit: setattr(visit, "body_limit", 10))
+    edge.policies = Policies(Policy([rule]), None)
+    one = Connection(edge)
+    if why == "not answered in time":
+        one.ask(1, b"GET", b"/first")
+        one.protocol._streams[1]._exchange.timed_out()
+        one.pump()
+        assert one.status(1) == 504
+    else:
+        one.ask(1, b"POST", b"/first", (b"content-length", b"100"), body=b"x" * 10, end=False)
+        one.answer(OK) if why == "answered early" else one.client.send_data(1, b"y")
+        one.pump()
+        assert one.status(1) == (200 if why == "answered early" else 413)
+    one.ask(3, b"GET", b"/second")
+    assert len(edge.streams) == 2
+    assert edge.streams[0].aborted
+    assert b"/second" not in one.upstream(0)
+    assert one.upstream(1).startswith(b"GET /second ")
+
+
+def test_stream_whose_answer_waits_for_its_visitor_is_the_next_requests_once_that_is_sent():
+    one = Connection()
+    one.ask(1)
+    one.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + bytes(100_000))
+    (stream,) = one.edge.streams
+    assert stream.producerState == "paused"
+    one.ask(3)
+    assert len(one.edge.streams) == 2  # the first has an answer that is not sent
+    one.client.increment_flow_control_window(100_000)
+    one.client.increment_flow_control_window(100_000, 1)
+    one.pump()
+    assert len(one.body(1)) == 100_000
+    assert stream.producerState == "producing"
+    one.ask(5)
+    assert len(one.edge.streams) == 2
+
+
+def test_streams_that_upstreams_close_make_room_for_others():
+    one = Connection()
+    for number in range(MAX_KEPT):
+        one.ask(2 * number + 1)
+    for stream in one.edge.streams:
+        stream.protocol.dataReceived(OK)
+    for stream in list(one.edge.streams):
+        stream.protocol.connectionLost()
+    one.pump()
+    for number in (MAX_KEPT, MAX_KEPT + 1):
+        one.ask(2 * number + 1)
+        one.answer(OK)
+    assert len(one.edge.streams) == MAX_KEPT + 1
 
 
 def test_upload_is_acknowledged_as_the_tunnel_takes_it():

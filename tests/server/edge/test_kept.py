@@ -31,6 +31,16 @@ class Visitor:
         pass
 
 
+class Answered:
+    """Takes an answer."""
+
+    def answer_head(self, head):
+        pass
+
+    def answer_end(self, trailers):
+        pass
+
+
 @pytest.fixture
 def kept():
     clock = Clock()
@@ -56,10 +66,23 @@ def test_one_stream_for_all_requests_to_a_route(kept):
 
 def test_a_stream_that_is_not_usable_is_replaced(kept):
     route = Route()
-    kept.to(route, ADDRESS).usable = False
+    kept.to(route, ADDRESS).ends = True
     kept.to(route, ADDRESS)
     assert len(route.streams) == 2
     assert route.streams[0].disconnecting
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_stream_whose_request_is_not_over_is_replaced(kept, whole):
+    """Else the next request is taken for the rest of a body, or gets another's answer."""
+    route = Route()
+    responses = kept.to(route, ADDRESS)
+    responses.expect(Answered(), b"GET", whole=whole)
+    if not whole:
+        responses.dataReceived(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    kept.to(route, ADDRESS)
+    assert len(route.streams) == 2
+    assert route.streams[0].aborted
 
 
 def test_no_stream_can_be_opened(kept):
