@@ -66,16 +66,14 @@ class BasicAuth(Door):
             return None
         if given[0] in self._known:
             return self._let_in(visit, given[0])
-        wait = self._tries.wait(visit.address, visit.means.now())
-        if wait:
-            return too_often(wait)
         try:
             user, colon, password = b64decode(given[0][6:].strip(), validate=True).partition(b":")
         except binascii.Error:
             return None
         if not colon:
             return None
-        self._tries.begun(visit.address, visit.means.now())
+        if wait := self._tries.begin(visit.address, visit.means.now()):
+            return too_often(wait)
         known = self._passwords.get(user)
         checked = visit.means.in_thread((known or self._nobody).matches, password)
         return checked.addCallback(self._checked, visit, given[0], known is not None)

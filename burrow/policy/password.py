@@ -90,8 +90,7 @@ class PasswordPage(Door):
     # -- the form ------------------------------------------------------------------------------------------
 
     def _sign_in(self, visit: Visit) -> Verdict | Deferred[Verdict]:
-        wait = self._tries.wait(visit.address, visit.means.now())
-        if wait:
+        if wait := self._tries.wait(visit.address, visit.means.now()):
             return too_often(wait)
         if from_elsewhere(visit):
             return self._form(
@@ -110,7 +109,8 @@ class PasswordPage(Door):
         to = form.get("to", ["/"])[0].encode("utf-8")
         if not 0 < len(given) <= 4 * LONGEST:
             return self._form(visit, 401, "Give the password.", to)
-        self._tries.begun(visit.address, visit.means.now())
+        if wait := self._tries.begin(visit.address, visit.means.now()):
+            return too_often(wait)
         return visit.means.in_thread(self._password.matches, given).addCallback(self._checked, visit, to)
 
     def _checked(self, matches: bool, visit: Visit, to: bytes) -> Verdict:

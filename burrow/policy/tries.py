@@ -30,8 +30,14 @@ class Tries:
             return 0
         return max(0, int(since + WITHIN - now) + 1) if now < since + WITHIN else 0
 
-    def begun(self, address: str, now: float) -> None:
-        """An address tries: it is wrong until L{right} is called, so that many at once count, too."""
+    def begin(self, address: str, now: float) -> int:
+        """
+        An address tries, if it may: that is wrong until L{right} is called, so that many at once count, too.
+
+        @return: seconds until it may; 0 if it does now.
+        """
+        if wait := self.wait(address, now):
+            return wait
         who = customer(address)
         count, since = self._wrong.get(who, (0, now))
         if now >= since + WITHIN:
@@ -40,7 +46,13 @@ class Tries:
         self._wrong[who] = (count + 1, since)
         if len(self._wrong) > _ADDRESSES:
             self._wrong.popitem(last=False)
+        return 0
 
     def right(self, address: str) -> None:
-        """It was right: nothing of this address counts any more."""
-        self._wrong.pop(customer(address), None)
+        """A try was right, and does not count. Others do: who has a password may guess at another's."""
+        who = customer(address)
+        count, since = self._wrong.get(who, (0, 0.0))
+        if count > 1:
+            self._wrong[who] = (count - 1, since)
+        else:
+            self._wrong.pop(who, None)

@@ -88,6 +88,17 @@ def test_a_right_one_forgives():
     assert ask([door], visit(world, fields=[basic("bob:wrong")])) == 401
 
 
+def test_ones_own_password_does_not_forgive_guesses_at_anothers():
+    door, world = users("alice:secret", "bob:builder"), World()
+    said = []
+    for number in range(2 * MOST):
+        said.append(ask([door], visit(world, fields=[basic(f"alice:guess{number}")])))
+        scheme, token = basic("bob:builder")[1].split()
+        own = ("Authorization", scheme + " " * (number + 1) + token)  # each is another text
+        ask([door], visit(world, fields=[own]))
+    assert said == [401] * MOST + [429] * MOST
+
+
 def test_the_slow_check_is_made_once_for_what_is_right():
     world, made = World(), []
     door = users("bob:builder")
@@ -200,7 +211,7 @@ def test_what_was_right_is_remembered_within_bounds():
 def test_tries_of_one_network_of_ipv6_count_together():
     tries = Tries()
     for number in range(MOST):
-        tries.begun(f"2001:db8::{number:x}", 0)
+        tries.begin(f"2001:db8::{number:x}", 0)
     assert 0 < tries.wait("2001:db8::ffff", 0) <= WITHIN + 1
     assert tries.wait("2001:db8:0:1::1", 0) == 0
     tries.right("2001:db8::5")
@@ -210,5 +221,5 @@ def test_tries_of_one_network_of_ipv6_count_together():
 def test_addresses_that_try_are_bounded():
     tries = Tries()
     for number in range(5000):
-        tries.begun(f"10.0.{number // 250}.{number % 250}", 0)
+        tries.begin(f"10.0.{number // 250}.{number % 250}", 0)
     assert len(tries._wrong) == 4096

@@ -4,8 +4,10 @@ import re
 from urllib.parse import urlencode
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from burrow.policy.basic import BasicAuth, parse_user
+from burrow.policy.doors import Authentication
 from burrow.policy.hashed import parse_password
 from burrow.policy.password import LASTS, PasswordPage
 from burrow.policy.tries import MOST
@@ -88,6 +90,20 @@ def test_tries_are_limited():
         assert ask([door], form("wrong", world=world)) == 401
     assert ask([door], form("open sesame", world=world)) == 429
     assert ask([door], form("open sesame", world=world, address="198.51.100.1")) == 303
+
+
+def test_tries_whose_forms_come_at_once_are_limited():
+    door, world, bodies, said = make(), World(), [], []
+    for number in range(2 * MOST):
+        posted = form(f"guess{number}", world=world)
+        text, waits = posted.body(1000), Deferred()
+        bodies.append((text, waits))
+        posted.body = lambda limit, waits=waits: waits
+        asked = Authentication([door]).visit(posted)
+        asked.addCallback(lambda answer: said.append(answer.status))
+    for text, waits in bodies:
+        text.chainDeferred(waits)
+    assert said == [401] * MOST + [429] * MOST
 
 
 @pytest.mark.parametrize(
