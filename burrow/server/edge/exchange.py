@@ -229,7 +229,10 @@ class Exchange:
             return self._gathering.again(limit)
         if self.whole:
             return succeed(b"")
-        self._gathering = Gathering(self._edge.gathered, limit, self.request.length)
+        assert self._policed is not None  # which asks
+        self._gathering = Gathering(
+            self._edge.gathered, self._policed.visit.address, limit, self.request.length
+        )
         if not self._gathering.over:
             if self.request.headers.value(b"expect"):
                 self._connection.answer_interim(CONTINUE)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from twisted.internet.defer import Deferred, succeed
 
+from burrow.addresses import customer
 from burrow.http.headers import Fields, Headers
 from burrow.http.response_head import ResponseHead
 from burrow.policy.means import Busy
@@ -11,35 +14,53 @@ from burrow.policy.means import Busy
 MOST = 64 * 1024 * 1024
 """Bytes of all such bodies of a process, at most."""
 
+SHARE = 8
+"""One address, or IPv6 /64, takes this part of them at most, so that the others' have room."""
+
 
 class Room:
-    """What all bodies together take. @ivar used: bytes."""
+    """
+    What all bodies together take.
+
+    @param most: bytes, at most. @ivar used: bytes.
+    """
 
     def __init__(self, most: int = MOST) -> None:
         self.used = 0
         self._most = most
+        self._of: Counter[str] = Counter()
 
-    def take(self, size: int) -> bool:
-        """Take so many bytes. @return: whether there is room."""
-        if self.used + size > self._most:
+    def take(self, who: str, size: int) -> bool:
+        """Take so many bytes. @param who: the L{customer} that sends them. @return: whether there is room."""
+        if self.used + size > self._most or self._of[who] + size > self._most // SHARE:
             return False
         self.used += size
+        self._of[who] += size
         return True
+
+    def give_back(self, who: str, size: int) -> None:
+        """What was taken is free again."""
+        self.used -= size
+        self._of[who] -= size
+        if not self._of[who]:
+            del self._of[who]
 
 
 class Gathering:
     """
     One body.
 
-    @param limit: bytes, at most. @param length: how many it has; None if that is not known.
+    @param address: who sends it. @param limit: bytes, at most. @param length: how many it has; None if that
+        is not known.
     @ivar done: fires with the body; with None if it is too large; fails with L{Busy} if there is no room.
     @ivar over: whether no more of it is wanted, though it is not whole.
     """
 
-    def __init__(self, room: Room, limit: int, length: int | None) -> None:
+    def __init__(self, room: Room, address: str, limit: int, length: int | None) -> None:
         self.done: Deferred[bytes | None] = Deferred()
         self.over = False
         self._room = room
+        self._who = customer(address)
         self._limit = limit
         self._pieces: list[bytes] = []
         self._size = 0
@@ -55,7 +76,7 @@ class Gathering:
         if self._size + len(data) > self._limit:
             self._end()
             self._tell(None)
-        elif not self._room.take(len(data)):
+        elif not self._room.take(self._who, len(data)):
             self._end()
             if not self.done.called:
                 self.done.errback(Busy())
@@ -79,8 +100,9 @@ class Gathering:
 
     def drop(self) -> None:
         """Nobody wants it any more."""
-        self._room.used -= self._size
-        self._size = 0
+        size, self._size = self._size, 0
+        if size:
+            self._room.give_back(self._who, size)
         self._pieces = []
 
     def _end(self) -> None:

@@ -9,18 +9,18 @@ from twisted.internet.defer import Deferred
 
 from burrow.addresses import parse_network
 from burrow.errors import BadOption, ConfigError
-from burrow.policy.means import Means
+from burrow.policy.means import Busy, Means
 from burrow.policy.share import public_half, share_link
 from burrow.protocols.files.kind import FilesProtocol
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.options import read_options, sent_options
 from burrow.protocols.visits import UNREADABLE, policies
-from burrow.server.edge.gathering import Room
+from burrow.server.edge.gathering import Gathering, Room
 from burrow.server.given import read_given
 from burrow.server.nodes.links import Remote
 from burrow.server.nodes.records import Lease
 from tests.policy.test_signatures import BODY, github
-from tests.policy.visiting import NOW
+from tests.policy.visiting import NOW, outcome
 from tests.server.edge.edges import PEER, Exchange, Peer
 from tests.server.edge.test_http2 import Connection as Http2Connection
 
@@ -253,11 +253,29 @@ def test_a_sender_that_waits_is_told_to_send():
 
 def test_all_bodies_together_are_bounded():
     exchange = tunnel({"verify": ["github=s"]})
-    exchange.edge.gathered = Room(10)
+    exchange.edge.gathered = Room(80)
     exchange.ask(request(github(), method="POST", body=BODY))
     assert exchange.status == 503
     assert exchange.streams == []
     assert exchange.edge.gathered.used == 0
+
+
+def test_bodies_of_one_address_leave_room_for_others():
+    room, others = Room(80), [f"192.0.2.{number}" for number in range(9)]
+    held = [Gathering(room, f"2001:db8::{number}", 8, 8) for number in range(3)]
+    for each in held:
+        each.add(b"123456", None)
+    assert [each.over for each in held] == [False, True, True], "one network of IPv6 has an eighth"
+    with pytest.raises(Busy):
+        outcome(held[1].done)
+    rest = [Gathering(room, address, 8, None) for address in others]
+    for each in rest:
+        each.add(b"12345678", None)
+    assert [each.over for each in rest] == [False] * 9
+    for each in held + rest:
+        each.drop()
+    assert room.used == 0
+    assert not room._of
 
 
 def test_a_sender_that_leaves_leaves_nothing():
