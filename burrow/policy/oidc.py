@@ -30,7 +30,7 @@ from burrow.policy.hashed import encoded
 from burrow.policy.jwts import checked, identity, unreachable
 from burrow.policy.means import FetchFailed
 from burrow.policy.people import Allowed
-from burrow.policy.provider import Provider
+from burrow.policy.provider import Provider, is_url
 
 CALLBACK = b"/_burrow/callback"
 """Where a provider sends its users back to: the redirect URI is this, of the tunnel's URL."""
@@ -197,7 +197,7 @@ class OpenId(Door):
         ):
             return _again("What the provider said of you is not valid.")
         where = provider.get("userinfo_endpoint")
-        if self._lets_in(claims) or not (isinstance(where, str) and isinstance(access, str)):
+        if self._lets_in(claims) or not (is_url(where) and isinstance(access, str)):
             return self._signed_in(claims, visit, started)
         # Some providers put the address and the groups there alone.
         asked = visit.means.fetch(where, None, {"Authorization": f"Bearer {access}"})
@@ -238,7 +238,7 @@ class OpenId(Door):
 
         def out(provider: dict[str, Any]) -> Answer | None:
             where = provider.get("end_session_endpoint")
-            if not isinstance(where, str) or not where.startswith(("https://", "http://")):
+            if not is_url(where):
                 return None
             return see_other(_with_query(where, {"client_id": self._client.id}))
 

@@ -7,9 +7,10 @@ token names one that is not known, since providers change theirs.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from burrow.policy.means import FetchFailed, Means
@@ -29,6 +30,8 @@ class Fetched:
 
     @ivar url: where it is.
     """
+
+    log = Logger()
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -72,7 +75,9 @@ class Fetched:
         self._tell(self._value)
 
     def _missed(self, reason: Failure) -> None:
-        reason.trap(FetchFailed)
+        if not reason.check(FetchFailed):
+            self.log.failure("cannot fetch {url}", reason, url=self.url)
+            reason = Failure(FetchFailed(f"{self.url} gave nothing: {reason.getErrorMessage()}"))
         # What is old is better than nothing: a provider may be away for a while.
         self._tell(reason if self._at is None else self._value)
 
@@ -118,12 +123,19 @@ class Provider(Fetched):
             raise FetchFailed(f"{self.url} is not of the issuer {self.issuer}")
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
             # Of OAuth alone, for JWTs, the keys do.
-            if not _is_url(document.get(name)) and (name == "jwks_uri" or name in document):
+            if not is_url(document.get(name)) and (name == "jwks_uri" or name in document):
                 raise FetchFailed(f"{self.url} has no {name}")
         if self.keys is None or self.keys.url != document["jwks_uri"]:
             self.keys = Keys(document["jwks_uri"])
         return document
 
 
-def _is_url(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(("https://", "http://")) and value.isprintable()
+def is_url(value: Any) -> TypeGuard[str]:
+    """Whether a value is a URL that a header field and a request can have."""
+    return (
+        isinstance(value, str)
+        and value.startswith(("https://", "http://"))
+        and value.isascii()
+        and value.isprintable()
+        and " " not in value
+    )

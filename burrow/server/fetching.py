@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from OpenSSL import SSL
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.interfaces import IResolutionReceiver, IStreamClientEndpoint
@@ -28,8 +30,11 @@ from burrow import __version__
 from burrow.addresses import parse_address
 from burrow.policy.means import FetchFailed
 
-MOST = 16
+MOST = 64
 """Questions at a time, at most; of more the rest fails at once."""
+
+MOST_OF_ONE = 8
+"""Of them those to one domain, by its last two labels, or to one address."""
 
 TIMEOUT = 10.0
 """Seconds for a question and its answer."""
@@ -128,11 +133,11 @@ class Fetching:
     def __init__(self, reactor: Any, trust_root: Any, *, private: bool, agent: Any = None) -> None:
         self._reactor = reactor
         self._private = private
-        self._asking = 0
+        self._asking: Counter[str] = Counter()
         if agent is None:
             policy = BrowserLikePolicyForHTTPS(trustRoot=trust_root)
             agent = Agent.usingEndpointFactory(reactor, _Way(reactor, policy, private=private))
-        self._http = HTTPClient(agent)
+        self._agent = agent
 
     def fetch(
         self, url: str, form: Mapping[str, str] | None, fields: Mapping[str, str] | None
@@ -143,9 +148,10 @@ class Fetching:
     async def _fetch(self, url: str, form: Mapping[str, str] | None, fields: Mapping[str, str] | None) -> Any:
         if not url.startswith("https://") and not (self._private and url.startswith("http://")):
             raise FetchFailed(f"{url[:300]} is no https:// URL")
-        if self._asking >= MOST:
-            raise FetchFailed("too much is asked for at the same time")
-        self._asking += 1
+        domain = _domain(url)
+        if self._asking.total() >= MOST or self._asking[domain] >= MOST_OF_ONE:
+            raise FetchFailed(f"too much is asked for at the same time: {url[:300]} is not asked")
+        self._asking[domain] += 1
         asking = Deferred.fromCoroutine(self._exchange(url, form, fields))
         try:
             return await asking.addTimeout(TIMEOUT, self._reactor)
@@ -153,8 +159,14 @@ class Fetching:
             raise FetchFailed(f"{url} does not answer") from error
         except (ConnectError, ConnectionClosed, DNSLookupError, ResponseFailed, SSL.Error) as error:
             raise FetchFailed(f"{url} cannot be reached: {_cause(error)}") from error
+        except (FetchFailed, CancelledError):
+            raise
+        except Exception as error:  # the URL, and what answers, are anybody's
+            raise FetchFailed(f"{url} cannot be asked: {error!r}") from error
         finally:
-            self._asking -= 1
+            self._asking[domain] -= 1
+            if not self._asking[domain]:
+                del self._asking[domain]
 
     async def _exchange(
         self, url: str, form: Mapping[str, str] | None, fields: Mapping[str, str] | None
@@ -162,7 +174,8 @@ class Fetching:
         headers = Headers({"User-Agent": [f"burrow/{__version__}"], "Accept": ["application/json"]})
         for name, value in (fields or {}).items():
             headers.setRawHeaders(name, [value])
-        response = await self._http.request(
+        # A client remembers cookies: each question has one of its own.
+        response = await HTTPClient(self._agent).request(
             "POST" if form is not None else "GET",
             url,
             data=dict(form) if form is not None else None,
@@ -187,6 +200,15 @@ class Fetching:
             return json.loads(b"".join(pieces))
         except (ValueError, RecursionError) as error:
             raise FetchFailed(f"{url} answers what is no JSON") from error
+
+
+def _domain(url: str) -> str:
+    """What the questions to one party have in common, who may have any number of names below its own."""
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+    return host if parse_address(host) else ".".join(host.split(".")[-2:])
 
 
 def _cause(error: BaseException) -> str:

@@ -1,18 +1,21 @@
 """Sign-in by OpenID Connect, with a provider that is a dictionary of URLs."""
 
 from base64 import b64decode
+from dataclasses import replace
 from hashlib import sha256
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
 import pytest
+from twisted.internet.defer import Deferred
 
+from burrow.policy.doors import Authentication
 from burrow.policy.hashed import encoded
 from burrow.policy.oidc import LASTS, Client, OpenId
 from burrow.policy.people import Allowed, parse_allowed
 from burrow.policy.provider import PAUSE
 from tests.policy.test_jwts import RSA, public
-from tests.policy.visiting import HOST, World, answered, ask, field, held, sent, visit
+from tests.policy.visiting import HOST, World, answered, ask, field, held, outcome, sent, visit
 
 ISSUER = "https://id.example/realm"
 BROWSER = ("Sec-Fetch-Mode", "navigate")
@@ -213,11 +216,25 @@ def test_a_provider_that_is_away(world):
     assert ask([door], visit(world, provider.sign_in(field(way, "Location")), fields=[held(way)])) == 502
 
 
+def test_who_waits_is_told_of_any_failure(world, provider):
+    door, failed = make(), Deferred()
+    world.means = replace(world.means, fetch=lambda *asked: failed)
+    asked = [Authentication([door]).visit(visit(world, fields=[BROWSER])) for _ in range(2)]
+    failed.errback(OverflowError("a port above 65535"))
+    assert [outcome(each).status for each in asked] == [502, 502]
+    world.means = World().means
+    assert ask([door], visit(world, fields=[BROWSER])) == 502, "nothing waits for ever"
+
+
 def test_signing_out(world):
     Provider(world, end_session_endpoint=f"{ISSUER}/out")
     answer = answered([make()], visit(world, "/_burrow/sign-out"))
     assert (answer.status, field(answer, "Location")) == (303, f"{ISSUER}/out?client_id=app")
     assert "burrow-session=; Path=/; Max-Age=0" in field(answer, "Set-Cookie")
+    for bad in (f"{ISSUER}/\r\nSet-Cookie: a=b", f"{ISSUER}/\u0130", f"{ISSUER}/ ", "javascript:x", 1, None):
+        told = World()
+        Provider(told, end_session_endpoint=bad)
+        assert answered([make()], visit(told, "/_burrow/sign-out")).status == 200
     other = World()
     Provider(other)
     assert answered([make()], visit(other, "/_burrow/sign-out")).status == 200

@@ -10,7 +10,7 @@ from twisted.web.client import ResponseDone, ResponseFailed
 from twisted.web.http_headers import Headers
 
 from burrow.policy.means import FetchFailed
-from burrow.server.fetching import MAX_ANSWER, MOST, TIMEOUT, Fetching, _Checked, is_public
+from burrow.server.fetching import MAX_ANSWER, MOST, MOST_OF_ONE, TIMEOUT, Fetching, _Checked, is_public
 
 URL = "https://id.example/keys"
 
@@ -93,15 +93,69 @@ def test_what_cannot_be_reached():
 def test_questions_are_bounded_in_time_and_number():
     fetch, agent, clock = fetching(Deferred())
     failures = []
-    for _ in range(MOST):
+    hosts = [f"https://id.example{number}/" for number in range(MOST // MOST_OF_ONE)]
+    for number in range(MOST):
         agent.answer = Deferred()
-        fetch.fetch(URL, None, None).addErrback(lambda reason: failures.append(str(reason.value)))
+        asked = fetch.fetch(hosts[number % len(hosts)], None, None)
+        asked.addErrback(lambda reason: failures.append(str(reason.value)))
     with pytest.raises(FetchFailed, match="too much"):
         result(fetch.fetch(URL, None, None))
     clock.advance(TIMEOUT)
-    assert failures == [f"{URL} does not answer"] * MOST
+    assert failures == [f"{host} does not answer" for host in hosts] * MOST_OF_ONE
+    assert not fetch._asking
     agent.answer = _Response(b"1")
     assert result(fetch.fetch(URL, None, None)) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "another"),
+    [
+        ("https://t{}.evil.example:{}/", "https://a.example/"),
+        ("https://10.0.0.1:{1}/{0}", "https://11.0.0.1/"),
+        ("https://EVIL{0}.Evil.Example.:{1}/", "https://example/"),
+    ],
+)
+def test_who_does_not_answer_does_not_keep_others_from_being_asked(one, another):
+    fetch, agent, _ = fetching(Deferred())
+    for number in range(MOST_OF_ONE):
+        agent.answer = Deferred()
+        fetch.fetch(one.format(number, 400 + number), None, None)
+    with pytest.raises(FetchFailed, match="too much"):
+        result(fetch.fetch(one.format("", 443), None, None))
+    agent.answer = _Response(b"1")
+    assert result(fetch.fetch(another, None, None)) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://id.example:99999/",
+        "https://id.example:x/",
+        "https://[::1/",
+        "https://",
+        "https://a b/",
+        "https://\u00e4.example/\ud800",
+        "https://" + "a" * 300 + "/",
+    ],
+)
+def test_urls_that_are_none(url):
+    reactor = _Reactor("8.8.8.8")
+    with pytest.raises(FetchFailed):
+        result(Fetching(reactor, None, private=True).fetch(url, None, None))
+    assert reactor.getDelayedCalls() == []
+
+
+def test_no_cookies_are_kept():
+    fetch, agent, _ = fetching(_Response(b"1", headers={b"Set-Cookie": [b"a=b; Path=/"]}.items()))
+    for _ in range(2):
+        assert result(fetch.fetch(URL, None, None)) == 1
+    assert [headers.getRawHeaders("Cookie") for _, _, headers, _ in agent.asked] == [None, None]
+
+
+def test_what_is_no_error_of_the_network_is_told_like_one():
+    fetch, _, _ = fetching(fail(OverflowError("port must be 0-65535")))
+    with pytest.raises(FetchFailed, match="port must be"):
+        result(fetch.fetch(URL, None, None))
 
 
 @pytest.mark.parametrize("url", ["http://id.example/", "ftp://id.example/", "file:///etc/passwd", ""])

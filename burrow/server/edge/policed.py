@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -20,6 +21,8 @@ from burrow.server.edge.forwarded import Hop
 from burrow.server.route import IRoute
 
 NO_RULES = Policy(())
+
+_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 REFUSING = (400, 403, 421)
 """Statuses of an upstream that does not know the host that it is asked for."""
@@ -66,8 +69,16 @@ class Policed:
         return None
 
     def _said(self, outcome: Outcome) -> None:
-        if outcome is not None:
-            self.answer = pages.answered(outcome)
+        if outcome is None:
+            return
+        if any(_CONTROLS.search(text) for pair in outcome.fields for text in pair):
+            # Texts that others wrote go into answers: none may end a field, or begin an answer of its own.
+            self.log.error(
+                "a rule's answer has a field with control characters: {fields}", fields=outcome.fields
+            )
+            self.answer = pages.policy_failed()
+            return
+        self.answer = pages.answered(outcome)
 
     def _failed(self, reason: Failure) -> None:
         """A rule that fails lets nobody in. It is cancelled when the visitor leaves."""

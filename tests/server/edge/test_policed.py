@@ -431,3 +431,12 @@ def test_options_that_do_not_go_together(options, text):
     kind = HttpProtocol()
     with pytest.raises(ConfigError, match=text):
         kind.check_options(read_options(kind.options, options))
+
+
+@pytest.mark.parametrize("value", [b"/\r\nSet-Cookie: a=b", b"/\n", b"/\0", b"/\x7f"])
+def test_an_answer_whose_field_would_end_early_is_not_sent(value):
+    exchange = tunnel(Rule(Answer(303, "x", "x", "x", [(b"Location", value)])))
+    exchange.ask(GET)
+    assert exchange.status == 500
+    assert b"Set-Cookie" not in exchange.visitor.value()
+    assert exchange.streams == []
