@@ -121,8 +121,6 @@ def first_rules(options: Mapping[str, Any]) -> list[Any]:
         rules.append(Cors(origins, options.get(CORS_CREDENTIALS.key, False)))
     if (rate := options.get(RATE_LIMIT.key)) is not None:
         rules.append(RateLimit(rate, options.get(RATE_LIMIT_BY.key) or ""))
-    if (broken := options.get(CIRCUIT_BREAKER.key)) is not None:
-        rules.append(CircuitBreaker(broken))
     if options.get(INTERSTITIAL.key):
         rules.append(Interstitial())
     return rules
@@ -135,6 +133,8 @@ def last_rules(options: Mapping[str, Any]) -> list[Any]:
         rules.append(MaxBody(size.bytes))
     if options.get(COMPRESS.key):
         rules.append(Compress())
+    if (broken := options.get(CIRCUIT_BREAKER.key)) is not None:
+        rules.append(CircuitBreaker(broken))
     return [
         *rules,
         *options.get(RESPOND.key, ()),

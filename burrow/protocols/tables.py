@@ -19,6 +19,7 @@ from typing import Any
 from burrow.addresses import parse_network
 from burrow.errors import ConfigError
 from burrow.http.fields import canonical
+from burrow.policy.breaker import CircuitBreaker
 from burrow.policy.match import Conditional, Match, TextPattern
 from burrow.policy.paths import REDIRECTS, PathPattern, RewritePath
 from burrow.protocols.changes import HEADERS, change_rules, check_changes
@@ -298,5 +299,13 @@ def last_of_tables(options: Mapping[str, Any]) -> list[Any]:
 
 
 def in_order(rules: Iterable[Any]) -> list[Any]:
-    """The same rules, those that change the path behind all that look at it."""
-    return sorted(rules, key=lambda rule: isinstance(getattr(rule, "rule", rule), RewritePath))
+    """
+    The same rules: circuit breakers behind all that may answer, since the service has no part in those
+    answers; and what changes the path behind all that look at it.
+    """
+
+    def place(rule: Any) -> int:
+        inner = getattr(rule, "rule", rule)
+        return 2 if isinstance(inner, RewritePath) else int(isinstance(inner, CircuitBreaker))
+
+    return sorted(rules, key=place)

@@ -4,11 +4,13 @@ import zlib
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
 from burrow.errors import ConfigError
 from burrow.http.body import ChunkedBody
 from burrow.policy.base import Answer, Policy
+from burrow.policy.breaker import CircuitBreaker
 from burrow.policy.fields import parse_answer_set, parse_set
 from burrow.policy.host import parse_host_header
 from burrow.protocols.http import HttpProtocol
@@ -262,6 +264,34 @@ def test_circuit_opens_when_the_upstream_fails():
     assert exchange.visitor.value().startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: " in exchange.visitor.value()
     assert asked(exchange) == b""
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_who_does_not_reach_the_service_says_nothing_of_it(table):
+    broken = {"policy": ['circuit-breaker = "2/1s"']} if table else {"circuit-breaker": "2/1s"}
+    options = {**broken, "host-header": "preserve", "basic-auth": ["a:b"], "respond": ["/down=503"]}
+    exchange = tunnel(options=options)
+    world = Clock()
+    rules = [getattr(rule, "rule", rule) for rule in exchange.policies.usual.rules]
+    breaker = next(rule for rule in rules if isinstance(rule, CircuitBreaker))
+    breaker._now = world.seconds
+    entitled = GET.replace(b"\r\n\r\n", b"\r\nAuthorization: Basic YTpi\r\n\r\n")
+    for _ in range(3):
+        exchange.ask(entitled.replace(b"/a", b"/down"))
+    assert exchange.streams == []
+    for _ in range(2):  # who is kept out between two failures does not forget the first
+        exchange.visitor.clear()
+        exchange.ask(entitled)
+        exchange.answer(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+        exchange.ask(GET)
+    exchange.visitor.clear()
+    exchange.ask(entitled)
+    assert exchange.visitor.value().startswith(b"HTTP/1.1 503 ")
+    world.advance(1)
+    exchange.ask(GET)  # nor does a stranger use up the one try
+    exchange.streams[-1].clear()
+    exchange.ask(entitled)
+    assert asked(exchange).startswith(b"GET /a ")
 
 
 @pytest.mark.parametrize("request_", [GET, POST, UPGRADE])
