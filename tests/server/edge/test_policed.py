@@ -16,6 +16,7 @@ from burrow.policy.host import parse_host_header
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.options import read_options
 from burrow.protocols.visits import UNREADABLE, Policies, policies, settled
+from tests.policy.visiting import World, outcome, visit
 from tests.server.edge.edges import Exchange
 
 GET = b"GET /a HTTP/1.1\r\nHost: t.example.com\r\n\r\n"
@@ -88,16 +89,16 @@ def test_body_of_who_is_kept_out_is_dropped():
 
 
 def test_answer_that_takes_time():
-    for outcome in (None, NO):
+    for said in (None, NO):
         waits = Deferred()
         exchange = tunnel(Rule(waits), after := Rule())
         exchange.ask(POST)
         assert exchange.streams == []
         assert exchange.visitor.value() == b""
-        waits.callback(outcome)
-        assert len(exchange.streams) == (outcome is None)
-        assert len(after.asked) == (outcome is None)
-        if outcome is None:
+        waits.callback(said)
+        assert len(exchange.streams) == (said is None)
+        assert len(after.asked) == (said is None)
+        if said is None:
             assert asked(exchange).endswith(b"\r\n\r\nhello")
             assert exchange.answer(OK).startswith(b"HTTP/1.1 200 OK")
         else:
@@ -267,31 +268,30 @@ def test_circuit_opens_when_the_upstream_fails():
 
 
 @pytest.mark.parametrize("table", [False, True])
-def test_who_does_not_reach_the_service_says_nothing_of_it(table):
-    broken = {"policy": ['circuit-breaker = "2/1s"']} if table else {"circuit-breaker": "2/1s"}
-    options = {**broken, "host-header": "preserve", "basic-auth": ["a:b"], "respond": ["/down=503"]}
-    exchange = tunnel(options=options)
-    world = Clock()
-    rules = [getattr(rule, "rule", rule) for rule in exchange.policies.usual.rules]
+def test_a_stranger_whose_body_is_awaited_does_not_use_up_the_one_try(table):
+    broken = {"policy": ['circuit-breaker = "1/1s"']} if table else {"circuit-breaker": "1/1s"}
+    options = {**broken, "host-header": "preserve", "verify": ["github=s"], "basic-auth": ["a:b"]}
+    policy = tunnel(options=options).policies.usual
+    rules = [getattr(rule, "rule", rule) for rule in policy.rules]
     breaker = next(rule for rule in rules if isinstance(rule, CircuitBreaker))
+    world = Clock()
     breaker._now = world.seconds
-    entitled = GET.replace(b"\r\n\r\n", b"\r\nAuthorization: Basic YTpi\r\n\r\n")
-    for _ in range(3):
-        exchange.ask(entitled.replace(b"/a", b"/down"))
-    assert exchange.streams == []
-    for _ in range(2):  # who is kept out between two failures does not forget the first
-        exchange.visitor.clear()
-        exchange.ask(entitled)
-        exchange.answer(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
-        exchange.ask(GET)
-    exchange.visitor.clear()
-    exchange.ask(entitled)
-    assert exchange.visitor.value().startswith(b"HTTP/1.1 503 ")
+
+    def entitled():
+        made = visit(World(), fields=[("Authorization", "Basic YTpi")])
+        return made, outcome(policy.visit(made))
+
+    made, answer = entitled()
+    assert answer is None
+    made.on_end[0](502)
+    assert entitled()[1].status == 503
     world.advance(1)
-    exchange.ask(GET)  # nor does a stranger use up the one try
-    exchange.streams[-1].clear()
-    exchange.ask(entitled)
-    assert asked(exchange).startswith(b"GET /a ")
+    signed = ("X-Hub-Signature-256", "sha256=" + "0" * 64)
+    stranger = visit(World(), method="POST", fields=[signed], body=b"x")
+    stranger.body = lambda limit: Deferred()
+    assert isinstance(policy.visit(stranger), Deferred), "it is still asked what it signed"
+    assert stranger.on_end == []
+    assert entitled()[1] is None
 
 
 @pytest.mark.parametrize("request_", [GET, POST, UPGRADE])
