@@ -46,7 +46,8 @@ def _header(token: str) -> dict[str, Any] | None:
         header = jwt.get_unverified_header(token)
     except jwt.PyJWTError:
         return None
-    return header if header.get("alg") in _TYPES and "crit" not in header else None
+    alg = header.get("alg")
+    return header if isinstance(alg, str) and alg in _TYPES and "crit" not in header else None
 
 
 def _fits(key: dict[str, Any], header: dict[str, Any]) -> bool:

@@ -97,7 +97,7 @@ class ShareLinks(Door):
             return Answer(403, "link-expired", "This link does not open anything now", text)
         if visit.request.method in (b"GET", b"HEAD") and not visit.request.upgrade:
             seconds = max(1, int(ends - visit.means.now()))
-            location = b"/" + target.lstrip(b"/")  # with two slashes it would be another host's
+            location = b"/" + target.lstrip(b"/\\")  # with two slashes it would be another host's
             fields = [set_cookie(visit, self.cookie, token, seconds), (b"Referrer-Policy", b"no-referrer")]
             return see_other(location, fields)
         visit.target = target

@@ -128,6 +128,7 @@ def confused():
         forged({"alg": "None"}),
         forged({"alg": "RS256", "kid": "r"}),
         forged(["alg"]),
+        *(forged({"alg": alg, "kid": "r"}) for alg in ([], {}, None, 5, True)),
         confused(),
         token("a secret of thirty-two bytes, all", "HS256"),
         token(pad="x" * 9000),

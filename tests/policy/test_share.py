@@ -81,6 +81,8 @@ def test_other_links_let_nobody_in(door, target):
 def test_a_link_leads_to_this_host_alone(door):
     answer = answered([door], visit(World(), link(f"https://{HOST}//evil.example/")))
     assert field(answer, "Location") == "/evil.example/"
+    answer = answered([door], visit(World(), link(f"https://{HOST}/\\/evil.example/")))
+    assert field(answer, "Location") == "/evil.example/"
 
 
 def test_a_cookie_does_not_count_for_what_another_origin_asks(door):

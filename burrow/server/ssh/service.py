@@ -39,10 +39,12 @@ from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from burrow.clock import cancel
 from burrow.errors import BurrowError, StoreError
 from burrow.folders import write_whole
 from burrow.link.accept import Handshake, HandshakeRefused
@@ -63,7 +65,7 @@ MAX_VISITORS = 64
 """Connections of visitors to one client at a time; further ones are reset."""
 
 LOGIN_WITHIN = 60
-"""Seconds for the whole of the authentication."""
+"""Seconds from the connection to the end of the authentication."""
 
 _HTTP_PORTS = (80, 443)
 
@@ -112,7 +114,7 @@ class SshServer:
 
     def factory(self) -> IProtocolFactory:
         """What serves the port."""
-        made: Any = _Factory()
+        made: Any = _Factory(self.clock)
         made.publicKeys = {b"ssh-ed25519": self._host.public()}
         made.privateKeys = {b"ssh-ed25519": self._host}
         made.portal = Portal(_Realm(self), [_Checker(self)])
@@ -148,12 +150,31 @@ class SshServer:
 
 
 class _Login(SSHUserAuthServer):
-    loginTimeout = LOGIN_WITHIN
     _log = QUIET
 
 
 class _Transport(SSHServerTransport):
+    """One connection: bounds what a stranger takes, where Conch begins to only once keys are exchanged."""
+
     _log = QUIET
+    _deadline: Any = None
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        transport: Any = self.transport
+        # Who reads none of our answers is not read.
+        transport.registerProducer(transport, True)
+        factory: Any = self.factory
+        self._deadline = factory.clock.callLater(LOGIN_WITHIN, transport.abortConnection)
+
+    def setService(self, service: Any) -> None:
+        if service.name == b"ssh-connection":
+            cancel(self._deadline)
+        super().setService(service)
+
+    def connectionLost(self, reason: Failure | None = connectionDone) -> None:
+        cancel(self._deadline)
+        super().connectionLost(reason)
 
 
 class _Factory(SSHFactory):
@@ -161,6 +182,9 @@ class _Factory(SSHFactory):
     protocol = _Transport
     noisy = False
     _log = QUIET
+
+    def __init__(self, clock: Any) -> None:
+        self.clock = clock
 
 
 @implementer(ICredentialsChecker)

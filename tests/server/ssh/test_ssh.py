@@ -1,5 +1,6 @@
 """Tests for L{burrow.server.ssh}: keys, joined sessions, and how fast a visitor's channel goes."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 from twisted.conch.ssh.keys import Key
@@ -7,13 +8,14 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.mux.control import VisitorHead
 from burrow.mux.session import Session
 from burrow.server.ssh.channels import WINDOW, FlowingConnection, Forwarded, Visitor
 from burrow.server.ssh.memory import join_sessions
-from burrow.server.ssh.service import SshServer, host_key
+from burrow.server.ssh.service import LOGIN_WITHIN, SshServer, host_key
 from burrow.store.base import Token
 from burrow.testing import HalfCloseRecorder, Recorders, SessionPair
 
@@ -59,8 +61,6 @@ class Joined(SynchronousTestCase):
 
 class Keys(SynchronousTestCase):
     def setUp(self):
-        from pathlib import Path
-
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
 
@@ -97,6 +97,43 @@ class Keys(SynchronousTestCase):
         self.assertEqual(token(ours), tokens[0])
         self.assertIsNone(token(viewers))
         self.assertIsNone(token(nobodys))
+
+
+class Strangers(SynchronousTestCase):
+    """Connections before a token is shown: what they may take."""
+
+    def setUp(self):
+        self.clock = Clock()
+        key = host_key(Path(self.mktemp()))
+        factory = SshServer(self.clock, None, None, None, key, execute).factory()
+        factory.doStart()
+        self.protocol = factory.buildProtocol(PEER)
+        self.transport = StringTransportWithDisconnection()
+        self.transport.protocol = self.protocol
+        self.protocol.makeConnection(self.transport)
+
+    def test_who_says_nothing_is_not_waited_for(self):
+        self.clock.advance(LOGIN_WITHIN - 1)
+        self.assertTrue(self.transport.connected)
+        self.protocol.dataReceived(b"SSH-2.0-slow\r\n")  # a step on does not begin it anew
+        self.clock.advance(1)
+        self.assertFalse(self.transport.connected)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_who_leaves_leaves_no_timer(self):
+        self.transport.loseConnection()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_who_is_let_in_may_stay(self):
+        service = FlowingConnection()
+        self.protocol.avatar = SimpleNamespace(conn=None)
+        self.protocol.setService(service)
+        self.clock.advance(10 * LOGIN_WITHIN)
+        self.assertTrue(self.transport.connected)
+
+    def test_who_reads_no_answers_is_not_read(self):
+        self.assertIs(self.transport.producer, self.transport)
+        self.assertTrue(self.transport.streaming)
 
 
 def line(key: Key) -> str:
