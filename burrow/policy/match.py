@@ -9,7 +9,7 @@ from typing import Any
 from burrow.addresses import Network, is_in
 from burrow.http.fields import canonical
 from burrow.policy.base import Visit
-from burrow.policy.paths import PathPattern, plain
+from burrow.policy.paths import PathPattern
 
 _MAX_PATTERN = 500
 
@@ -76,8 +76,7 @@ class Match:
 
 def _is_under(target: bytes, patterns: Iterable[PathPattern]) -> bool:
     path = target.partition(b"?")[0]
-    spelled = (path, plain(path)) if path.startswith(b"/") else (path,)
-    return any(pattern.rest(one) is not None for pattern in patterns for one in spelled)
+    return any(pattern.means(path) for pattern in patterns)
 
 
 def _has(visit: Visit, name: bytes, pattern: TextPattern | None) -> bool:

@@ -22,15 +22,26 @@ _SLASHES = re.compile(rb"/+")
 
 
 @lru_cache(64)  # each rule of a request asks of the same path
-def plain(path: bytes) -> bytes:
+def readings(path: bytes) -> tuple[bytes, ...]:
     """
-    A path as the most generous reader behind the edge would read it: percent-encoded characters decoded,
-    twice as by a program behind a proxy, backslashes as slashes, without empty segments, "." and "..", and
-    without the parameters of segments (C{;a=b}), which Java's servers take away.
+    A path as it came, and as the readers behind the edge may read it: with percent-encoded characters
+    decoded, once or, as by a program behind a proxy, twice; backslashes as slashes; without empty segments and the
+    parameters of segments (C{;a=b}), which Java's servers take away; and with or without "." and ".."
+    followed. What begins with no slash, as C{*}, is read in one way.
     """
+    found = [path]
+    text = path
+    for _ in range(3 if path.startswith(b"/") else 0):
+        collapsed = _SLASHES.sub(b"/", _PARAMETERS.sub(b"", text.replace(b"\\", b"/")))
+        found += [collapsed, _followed(collapsed)]
+        text = unquote_to_bytes(text)
+    return tuple(dict.fromkeys(found))
+
+
+def _followed(path: bytes) -> bytes:
+    """RFC 3986 section 5.2.4."""
     parts: list[bytes] = []
-    path = _PARAMETERS.sub(b"", unquote_to_bytes(unquote_to_bytes(path)).replace(b"\\", b"/"))
-    for part in _SLASHES.split(path):
+    for part in path.split(b"/"):
         if part == b"..":
             parts = parts[:-1]
         elif part not in (b"", b"."):
@@ -65,6 +76,10 @@ class PathPattern:
         if self.prefix:
             return path[len(self.path) :] if path.startswith(self.path) else None
         return b"" if path == self.path else None
+
+    def means(self, path: bytes) -> bool:
+        """Whether it matches a path, however that is spelled."""
+        return any(self.rest(one) is not None for one in readings(path))
 
 
 def _target(visit: Visit) -> tuple[bytes, bytes]:
@@ -139,7 +154,7 @@ class Respond:
     def visit(self, visit: Visit) -> Answer | None:
         """See L{IRule<burrow.policy.base.IRule>}."""
         path, _ = _target(visit)
-        if self.pattern.rest(path) is None and self.pattern.rest(plain(path)) is None:
+        if not self.pattern.means(path):
             return None
         phrase = HTTPStatus(self.status).phrase
         content = (b"text/plain; charset=utf-8", self.text.encode()) if self.text else None
