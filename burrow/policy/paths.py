@@ -25,8 +25,8 @@ _SLASHES = re.compile(rb"/+")
 def readings(path: bytes) -> tuple[bytes, ...]:
     """
     A path as it came, and as the readers behind the edge may read it: with percent-encoded characters
-    decoded, once or, as by a program behind a proxy, twice; backslashes as slashes; without empty segments and the
-    parameters of segments (C{;a=b}), which Java's servers take away; and with or without "." and ".."
+    decoded, once or, as by a program behind a proxy, twice; backslashes as slashes; without empty segments,
+    nor the parameters of segments (C{;a=b}), which Java's servers take away; and with or without "." and ".."
     followed. What begins with no slash, as C{*}, is read in one way.
     """
     found = [path]
