@@ -41,6 +41,12 @@ def parse_size(text: str) -> Size:
     return Size(int(found[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[found[2].lower()], text.strip())
 
 
+def too_large(limit: int) -> Answer:
+    """The body of a request has more than C{limit} bytes."""
+    text = f"The body of a request has {limit} bytes at most here."
+    return Answer(413, "too-large", "The request is too large", text)
+
+
 class MaxBody:
     """The rule: a request's body has so many bytes at most."""
 
@@ -52,12 +58,7 @@ class MaxBody:
     def visit(self, visit: Visit) -> Answer | None:
         """See L{IRule<burrow.policy.base.IRule>}. A length that is announced is refused at once."""
         if (visit.request.length or 0) > self._limit:
-            return Answer(
-                413,
-                "too-large",
-                "The request is too large",
-                f"This tunnel takes bodies of {self._limit} bytes at most.",
-            )
+            return too_large(self._limit)
         if visit.body_limit is None or visit.body_limit > self._limit:
             visit.body_limit = self._limit
         return None

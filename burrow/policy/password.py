@@ -18,8 +18,8 @@ from burrow.policy.base import Answer, Visit
 from burrow.policy.cookies import cookie, from_elsewhere, safe_return, set_cookie
 from burrow.policy.doors import Door, Verdict, kept_as_it_is, see_other, too_often
 from burrow.policy.hashed import LONGEST, Hashed, Secret
+from burrow.policy.limits import too_large
 from burrow.policy.tries import Tries
-from burrow.policy.webhooks import too_large
 
 SIGN_IN = b"/_burrow/sign-in"
 """What the page's form is sent to."""

@@ -6,19 +6,14 @@ from collections.abc import Iterable
 
 from twisted.internet.defer import Deferred
 
-from burrow.policy.base import Answer, Visit
+from burrow.policy.base import Visit
 from burrow.policy.cookies import without
 from burrow.policy.doors import Door, Verdict, kept_as_it_is
+from burrow.policy.limits import too_large
 from burrow.policy.signatures import Signature, Signed
 
 MAX_BODY = 1024 * 1024
 """Bytes of a signed body, at most: it is read whole before the upstream gets any of it."""
-
-
-def too_large(limit: int) -> Answer:
-    """A body that has to be read whole is larger than C{limit}."""
-    text = f"What has to be checked before it is passed on may have {limit // 1024} KiB."
-    return Answer(413, "too-large", "The body is too large", text)
 
 
 class Webhooks(Door):

@@ -35,6 +35,7 @@ from burrow.http.request_head import RequestHead
 from burrow.http.response_head import ResponseHead
 from burrow.mux.pipe import PipeEnd
 from burrow.policy.base import Policy
+from burrow.policy.limits import too_large
 from burrow.server.edge import pages
 from burrow.server.edge.among import Among
 from burrow.server.edge.context import Edge
@@ -192,7 +193,7 @@ class Exchange:
                 self._page(policed.answer)
                 return
             if self._gathering is not None and self._gathering.over:
-                self._page(pages.too_much())
+                self._page(pages.answered(too_large(self._gathering.limit)))
                 return
             self._head = policed.head(self._connection.hop, self.request_id)
             if policed.visit.part is not None:
@@ -249,8 +250,8 @@ class Exchange:
             self.whole = trailers is not None
             self._gathering.add(data, trailers)
             return
-        if self._policed is not None and self._policed.too_much(len(data)):
-            self._page(pages.too_much(), linger=True)
+        if self._policed is not None and (limit := self._policed.exceeded(len(data))) is not None:
+            self._page(pages.answered(too_large(limit)), linger=True)
             return
         if self.record is not None:
             self.record.received += len(data)

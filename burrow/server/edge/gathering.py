@@ -50,8 +50,8 @@ class Gathering:
     """
     One body.
 
-    @param address: who sends it. @param limit: bytes, at most. @param length: how many it has; None if that
-        is not known.
+    @param address: who sends it. @param length: how many bytes it has; None if that is not known.
+    @ivar limit: bytes, at most.
     @ivar done: fires with the body; with None if it is too large; fails with L{Busy} if there is no room.
     @ivar over: whether no more of it is wanted, though it is not whole.
     """
@@ -61,7 +61,7 @@ class Gathering:
         self.over = False
         self._room = room
         self._who = customer(address)
-        self._limit = limit
+        self.limit = limit
         self._pieces: list[bytes] = []
         self._size = 0
         self._trailers: Fields = []
@@ -73,7 +73,7 @@ class Gathering:
         """Some of it has come. @param trailers: the fields behind it, if this is its end."""
         if self.over:
             return
-        if self._size + len(data) > self._limit:
+        if self._size + len(data) > self.limit:
             self._end()
             self._tell(None)
         elif not self._room.take(self._who, len(data)):

@@ -131,12 +131,6 @@ def policy_failed() -> Page:
     return Page(500, "policy-failed", "The tunnel's policy failed", text)
 
 
-def too_much() -> Page:
-    """The body of a request is larger than the tunnel's policy allows."""
-    text = "The body of the request is larger than this tunnel takes."
-    return Page(413, "too-large", "The request is too large", text)
-
-
 def loop(host: str) -> Page:
     """The request was here before."""
     text = f"The upstream of {host} leads back to this server. Give the tunnel the service's own address."

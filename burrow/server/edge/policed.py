@@ -96,10 +96,11 @@ class Policed:
         """The request's head as the upstream gets it."""
         return b"%b%b\r\n\r\n" % (hop.rewrite(self.visit.request, self.visit).start, request_id)
 
-    def too_much(self, size: int) -> bool:
-        """Count bytes of the request's body. @return: whether they are more than the policy allows."""
+    def exceeded(self, size: int) -> int | None:
+        """Count bytes of the request's body. @return: the limit, if they are more than the policy allows."""
         self._came += size
-        return self.visit.body_limit is not None and self._came > self.visit.body_limit
+        limit = self.visit.body_limit
+        return limit if limit is not None and self._came > limit else None
 
     def changed(self, head: ResponseHead) -> ResponseHead:
         """The head of an answer as the visitor gets it."""
