@@ -14,8 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from burrow.mux.control import VisitorHead
 from burrow.mux.session import Session
 from burrow.server.ssh.channels import WINDOW, FlowingConnection, Forwarded, Visitor
+from burrow.server.ssh.login import LOGIN_WITHIN
 from burrow.server.ssh.memory import join_sessions
-from burrow.server.ssh.service import LOGIN_WITHIN, SshServer, host_key
+from burrow.server.ssh.service import SshServer, host_key
 from burrow.store.base import Token
 from burrow.testing import HalfCloseRecorder, Recorders, SessionPair
 
