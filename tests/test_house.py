@@ -3,6 +3,7 @@
 import ast
 import configparser
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -50,13 +51,8 @@ LAYERS = [
 LONGEST = 350
 """Lines of a file, at most, unless its docstring has a line that begins with "Long because"."""
 
-STILL_LONG: set[str] = set()
-"""Files that are to become shorter. Then they must be taken out of this list."""
 
-STILL_CIRCLES: set[frozenset[str]] = set()
-"""Modules that are to be disentangled. Then they must be taken out of this list."""
-
-
+@cache
 def modules():
     """Each module of burrow, by name: its file."""
     found = {}
@@ -64,6 +60,12 @@ def modules():
         parts = file.relative_to(ROOT).with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
     return found
+
+
+@cache
+def tree(module):
+    """What a module says."""
+    return ast.parse(modules()[module].read_bytes())
 
 
 def imports(tree, known):
@@ -81,10 +83,10 @@ def imports(tree, known):
         yield from (name for name in names if name in known)
 
 
+@cache
 def graph():
     """What each module imports."""
-    known = modules()
-    return {name: set(imports(ast.parse(file.read_bytes()), known)) - {name} for name, file in known.items()}
+    return {module: set(imports(tree(module), modules())) - {module} for module in modules()}
 
 
 def room(module):
@@ -137,11 +139,7 @@ def test_imports_point_down():
 
 
 def test_no_modules_import_each_other_in_a_circle():
-    assert circles(graph()) - STILL_CIRCLES == set()
-
-
-def test_circles_that_are_gone_are_forgotten():
-    assert STILL_CIRCLES - circles(graph()) == set(), "take these out of STILL_CIRCLES"
+    assert circles(graph()) == set()
 
 
 def test_imports_up_and_circles_are_seen():
@@ -160,23 +158,14 @@ def test_imports_up_and_circles_are_seen():
     assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == set()
 
 
-def lengths():
-    """Each file of burrow: its lines, and whether it says why it is long."""
-    for file in modules().values():
-        text = file.read_text(encoding="utf-8")
-        why = ast.get_docstring(ast.parse(text)) or ""
-        explained = any(line.startswith("Long because") for line in why.splitlines())
-        yield file.relative_to(ROOT).as_posix(), len(text.splitlines()), explained
+def says_why_it_is_long(module):
+    docstring = ast.get_docstring(tree(module)) or ""
+    return any(line.startswith("Long because") for line in docstring.splitlines())
 
 
 def test_files_are_short_or_say_why_not():
-    long = {name: lines for name, lines, explained in lengths() if lines > LONGEST and not explained}
-    assert {name: lines for name, lines in long.items() if name not in STILL_LONG} == {}
-
-
-def test_files_that_became_short_are_forgotten():
-    long = {name for name, lines, explained in lengths() if lines > LONGEST and not explained}
-    assert STILL_LONG - long == set(), "take these out of STILL_LONG"
+    lines = {name: file.read_bytes().count(b"\n") for name, file in modules().items()}
+    assert {name: n for name, n in lines.items() if n > LONGEST and not says_why_it_is_long(name)} == {}
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +199,4 @@ def test_the_files_that_setup_cfg_ships_exist(setup):
 
 
 def test_each_package_has_a_docstring():
-    without = [
-        name for name, file in modules().items() if not ast.get_docstring(ast.parse(file.read_bytes()))
-    ]
-    assert without == []
+    assert [module for module in modules() if not ast.get_docstring(tree(module))] == []

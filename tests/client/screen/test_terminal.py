@@ -13,7 +13,10 @@ import pytest
 
 from tests.terminals import Terminal
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "tcgetpgrp"), reason="there are no terminals here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "tcgetpgrp"), reason="there are no terminals here"),
+]
 
 COMMAND = "http 3000 --server https://127.0.0.1:1 --token t"
 BROKEN = """
