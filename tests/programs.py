@@ -13,15 +13,26 @@ PACKAGES = {
     "initdb": "postgresql",
     "postgres": "postgresql",
     "psql": "postgresql-client",
+    "pgbench": "postgresql",
+    "mariadb": "mariadb-client-core",
+    "mariadbd": "mariadb-server-core",
+    "mariadb-install-db": "mariadb-server-core",
+    "mosquitto": "mosquitto",
+    "mosquitto_pub": "mosquitto-clients",
+    "mosquitto_sub": "mosquitto-clients",
+    "dnsmasq": "dnsmasq-base",
+    "dig": "bind9-dnsutils",
     "runuser": "util-linux",
     "nginx": "nginx-light",
     "redis-server": "redis-server",
     "redis-cli": "redis-tools",
+    "redis-benchmark": "redis-tools",
     "pebble": "pebble",
     "pebble-challtestsrv": "pebble",
     "curl": "curl",
     "openssl": "openssl",
     "ssh": "openssh-client",
+    "scp": "openssh-client",
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
     "chromium": "chromium",
@@ -34,7 +45,7 @@ _PLACES = ("/usr/sbin", "/sbin", "/usr/lib/go/bin")
 def program(name):
     """The path of a program; an error that names the Debian package where it is missing."""
     places = os.pathsep.join([os.environ.get("PATH", os.defpath), *_PLACES])
-    if name in ("initdb", "postgres"):
+    if name in ("initdb", "postgres", "pgbench"):
         # Debian keeps the server's programs off the PATH, a folder a version.
         versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
         places = os.pathsep.join([*map(str, versions), places])

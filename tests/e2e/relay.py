@@ -1,10 +1,12 @@
 """A relay between agent and server that fails when it is told to."""
 
 import contextlib
+import random
 import selectors
 import socket
 import struct
 import threading
+import time
 
 
 class Relay:
@@ -88,3 +90,20 @@ class _Pair:
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
+
+
+def cutting(relay, moved, total, times):
+    """Cut C{times} times at random points of C{moved()}'s way to C{total}, in a thread."""
+    points = sorted(random.uniform(0.01, 0.97) * total for _ in range(times))
+    done = []
+
+    def work():
+        for point in points:
+            while moved() < point:
+                time.sleep(0.001)
+            relay.cut()
+            done.append(point)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread, done

@@ -21,7 +21,7 @@ def start_sshd(world, folder):
     port = free_port()
     (folder / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n"
-        "UsePAM no\nStrictModes no\n"
+        "UsePAM no\nStrictModes no\nSubsystem sftp internal-sftp\n"
         f"AuthorizedKeysFile {folder}/authorized_keys\nPermitRootLogin yes\n"
     )
     if os.geteuid() == 0:

@@ -18,7 +18,7 @@ from tests.e2e.harness import (
     send_bytes,
     wait_for,
 )
-from tests.e2e.relay import Relay
+from tests.e2e.relay import Relay, cutting
 from tests.e2e.sshd import start_sshd
 from tests.e2e.test_apps import postgres  # noqa: F401 - a fixture
 from tests.programs import program
@@ -44,23 +44,6 @@ def serve(handler):
         reply_digest(handler)
     else:
         send_bytes(handler, int(handler.path.strip("/") or 5), BLOCK)
-
-
-def cutting(relay, moved, total, times):
-    """Cut C{times} times at random points of C{moved()}'s way to C{total}, in a thread."""
-    points = sorted(random.uniform(0.01, 0.97) * total for _ in range(times))
-    done = []
-
-    def work():
-        for point in points:
-            while moved() < point:
-                time.sleep(0.001)
-            relay.cut()
-            done.append(point)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread, done
 
 
 def test_download_with_50_cuts(world, relay, upstream):
