@@ -59,11 +59,16 @@ def typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 class Parser(argparse.ArgumentParser):
-    """The parser of a command; its subparsers are of this class, too."""
+    """
+    The parser of a command; its subparsers are of this class, too.
+
+    @ivar instead: for a flag that it has not the sentence which says what to write instead, or nothing.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         options.setdefault("allow_abbrev", False)
         super().__init__(*arguments, **options)
+        self.instead: Callable[[str], str] | None = None
 
     def error(self, message: str) -> NoReturn:
         """Print one line, and end the program with exit code 2."""
@@ -160,6 +165,8 @@ class Parser(argparse.ArgumentParser):
         parser = self.command(arguments)
         if word.startswith("-") and word != "-":
             name = word.partition("=")[0]
+            if parser.instead and (sentence := parser.instead(name)):
+                parser.error(sentence)
             here = _ELSEWHERE.get(name, "")
             is_here = not here.startswith("--") or here.split()[0] in parser.options
             guess = f": write {here}" if here and is_here else ""

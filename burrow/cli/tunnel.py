@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from burrow.cli.completion import completed_by, configured_tunnels
@@ -24,9 +25,12 @@ from burrow.client.service import (
     read_again,
 )
 from burrow.client.tunnels import TunnelRequest, find_kind
+from burrow.client.tunnels_file import TABLE_KEYS
 from burrow.errors import BurrowError, ConfigError
 from burrow.hangup import on_hangup, stop_on_hangup
 from burrow.options import add_arguments, add_flags, flags_given
+from burrow.protocols.base import Kind
+from burrow.protocols.elsewhere import no_option, who_has
 from burrow.supervisor.systemd import notify
 from burrow.values import parse_path
 
@@ -44,6 +48,7 @@ def add_kind(commands: Any, kind: Any) -> None:
     )
     add_flags(parser, kind.options)
     _common(parser)
+    parser.instead = partial(_of_other_kinds, kind)
     parser.set_defaults(run=open_one, kind=kind.name)
 
 
@@ -63,7 +68,20 @@ def add_start(commands: Any) -> None:
         help="the file (default: config.toml in the config folder)",
     )
     _common(parser)
+    parser.instead = _of_tables
     parser.set_defaults(run=start)
+
+
+def _of_other_kinds(kind: Kind, flag: str) -> str:
+    key = flag.removeprefix("--")
+    return no_option(kind, key, flags=True) if who_has(key) else ""
+
+
+def _of_tables(flag: str) -> str:
+    key = flag.removeprefix("--")
+    if key not in TABLE_KEYS and not who_has(key):
+        return ""
+    return f"{flag} is of one tunnel: write {key} into its table of the configuration file, [tunnels.NAME]"
 
 
 def _common(parser: argparse.ArgumentParser) -> None:

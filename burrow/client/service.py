@@ -12,11 +12,11 @@ from burrow.client.config import ClientConfig
 from burrow.client.identity import agent_id
 from burrow.client.secret import read_secret
 from burrow.client.tunnels import TunnelRequest
-from burrow.client.tunnels_file import read_tunnels
+from burrow.client.tunnels_file import check_settings, read_tunnels
 from burrow.errors import ConfigError
 from burrow.folders import config_folder, state_folder
 from burrow.link.address import Credentials, ServerAddress
-from burrow.options import check_keys, load, options_of, read_toml
+from burrow.options import load, read_toml
 from burrow.wording import count_of, shown
 
 CONFIG_FILE = "config.toml"
@@ -49,8 +49,7 @@ def client_settings(
     tunnels = table.pop("tunnels", {})
     if not isinstance(tunnels, dict):
         raise ConfigError(f"{path}: tunnels = {shown(tunnels)} is not possible: write [tunnels.NAME] tables")
-    keys = [option.key for option in options_of(ClientConfig)]
-    check_keys(table, [*keys, "tunnels"], str(path))
+    check_settings(table, str(path))
     config = load(ClientConfig, flags, environ, table, str(path))
     variables = {key: environ.get(f"BURROW_{key.upper()}") for key in ("token", "token_file")}
     of_file = {key: value for key, value in table.items() if of_login.get(key) != value}

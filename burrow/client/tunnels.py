@@ -8,8 +8,9 @@ from hashlib import sha256
 from typing import Any
 
 from burrow.client.sharing import with_share_key
-from burrow.errors import ConfigError
+from burrow.errors import BurrowError, ConfigError
 from burrow.protocols.base import Kind
+from burrow.protocols.elsewhere import no_option
 from burrow.protocols.options import read_options, sent_options
 from burrow.protocols.registry import broken, kinds
 from burrow.protocols.tcp import AsKind
@@ -80,7 +81,7 @@ def tunnel_request(
             f"the upstream {shown(upstream)} is too long: servers take {MAX_UPSTREAM} characters"
         )
     if not upstream.isprintable():
-        raise ConfigError(f"{shown(upstream)} has characters that are not for an upstream")
+        raise ConfigError(f"{shown(upstream)} has characters that are not for an upstream: leave them out")
     # The server decides which names are possible. No server takes an empty, a long or an unprintable one.
     if name is not None and not (0 < len(name) <= MAX_NAME and name.isprintable()):
         try:
@@ -90,13 +91,18 @@ def tunnel_request(
     known = {each.key for each in kind.options}
     for key in given:
         if key not in known:
-            raise ConfigError(
-                f"tunnels of kind {kind_name} have no option {key}{did_you_mean(key, known)}: take it away"
-            )
-    options = read_options(kind.options, given, flags)
-    kind.check_options(options)
-    options = with_share_key(options)
-    parsed = kind.parse_upstream(upstream, options)
+            raise ConfigError(no_option(kind, key, flags))
+    try:
+        options = read_options(kind.options, given, flags)
+        kind.check_options(options)
+        options = with_share_key(options)
+        parsed = kind.parse_upstream(upstream, options)
+    except BurrowError:
+        raise
+    except Exception as error:  # a kind is anybody's code
+        raise ConfigError(
+            f"the plugin for tunnels of kind {kind_name} failed: {type(error).__name__}: {error}"
+        ) from error
     if options.get("as"):
         kind = AsKind(options["as"])
     elif options.get("end-to-end"):

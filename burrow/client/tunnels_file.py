@@ -5,15 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from burrow.client.config import ClientConfig
 from burrow.client.port_ranges import tunnel_requests
 from burrow.client.tunnels import TunnelRequest
 from burrow.errors import ConfigError
-from burrow.options import check_keys
+from burrow.options import check_keys, options_of
+from burrow.protocols.elsewhere import who_has
 from burrow.protocols.registry import kinds
 from burrow.wording import shown
 
-_KEYS = {"kind", "upstream", "name"}
+TABLE_KEYS = {"kind", "upstream", "name"}
 """What each tunnel's table may have; its kind's options are added."""
+
+SETTINGS = frozenset(each.key for each in options_of(ClientConfig))
+"""What the top of the file may have beside the tables."""
+
+
+def check_settings(table: Mapping[str, Any], source: str) -> None:
+    """@raise ConfigError: the top of a file has what it may not have."""
+    for key in sorted(table):
+        if key in TABLE_KEYS or who_has(key):
+            raise ConfigError(f"{source}: {key} is of one tunnel: write it into its table, [tunnels.NAME]")
+    check_keys(table, SETTINGS | {"tunnels"}, source)
 
 
 def read_tunnels(table: Mapping[str, Any], source: str) -> dict[str, TunnelRequest]:
@@ -50,7 +63,12 @@ def read_tunnels(table: Mapping[str, Any], source: str) -> dict[str, TunnelReque
 
 
 def _read_tunnel(label: str, entry: dict[str, Any], where: str) -> list[TunnelRequest]:
-    check_keys(entry, _KEYS | {each.key for kind in kinds().values() for each in kind.options}, where)
+    for key in sorted(entry):
+        if key in SETTINGS:
+            raise ConfigError(
+                f"{where}: {key} is for all tunnels: write it at the top of the file, before the first table"
+            )
+    check_keys(entry, TABLE_KEYS | {each.key for kind in kinds().values() for each in kind.options}, where)
     if "upstream" not in entry:
         raise ConfigError(f"{where} has no upstream: write one, as in upstream = 3000")
     upstream = entry["upstream"]
@@ -63,7 +81,7 @@ def _read_tunnel(label: str, entry: dict[str, Any], where: str) -> list[TunnelRe
             raise ConfigError(f"{where}: {key} = {shown(entry[key])} is not possible: write a text")
     try:
         name = None if entry.get("name") == "" else entry.get("name", label)
-        given = {key: value for key, value in entry.items() if key not in _KEYS}
+        given = {key: value for key, value in entry.items() if key not in TABLE_KEYS}
         return tunnel_requests(entry.get("kind", "http"), str(upstream), name, given)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error

@@ -9,10 +9,17 @@ from typing import Any
 from burrow.client.config import ClientConfig
 from burrow.client.service import client_settings
 from burrow.client.tunnels import tunnel_request
+from burrow.errors import ConfigError
 from burrow.options import options_of
 from burrow.program.tunnel import Opening, Plan, Tunnel
 
-_SETTINGS = {each.name for each in options_of(ClientConfig)} - {"inspect", "log_level"}
+_COMMAND_LINE = {
+    "inspect": "tunnel.requests has what the inspector shows; leave it out",
+    "log_level": 'write logging.getLogger("burrow").setLevel("DEBUG")',
+}
+"""Settings of agents that are not for programs, and what to write instead."""
+
+_SETTINGS = {each.name for each in options_of(ClientConfig)} - set(_COMMAND_LINE)
 
 
 def forward(upstream: int | str, *, name: str | None = None, kind: str = "http", **options: Any) -> Tunnel:
@@ -63,6 +70,8 @@ def settings(options: dict[str, Any]) -> tuple[ClientConfig, dict[str, Any]]:
         if value is None:
             continue
         text = str(value) if isinstance(value, Path) else value
+        if key in _COMMAND_LINE:
+            raise ConfigError(f"{key} is for the command line: {_COMMAND_LINE[key]}")
         if key in _SETTINGS:
             flags[key] = text
         else:

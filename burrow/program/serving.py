@@ -29,6 +29,7 @@ from burrow.program.stream import AppStream, Handle
 from burrow.program.tunnel import Opening, Plan, Tunnel
 from burrow.program.wsgi import WsgiApp
 from burrow.protocols.base import AgentTunnel
+from burrow.protocols.elsewhere import who_has
 from burrow.protocols.http import HttpProtocol
 
 END_WITHIN = 35.0
@@ -161,7 +162,11 @@ class Serving:
         name = tunnel_request("http", "1", name, {}).name
         kind = AppKind()
         if given:
-            raise ConfigError(f"a served app has no option {next(iter(given))}: take it away")
+            key = next(iter(given))
+            instead = "leave it out"
+            if "http" in who_has(key):
+                instead = f"start its own server, and write burrow.forward(PORT, {key.replace('-', '_')}=...)"
+            raise ConfigError(f"a served app has no option {key}: {instead}")
         handle: Handle
         if is_asgi:
             if loop is None:

@@ -40,7 +40,7 @@ HEADERS = tuple(
 def check_changes(options: Mapping[str, Any]) -> None:
     """For a kind's C{check_options}. @raise ConfigError: there are too many."""
     if sum(len(options.get(each.key, ())) for each in HEADERS) > MAX_CHANGES:
-        raise ConfigError(f"one tunnel changes {MAX_CHANGES} header fields at most")
+        raise ConfigError(f"one tunnel changes {MAX_CHANGES} header fields at most: leave some out")
 
 
 def change_rules(options: Mapping[str, Any]) -> list[ChangeFields]:

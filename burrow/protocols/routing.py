@@ -68,7 +68,7 @@ def check_routes(options: Mapping[str, Any], agent: bool = False) -> None:
     """@param agent: whether the upstreams have to be known. @raise ConfigError: they do not go together."""
     routes = options.get(ROUTE.key) or ()
     if len(routes) > MAX_ROUTES:
-        raise ConfigError(f"one tunnel has {MAX_ROUTES} routes at most")
+        raise ConfigError(f"one tunnel has {MAX_ROUTES} routes at most: open another for the others")
     paths = [route.path for route in routes]
     for route in routes:
         if paths.count(route.path) > 1:

@@ -109,7 +109,7 @@ def check_rules(options: Mapping[str, Any]) -> None:
                 "--cors-credentials out"
             )
     if sum(len(options.get(each.key, ())) for each in PATHS) > MAX_PATHS:
-        raise ConfigError(f"one tunnel answers and changes {MAX_PATHS} paths at most")
+        raise ConfigError(f"one tunnel answers and changes {MAX_PATHS} paths at most: leave some out")
 
 
 def first_rules(options: Mapping[str, Any]) -> list[Any]:

@@ -67,4 +67,4 @@ class TlsProtocol(TcpProtocol):
                 "--alpn is for TLS that the server ends: add --terminate, or have the service agree"
             )
         if len(alpn) > MAX_ALPN:
-            raise ConfigError(f"--alpn is possible {MAX_ALPN} times")
+            raise ConfigError(f"--alpn is possible {MAX_ALPN} times: leave out those that no visitor offers")

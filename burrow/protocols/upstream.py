@@ -133,8 +133,10 @@ class Upstream:
         if tls == UpstreamTLS():
             return self
         if self.scheme != "https":
+            instead = f"write {replace(self, scheme='https')}, or " if self.scheme == "http" else ""
             raise ConfigError(
-                f"--upstream-ca, --upstream-insecure and --upstream-name are for https:// only, not {self}"
+                "--upstream-ca, --upstream-insecure and --upstream-name are for https:// only, not "
+                f"{self}: {instead}leave them out"
             )
         if tls.insecure and tls.ca_file is not None:
             raise ConfigError("--upstream-insecure believes any certificate: leave --upstream-ca out")

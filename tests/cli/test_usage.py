@@ -67,9 +67,19 @@ def test_questions_are_answered(capsys, arguments):
         (["http", "3000", "--remote-port", "80"], "there is no option --remote-port ("),
         (
             ["tcp", "22", "--policy", "x"],
-            "there is no option --policy here: burrow files and burrow http have it (",
+            "of kind tcp have no option --policy: write burrow files or burrow http, which have it, or",
         ),
-        (["udp", "53", "--route=/a=1"], "there is no option --route here: burrow http has it ("),
+        (
+            ["udp", "53", "--route=/a=1"],
+            "no option --route: write burrow http, which has it, or leave it out",
+        ),
+        (["http", "3000", "--state", "x"], "there is no option --state"),
+        (["names", "list", "--dns", "x"], "there is no option --dns"),
+        (
+            ["start", "--port", "80"],
+            "--port is of one tunnel: write port into its table",
+        ),
+        (["start", "--name", "x"], "--name is of one tunnel: write name into its table"),
         (["server", "--authtoken=x"], "there is no option --authtoken ("),
         (["--json", "http", "3000"], "options go behind the command"),
         (["http", "3000", "--token", "\udcff"], "is not UTF-8"),

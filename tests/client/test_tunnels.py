@@ -5,6 +5,7 @@ import pytest
 from burrow.client.tunnels import tunnel_request
 from burrow.client.tunnels_file import read_tunnels
 from burrow.errors import ConfigError
+from burrow.protocols.registry import kinds
 
 
 def test_tunnel_of_a_kind_that_only_the_server_has():
@@ -27,3 +28,14 @@ def test_no_name_of_a_kind(name):
 def test_unknown_kind_says_what_to_write_where_the_server_has_it():
     with pytest.raises(ConfigError, match='write kind = "tcp" and as = "redis"'):
         read_tunnels({"cache": {"kind": "redis", "upstream": 6379}}, "config.toml")
+
+
+@pytest.mark.parametrize("method", ["check_options", "parse_upstream"])
+def test_a_plugin_that_fails_is_named(monkeypatch, method):
+    def fail(*arguments):
+        raise ZeroDivisionError("a plugin's fault")
+
+    monkeypatch.setattr(kinds()["tcp"], method, fail)
+    said = "plugin for tunnels of kind tcp failed: ZeroDivisionError: a plugin's fault"
+    with pytest.raises(ConfigError, match=said):
+        tunnel_request("tcp", "6379", None, {})

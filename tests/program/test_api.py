@@ -46,7 +46,7 @@ def test_settings_and_options_of_the_kind(monkeypatch, tmp_path):
 
 
 def test_where_the_inspector_is_and_how_much_is_logged_are_the_command_lines():
-    with pytest.raises(burrow.BurrowError, match="no option log-level"):
+    with pytest.raises(burrow.BurrowError, match=r"the command line: write logging\.getLogger"):
         burrow.forward(8000, log_level="debug")
 
 
