@@ -32,6 +32,12 @@ _RESERVED = {
     *("no_inspect", "no_retry", "quiet", "server", "stop_grace", "token", "token_file", "upstream"),
 }
 """Names that options of kinds cannot have: every tunnel's command, or its table in a file, has them."""
+COMMANDS = {
+    *("audit", "certs", "completion", "config", "connect", "demo", "doctor", "events", "help", "login"),
+    *("logs", "names", "nodes", "protocols", "replay", "requests", "run", "server", "service"),
+    *("sessions", "share", "start", "status", "store", "token", "tokens", "tunnels", "up", "version"),
+}
+"""Names that kinds cannot have: they are commands of their own."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,11 @@ def _fault(plugin: Any, known: dict[str, Kind]) -> str:
             return f"its name {plugin.name!r} is not possible: use lower-case letters and digits"
         if plugin.name in known:
             return f"there are tunnels of kind {plugin.name!r} already"
+        if plugin.name in COMMANDS:
+            return f"its name {plugin.name!r} is that of a command: give the kind another"
+        for what in ("summary", "scheme", "upstream_help"):
+            if not isinstance(text := getattr(plugin, what), str):
+                return f"its {what} {text!r} is no text"
         if not isinstance(plugin.reach, Reach):
             return f"its reach {plugin.reach!r} is no Reach"
         if not 1 <= plugin.oldest <= plugin.version:
@@ -161,6 +172,10 @@ def _fault(plugin: Any, known: dict[str, Kind]) -> str:
                 return f"its option {option!r} is not possible: make it by kind_option"
             if option.name in _RESERVED:
                 return f"its option {option.key!r} would hide one that all tunnels have"
+            if not isinstance(option.help, str):
+                return f"the help of its option {option.key!r} is no text"
+            if [each.name for each in plugin.options].count(option.name) > 1:
+                return f"it has two options {option.key!r}"
     except Invalid as error:
         return " ".join(str(error).split())
     except Exception as error:

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from burrow.errors import BadOption, ConfigError, UnknownProtocol
+from twisted.logger import Logger
+
+from burrow.errors import BadOption, BurrowError, ConfigError, UnknownProtocol
 from burrow.protocols.access import check_hashed
 from burrow.protocols.base import Kind
 from burrow.protocols.options import read_options
 from burrow.wording import shown
 
+_log = Logger()
+
+
+def plugin_failed(kind: Kind) -> BadOption:
+    """What an agent is told whose tunnel a plugin failed for. Logs the exception that is being handled."""
+    _log.failure("the plugin for tunnels of kind {kind} failed", kind=kind.name)
+    return BadOption(f"the server's plugin for tunnels of kind {kind.name} failed: its owner's log says why")
+
 
 def read_given(kind: Kind, given: dict[str, Any]) -> dict[str, Any]:
-    """The values of all options of a kind. @raise BadOption: what an agent gave is not possible."""
+    """
+    The values of all options of a kind.
+
+    @raise BadOption: what an agent gave is not possible, or the plugin fails, which is anybody's code.
+    """
     try:
         known = {each.key for each in kind.options if each.for_server}
         unknown = ", ".join(sorted(set(given) - known))
@@ -26,6 +40,10 @@ def read_given(kind: Kind, given: dict[str, Any]) -> dict[str, Any]:
         check_hashed(options)
     except ConfigError as error:
         raise BadOption(str(error)) from error
+    except BurrowError:
+        raise
+    except Exception as error:
+        raise plugin_failed(kind) from error
     return options
 
 

@@ -36,7 +36,7 @@ from burrow.protocols.sharing import is_shared
 from burrow.protocols.tls import terminates
 from burrow.protocols.visits import settled
 from burrow.server.events import Events
-from burrow.server.given import common_version, read_given
+from burrow.server.given import common_version, plugin_failed, read_given
 from burrow.server.names import assigned_name, check_name
 from burrow.server.nodes.cluster import Cluster
 from burrow.server.ports import Ports
@@ -243,10 +243,7 @@ class Opening:
         except (Refused, ConfigError) as error:
             raise BadOption(str(error)) from error
         except Exception as error:
-            self.log.failure("the plugin for tunnels of kind {kind} failed", kind=tunnel.kind.name)
-            raise BadOption(
-                f"the server's plugin for tunnels of kind {tunnel.kind.name} failed: its owner's log says why"
-            ) from error
+            raise plugin_failed(tunnel.kind) from error
         return made
 
     async def _choose_name(self, wanted: Reservation) -> str:

@@ -1,5 +1,6 @@
 """Tests for L{burrow.protocols.registry}: plugins that are found, and those that cannot be used."""
 
+import argparse
 import dataclasses
 import importlib
 import sys
@@ -7,6 +8,7 @@ from importlib import metadata
 
 import pytest
 
+from burrow.cli.main import make_parser
 from burrow.client.config import ClientConfig
 from burrow.protocols import registry
 from burrow.protocols.kind import TunnelKind
@@ -75,6 +77,12 @@ def test_a_good_plugin_beside_broken_ones(package, capfd):
     [
         ('name = "Gopher"', "its name 'Gopher' is not possible"),
         ("name = None", "its name None is not possible"),
+        ("name = 'server'", "its name 'server' is that of a command: give the kind another"),
+        ("summary = None", "its summary None is no text"),
+        ("upstream_help = 5", "its upstream_help 5 is no text"),
+        ("scheme = None", "its scheme None is no text"),
+        ("options = (kind_option('size', None),)", "the help of its option 'size' is no text"),
+        ("options = (kind_option('size', 'x'),) * 2", "it has two options 'size'"),
         ("reach = 'host'", "is no Reach"),
         ("version = 0", "versions 1 to 0"),
         ("options = ('port',)", "its option 'port' is not possible"),
@@ -86,7 +94,8 @@ def test_a_good_plugin_beside_broken_ones(package, capfd):
     ],
 )
 def test_a_plugin_that_is_none(package, change, words):
-    text = GOOD.replace('    name = "gopher"\n', f'    name = "gopher"\n    {change}\n')
+    last = '    summary = "a gopher hole"\n'
+    text = GOOD.replace(last, f"{last}    {change}\n")
     found = package(one="from burrow.protocols.options import kind_option\n" + text)
     assert found.kinds == {}
     (broken,) = found.broken
@@ -95,6 +104,12 @@ def test_a_plugin_that_is_none(package, change, words):
 
 def test_options_of_kinds_hide_none_of_the_agents():
     assert {field.name for field in dataclasses.fields(ClientConfig)} <= registry._RESERVED
+
+
+def test_kinds_hide_no_command():
+    """A command of that name twice would be the end of all commands."""
+    actions = [each for each in make_parser()._actions if isinstance(each, argparse._SubParsersAction)]
+    assert set(actions[0].choices) - set(kinds()) == registry.COMMANDS
 
 
 def test_packages():

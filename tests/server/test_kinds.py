@@ -103,6 +103,10 @@ class Kinds(SynchronousTestCase):
         self.kind.error = ZeroDivisionError("a plugin's fault")
         self.refused(BadOption, "plugin for tunnels of kind fancy failed")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.kind.check_options = lambda options: 1 / 0
+        self.refused(BadOption, "plugin for tunnels of kind fancy failed")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        del self.kind.check_options
         self.kind.error = ConfigError("not with this server")
         self.refused(BadOption, "not with this server")
         self.kind.error = None
