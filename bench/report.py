@@ -12,7 +12,7 @@ from typing import Any
 from bench.rows.base import Goal, Metric
 
 OURS = "burrow"
-COMPARED = ("nginx", "frp", "frp-ws", "direct", "before")
+COMPARED = ("nginx", "frp", "frp-ws", "direct", "served", "before")
 """The subjects that the table has ratios to."""
 
 NOT_PEERS = (OURS, "before", "direct", "nginx")

@@ -27,7 +27,7 @@ BIG = 256 << 20
 
 HTTP, TCP = "http", "tcp"
 
-KINDS = {"web": HTTP, "sink": HTTP, "echo": TCP, "redis": TCP, "postgres": TCP, "iperf": TCP}
+KINDS = {"web": HTTP, "sink": HTTP, "app": HTTP, "echo": TCP, "redis": TCP, "postgres": TCP, "iperf": TCP}
 """The upstreams, and the kind of tunnel for each."""
 
 _WEB = """
@@ -87,6 +87,17 @@ class Upstreams:
     def _start_ours(self, name: str) -> int:
         one = self._run(sys.executable, "-m", "bench.upstreams", name, ready=r"^\d+$")
         return int(one.lines[0])
+
+    def _start_app(self) -> int:
+        port = free_port()
+        options = ["--port", port, "--lifespan", "off", "--no-access-log"]
+        self._app = self._run(sys.executable, "-m", "uvicorn", "bench.app:app", *options, ready="running on")
+        return port
+
+    @property
+    def app(self) -> int:
+        """The process of C{app}, which has been started."""
+        return self._app.process.pid
 
     def _start_redis(self) -> int:
         port = free_port()

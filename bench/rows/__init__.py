@@ -9,12 +9,13 @@ from bench.rows.idle import Back, Idle, TlsIdle, Tunnels
 from bench.rows.looking import Looking
 from bench.rows.requests import Https, One, Requests
 from bench.rows.scale import Scale, TlsScale
+from bench.rows.serving import Serving
 from bench.rows.tcp import Connect, Iperf, Pgbench, Redis, RedisLarge
 from bench.rows.uplink import ShortUplink, Uplink
 from bench.rows.workers import Workers
 
 ALL: tuple[type[Row], ...] = (
-    *(Requests, Https, One),
+    *(Requests, Https, One, Serving),
     *(Connections, TlsConnections),
     *(Bulk, TlsBulk, Beside),
     *(Uplink, ShortUplink),

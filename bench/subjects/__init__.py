@@ -1,7 +1,7 @@
 """Everything that is measured, a file each."""
 
 from bench.subjects.base import Setup, Subject, Visit
-from bench.subjects.burrow import Burrow, WatchedBurrow, other_checkout
+from bench.subjects.burrow import Burrow, ServedBurrow, WatchedBurrow, other_checkout
 from bench.subjects.chisel import Chisel
 from bench.subjects.direct import Direct
 from bench.subjects.frp import Frp, FrpWebSocket
@@ -13,6 +13,7 @@ from bench.subjects.ssh import Ssh
 ALL: tuple[type[Subject], ...] = (
     Burrow,
     WatchedBurrow,
+    ServedBurrow,
     Nginx,
     Direct,
     Ssh,

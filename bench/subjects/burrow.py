@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +26,7 @@ class Burrow(Subject):
     @ivar workers: the server's processes; to be set before the start.
     @ivar crowds: what L{crowd} started.
     @ivar inspector: the URL of the agent's inspector; empty without one.
+    @ivar agents_process: the id of the agent's process.
     """
 
     name = "burrow"
@@ -46,15 +48,20 @@ class Burrow(Subject):
             self.world.start_server()
             self.world.env["BURROW_TOKEN"] = self.world.token()
             self._connect_through_line()
-            tunnels = "".join(
-                f'[tunnels.{target}]\nkind = "{KINDS[target]}"\nupstream = {self.upstreams.port(target)}\n'
-                for target in self.setup.targets
-            )
-            self.agent: Agent = self._agent("start", "--config", self.write("agent.toml", tunnels))
+            self._open()
+        self.wait_until_open()
+
+    def _open(self) -> None:
+        """Open the tunnels."""
+        tunnels = "".join(
+            f'[tunnels.{target}]\nkind = "{KINDS[target]}"\nupstream = {self.upstreams.port(target)}\n'
+            for target in self.setup.targets
+        )
+        self.agent: Agent = self._agent("start", "--config", self.write("agent.toml", tunnels))
+        self.agents_process = self.agent.program.process.pid
         ready = self.agent.ready(len(self.setup.targets))
         self._urls = {event["name"]: event["url"] for event in ready}
         self.inspector: str = ready[0].get("inspector", "")
-        self.wait_until_open()
 
     def _agent(self, *arguments: object) -> Agent:
         flags = ()
@@ -78,7 +85,7 @@ class Burrow(Subject):
     def processes(self) -> dict[str, Tree]:
         return {
             "server": Tree(self.world.server.process.pid),
-            "agent": Tree(self.agent.program.process.pid),
+            "agent": Tree(self.agents_process),
         }
 
     def one_more(self, name: str) -> Visit:
@@ -124,6 +131,20 @@ class WatchedBurrow(Burrow):
 
     name = "watched"
     watched = True
+
+
+class ServedBurrow(Burrow):
+    """No agent: the app of L{bench.app} opens its tunnel itself, by C{burrow.serve}."""
+
+    name = "served"
+    special = True
+    can = frozenset({"http", "https"})
+
+    def _open(self) -> None:
+        """See L{Burrow}."""
+        program = self.world.program(sys.executable, "-m", "bench.app", env=self.world.env)
+        self.agents_process = program.process.pid
+        self._urls = {"app": program.line(r"^(https?://\S+)$")[1]}
 
 
 def other_checkout(root: Path, name: str = "before") -> type[Burrow]:
