@@ -22,6 +22,7 @@ import websocket
 from burrow.wire.events import DataReceived, StreamOpened
 from tests.e2e.harness import PATIENCE, burrow, reply, reply_digest, send_bytes, wait_for
 from tests.e2e.relay import Relay
+from tests.e2e.test_restart import reload
 from tests.programs import build_go, program
 from tests.wire.by_id import Yamux
 
@@ -296,3 +297,69 @@ def test_example_comes_back(world, upstream, start_example, request):
         assert world.get(f"{name}.localhost", "/after")[2] == b"/after"
     finally:
         relay.close()
+
+
+def test_example_outlives_cuts_a_reload_and_its_server(world, upstream, start_example, request):
+    """What docs/protocol.md has under "What to test"."""
+    begun, gate = threading.Event(), threading.Event()
+
+    def serve(handler):
+        if handler.path != "/half":
+            reply(handler, handler.path.encode())
+            return
+        handler.send_response(200)
+        handler.send_header("Content-Length", "2000000")
+        handler.end_headers()
+        handler.wfile.write(bytes(1_000_000))
+        begun.set()
+        gate.wait(PATIENCE)
+        handler.wfile.write(bytes(1_000_000))
+
+    relay = Relay(world.https)
+    name = f"steady-{request.node.callspec.params['start_example']}"
+    host = f"{name}.localhost"
+    service = upstream(serve)
+    try:
+        first = start_example(service.port, name, relay)
+        for number in range(10):
+            relay.cut()
+            assert world.get(host, f"/cut{number}")[2] == f"/cut{number}".encode()
+        with ThreadPoolExecutor(1) as pool:
+            download = pool.submit(world.get, host, "/half")
+            assert begun.wait(PATIENCE)
+            before = relay.connections
+            reload(world)
+            wait_for(lambda: relay.connections > before, "the session with the new process")
+            assert world.get(host, "/reloaded")[2] == b"/reloaded"
+            gate.set()
+            assert download.result()[2] == bytes(2_000_000)
+        world.server.kill(signal.SIGKILL)
+        world.server.wait()
+        world.start_server()
+        assert world.get(host, "/restarted")[2] == b"/restarted"
+        # Another that opens the same name ends the first, and does not fight with it.
+        second = start_example(service.port, name)
+        assert first.wait() != 0
+        assert world.get(host, "/second")[2] == b"/second"
+        assert second.process.poll() is None
+    finally:
+        gate.set()
+        relay.close()
+
+
+def test_example_passes_half_closes_on(world, tcp_upstream, start_example, request):
+    def count(connection):
+        whole = b""
+        while data := connection.recv(65536):
+            whole += data
+        connection.sendall(hashlib.sha256(whole).hexdigest().encode())
+
+    name = f"port-{request.node.callspec.params['start_example']}"
+    started = start_example(tcp_upstream(count).port, name, kind="tcp")
+    port = int(started.line(r"tcp://[^ ]*:(\d+)")[1])
+    sent = os.urandom(3 * 2**20)
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as visitor:
+        visitor.sendall(sent)
+        visitor.shutdown(socket.SHUT_WR)
+        with visitor.makefile("rb") as answer:
+            assert answer.read().decode() == hashlib.sha256(sent).hexdigest()

@@ -70,7 +70,7 @@ class Session {
     socket.setNoDelay(true);
     socket.on("data", (data) => { this.heard = Date.now(); this.frames = Buffer.concat([this.frames, data]); this.read(); });
     socket.on("error", () => {});
-    socket.on("close", () => { clearInterval(this.timer); for (const each of this.streams.values()) each.destroy(new Error("lost")); lost(); });
+    socket.on("close", () => { clearInterval(this.timer); for (const each of this.streams.values()) each.destroy(new Error("lost")); this.lost(); });
     this.control = new Stream(this, 1, SYN);
     readBoxes(this.control, (box) => this.told(box));
     this.open();
