@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import cached_property
 from typing import Any, ClassVar
 
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
@@ -48,6 +50,14 @@ class TunnelKind:
     options: ClassVar[tuple[KindOption, ...]] = (PORT, *PRIVACY)
     version: ClassVar[int] = 1
     oldest: ClassVar[int] = 1
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """
+        What it counts of its own, in this process since its start, by names of lower-case letters, digits and
+        underscores: for the server's metrics, and the status of the agent's inspector. 20 names are shown.
+        """
+        return Counter()
 
     @property
     def scheme(self) -> str:

@@ -255,6 +255,7 @@ class BurrowServer(MultiService):
             links=self._links,
             events=self.events,
             store=measured.counts,
+            kinds=known_kinds,
         )
         self._public = PublicPorts(
             config,

@@ -120,6 +120,8 @@ def test_each_way_to_reach_a_tunnel(world, upstream, tcp_upstream, tmp_path):
     assert connection.wait() == 0
     for kind in ("byhost", "bysni", "byport", "bydatagram"):
         assert re.search(rf'burrow_tunnels{{kind="{kind}",node="[^"]+"}} [12]', connection.output)
+    counted = r'burrow_kind_counts_total{kind="bydatagram",node="[^"]+",what="ports"} [1-9]'
+    assert re.search(counted, connection.output)
 
 
 def test_commands_know_the_kinds(world):

@@ -3,6 +3,7 @@ Wheels of Burrow and of docs/examples/burrow-redis in an empty environment, with
 agent and a server say to each other of which only one has the plugin.
 """
 
+import json
 import os
 import shutil
 import socket
@@ -160,7 +161,7 @@ def test_read_only_redis(environment, equipped, redis, with_plugin):
 
 def test_commands_in_the_inspector(equipped, redis, with_plugin):
     port = harness.free_port()
-    agent = equipped.agent("redis", redis.port, "--name", "shown", "--inspect", port)
+    agent = equipped.agent("redis", redis.port, "--name", "shown", "--readonly", "--inspect", port)
     redis_cli(port_of(agent), "HGETALL", "nothing")
 
     def told():
@@ -168,6 +169,8 @@ def test_commands_in_the_inspector(equipped, redis, with_plugin):
             return b'"HGETALL"' in answer.read()
 
     wait_for(told, "the command in the inspector")
+    with urlopen(f"http://127.0.0.1:{port}/api/status", timeout=10) as answer:
+        assert json.load(answer)["counts"] == {"redis": {"passed": 1}}
 
 
 def test_configuration_file(equipped, redis, with_plugin, tmp_path):

@@ -24,6 +24,7 @@ from burrow.client.wanted import Opened
 from burrow.errors import ConfigError
 from burrow.folders import state_folder
 from burrow.protocols.base import AgentTunnel
+from burrow.protocols.counted import counts_of
 from burrow.protocols.upstream import Upstream
 
 TRIED_PORTS = 100
@@ -172,6 +173,7 @@ class Inspector(Service):
                 for each in self._opened.values()
                 if each.request in wanted
             ],
+            "counts": counts_of({each.kind for each in wanted}),
         }
 
 

@@ -107,6 +107,7 @@ class _Told(Collector):
         yield self._counter("burrow_resumes", "Connections by which a session went on.", "resumes")
         yield self._gauge("burrow_node_links", "Links to other nodes.", "links")
         yield self._counter("burrow_events", "Events, as `burrow events` shows them.", "events", "kind")
+        yield self._counts()
         yield from self._store()
         yield from self._process()
         yield from self._of_certificates()
@@ -130,6 +131,16 @@ class _Told(Collector):
         family = CounterMetricFamily(name, text, labels=["node", label] if label else ["node"])
         for labels, value in self._series(key, label):
             family.add_metric(labels, value)
+        return family
+
+    def _counts(self) -> Metric:
+        family = CounterMetricFamily(
+            "burrow_kind_counts", "What kinds of tunnels count of their own.", labels=["node", "kind", "what"]
+        )
+        for node, one in self._told.items():
+            for kind, counts in one.get("counts", {}).items():
+                for what, value in counts.items():
+                    family.add_metric([node, kind, what], value)
         return family
 
     def _requests(self) -> Metric:

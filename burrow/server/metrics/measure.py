@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 try:
@@ -15,6 +15,8 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 from burrow import __version__
+from burrow.protocols.base import Kind
+from burrow.protocols.counted import counts_of
 from burrow.server.agents import Agents
 from burrow.server.edge.context import Edge
 from burrow.server.events import Event, Events
@@ -41,6 +43,7 @@ class Measure:
         links: Links,
         events: Events,
         store: StoreCounts,
+        kinds: Mapping[str, Kind],
         now: Callable[[], float] = time.time,
     ) -> None:
         self._started = now()
@@ -53,6 +56,7 @@ class Measure:
         self._events: Counter[str] = Counter()
         events.listeners.append(self._happened)
         self._store = store
+        self._kinds = kinds
 
     def _happened(self, event: Event) -> None:
         self._events[event.kind] += 1
@@ -88,6 +92,7 @@ class Measure:
             "resumes": agents.resumes,
             "links": len(self._links.sessions),
             "events": dict(self._events),
+            "counts": counts_of(self._kinds.values()),
             "store": {
                 name: [count, self._store.seconds[name], self._store.errors[name]]
                 for name, count in self._store.count.items()

@@ -62,6 +62,7 @@ class ByDatagram(TunnelKind):
     options = (PORT,)
 
     def visitor_factory(self, tunnel):
+        self.counts["ports"] += 1
         return UdpVisitors(tunnel, 60.0)
 
     def agent_protocol(self, tunnel, head):

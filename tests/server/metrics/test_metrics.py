@@ -46,6 +46,7 @@ def measured(**changes):
         "resumes": 5,
         "links": 1,
         "events": {"agent-connected": 6},
+        "counts": {"redis": {"refused": 9}},
         "store": {"notes": [7, 0.5, 1]},
         "process": _process(),
         **changes,
@@ -88,6 +89,7 @@ def test_samples():
     assert told["burrow_request_seconds_bucket", ("le", "+Inf"), ("node", "n1")] == 4
     assert told["burrow_node_up", ("node", "n3")] == 0
     assert told["burrow_store_errors_total", ("node", "n1"), ("operation", "notes")] == 1
+    assert told["burrow_kind_counts_total", ("kind", "redis"), ("node", "n2"), ("what", "refused")] == 9
     assert told["burrow_certificates", ("state", "failed")] == 1
     assert told["burrow_certificate_expiry_timestamp_seconds", ("host", "b.example.com")] == 1798761600
 

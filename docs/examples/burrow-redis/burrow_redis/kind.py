@@ -20,7 +20,7 @@ class Redis(TunnelKind):
         return super().parse_upstream(text.replace("redis://", "tcp://"), options)
 
     def filter(self, tunnel, head):
-        return ReadOnly() if tunnel.options["readonly"] else None
+        return ReadOnly(self.counts) if tunnel.options["readonly"] else None
 
     def observer(self, tunnel, head, traffic, memory):
         return CommandObserver(traffic, self.name, head.tunnel, head.visitor, head.scheme)
@@ -34,9 +34,10 @@ turn, and gives a transaction up at EXEC, as it does after any error; and nothin
 
 
 class ReadOnly(Filter):
-    """Lets only commands pass that read."""
+    """Lets only commands pass that read. C{counts}: of all tunnels together."""
 
-    def __init__(self):
+    def __init__(self, counts):
+        self._counts = counts
         self._commands = CommandReader()
         self._replies = ReplyReader()
         self._passes = True
@@ -50,6 +51,7 @@ class ReadOnly(Filter):
             for piece, command in self._commands.feed(data):
                 if command is not None:
                     self._passes = only_reads(command)
+                    self._counts["passed" if self._passes else "refused"] += 1
                     if not self._passes:
                         passed.append(resp(MARK + command.name))
                 if self._passes:
