@@ -7,7 +7,6 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from burrow.client.streams import VisitorStreams
@@ -20,6 +19,7 @@ from burrow.protocols.options import read_options, sent_options
 from burrow.protocols.upstream import UpstreamFailed
 from burrow.server.given import read_given
 from burrow.testing import HalfCloseRecorder, Recorders, SessionPair
+from burrow.testing.datagrams import DatagramClock, MemoryPort
 from burrow.traffic.hub import Listener, Traffic
 from burrow.traffic.record import Record
 
@@ -36,6 +36,8 @@ class MemoryTunnel:
     @param upstream: builds a protocol for each connection to the upstream; by default
         L{HalfCloseRecorder}s. @param address: of the upstream, as a person would write it.
     @ivar built: the protocols of the upstream, in order; C{upstream} must be a L{Recorders} for it.
+    @ivar sockets: of a kind whose upstream takes datagrams the agent's sockets, in order: each a
+        L{MemorySocket<burrow.testing.datagrams.MemorySocket>}.
     @ivar records: of what the kind tells of, each from its beginning.
     @ivar agent_options, server_options: the options as each role sees them.
     @ivar refusing: while this is an L{UpstreamFailed}, the upstream cannot be connected to.
@@ -53,7 +55,8 @@ class MemoryTunnel:
         address: str = "6000",
     ) -> None:
         self.kind = kind
-        self.clock = Clock()
+        self.clock = DatagramClock()
+        self.sockets = self.clock.sockets
         self.refusing: UpstreamFailed | None = None
         self.agent_options = read_options(kind.options, given or {})
         kind.check_options(self.agent_options)
@@ -72,14 +75,24 @@ class MemoryTunnel:
         self._middle = SessionPair(agent_factory=streams, clock=self.clock)
         self._behind = SessionPair(server_factory=upstream or recorders, clock=self.clock)
         self._before = SessionPair(clock=self.clock)
-        if kind.reach is not Reach.HOST:
+        if kind.reach is Reach.UDP_PORT:
+            self._datagrams = MemoryPort(self.clock, kind.visitor_factory(self))
+        elif kind.reach is not Reach.HOST:
             self._before = SessionPair(
                 server_factory=_Port(kind.visitor_factory(self), self.PEER), clock=self.clock
             )
         Connectors.use(self.clock, where, _Connector(self, self._behind))
 
     def visit(self, protocol: Any = None) -> Any:
-        """A visitor comes. @param protocol: the visitor's; by default a L{HalfCloseRecorder}. @return: it."""
+        """
+        A visitor comes.
+
+        @param protocol: the visitor's; by default a L{HalfCloseRecorder}.
+        @return: it; of a kind that is reached by a UDP port a L{DatagramVisitor
+            <burrow.testing.datagrams.DatagramVisitor>}.
+        """
+        if self.kind.reach is Reach.UDP_PORT:
+            return self._datagrams.visit()
         visitor = HalfCloseRecorder() if protocol is None else protocol
         if self.kind.reach is Reach.HOST:
             self.connect(visitor, visitor_address(self.PEER.host, self.PEER.port), "https")
