@@ -49,3 +49,40 @@ def at_turn_end(clock: Any) -> Callable[[Callable[[], object]], object]:
     """
     ours: Callable[[Callable[[], object]], object] | None = getattr(clock, "call_at_turn_end", None)
     return partial(clock.callLater, 0) if ours is None else ours
+
+
+class _Call:
+    """An L{IDelayedCall<twisted.internet.interfaces.IDelayedCall>}, as far as it can be cancelled."""
+
+    __slots__ = ("_work",)
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work: Callable[[], object] | None = work
+
+    def __call__(self) -> None:
+        work, self._work = self._work, None
+        if work is not None:
+            work()
+
+    def cancel(self) -> None:
+        """Have it not happen."""
+        self._work = None
+
+
+class TurnEnd:
+    """
+    The clock for Twisted's TLS, which gathers small writes by C{callLater(0)}: what a turn wrote is encrypted
+    at its end, and goes out with all else. A delayed call and a turn less for each message (8 us of CPU).
+    """
+
+    def __init__(self, clock: Any) -> None:
+        self._call_later = clock.callLater
+        self._at_turn_end = at_turn_end(clock)
+
+    def callLater(self, delay: float, work: Callable[[], object]) -> Any:
+        """See L{IReactorTime<twisted.internet.interfaces.IReactorTime>}."""
+        if delay:
+            return self._call_later(delay, work)
+        call = _Call(work)
+        self._at_turn_end(call)
+        return call

@@ -6,6 +6,7 @@ tcp(7)), so that nothing is counted while bytes pass.
 from __future__ import annotations
 
 import array
+import contextlib
 import socket
 import struct
 import sys
@@ -36,6 +37,15 @@ def lowest_transport(transport: Any) -> Any:
     while getattr(transport, "transport", None) is not None:
         transport = transport.transport
     return transport
+
+
+def acknowledge_now(transport: Any) -> None:
+    """Have the system acknowledge what has come without waiting for what we send, where it can (Linux)."""
+    option = getattr(socket, "TCP_QUICKACK", None)
+    handle = getattr(lowest_transport(transport), "socket", None)
+    if option is not None and handle is not None:
+        with contextlib.suppress(OSError):  # a socket of another family
+            handle.setsockopt(socket.IPPROTO_TCP, option, 1)
 
 
 def read_large(transport: Any) -> None:

@@ -9,6 +9,7 @@ TCP_NOTSENT_LOWAT. A small stream's bytes go out next, whatever a bulk stream ha
 from __future__ import annotations
 
 import socket
+import sys
 from typing import Any
 
 from autobahn.websocket.protocol import WebSocketProtocol
@@ -47,12 +48,15 @@ that breaks the WebSocket protocol.
 def keep_kernel_queue_short(transport: Any) -> None:
     """Have the kernel report room only when little is unsent, where it has the option (Linux, macOS)."""
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-    handle = getattr(lowest_transport(transport), "socket", None)
+    transport = lowest_transport(transport)
+    handle = getattr(transport, "socket", None)
     if option is not None and handle is not None:
         try:
             handle.setsockopt(socket.IPPROTO_TCP, option, NOTSENT_LOWAT)
         except OSError:
             return  # a socket of another family, whose queue stays longer
+        if sys.platform == "linux":
+            transport.room_below = NOTSENT_LOWAT
 
 
 class _LibraryLog:

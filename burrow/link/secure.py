@@ -14,6 +14,8 @@ from twisted.internet.interfaces import (
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
+from burrow.clock import TurnEnd
+
 
 @implementer(IStreamClientEndpoint)
 class SecureEndpoint:
@@ -31,6 +33,7 @@ class SecureEndpoint:
 
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
         """See L{IStreamClientEndpoint}: fires with the protocol of C{factory}, before the handshake."""
-        secure = TLSMemoryBIOFactory(self._creator, True, factory, clock=self._reactor)
+        clock: Any = TurnEnd(self._reactor)
+        secure = TLSMemoryBIOFactory(self._creator, True, factory, clock=clock)
         connecting: Deferred[Any] = self._endpoint.connect(secure)
         return connecting.addCallback(lambda protocol: protocol.wrappedProtocol)

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
+from fcntl import ioctl
 from typing import Any
 
 from twisted.internet import tcp
 from twisted.internet.address import IPv6Address
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+
+_UNSENT = 0x894B
+"""SIOCOUTQNSD of Linux (linux/sockios.h): how many bytes the kernel has that were never sent."""
 
 _NOT_NOW = (errno.EWOULDBLOCK, errno.ENOBUFS, errno.EINTR)
 
@@ -35,6 +40,12 @@ class TurnTransport(tcp.Connection):
 
     _was_reset = False
     """Whether the kernel has told, when something was to be sent, that the connection is broken."""
+
+    room_below: int | None = None
+    """
+    With so few bytes unsent in the kernel a pull producer is asked for more at once: one system call and no
+    event in the place of two calls and one (8 us of CPU for each message of a carrier). None: epoll tells.
+    """
 
     _no_delay = _keep_alive = False
     """What the socket is known to be set to: on Linux those that a port accepts begin as the port's."""
@@ -98,11 +109,20 @@ class TurnTransport(tcp.Connection):
             if sent < len(data):
                 self.dataBuffer = data
                 self.offset = sent
-        if self.dataBuffer or self._waits_for_room():
+        if self.dataBuffer:
             self._arm()
+        elif self._waits_for_room():
+            if self.room_below is None or self._unsent() >= self.room_below:
+                self._arm()
+            else:
+                self.producer.resumeProducing()  # type: ignore[union-attr]
         elif self.producerPaused or self.disconnecting or self._writeDisconnecting:
             return self.doWrite()  # with nothing to send: it does what is to be done then
         return None
+
+    def _unsent(self) -> int:
+        """Bytes in the kernel that were never sent."""
+        return int.from_bytes(ioctl(self.socket, _UNSENT, b"\0\0\0\0"), sys.byteorder)
 
     def _try_to_send(self, data: bytes) -> int | None:
         """

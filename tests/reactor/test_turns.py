@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from zope.interface import directlyProvides
 
-from burrow.clock import at_turn_end
+from burrow.clock import TurnEnd, at_turn_end
 from burrow.mux.pipe import read_on_after_failed_write
 from burrow.protocols.loopback import connect_now
 
@@ -118,8 +118,10 @@ def test_what_has_come_is_read_before_a_write_fails(pair):
     assert len(got) == 2
 
 
-def test_a_pull_producer_is_asked_when_little_is_unsent(pair):
+@pytest.mark.parametrize("room_below", [None, LOWAT])
+def test_a_pull_producer_is_asked_when_little_is_unsent(pair, room_below):
     transport = pair.protocol.transport
+    transport.room_below = room_below
     transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, LOWAT)
     unsent = []
 
@@ -143,6 +145,70 @@ def test_a_pull_producer_is_asked_when_little_is_unsent(pair):
     pair.turns(50)
     assert len(unsent) == before  # it is full, and nobody is asked in vain
     assert pair.reactor.getWriters() == [transport]
+
+
+def test_room_is_asked_for_without_epoll(pair):
+    transport, asked = pair.protocol.transport, []
+    polls = []
+    modify, register = pair.reactor._poller.modify, pair.reactor._poller.register
+
+    class Poller:
+        def modify(self, *arguments):
+            polls.append(arguments)
+            modify(*arguments)
+
+        def register(self, *arguments):
+            polls.append(arguments)
+            register(*arguments)
+
+        def __getattr__(self, name):
+            return getattr(poller, name)
+
+    class Producer:
+        def resumeProducing(self):
+            asked.append(True)
+
+        def stopProducing(self):
+            pass
+
+    poller, pair.reactor._poller = pair.reactor._poller, Poller()
+    transport.registerProducer(Producer(), False)
+    pair.turns(2)
+    transport.room_below = LOWAT
+    for _ in range(3):
+        asked.clear()
+        polls.clear()
+        transport.write(b"a message")
+        pair.turns(1)
+        assert len(asked) == 1
+        pair.turns(2)
+        assert len(asked) == 1
+        assert polls == []
+        assert pair.peer.recv(100) == b"a message"
+
+
+def test_what_tls_gathers_goes_out_with_the_turn(pair):
+    def flush():
+        clock.callLater(0, lambda: pair.protocol.transport.write(b"gathered"))  # as a session's flush does
+
+    clock = TurnEnd(pair.reactor)
+    pair.reactor.call_at_turn_end(flush)
+    clock.callLater(0, lambda: pair.protocol.transport.write(b"never")).cancel()
+    pair.turns(1)
+    assert pair.peer.recv(100) == b"gathered"
+    clock.callLater(5, lambda: None).cancel()
+    assert pair.reactor.getDelayedCalls() == []
+
+
+def test_calls_that_ask_for_more_do_not_keep_a_turn_from_ending(pair):
+    def again():
+        calls.append(True)
+        pair.reactor.call_at_turn_end(again)
+
+    calls = []
+    pair.reactor.call_at_turn_end(again)
+    pair.turns(1)
+    assert 1 <= len(calls) <= 4
 
 
 def test_calls_at_the_end_of_a_turn_come_before_its_bytes_go(pair):
@@ -283,6 +349,9 @@ def test_another_clock_has_its_own_way():
     assert not done
     clock.advance(0)
     assert done
+    TurnEnd(clock).callLater(0, lambda: done.append("gathered"))
+    clock.advance(0)
+    assert done[1:] == ["gathered"]
 
 
 def test_twistd_has_it_by_name():

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from burrow.certificates.base import CHALLENGE, PROTOCOLS
 from burrow.certificates.hello import ClientHello, HelloReader, NotTLS
 from burrow.client.endtoend.certificate import WAIT, Certificate
-from burrow.clock import cancel
+from burrow.clock import TurnEnd, cancel
 from burrow.mux.tls import HalfClosingConnection, HalfClosingTLS
 from burrow.observe.observer import Observer
 
@@ -98,7 +98,8 @@ class EndToEnd(Protocol):
             return
         self._timeout.cancel()
         # Its clock is the agent's: a program's agent may have a reactor of its own.
-        tls: Any = _TLS(TLSMemoryBIOFactory(_creator, False, _nothing, self._reactor), inside)
+        clock: Any = TurnEnd(self._reactor)
+        tls: Any = _TLS(TLSMemoryBIOFactory(_creator, False, _nothing, clock), inside)
         tls.context = context
         if self.observer is not None and inside is self._inside:
             tls.transport = self.transport  # of which the observer covers methods, too

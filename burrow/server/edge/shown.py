@@ -78,10 +78,10 @@ class ConnectionCreator:
 
 
 class VisitorTLSFactory(TLSMemoryBIOFactory):
-    """Builds them. @param wrapped: builds the protocols inside."""
+    """Builds them. @param wrapped: builds the protocols inside. @param clock: see L{TurnEnd}."""
 
     protocol = VisitorTLS
 
-    def __init__(self, wrapped: IProtocolFactory) -> None:
+    def __init__(self, wrapped: IProtocolFactory, clock: Any) -> None:
         creator: Any = ConnectionCreator()
-        super().__init__(creator, False, wrapped)
+        super().__init__(creator, False, wrapped, clock)

@@ -30,11 +30,11 @@ class Sweep:
     """
     Calls L{Deadlined.timed_out} of those whose deadline has passed. Bounded by the open connections.
 
-    @ivar now: returns the clock's seconds.
+    @ivar clock: by which it goes. @ivar now: returns the clock's seconds.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
+        self.clock = clock
         self.now: Callable[[], float] = clock.seconds
         self._members: set[Deadlined] = set()
         self._loop = repeating(clock, self._check, "ending what takes too long")
@@ -54,7 +54,7 @@ class Sweep:
 
     def add(self, member: Deadlined, seconds: float) -> None:
         """Give C{member} so many seconds from now, whatever it had before."""
-        member.deadline = self._clock.seconds() + seconds
+        member.deadline = self.clock.seconds() + seconds
         self._members.add(member)
 
     def discard(self, member: Deadlined) -> None:
@@ -63,7 +63,7 @@ class Sweep:
         self._members.discard(member)
 
     def _check(self) -> None:
-        now = self._clock.seconds()
+        now = self.clock.seconds()
         late = [member for member in self._members if member.deadline is not None and member.deadline <= now]
         for member in late:
             if member.deadline is not None and member.deadline <= now:  # unless one before changed it

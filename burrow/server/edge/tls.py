@@ -29,6 +29,7 @@ from twisted.python.failure import Failure
 
 from burrow.certificates.base import CHALLENGE, HTTP2, PROTOCOLS, ICertificates, names_of
 from burrow.certificates.hello import ClientHello, HelloReader, NoName, NotTLS
+from burrow.clock import TurnEnd
 from burrow.errors import StoreError
 from burrow.protocols.base import Reach
 from burrow.protocols.tls import terminates
@@ -287,7 +288,7 @@ class TLSFrontFactory(Factory):
         self.certificates: Any = certificates
         self.timeout = min(idle_timeout, HANDSHAKE_TIMEOUT)
         self.sweep = sweep
-        self._factory = VisitorTLSFactory(wrapped)
+        self._factory = VisitorTLSFactory(wrapped, TurnEnd(sweep.clock))
         self._names: WeakKeyDictionary[SSL.Context, frozenset[str]] = WeakKeyDictionary()
 
     def buildProtocol(self, addr: Any) -> Any:

@@ -381,7 +381,7 @@ def test_answer_before_the_end_of_a_request():
     assert one.status() == 405
     assert one.of(StreamEnded)
     assert not one.of(StreamReset)
-    one.edge.edge.sweep._clock.advance(3)
+    one.edge.edge.sweep.clock.advance(3)
     one.edge.edge.sweep._check()
     one.pump()
     (reset,) = one.of(StreamReset)
@@ -429,7 +429,7 @@ def test_idle_connection_is_told_and_closed():
     one = Connection()
     one.ask()
     one.answer(OK)
-    one.edge.edge.sweep._clock.advance(76)
+    one.edge.edge.sweep.clock.advance(76)
     one.edge.edge.sweep._check()
     one.pump()
     assert one.code == ErrorCodes.NO_ERROR
@@ -442,7 +442,7 @@ def test_peer_that_does_not_let_the_connection_close_is_reset():
     assert one.wire.disconnecting
     for _ in range(2):
         assert not one.wire.aborted
-        one.edge.edge.sweep._clock.advance(50)
+        one.edge.edge.sweep.clock.advance(50)
         one.edge.edge.sweep._check()
     assert one.wire.aborted
     one.protocol.connectionLost(Failure(ConnectionLost()))
@@ -452,7 +452,7 @@ def test_peer_that_does_not_let_the_connection_close_is_reset():
 def test_connection_under_way_is_not_idle():
     one = Connection()
     one.ask()
-    one.edge.edge.sweep._clock.advance(100)
+    one.edge.edge.sweep.clock.advance(100)
     one.edge.edge.sweep._check()
     one.pump()
     assert one.code is None
@@ -487,7 +487,7 @@ def test_visitor_that_takes_nothing_is_ended():
     one.ask()
     one.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n" + bytes(20))
     for _ in range(3):
-        edge.edge.sweep._clock.advance(11)
+        edge.edge.sweep.clock.advance(11)
         edge.edge.sweep._check()
     assert one.wire.aborted
 
@@ -498,7 +498,7 @@ def test_visitor_that_sends_nothing_is_ended():
     one = Connection(edge)
     one.ask(1, b"POST", b"/", (b"content-length", b"400"), end=False)
     for _ in range(3):
-        edge.edge.sweep._clock.advance(11)
+        edge.edge.sweep.clock.advance(11)
         edge.edge.sweep._check()
     assert one.wire.aborted
 
@@ -510,7 +510,7 @@ def test_visitor_whose_answer_has_begun_need_send_no_more():
     one.ask(1, b"POST", b"/", (b"content-length", b"400"), end=False)
     one.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nbegun")
     for _ in range(3):
-        edge.edge.sweep._clock.advance(11)
+        edge.edge.sweep.clock.advance(11)
         edge.edge.sweep._check()
     assert not one.wire.aborted
 

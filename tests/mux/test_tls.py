@@ -1,0 +1,91 @@
+"""TLS as a visitor's connection has it: what the server sends when."""
+
+import socket
+from types import SimpleNamespace
+
+import pytest
+from OpenSSL import SSL
+
+from burrow.mux.tls import HalfClosingConnection
+from tests.files import make_certificate
+
+
+class _Socket:
+    def __init__(self, error=None):
+        self.error, self.options = error, []
+
+    def setsockopt(self, *option):
+        self.options.append(option)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = make_certificate(folder, "demo.test")
+    made = SSL.Context(SSL.TLS_SERVER_METHOD)
+    made.use_certificate_chain_file(str(certificate))
+    made.use_privatekey_file(str(key))
+    return made
+
+
+def step(connection):
+    """One step of a handshake. @return: whether it is done."""
+    try:
+        connection.do_handshake()
+    except SSL.WantReadError:
+        return False
+    return True
+
+
+def pending(connection):
+    try:
+        return connection.bio_read(65536)
+    except SSL.WantReadError:
+        return b""
+
+
+def shake_hands(context, handle, version):
+    server = HalfClosingConnection(context, SimpleNamespace(transport=SimpleNamespace(socket=handle)))
+    server.set_accept_state()
+    ours = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    ours.set_max_proto_version(version)
+    client = SSL.Connection(ours, None)
+    client.set_connect_state()
+    done = False
+    while not done:
+        step(client)
+        if data := pending(client):
+            server.bio_write(data)
+        done = step(server)
+        if not done:
+            client.bio_write(pending(server))
+    return server, client
+
+
+def test_tickets_wait_for_the_answer_and_what_came_is_acknowledged(context):
+    handle = _Socket()
+    server, client = shake_hands(context, handle, SSL.TLS1_3_VERSION)
+    assert pending(server) == b""
+    option = getattr(socket, "TCP_QUICKACK", None)
+    assert handle.options == [(socket.IPPROTO_TCP, option, 1)] * (option is not None)
+    server.send(b"answer")
+    client.bio_write(pending(server))
+    assert client.recv(100) == b"answer"
+    assert client.get_session() is not None
+    assert len(handle.options) <= 1
+
+
+def test_a_socket_that_cannot_acknowledge_at_once(context):
+    server, client = shake_hands(context, _Socket(OSError()), SSL.TLS1_3_VERSION)
+    server.send(b"answer")
+    client.bio_write(pending(server))
+    assert client.recv(100) == b"answer"
+
+
+def test_what_tls_1_2_sends_last_acknowledges(context):
+    handle = _Socket()
+    server, _ = shake_hands(context, handle, SSL.TLS1_2_VERSION)
+    assert pending(server)
+    assert handle.options == []
