@@ -1,94 +1,116 @@
-"""Writes lines to a file from a thread of its own, so that a reader that is slow stops nobody."""
+"""
+Writes lines from a thread of its own, so that a reader that is slow, or stuck, stops nobody.
+
+A pipe may be full for ever, and a file on a dead network drive, too. What is open as standard output or error
+is shared with other programs, so it cannot be made non-blocking.
+"""
 
 from __future__ import annotations
 
 import atexit
-import contextlib
+import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from typing import IO
 
-MAX_WAITING = 8 * 1024 * 1024
-"""Characters that wait to be written, at most; what is more is dropped, and counted."""
+EVERY = 0.05
+"""Seconds for which lines are collected."""
 
 CLOSE_WITHIN = 1.0
-"""Seconds that what waits has to be written when the process ends."""
-
+"""Seconds that what waits has to be written at the end."""
 
 CHUNK = 4096
 """Bytes that a pipe takes in one piece (PIPE_BUF, pipe(7)): workers of one server write into the same one."""
 
 
-def _chunks(text: str) -> Iterator[str]:
-    """C{text} in whole lines, as many at a time as fit into L{CHUNK}; a longer line is a chunk by itself."""
-    chunk: list[str] = []
-    size = 0
-    for line in text.splitlines(keepends=True):
-        length = len(line.encode("utf-8", "replace"))
-        if size + length > CHUNK and chunk:
-            yield "".join(chunk)
-            chunk, size = [], 0
-        chunk.append(line)
-        size += length
-    if chunk:
-        yield "".join(chunk)
+def _chunks(data: bytes) -> Iterator[bytes]:
+    """C{data} in whole lines, as many at a time as fit into L{CHUNK}; a longer line is a chunk by itself."""
+    start = 0
+    while start < len(data):
+        end = data.rfind(b"\n", start, start + CHUNK) + 1 or data.index(b"\n", start) + 1
+        yield data[start:end]
+        start = end
 
 
 class LineWriter:
     """
-    Begins its thread with the first line. What is written is flushed when nothing more waits.
+    Begins its thread with the first line.
 
-    @param file: a text file. Errors of it are ignored: there is nobody to be told.
-    @param notice: makes the line that says how many are missing.
+    @param descriptor: where to. @param limit: characters that wait, or are being written, at most; what is
+        more is dropped, and counted.
+    @param missing: makes the line that says how many lines were dropped.
+    @param broken: called in the thread with the first error when it cannot be written. Such lines are lost;
+        later ones are tried all the same.
     """
 
     def __init__(
-        self, file: IO[str], limit: int = MAX_WAITING, notice: Callable[[str], str] = lambda text: text
+        self,
+        descriptor: int,
+        limit: int,
+        missing: Callable[[int], str],
+        broken: Callable[[OSError], None] = lambda error: None,
     ) -> None:
-        self._file = file
-        self._notice = notice
+        self._descriptor = descriptor
         self._limit = limit
-        self._texts: deque[str] = deque()
+        self._missing = missing
+        self._broken: Callable[[OSError], None] | None = broken
+        self._lines: list[str] = []
         self._size = 0
         self._dropped = 0
-        self._wake = threading.Condition()
+        self._state = threading.Condition()
+        self._come = threading.Event()
+        self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
     def put(self, text: str) -> None:
-        """Write whole lines, some time soon."""
-        with self._wake:
-            if self._size + len(text) > self._limit:
-                self._dropped += text.count("\n")
+        """Write lines, of which the last is without its end, within L{EVERY} seconds. Any thread may call."""
+        size = len(text) + 1
+        with self._state:
+            if self._closed.is_set():
                 return
-            self._texts.append(text)
-            self._size += len(text)
+            if self._size + size > self._limit:
+                self._dropped += text.count("\n") + 1
+            else:
+                self._size += size
+                self._lines.append(text)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="lines", daemon=True)
                 self._thread.start()
                 atexit.register(self.close)
-            self._wake.notify_all()
+        if not self._come.is_set():
+            self._come.set()
 
     def close(self) -> None:
-        """Wait until what waits is written, for L{CLOSE_WITHIN} seconds at most."""
-        with self._wake:
-            self._wake.wait_for(lambda: not self._size, CLOSE_WITHIN)
+        """
+        Wait until what waits is written, for L{CLOSE_WITHIN} seconds at most; later lines are dropped. May be
+        called more than once.
+        """
+        if not self._closed.is_set():
+            self._closed.set()
+            with self._state:
+                self._state.wait_for(lambda: not self._size, CLOSE_WITHIN)
 
     def _run(self) -> None:
         while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._texts)
-                text = "".join(self._texts)
-                self._texts.clear()
+            self._come.wait()
+            self._closed.wait(EVERY)
+            with self._state:
+                self._come.clear()
+                lines, self._lines = self._lines, []
                 dropped, self._dropped = self._dropped, 0
+                size = self._size
             if dropped:
-                text += (
-                    self._notice(f"{dropped} lines are missing here: the log was not read fast enough") + "\n"
-                )
-            with contextlib.suppress(OSError, ValueError):
-                for chunk in _chunks(text):
-                    self._file.write(chunk)
-                    self._file.flush()
-            with self._wake:
-                self._size = sum(map(len, self._texts))
-                self._wake.notify_all()
+                lines.append(self._missing(dropped))
+            self._write("\n".join([*lines, ""]).encode("utf-8", "backslashreplace"))
+            with self._state:
+                self._size -= size
+                self._state.notify_all()
+
+    def _write(self, data: bytes) -> None:
+        try:
+            for chunk in _chunks(data):
+                while chunk:
+                    chunk = chunk[os.write(self._descriptor, chunk) :]
+        except OSError as error:
+            broken, self._broken = self._broken, None
+            if broken is not None:
+                broken(error)

@@ -45,6 +45,10 @@ NOW_WITHIN = 2.0
 """Seconds after the second signal to stop until the process ends, in which connections are closed."""
 
 
+MAX_WAITING = 8 * 1024 * 1024
+"""Characters of a log with requests that wait for standard error, or are being written, at most."""
+
+
 def _ours(event: LogEvent) -> Any:
     """A filter: of events below warnings only those of Burrow, since Twisted's tell its users nothing."""
     namespace = str(event.get("log_namespace", ""))
@@ -60,7 +64,7 @@ def _line(event: LogEvent) -> str:
         # Indented, so that no line of an exception's text looks like one of the log's.
         text += "".join(f"\n    {escaped(line)}" for line in failure.getTraceback().split("\n"))
     level = event.get("log_level", LogLevel.info).name
-    return f"{formatTime(event.get('log_time'), '%Y-%m-%dT%H:%M:%S%z')} {level:<5} {text}\n"
+    return f"{formatTime(event.get('log_time'), '%Y-%m-%dT%H:%M:%S%z')} {level:<5} {text}"
 
 
 def _json_line(event: LogEvent) -> str:
@@ -74,10 +78,15 @@ def _json_line(event: LogEvent) -> str:
     failure = event.get("log_failure")
     if failure is not None:
         fields["traceback"] = failure.getTraceback()
-    return json.dumps(fields) + "\n"
+    return json.dumps(fields)
 
 
-def _json_notice(text: str) -> str:
+def _missing(count: int) -> str:
+    return f"{count} lines are missing here: the log was not read fast enough"
+
+
+def _json_missing(count: int) -> str:
+    text = _missing(count)
     return json.dumps({"time": iso(time.time()), "level": "warn", "event": "log", "text": text})
 
 
@@ -90,11 +99,12 @@ def start_logging(level: str, form: str = "") -> None:
     levels = LogLevelFilterPredicate(LogLevel.levelWithName(level))
     line = _json_line if form == "json" else _line
     # With a form, each request has a line: a reader that is slow must not stop the reactor.
-    put = LineWriter(sys.stderr, notice=_json_notice if form == "json" else str).put if form else _put
+    missing = _json_missing if form == "json" else _missing
+    put = LineWriter(2, MAX_WAITING, missing).put if form else _put
 
     def write(event: LogEvent) -> None:
         lines = event.get("lines")
-        put(line(event) if lines is None else "\n".join(lines) + "\n")
+        put(line(event) if lines is None else "\n".join(lines))
 
     observer = FilteringLogObserver(cast(Any, write), [cast(Any, _ours), levels])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
@@ -102,7 +112,7 @@ def start_logging(level: str, form: str = "") -> None:
 
 def _put(text: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # standard error is closed
-        sys.stderr.write(text)
+        sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
 

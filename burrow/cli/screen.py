@@ -12,14 +12,17 @@ import signal
 import sys
 from typing import Any
 
+from burrow.cli.line_writer import LineWriter
 from burrow.cli.run import before_the_end, complain, say, stdout_is_broken
 from burrow.client.agent import Agent
 from burrow.client.screen.lines import HumanLines, JsonLines
-from burrow.client.screen.output import LineOutput
 from burrow.client.screen.terminal import can_show
 from burrow.client.wanted import Opened
 from burrow.shown import escaped
 from burrow.wording import count_of
+
+MAX_WAITING = 2 * 1024 * 1024
+"""Characters of lines of requests that wait for standard output, or are being written, at most."""
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +49,7 @@ class Screen:
         self._shown: dict[str, str] = {}
         self._live: Any = None
         self._held: Any = None
-        self._output: LineOutput | None = None
+        self._output: LineWriter | None = None
         self._inspector = ""
 
     def watch(self, agent: Agent) -> None:
@@ -57,8 +60,11 @@ class Screen:
             return
         if not self._json and can_show(os.environ) and self._begin(agent):
             return
-        self._output = LineOutput(agent.reactor, self._dropped, self._broken)
-        agent.traffic.add((JsonLines if self._json else HumanLines)(self._output.write))
+        reactor = agent.reactor
+        self._output = LineWriter(
+            1, MAX_WAITING, self._dropped, lambda error: reactor.callFromThread(self._broken, error)
+        )
+        agent.traffic.add((JsonLines if self._json else HumanLines)(self._output.put))
 
     def inspector_at(self, url: str) -> None:
         """The inspector serves at this URL. Call it before a tunnel is open."""

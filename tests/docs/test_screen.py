@@ -4,9 +4,9 @@ import json
 import re
 from pathlib import Path
 
+from burrow.cli.screen import MAX_WAITING
 from burrow.client.screen.controls import Controls
 from burrow.client.screen.lines import JsonLines
-from burrow.client.screen.output import MAX_WAITING
 from burrow.client.screen.rows import KEPT
 from burrow.client.screen.view import WIDE
 from burrow.traffic.filter import _IS, _KEYS, Filter
