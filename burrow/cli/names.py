@@ -8,7 +8,7 @@ from typing import Any
 from burrow.cli.completion import completed_by, owned_names, token_names
 from burrow.cli.remote import in_store, show_list, which_server, with_api
 from burrow.cli.run import say
-from burrow.cli.store import which_store, with_store
+from burrow.cli.store import with_store
 from burrow.cli.tokens import token_named
 from burrow.client.api import Api, path_of
 from burrow.errors import ConfigError
@@ -39,21 +39,21 @@ def add_names(commands: Any) -> None:
     release.set_defaults(run=names_release)
     transfer = actions.add_parser(
         "transfer",
-        help="make a name and its port another token's (on the server alone)",
+        help="make a name and its port another token's",
         description="Make a name and its port another token's, whose agents may open it with --name. A "
         "tunnel that is open is closed within some seconds, and its agent told; what runs through it may "
-        "end. It works in the server's store alone.",
+        "end. By the API it needs an admin's token.",
     )
     for action in (release, transfer):
         which = action.add_argument("name", metavar="NAME", help="which, as `burrow names list` shows it")
         completed_by(which, owned_names)
         action.add_argument("--force", action="store_true", help="also while its tunnel is open")
-    to = transfer.add_argument("token", metavar="TOKEN", help="the name of the token that is to own it")
+    to = transfer.add_argument("owner", metavar="TOKEN", help="the name of the token that is to own it")
     completed_by(to, token_names)
     transfer.set_defaults(run=names_transfer)
     which_server(listing, keep=True)
     which_server(release, keep=True, as_json=False)
-    which_store(transfer)
+    which_server(transfer, keep=True, as_json=False)
 
 
 def names_list(arguments: argparse.Namespace) -> int:
@@ -92,9 +92,18 @@ def names_release(arguments: argparse.Namespace) -> int:
 
 def names_transfer(arguments: argparse.Namespace) -> int:
     """C{burrow names transfer NAME TOKEN}."""
+    if not in_store(arguments):
+
+        async def ask(api: Api, reactor: Any) -> None:
+            query = {"force": "true" if arguments.force else None}
+            body = {"owner": arguments.owner}
+            await api.ask("PATCH", path_of("names", arguments.name), query, body=body)
+            say(f"{arguments.name} is {arguments.owner}'s now")
+
+        return with_api(arguments, ask)
 
     async def work(store: IStore) -> None:
-        token = await token_named(store, arguments.token)
+        token = await token_named(store, arguments.owner)
         known = await _to_change(store, arguments)
         if known.token == token.id:
             return

@@ -333,6 +333,21 @@ def test_sessions_and_names_are_ended_and_released(page, chromium, world, tokens
     assert chromium.troubles() == []
 
 
+def test_a_name_is_given_to_another_token(page, chromium, world, tokens, serve):
+    serve("given").program.stop()
+    page.sign_in(tokens["admin"])
+    page.go("names")
+    chromium.click("button[aria-label='Transfer given']")
+    chromium.type("dialog input[name=owner]", "nobody")
+    chromium.click("dialog button", "Transfer name")
+    chromium.sees("There is no token named 'nobody'", "dialog")
+    chromium.type("dialog input[name=owner]", "boss")
+    chromium.click("dialog button", "Transfer name")
+    chromium.sees("given is boss's now.")
+    assert ask(world, "/names/given", tokens["admin"])[1]["owner"] == "boss"
+    assert [one for one in chromium.troubles() if "422" not in one] == []
+
+
 def test_a_token_is_made_shown_once_and_revoked(page, chromium, world, boss):
     page.sign_in(boss)
     page.go("tokens")

@@ -83,6 +83,11 @@ def test_changes_by_each_role(world, agent, ask, tokens):
     assert (code, "add --force" in output) == (77, True)
     assert ask("agent", "tunnels", "close", "remote-blog") == (0, "Closed remote-blog")
     assert agent.program.wait() == 77
+    assert ask("agent", "names", "transfer", "remote-blog", "remote-admin")[0] == 77
+    done = ask("admin", "names", "transfer", "remote-blog", "remote-admin")
+    assert done == (0, "remote-blog is remote-admin's now")
+    assert ask("agent", "names", "release", "remote-blog")[0] == 77
+    assert ask("admin", "names", "transfer", "remote-blog", "remote-agent")[0] == 0
     assert ask("agent", "names", "release", "remote-blog")[0] == 0
     code, output = ask(
         "admin", "nodes", "drain", json.loads(ask("admin", "nodes", "--json")[1])["items"][0]["id"]

@@ -129,6 +129,17 @@ OPERATIONS = (
         query={"force": _FORCE},
         errors=(404, 409),
     ),
+    Operation(
+        "PATCH",
+        "/names/{name}",
+        "transfer_name",
+        "admin",
+        "Give a name and its port to another token.",
+        "Name",
+        body="NameChange",
+        query={"force": _FORCE},
+        errors=(404, 409),
+    ),
     _list("/tokens", "list_tokens", "viewer", "The tokens, by name.", "Token"),
     Operation(
         "POST",

@@ -123,6 +123,7 @@ SCHEMAS: dict[str, Schema] = {
         },
         description="Who owns a name, for ever or until it is released.",
     ),
+    "NameChange": _object({"owner": _said(TOKEN_NAME, "the name of the token that is to own it")}),
     "Token": _object(_TOKEN, description="A token, without its secret, which nobody can read again."),
     "NewToken": _object({**_TOKEN, "secret": _said(TEXT, "the whole token, shown this once")}),
     "TokenRequest": _object({"name": TOKEN_NAME, "role": ROLE, **_LIMITS}, ("role", *_LIMITS)),

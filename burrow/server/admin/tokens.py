@@ -51,6 +51,7 @@ class TokensAndNames:
             "list_names": self._list_names,
             "get_name": self._get_name,
             "release_name": self._release_name,
+            "transfer_name": self._transfer_name,
         }
 
     # -- tokens --------------------------------------------------------------------------------------------
@@ -134,18 +135,41 @@ class TokensAndNames:
     async def _get_name(self, call: Call) -> Item:
         return (await self._items([await self._name(call)]))[0]
 
-    async def _release_name(self, call: Call) -> None:
+    async def _to_change(self, call: Call) -> tuple[Reservation, bool]:
+        """
+        The name, and whether its tunnel is open. @raise Problem: there is none (404), or its tunnel is open
+            and is not to be closed (409).
+        """
         known = await self._name(call)
         is_open = self._is_open(known.name)
         if is_open and not call.query["force"]:
             raise Problem(409, f"The tunnel {known.name} is open: close it first, or add ?force=true.")
+        return known, is_open
+
+    async def _transfer_name(self, call: Call) -> Item:
+        owner = call.body["owner"]
+        token = next((token for token in await self._store.tokens() if token.name == owner), None)
+        if token is None:
+            raise invalid("owner", f"There is no token named {owner!r}: `GET {API_PATH}/tokens` lists them.")
+        call.notes["result"] = f"to {owner}"
+        known = await self._name(call)
+        if known.token != token.id:
+            known, is_open = await self._to_change(call)
+            before = known.token
+            known = only(await self._store.transfer(known.name, token.id), "name", "/names")
+            if is_open:
+                await self._close(known.name, call.who.name, before)
+        return (await self._items([known]))[0]
+
+    async def _release_name(self, call: Call) -> None:
+        known, is_open = await self._to_change(call)
         # It may have got another owner since it was looked up.
         only((await self._store.release(known.name, known.token)) or None, "name", "/names")
         if is_open:
             await self._close(known.name, call.who.name, known.token)
 
     async def _close(self, name: str, who: str, token: str) -> None:
-        """Close its tunnel now; if its node does not answer, that closes it when it hears of the release."""
+        """Close its tunnel now; if its node does not answer, that closes it when it hears of the change."""
         lease = self._cluster.elsewhere(name)
         of: dict[str, Any] = {"name": name, "who": who, "token": token}
         try:

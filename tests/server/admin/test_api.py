@@ -341,6 +341,30 @@ def test_a_name_is_released(node):
     assert node.ask("GET", "/names").body == {"items": []}
 
 
+def test_a_name_is_transferred(node):
+    agent, _ = node.open("ann", "blog")
+    answer = node.ask("PATCH", "/names/blog", body={"owner": "bob"})
+    assert (answer.status, "force" in answer.body["detail"]) == (409, True)
+    assert list(agent.tunnels) == ["blog"]
+    answer = node.ask("PATCH", "/names/blog?force=true", body={"owner": "bob"})
+    assert (answer.status, answer.body["owner"], answer.body["open"]) == (200, "bob", False)
+    assert agent.tunnels == {}
+    assert node.ask("GET", "/names", "ann").body["items"] == []
+    assert [one["name"] for one in node.ask("GET", "/names", "bob").body["items"]] == ["blog"]
+    entry = node.ask("GET", "/audit").body["items"][0]
+    assert (entry["action"], entry["target"], entry["result"]) == ("name.transfer", "blog", "to bob")
+
+
+def test_a_name_is_not_transferred(node):
+    agent, _ = node.open("ann", "blog")
+    answer = node.ask("PATCH", "/names/blog?force=true", body={"owner": "nobody"})
+    assert (answer.status, answer.body["field"], "/tokens" in answer.body["detail"]) == (422, "owner", True)
+    assert node.ask("PATCH", "/names/none", body={"owner": "bob"}).status == 404
+    assert node.ask("PATCH", "/names/blog", body={}).status == 422
+    assert node.ask("PATCH", "/names/blog", body={"owner": "ann"}).status == 200  # whose it is
+    assert list(agent.tunnels) == ["blog"]
+
+
 def test_names_of_a_revoked_token_show_its_id(node):
     node.open("ann", "blog")
     node.store.revoke_token("ann")

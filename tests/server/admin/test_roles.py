@@ -37,6 +37,7 @@ TABLE = {
     "list_names": ALL,
     "get_name": OWN,
     "release_name": OWN_CHANGE,
+    "transfer_name": (401, 401, 401, 403, 403, 403, 200),
     "list_tokens": VIEW,
     "create_token": (401, 401, 401, 403, 403, 403, 201),
     "get_token": VIEW,
@@ -86,8 +87,10 @@ def ask(node, name, who):
             path = path.replace("{" + parameter["name"] + "}", things[OPERATIONS[name][1]])
     body = None
     if "requestBody" in operation:
-        body = {"name": "new"} if name == "create_token" else {"role": "viewer"}
-    if name == "release_name":
+        body = {"create_token": {"name": "new"}, "transfer_name": {"owner": "bob"}}.get(
+            name, {"role": "viewer"}
+        )
+    if name in ("release_name", "transfer_name"):
         path += "?force=true"
     tokens = {
         "none": None,

@@ -3,7 +3,7 @@
 import { call, list, may, mayChange } from "./api.js";
 import { h } from "./dom.js";
 import { count, duration, short, until } from "./format.js";
-import { carryOut, empty } from "./parts.js";
+import { carryOut, empty, field, form, toast } from "./parts.js";
 import { action, state, table, text, time } from "./table.js";
 import { tunnelPath } from "./tunnels.js";
 
@@ -74,6 +74,22 @@ export function namesView(context) {
       () => call("DELETE", `/names/${encodeURIComponent(item.name)}${item.open ? "?force=true" : ""}`),
       `${item.name} is free.`,
     ).then((done) => done && context.poll.now());
+  const transfer = async (item) => {
+    const known = await list("/tokens").then(({ items }) => items, () => []);
+    const owners = h("datalist", { id: "owners" }, known.map(({ name }) => h("option", { value: name })));
+    const lost = item.open ? " Its tunnel is open, and is closed by this." : "";
+    form(
+      `Another owner of ${item.name}`,
+      [h("p", { text: `The agents of this token may open it then, and ${item.owner}'s may not.${lost}` }), field("Token", { name: "owner", list: "owners" }), owners],
+      "Transfer name",
+      async (data) => {
+        const owner = data.get("owner").trim();
+        await call("PATCH", `/names/${encodeURIComponent(item.name)}${item.open ? "?force=true" : ""}`, { owner });
+        toast(`${item.name} is ${owner}'s now.`);
+        context.poll.now();
+      },
+    );
+  };
   const columns = [
     { title: "Name", class: "main strong", cell: text((item) => item.name), by: (item) => item.name },
     { title: "Tunnel", cell: state((item) => (item.open ? "open" : "closed")), by: (item) => (item.open ? 0 : 1) },
@@ -84,6 +100,7 @@ export function namesView(context) {
     { title: "Reserved", class: "right wide", cell: time((item) => item.reserved), by: (item) => item.reserved, down: true },
     { title: "Last open", class: "right", cell: time((item) => item.last_seen), by: (item) => item.last_seen || "", down: true },
   ];
+  if (may("admin")) columns.push({ title: "", class: "right act", cell: action("Transfer", (item) => item.name, () => true, transfer) });
   if (mayChange()) columns.push({ title: "", class: "right act", cell: action("Release", (item) => item.name, () => true, release) });
   const shown = table({
     label: "Names",

@@ -173,4 +173,31 @@ export async function carryOut(title, text, action, run, done) {
   return true;
 }
 
+/** Asks with a form until `run(form)` succeeds. */
+export function form(title, content, label, run) {
+  const trouble = h("p", { class: "trouble", role: "alert" });
+  const send = h("button", { type: "submit", class: "primary", text: label });
+  const element = dialog(title, h("div", { class: "stack" }, content, trouble), [
+    h("button", { type: "button", text: "Cancel", click: () => element.close() }),
+    send,
+  ]);
+  element.firstElementChild.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    send.disabled = true;
+    try {
+      await run(new FormData(event.target));
+      element.close();
+    } catch (error) {
+      put(trouble, error.message);
+    }
+    send.disabled = false;
+  });
+}
+
+/** A field of a form, where something has to be typed. */
+export function field(label, attributes) {
+  const input = h("input", { required: true, autofocus: true, autocomplete: "off", spellcheck: "false", ...attributes });
+  return h("label", { class: "field" }, label, input);
+}
+
 export { dialog };

@@ -1,9 +1,9 @@
 // Tokens: who has one, a new one, another role, no more.
 
 import { call, link, list, may } from "./api.js";
-import { h, put } from "./dom.js";
+import { h } from "./dom.js";
 import { count } from "./format.js";
-import { carryOut, command, copyButton, dialog, empty, toast } from "./parts.js";
+import { carryOut, command, copyButton, dialog, empty, field, form, toast } from "./parts.js";
 import { action, state, table, text, time } from "./table.js";
 
 const ROLES = {
@@ -45,38 +45,12 @@ function shownOnce(made) {
   );
 }
 
-/** Asks with a form until `run(form)` succeeds. */
-function form(title, content, label, run) {
-  const trouble = h("p", { class: "trouble", role: "alert" });
-  const send = h("button", { type: "submit", class: "primary", text: label });
-  const element = dialog(title, h("div", { class: "stack" }, content, trouble), [
-    h("button", { type: "button", text: "Cancel", click: () => element.close() }),
-    send,
-  ]);
-  element.firstElementChild.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    send.disabled = true;
-    try {
-      await run(new FormData(event.target));
-      element.close();
-    } catch (error) {
-      put(trouble, error.message);
-    }
-    send.disabled = false;
-  });
-}
-
 export function tokensView(context) {
   const create = () =>
     form(
       "New token",
       [
-        h(
-          "label",
-          { class: "field" },
-          "Name",
-          h("input", { name: "name", required: true, maxlength: "63", autofocus: true, autocomplete: "off", spellcheck: "false", placeholder: "laptop" }),
-        ),
+        field("Name", { name: "name", maxlength: "63", placeholder: "laptop" }),
         roleChoice("agent"),
       ],
       "Create token",
