@@ -10,20 +10,18 @@ import contextlib
 import io
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from argcomplete import autocomplete
-from argcomplete.shell_integration import shellcode
-
-from burrow.cli.quickly import names_quickly
-from burrow.cli.remote import in_store, settings
-from burrow.cli.store import with_store
-from burrow.client.service import client_settings, looking_credentials
 from burrow.errors import BurrowError
-from burrow.store.base import IStore
+
+if TYPE_CHECKING:
+    from burrow.store.base import IStore
 
 Completer = Callable[[argparse.Namespace], list[str]]
-"""Returns the words that may stand somewhere, by what stands before it on the command line."""
+"""
+Returns the words that may stand somewhere, by what stands before it on the command line. It loads what it
+needs for that by itself: every command names some.
+"""
 
 _SHELLS = ("bash", "zsh", "fish")
 
@@ -44,14 +42,22 @@ def add_completion(commands: Any) -> None:
 
 def completion(arguments: argparse.Namespace) -> int:
     """C{burrow completion SHELL}."""
+    from argcomplete.shell_integration import shellcode
+
     print(shellcode(["burrow"], use_defaults=True, shell=arguments.shell).strip())
     return 0
 
 
+def is_asked() -> bool:
+    """Whether a shell asks for words."""
+    return "_ARGCOMPLETE" in os.environ
+
+
 def answer_shell(parser: argparse.ArgumentParser) -> None:
-    """If a shell asks for words, print those that fit, and end the program."""
-    if "_ARGCOMPLETE" in os.environ:
-        autocomplete(parser, always_complete_options=False)
+    """Print the words that fit, and end the program."""
+    from argcomplete import autocomplete
+
+    autocomplete(parser, always_complete_options=False)
 
 
 def completed_by(action: argparse.Action, words: Completer) -> None:
@@ -67,6 +73,8 @@ def completed_by(action: argparse.Action, words: Completer) -> None:
 
 def configured_tunnels(arguments: argparse.Namespace) -> list[str]:
     """The tunnels of the configuration file."""
+    from burrow.client.settings import client_settings
+
     _, tunnels = client_settings({}, os.environ, getattr(arguments, "config", None))
     return list(tunnels)
 
@@ -88,12 +96,18 @@ def open_tunnels(arguments: argparse.Namespace) -> list[str]:
 
 def _from_api(arguments: argparse.Namespace, thing: str) -> list[str]:
     """The names of what a server has; none for a command that looks into a store, or without an answer."""
+    from burrow.cli.quickly import names_quickly
+    from burrow.cli.remote import in_store, settings
+    from burrow.client.settings import looking_credentials
+
     if not hasattr(arguments, "server") or in_store(arguments):
         return []
     return names_quickly(looking_credentials(settings(arguments)), thing)
 
 
 def _from_store(arguments: argparse.Namespace, read: Callable[[IStore], Awaitable[list[Any]]]) -> list[str]:
+    from burrow.cli.store import with_store
+
     found: list[str] = []
 
     async def work(store: IStore) -> None:

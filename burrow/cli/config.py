@@ -14,7 +14,7 @@ from burrow.cli.run import complain
 from burrow.cli.store import read_config
 from burrow.cli.table import show_table
 from burrow.client.config import ClientConfig
-from burrow.client.service import CONFIG_FILE, CREDENTIALS_FILE, client_settings
+from burrow.client.settings import CONFIG_FILE, CREDENTIALS_FILE, client_settings
 from burrow.client.tunnels import TunnelRequest
 from burrow.folders import config_folder
 from burrow.options import Origin, add_arguments, flags_given, given_by, options_of, read_toml

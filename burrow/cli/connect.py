@@ -20,7 +20,7 @@ from burrow.cli.run import complain, run, say
 from burrow.client.agent import Agent
 from burrow.client.config import ClientConfig, parse_local
 from burrow.client.connecting import Connector, Listening
-from burrow.client.service import client_settings, looking_credentials
+from burrow.client.settings import client_settings, looking_credentials
 from burrow.client.socks import SUFFIX, SocksFactory
 from burrow.client.standard import Blocking, StandardEnd, connect_standard
 from burrow.errors import BurrowError, ConfigError

@@ -11,7 +11,8 @@ from burrow.cli.parsing import typed
 from burrow.cli.remote import in_store, running_server_alone, show, which_server, with_api
 from burrow.cli.run import complain, say
 from burrow.cli.store import with_store
-from burrow.client.api import Api, Listing
+from burrow.client.api import Api
+from burrow.client.asked import Listing
 from burrow.store.base import IStore
 from burrow.values import parse_count
 

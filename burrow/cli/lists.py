@@ -9,7 +9,8 @@ from typing import Any
 from burrow.cli.completion import completed_by, open_tunnels
 from burrow.cli.remote import running_server_alone, show_list, which_server, with_api
 from burrow.cli.run import say
-from burrow.client.api import Api, path_of
+from burrow.client.api import Api
+from burrow.client.asked import path_of
 
 
 def add_tunnels(commands: Any) -> None:

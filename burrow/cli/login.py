@@ -11,7 +11,7 @@ from burrow.cli.parsing import typed
 from burrow.cli.run import run, say
 from burrow.client.config import ClientConfig
 from burrow.client.secret import read_secret
-from burrow.client.service import CREDENTIALS_FILE, credentials_of
+from burrow.client.settings import CREDENTIALS_FILE, credentials_of
 from burrow.errors import ConfigError
 from burrow.folders import config_folder, write_whole
 from burrow.link.address import ServerAddress

@@ -10,7 +10,8 @@ from burrow.cli.remote import in_store, show_list, which_server, with_api
 from burrow.cli.run import say
 from burrow.cli.store import with_store
 from burrow.cli.tokens import token_named
-from burrow.client.api import Api, path_of
+from burrow.client.api import Api
+from burrow.client.asked import path_of
 from burrow.errors import ConfigError
 from burrow.server.audit import audit_command
 from burrow.server.nodes.records import live_leases

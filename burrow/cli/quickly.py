@@ -12,7 +12,7 @@ import threading
 from base64 import b64encode
 
 from burrow.addresses import is_localhost
-from burrow.client.api import API, path_of
+from burrow.client.asked import API, path_of
 from burrow.link.address import Credentials
 from burrow.link.proxy import proxy_for
 

@@ -6,19 +6,22 @@ import argparse
 import json
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from burrow.cli.columns import SPARE, rows_of
 from burrow.cli.run import complain, run, say
 from burrow.cli.store import read_config, which_store, with_store
 from burrow.cli.table import show_table
-from burrow.client.api import Api, Listing
+from burrow.client.asked import Listing
 from burrow.client.config import ClientConfig
-from burrow.client.service import client_settings, looking_credentials
+from burrow.client.settings import client_settings, looking_credentials
 from burrow.errors import ConfigError
 from burrow.options import add_arguments
 from burrow.server.stores import DATABASE
 from burrow.store.base import IStore
+
+if TYPE_CHECKING:
+    from burrow.client.api import Api
 
 OF_SERVER = ("server", "token", "token_file", "insecure", "ca_file")
 """The options of L{ClientConfig} that say which server, and with which token."""
@@ -83,6 +86,8 @@ def with_api(arguments: argparse.Namespace, work: Callable[[Api, Any], Awaitable
 
     @return: the exit code. @raise ConfigError: it is not said which server, or which token.
     """
+    from burrow.client.api import Api  # loads an HTTP client: for who asks
+
     credentials = looking_credentials(settings(arguments))
 
     async def main(reactor: Any) -> None:

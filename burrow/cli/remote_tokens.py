@@ -18,7 +18,8 @@ from burrow.cli.tokens import (
     token_revoke,
     token_set,
 )
-from burrow.client.api import Api, path_of
+from burrow.client.api import Api
+from burrow.client.asked import path_of
 from burrow.errors import Refused
 from burrow.store.base import ROLES
 

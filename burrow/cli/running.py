@@ -16,7 +16,8 @@ from burrow.cli.run import complain, run
 from burrow.client.agent import Agent
 from burrow.client.config import ClientConfig
 from burrow.client.inspect.service import make_inspector
-from burrow.client.service import client_settings, make_agent
+from burrow.client.service import make_agent
+from burrow.client.settings import client_settings
 from burrow.client.tunnels import TunnelRequest, tunnel_request
 from burrow.client.wanted import Opened
 from burrow.descriptors import limit

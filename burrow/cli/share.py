@@ -12,7 +12,8 @@ from burrow.cli.completion import completed_by, owned_names
 from burrow.cli.parsing import typed
 from burrow.cli.remote import OF_SERVER, with_api
 from burrow.cli.run import complain, say
-from burrow.client.api import Api, path_of
+from burrow.client.api import Api
+from burrow.client.asked import path_of
 from burrow.client.config import ClientConfig
 from burrow.client.sharing import share_key
 from burrow.errors import ConfigError

@@ -10,9 +10,8 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from io import BytesIO
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
-import attr
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
@@ -31,13 +30,12 @@ from zope.interface import implementer
 
 from burrow import __version__
 from burrow.client.answers import Reading, whole
+from burrow.client.asked import API, Listing
 from burrow.client.backoff import Backoff
 from burrow.errors import BurrowError, ConfigError, Refused, ServerUnreachable
 from burrow.link.address import Credentials
-from burrow.link.dial import server_endpoint
+from burrow.link.endpoint import server_endpoint
 from burrow.link.reasons import explain
-
-API = "/_burrow/api/v1"
 
 TIMEOUT = 30.0
 """Seconds that an answer may take."""
@@ -46,24 +44,6 @@ MOST_ITEMS = 100_000
 """Items of a list that are asked for, at most."""
 
 _PAGE = 1000
-
-
-@attr.frozen
-class Listing:
-    """
-    A whole list.
-
-    @ivar unanswered: the ids of nodes that did not answer. @ivar more: whether there are more items.
-    """
-
-    items: list[dict[str, Any]]
-    unanswered: list[str]
-    more: bool = False
-
-
-def path_of(*parts: str) -> str:
-    """The path of a thing: C{path_of("names", "blog")}."""
-    return "".join(f"/{quote(part, safe='')}" for part in parts)
 
 
 @implementer(IAgentEndpointFactory)

@@ -13,7 +13,8 @@ from twisted.python.failure import Failure
 
 from burrow.client.config import ClientConfig
 from burrow.client.inspect.service import Inspector, make_inspector
-from burrow.client.service import client_settings, make_agent, read_again
+from burrow.client.service import make_agent, read_again
+from burrow.client.settings import client_settings
 from burrow.client.tunnels import TunnelRequest
 from burrow.clock import measure_by_ticks
 from burrow.errors import BurrowError

@@ -8,14 +8,11 @@ from typing import Any
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from autobahn.websocket.types import ConnectingRequest, ConnectionResponse
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
 
 from burrow import __version__
-from burrow.addresses import bracketed, is_localhost
+from burrow.addresses import bracketed
 from burrow.clock import cancel
 from burrow.errors import BurrowError, ServerUnreachable, WireError
 from burrow.link import (
@@ -31,19 +28,14 @@ from burrow.link import (
 )
 from burrow.link.address import Credentials
 from burrow.link.carrier import PROTOCOL_OPTIONS, CarrierProtocol
+from burrow.link.endpoint import CONNECT_TIMEOUT, server_endpoint
 from burrow.link.linked import Linked
-from burrow.link.proxy import ConnectProxyEndpoint, proxy_for
 from burrow.link.reasons import closed, explain, explain_tls, refusal
-from burrow.link.secure import SecureEndpoint
 from burrow.link.timers import DropsInTime, Timers
 from burrow.mux.heartbeat import Heartbeat
 from burrow.mux.interfaces import CloseCode
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
-from burrow.trust import trust_root
-
-CONNECT_TIMEOUT = 10.0
-"""Seconds for TCP, and as many for the WebSocket handshake."""
 
 _MAX_REFUSAL = 16 * 1024
 
@@ -220,30 +212,6 @@ class DialFactory(WebSocketClientFactory):  # type: ignore[misc]
         self._batched_timer = Timers(reactor)
         # Masks stay on; over TLS they are zero: see L{BinaryMessages}.
         self.setProtocolOptions(**PROTOCOL_OPTIONS, serverConnectionDropTimeout=0)
-
-
-def server_endpoint(reactor: Any, credentials: Credentials) -> IStreamClientEndpoint:
-    """
-    Connects to a server, through the proxy that the environment names, and with TLS if its address says so.
-
-    @raise ConfigError: the proxy's URL or the file of CAs is not usable.
-    """
-    address = credentials.address
-    # RFC 6761 section 6.3: names under localhost are the loopback, whatever the resolver knows of them.
-    host = "localhost" if is_localhost(address.host) else address.host
-    proxy = proxy_for("https" if address.secure else "http", host)
-    endpoint: IStreamClientEndpoint
-    if proxy is None:
-        endpoint = HostnameEndpoint(reactor, host, address.port, timeout=CONNECT_TIMEOUT)
-    else:
-        via = HostnameEndpoint(reactor, proxy[0], proxy[1], timeout=CONNECT_TIMEOUT)
-        endpoint = ConnectProxyEndpoint(via, host, address.port, proxy[2])
-    if address.secure:
-        options = optionsForClientTLS(
-            address.host, trustRoot=trust_root(credentials.ca_file, credentials.ca_pem)
-        )
-        endpoint = SecureEndpoint(reactor, options, endpoint)
-    return endpoint
 
 
 class Dialer:

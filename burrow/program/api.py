@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from burrow.client.config import ClientConfig
-from burrow.client.service import client_settings
+from burrow.client.settings import client_settings
 from burrow.client.tunnels import tunnel_request
 from burrow.errors import ConfigError
 from burrow.options import options_of

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Factory
 
-from burrow.client.service import credentials_of
+from burrow.client.settings import credentials_of
 from burrow.client.tunnels import TunnelRequest, tunnel_request
 from burrow.clock import cancel
 from burrow.errors import BurrowError, ConfigError

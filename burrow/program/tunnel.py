@@ -21,7 +21,7 @@ from burrow.client.agent import Agent
 from burrow.client.config import ClientConfig
 from burrow.client.inspect.replay import Replayer
 from burrow.client.inspect.store import Store
-from burrow.client.service import credentials_of
+from burrow.client.settings import credentials_of
 from burrow.client.tunnels import TunnelRequest
 from burrow.client.wanted import Opened
 from burrow.errors import BurrowError

@@ -25,7 +25,6 @@ from burrow.errors import ConfigError
 from burrow.folders import state_folder
 from burrow.limits import Limits
 from burrow.options import option
-from burrow.server.edge.forwarded import TRUSTED_HEADERS
 from burrow.store.redis.address import RedisAddress
 from burrow.values import (
     parse_count,
@@ -44,6 +43,9 @@ LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
+
+TRUSTED_HEADERS = ("X-Forwarded-For", "X-Forwarded-Proto")
+"""What a trusted proxy is believed in, unless the configuration says otherwise."""
 
 _LOCALHOST = "127.0.0.1"
 

@@ -12,7 +12,8 @@ from twisted.web.http_headers import Headers
 
 from burrow.client import answers
 from burrow.client import api as module
-from burrow.client.api import API, Api, path_of
+from burrow.client.api import Api
+from burrow.client.asked import API, path_of
 from burrow.errors import ConfigError, Refused, ServerUnreachable
 from burrow.link.address import Credentials, ServerAddress
 

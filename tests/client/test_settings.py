@@ -8,7 +8,7 @@ import pytest
 from burrow.client import secret
 from burrow.client.config import ClientConfig
 from burrow.client.secret import read_secret
-from burrow.client.service import client_settings, credentials_of
+from burrow.client.settings import client_settings, credentials_of
 from burrow.errors import ConfigError
 from burrow.link.address import ServerAddress
 from burrow.values import STDIN

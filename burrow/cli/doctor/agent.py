@@ -10,7 +10,7 @@ from burrow.cli.doctor.findings import Finding, Findings, Level, Wrong
 from burrow.cli.doctor.network import Way
 from burrow.cli.run import run
 from burrow.client.config import ClientConfig
-from burrow.client.service import client_settings, credentials_of
+from burrow.client.settings import client_settings, credentials_of
 from burrow.client.tunnels import TunnelRequest, tunnel_request
 from burrow.errors import BurrowError, Refused
 from burrow.link.address import Credentials

@@ -13,7 +13,7 @@ from burrow.cli.parsing import typed
 from burrow.cli.run import say
 from burrow.cli.services.managers import Launchd, manager
 from burrow.cli.services.units import STATE, Job
-from burrow.client.service import client_settings, looking_credentials
+from burrow.client.settings import client_settings, looking_credentials
 from burrow.errors import ConfigError
 from burrow.server.reading import server_config
 from burrow.values import parse_path

@@ -21,10 +21,8 @@ from burrow.http.headers import Fields, Headers, tokens
 from burrow.http.request_head import RequestHead
 from burrow.mux.control import visitor_address
 from burrow.policy.base import Visit, changed, may_be_changed
+from burrow.server.config import TRUSTED_HEADERS
 from burrow.traffic.request_id import REQUEST_ID, sane
-
-TRUSTED_HEADERS = ("X-Forwarded-For", "X-Forwarded-Proto")
-"""What a trusted proxy is believed in, unless the configuration says otherwise."""
 
 _PORTS = {scheme: b"%d" % port for scheme, port in DEFAULT_PORTS.items()}
 _EXTENDED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"forwarded")
