@@ -17,6 +17,7 @@ from burrow.protocols.visits import Policies, policies
 from burrow.server.route import IRoute
 from burrow.server.share import Share, count_until_lost
 from burrow.store.base import Reservation
+from burrow.wire.stream import CLOSED, YamuxStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,42 @@ class Owner:
     took_over: Callable[[Tunnel, Owner], None] = field(compare=False, default=lambda tunnel, before: None)
 
 
+class Tally:
+    """
+    How many bytes passed through streams, without yamux's own. Nothing is counted while they pass: a stream's
+    windows tell, which shrank by them.
+    """
+
+    __slots__ = ("_open", "_received", "_sent")
+
+    def __init__(self) -> None:
+        self._open: set[YamuxStream] = set()
+        self._received = self._sent = 0
+
+    def add(self, stream: YamuxStream) -> None:
+        """Count a stream, from its beginning to its end."""
+        if stream.state is CLOSED:
+            self._ended(stream)
+        else:
+            self._open.add(stream)
+            stream.on_closed = self._ended
+
+    def _ended(self, stream: YamuxStream) -> None:
+        self._open.discard(stream)
+        self._received += stream.received
+        self._sent += stream.sent
+
+    @property
+    def received(self) -> int:
+        """Bytes that the peer sent, so far."""
+        return self._received + sum(stream.received for stream in self._open)
+
+    @property
+    def sent(self) -> int:
+        """Bytes that the peer was sent, so far."""
+        return self._sent + sum(stream.sent for stream in self._open)
+
+
 @implementer(IRoute)
 @dataclass(eq=False, slots=True)
 class Tunnel:
@@ -51,6 +88,7 @@ class Tunnel:
     @ivar factory: serves its visitors; None for kinds that the edge serves. @ivar requests: see L{IRoute}.
     @ivar options: the values of its kind's options, by key. @ivar version: the version of its kind.
     @ivar share, reach, policies: see L{IRoute}.
+    @ivar tally: bytes of its streams, as seen from here: what visitors sent was C{sent} to the agent.
     """
 
     reservation: Reservation
@@ -65,6 +103,7 @@ class Tunnel:
     share: Share | None = None
     reach: Reach = field(init=False)
     policies: Policies = field(init=False)
+    tally: Tally = field(init=False, default_factory=Tally)
 
     def __post_init__(self) -> None:
         self.reach = reach_of(self.kind, self.options)
@@ -101,6 +140,6 @@ class Tunnel:
     def connect(self, protocol: IProtocol, visitor: str, scheme: str) -> None:
         """See L{IRoute}."""
         head = VisitorHead(self.reservation.name, visitor, scheme).encode()
-        self.owner.session.open_stream(protocol, head)
+        self.tally.add(self.owner.session.open_stream(protocol, head).state)
         if self.share is not None and self.reach is not Reach.HOST:
             count_until_lost(self.share, protocol)

@@ -15,13 +15,16 @@ A stream announces itself to its session (L{IOwner}) when it has something to se
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
 
-from burrow.errors import StreamGone
+from burrow.errors import StreamGone, WireError
 from burrow.wire.fair import RoundRobin
 from burrow.wire.frames import ACK, DATA, FIN, HEADER_SIZE, RST, WINDOW_UPDATE, encode
 from burrow.wire.windows import INITIAL_WINDOW, GrowthBudget, ReceiveWindow
+
+_MAX_SEND_WINDOW = 0xFFFFFFFF
 
 LOW_WATER = 32 * 1024
 """Bytes in a queue from which on it has run low: see L{YamuxStream.report_drained}."""
@@ -74,6 +77,8 @@ class YamuxStream:
     @ivar delayed: whether its SYN is held back until the peer has accepted others.
     @ivar taken: whether the peer has accepted it, or opened it.
     @ivar send: bytes that we may send: the peer's receive window.
+    @ivar allowed: bytes that we were allowed to send so far, all together.
+    @ivar on_closed: called once with this stream when it is CLOSED; None for nobody.
     @ivar chunks: bytes that wait to be sent. @ivar queued: how many there are.
     @ivar window: our receive window.
     """
@@ -81,9 +86,11 @@ class YamuxStream:
     __slots__ = (
         "_owner",
         "_reports",
+        "allowed",
         "chunks",
         "closing",
         "delayed",
+        "on_closed",
         "opening",
         "queued",
         "send",
@@ -101,11 +108,22 @@ class YamuxStream:
         self.closing = 0
         self.delayed = False
         self.taken = opening == ACK
-        self.send = INITIAL_WINDOW
+        self.send = self.allowed = INITIAL_WINDOW
         self.window = ReceiveWindow(budget)
         self.chunks: deque[bytes | memoryview] = deque()
         self.queued = 0
         self._reports = False
+        self.on_closed: Callable[[YamuxStream], None] | None = None
+
+    @property
+    def received(self) -> int:
+        """Bytes that the peer sent on it, so far."""
+        return self.window.allowed - self.window.available
+
+    @property
+    def sent(self) -> int:
+        """Bytes that went out on it, so far."""
+        return self.allowed - self.send
 
     @property
     def write_ended(self) -> bool:
@@ -194,6 +212,24 @@ class YamuxStream:
         """
         if not self.delayed:
             self._owner.turns.add(self.stream_id)
+
+    def allow(self, amount: int) -> None:
+        """The peer's Window Update came. @raise WireError: the window is larger than it may be."""
+        self.send += amount
+        self.allowed += amount
+        if self.send > _MAX_SEND_WINDOW:
+            raise WireError(f"the window of stream {self.stream_id} overflows")
+        if self.queued:
+            self.offer()
+
+    def close(self) -> None:
+        """The stream becomes CLOSED: drop what is queued."""
+        self.state = CLOSED
+        self.queued = 0
+        self.chunks.clear()
+        self.window.close()
+        if self.on_closed is not None:
+            self.on_closed(self)
 
     def ended(self) -> None:
         """The peer's FIN came. If ours is sent, too, the stream is CLOSED."""

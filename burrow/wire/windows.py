@@ -48,13 +48,15 @@ class ReceiveWindow:
 
     @ivar available: bytes that the peer may send before the next Window Update.
     @ivar size: bytes that it may send when everything was read.
+    @ivar allowed: bytes that it was allowed to send so far, all together.
     """
 
-    __slots__ = ("_budget", "_consumed", "_read", "_since", "available", "size")
+    __slots__ = ("_budget", "_consumed", "_read", "_since", "allowed", "available", "size")
 
     def __init__(self, budget: GrowthBudget) -> None:
         self.available = INITIAL_WINDOW
         self.size = INITIAL_WINDOW
+        self.allowed = INITIAL_WINDOW
         self._consumed = 0
         self._read = 0
         self._since: float | None = None
@@ -92,6 +94,7 @@ class ReceiveWindow:
     def granted(self, delta: int) -> None:
         """Count a Window Update with C{delta} that goes out now."""
         self.available += delta
+        self.allowed += delta
 
     def close(self) -> None:
         """The stream is closed: give back to the session's budget what this window had grown by."""

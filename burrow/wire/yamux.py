@@ -45,7 +45,7 @@ from burrow.wire.frames import (
     encode,
 )
 from burrow.wire.pacing import MAX_FRAME
-from burrow.wire.stream import CLOSED, REMOTE_CLOSE, YamuxStream
+from burrow.wire.stream import REMOTE_CLOSE, YamuxStream
 from burrow.wire.windows import GrowthBudget
 
 MAX_ANSWERS = 4096
@@ -56,7 +56,6 @@ flood of pings or of refused streams, without reading our answers breaks the pro
 
 _ROUND_TRIPS = 6
 LAST_ID = 0xFFFFFFFF
-_MAX_SEND_WINDOW = 0xFFFFFFFF
 
 
 class Yamux:
@@ -256,11 +255,7 @@ class Yamux:
             events.append(StreamAccepted(stream_id))
         if kind == WINDOW_UPDATE:
             if value:
-                stream.send += value
-                if stream.send > _MAX_SEND_WINDOW:
-                    raise WireError(f"the window of stream {stream_id} overflows")
-                if stream.queued:
-                    stream.offer()
+                stream.allow(value)
         elif payload:
             if stream.state is REMOTE_CLOSE:
                 raise WireError(f"data on stream {stream_id} after its FIN")
@@ -334,13 +329,10 @@ class Yamux:
     def forget(self, stream: YamuxStream) -> None:
         """A stream becomes CLOSED: forget it, and drop what it has queued."""
         stream_id = stream.stream_id
-        stream.state = CLOSED
-        stream.queued = 0
-        stream.chunks.clear()
+        stream.close()
         del self.streams[stream_id]
         self.turns.discard(stream_id)
         self.grants.pop(stream_id, None)
-        stream.window.close()
         if stream_id & 1 == self._peer_parity:
             self._peer_open -= 1
         else:

@@ -1,7 +1,7 @@
 """A session whose streams are named by their numbers, as frames and the model of the specification do."""
 
 from burrow.wire import yamux
-from burrow.wire.stream import YamuxStream
+from burrow.wire.stream import CLOSED, YamuxStream
 
 
 class Yamux(yamux.Yamux):
@@ -15,7 +15,7 @@ class Yamux(yamux.Yamux):
         found = self.streams.get(stream_id) or self.opened.get(stream_id)
         if found is None:
             found = YamuxStream(self, stream_id, 0, self._budget)
-            found.state = yamux.CLOSED
+            found.state = CLOSED
         self.opened[stream_id] = found
         return found
 

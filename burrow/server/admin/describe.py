@@ -49,8 +49,8 @@ def tunnel_item(node: str, tunnel: Tunnel, agent: Agent, since: float) -> Item:
         "since": iso(since),
         "visitors": 0,
         "requests": tunnel.requests,
-        "received": None,
-        "sent": None,
+        "received": tunnel.tally.sent,  # sent to the agent
+        "sent": tunnel.tally.received,
     }
 
 

@@ -81,8 +81,7 @@ class LocalPart:
     async def _list_tunnels(self, of: Of) -> Item:
         """
         The tunnels here, by name. C{after}: those with greater names; C{most}: that many; C{name}: that one;
-        C{token}: those of a token, by its id. And of what other nodes' tunnels have here: visitors, requests,
-        bytes.
+        C{token}: those of a token, by its id. And of what other nodes' tunnels have here: visitors, requests.
         """
         wanted, after, most = of.get("name"), str(of.get("after", "")), int(of["most"])
         token = of.get("token")
@@ -103,16 +102,15 @@ class LocalPart:
                 )
                 if len(items) == most:
                     break
-        visitors, requests, summed = self._visitors(), self._links.requests, self._seen.bytes
+        visitors, requests = self._visitors(), self._links.requests
         seen = {
-            name: [visitors.get(name, 0), requests.get(name, 0), *summed.get(name, (0, 0))]
-            for name in {*visitors, *requests, *summed}
+            name: [visitors.get(name, 0), requests.get(name, 0)]
+            for name in {*visitors, *requests}
             if (name > after if wanted is None else name == wanted)
         }
         return {
             "items": items,
             "seen": dict(nsmallest(most, seen.items())) if token is None else seen,
-            "watched": self._seen.watched,
         }
 
     def _visitors(self) -> Counter[str]:

@@ -88,9 +88,9 @@ SCHEMAS: dict[str, Schema] = {
             ),
             "received": or_null(
                 COUNT,
-                "bytes that visitors sent in requests that ended while somebody looks at requests; else null",
+                "bytes that visitors sent since it opened, heads included; null as with `requests`",
             ),
-            "sent": or_null(COUNT, "bytes that visitors were sent in those"),
+            "sent": or_null(COUNT, "bytes that visitors were sent, likewise"),
         },
         description="A public name, or port, that an agent serves now.",
     ),

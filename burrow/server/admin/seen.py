@@ -3,8 +3,7 @@ Visitors' requests and connections on this node, kept while somebody looks.
 
 It listens to the traffic of a tunnel, or of all, from when somebody first asks for its requests until L{KEEP}
 seconds after somebody last did. A request of which nobody asked costs nothing. It keeps the last L{EACH} of
-each tunnel, L{MOST} together: what the API tells of them, without headers. And it sums up the bytes of those
-that have ended.
+each tunnel, L{MOST} together: what the API tells of them, without headers.
 
 Who follows is told at most L{BATCH} requests each L{EVERY} seconds: a person reads no more, and writing down
 thousands a second would cost the visitors. The others are counted.
@@ -40,9 +39,6 @@ WATCHED = 100
 
 EVERY, BATCH = 0.25, 50
 """Seconds between two pieces that a follower is told, and requests in one, at most."""
-
-COUNTED = 10_000
-"""Tunnels whose bytes are summed up, at most: of more, all sums begin anew."""
 
 Send = Callable[[Any], None]
 
@@ -124,13 +120,10 @@ class SeenRequests(Listener):
     @param clock: tells when nobody has asked for long. @param node: this node's id.
     @param owner_of: returns the id of the token whose tunnel a name is now; empty if it is none's.
     @ivar listens: whether it does.
-    @ivar bytes: received and sent of what has ended, by tunnel, while it listens.
     """
 
     def __init__(self, clock: Any, node: str, traffic: Traffic, owner_of: Callable[[str], str]) -> None:
-        self.bytes: dict[str, list[int]] = {}
         self._owner_of = owner_of
-        self._summed_for: dict[str, str] = {}
         self._clock = clock
         self._node = node
         self._traffic = traffic
@@ -166,16 +159,6 @@ class SeenRequests(Listener):
             for name in self._of.keys() - self.tunnels:
                 for seen in self._of.pop(name):
                     del self._kept[seen.key]
-            for name in self.bytes.keys() - self.tunnels:
-                del self.bytes[name]
-                self._summed_for.pop(name, None)
-
-    @property
-    def watched(self) -> list[str] | None:
-        """The names of the tunnels that it listens to; None: all."""
-        if not self.listens:
-            return []
-        return None if self.tunnels is None else sorted(self.tunnels)
 
     def watches(self, tunnel: str) -> bool:
         """Whether it listens to a tunnel."""
@@ -208,7 +191,7 @@ class SeenRequests(Listener):
             self.listens = False
             self._traffic.remove(self)
             self._loop.stop()
-        for kept in (self._kept, self._of, self._running, self.bytes, self._summed_for, self._asked):
+        for kept in (self._kept, self._of, self._running, self._asked):
             kept.clear()
 
     # -- what comes ----------------------------------------------------------------------------------------
@@ -242,7 +225,6 @@ class SeenRequests(Listener):
             return  # it began before somebody asked for it
         seen.over()
         if self.watches(seen.tunnel):
-            self._sum(record, self._owner(seen))
             self._told(seen)
 
     def _owner(self, seen: _Seen) -> str:
@@ -253,17 +235,6 @@ class SeenRequests(Listener):
         if not seen.owner:
             seen.owner = self._owner_of(seen.tunnel)
         return seen.owner
-
-    def _sum(self, record: Record, owner: str) -> None:
-        count = self.bytes.get(record.tunnel)
-        if count is None or self._summed_for.get(record.tunnel) != owner:
-            if len(self.bytes) >= COUNTED:
-                self.bytes.clear()
-                self._summed_for.clear()
-            count = self.bytes[record.tunnel] = [0, 0]
-            self._summed_for[record.tunnel] = owner
-        count[0] += record.received
-        count[1] += record.sent
 
     def _told(self, seen: _Seen) -> None:
         for follower in self._followers:

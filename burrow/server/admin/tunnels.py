@@ -74,13 +74,9 @@ class TunnelsAndSessions:
                 if known is None or item["since"] > known["since"]:
                     found[item["name"]] = item
         for item in found.values():
-            told = [answer["seen"].get(item["name"], [0, 0, 0, 0]) for answer in answers.values()]
-            visitors, requests, received, sent = (sum(numbers) for numbers in zip(*told, strict=True))
-            item["visitors"] = visitors
+            told = [answer["seen"].get(item["name"], [0, 0]) for answer in answers.values()]
+            item["visitors"], requests = (sum(numbers) for numbers in zip(*told, strict=True))
             item["requests"] += requests
-            watched = [answer["watched"] for answer in answers.values()]
-            if all(names is None or item["name"] in names for names in watched):
-                item["received"], item["sent"] = received, sent
         if unanswered:
             away = await self._away(unanswered, token, of)
             found = {**{item["name"]: item for item in away}, **found}

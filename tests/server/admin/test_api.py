@@ -5,6 +5,7 @@ import time
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionLost
+from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
 from burrow.errors import StoreError
@@ -14,7 +15,6 @@ from burrow.server.admin.principal import Principal
 from burrow.server.admin.web import MAX_BODY
 from burrow.server.channel import Asked
 from burrow.server.nodes.records import Lease, Node
-from burrow.traffic.record import Record
 from tests.server.admin.node import ApiNode, Connection
 
 
@@ -293,22 +293,26 @@ def test_tokens_are_made_changed_and_revoked(node):
 
 
 def test_a_tunnel_is_told_and_closed(node):
-    agent, _ = node.open("ann", "blog")
+    agent, pair = node.open("ann", "blog")
     told = node.ask("GET", "/tunnels/blog").body
     assert told["url"] == "https://blog.example.com"
     assert (told["owner"], told["node"], told["state"]) == ("ann", "node1", "open")
     assert told["session"] == f"node1-{agent.number}"
-    assert (told["requests"], told["visitors"], told["sent"]) == (0, 0, None)
-    assert not node.edge.traffic.listening
-    node.tunnels.by_name("blog").requests += 3
-    node.ask("GET", "/requests")
-    node.edge.visitors.add(type("Visitor", (), {"tunnel": node.tunnels.by_name("blog")}))
-    record = Record("http", "blog", "192.0.2.1:1")
-    node.edge.traffic.begun(record)
-    record.received, record.sent = 3, 5
-    node.edge.traffic.ended(record)
+    assert (told["requests"], told["visitors"], told["received"], told["sent"]) == (0, 0, 0, 0)
+    tunnel = node.tunnels.by_name("blog")
+    tunnel.requests += 3
+    node.edge.visitors.add(type("Visitor", (), {"tunnel": tunnel}))
+    visitor = Protocol()
+    tunnel.connect(visitor, "192.0.2.1:1", "http")
+    visitor.transport.write(b"x" * 1000)
+    pair.pump()
     told = node.ask("GET", "/tunnels").body["items"][0]
-    assert (told["visitors"], told["requests"], told["received"], told["sent"]) == (1, 3, 3, 5)
+    assert not node.edge.traffic.listening
+    assert (told["visitors"], told["requests"]) == (1, 3)
+    assert 1000 < told["received"] < 1100  # the head of the stream is with it
+    visitor.transport.abortConnection()
+    pair.pump()
+    assert node.ask("GET", "/tunnels/blog").body["received"] == told["received"]
     assert node.ask("DELETE", "/tunnels/blog").status == 204
     assert (agent.tunnels, node.tunnels.by_name("blog")) == ({}, None)
     assert node.ask("DELETE", "/tunnels/blog").status == 404

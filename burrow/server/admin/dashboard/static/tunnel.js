@@ -22,7 +22,7 @@ export function tunnelView(context, name) {
   const values = Object.fromEntries(
     ["owner", "agent", "address", "upstream", "node", "visitors", "requests", "received", "sent", "rate"].map((key) => [key, h("span")]),
   );
-  for (const key of ["received", "sent"]) values[key].title = "in requests that ended while somebody looked at them";
+  for (const key of ["received", "sent"]) values[key].title = "since it opened, heads included";
   let now = null;
   let panel = null;
   let gone = false;
