@@ -19,6 +19,15 @@ EVERY = 4
 """Seconds after which the dashboard's page asks for all tunnels, if there are many."""
 
 
+TURNS = 4
+"""How often each of both is measured; memory is told after each turn."""
+
+
+def _memory_after(role: str) -> list[Metric]:
+    label = f"{role} memory after turn {{}} of {TURNS}"
+    return [Metric(f"{role}{turn}", label.format(turn), "MB", less=True) for turn in range(1, TURNS + 1)]
+
+
 class Looking(Row):
     """
     Requests through an agent as it is by default, beside 1,000 tunnels; then the same while curl asks what a
@@ -36,6 +45,10 @@ class Looking(Row):
         Metric("part", "the second as part of the first", "", (Goal(0.95),)),
         Metric("server", "server memory that it grew by, each minute of load", "MB", less=True),
         Metric("agent", "agent memory that it grew by, each minute of load", "MB", less=True),
+        *_memory_after("server"),
+        *_memory_after("agent"),
+        Metric("late", "server memory that it grew by, each minute of the last half", "MB", less=True),
+        Metric("late-agent", "agent memory that it grew by, each minute of the last half", "MB", less=True),
     )
 
     def measure(self, subject: Subject, seconds: float) -> dict[str, float]:
@@ -45,19 +58,34 @@ class Looking(Row):
         rates: dict[str, list[float]] = {"alone": [], "looked": []}
         wrk(visit, 32, 2 * seconds)  # until the inspector's memory is full: it grows no more then
         time.sleep(SETTLE)
-        began, before = time.monotonic(), _memory(subject)
-        for _ in range(4):  # in turns, since a machine changes within seconds
+        seen = [_memory(subject)]
+        for _ in range(TURNS):  # in turns, since a machine changes within seconds
             rates["alone"].append(wrk(visit, 32, seconds).rate)
             with _looked_at(subject):
                 rates["looked"].append(wrk(visit, 32, seconds).rate)
-        minutes = (time.monotonic() - began) / 60
-        grown = {role: (size - before[role]) / 1e6 / minutes for role, size in _memory(subject).items()}
+            seen.append(_memory(subject))
         means = {key: sum(values) / len(values) for key, values in rates.items()}
-        return {**means, "part": means["looked"] / means["alone"], **grown}
+        after = {
+            f"{role}{turn}": seen[turn][role] for turn in range(1, TURNS + 1) for role in ("server", "agent")
+        }
+        grown = {role: _growth(seen, role) for role in ("server", "agent")}
+        late = {
+            f"late{end}": _growth(seen[TURNS // 2 :], role)
+            for end, role in (("", "server"), ("-agent", "agent"))
+        }
+        return {**means, "part": means["looked"] / means["alone"], **grown, **after, **late}
 
 
-def _memory(subject: Burrow) -> dict[str, int]:
-    return {role: tree.memory() for role, tree in subject.processes.items()}
+def _memory(subject: Burrow) -> dict[str, float]:
+    """MB of each role, and the time in minutes."""
+    sizes = {role: tree.memory() / 1e6 for role, tree in subject.processes.items()}
+    return {**sizes, "minutes": time.monotonic() / 60}
+
+
+def _growth(seen: list[dict[str, float]], role: str) -> float:
+    """MB a minute, from the first look to the last."""
+    first, last = seen[0], seen[-1]
+    return (last[role] - first[role]) / (last["minutes"] - first["minutes"])
 
 
 @contextlib.contextmanager

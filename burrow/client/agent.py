@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
@@ -108,6 +109,11 @@ class Agent(Service):
                 self._registration.add(wanted)
         Connectors.forget(self.reactor)
         return len(added), len(gone)
+
+    def inspected_at(self, url: str) -> None:
+        """Its inspector serves at this URL: the server is told the port with each connection from now on."""
+        self.inspector = url
+        self._dialer.inspector = urlsplit(url).port or 0
 
     @property
     def server(self) -> ServerAddress:

@@ -29,6 +29,9 @@ VERSION_HEADER = "Burrow-Version"
 TOKEN_HEADER = "Burrow-Token"
 """From the server: the name of the agent's token, for the agent's screen alone."""
 
+INSPECTOR_HEADER = "Burrow-Inspector"
+"""From the agent: the port of its inspector on its own machine, to which the dashboard links."""
+
 MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes in one WebSocket message, at most. Ours have 256 KiB; other yamux libraries may send more."""
 

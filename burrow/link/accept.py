@@ -24,6 +24,7 @@ from burrow import __version__
 from burrow.errors import WireError
 from burrow.link import (
     AGENT_HEADER,
+    INSPECTOR_HEADER,
     PLAIN,
     RECEIVED_HEADER,
     RESUME,
@@ -61,13 +62,14 @@ class Handshake:
     What an agent's handshake contains.
 
     @ivar token: the bearer token, or an empty string. @ivar agent: its id. @ivar version: its release.
-    @ivar peer: its address, for the log.
+    @ivar peer: its address, for the log. @ivar inspector: the port of its inspector; 0 if it has none.
     """
 
     token: str
     agent: str
     version: str
     peer: str
+    inspector: int = 0
 
 
 _log = Logger()
@@ -92,6 +94,12 @@ def bearer(header: str) -> str:
     """The token of an Authorization header (RFC 6750 section 2.1); empty if there is none."""
     scheme, _, token = header.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _port(text: str) -> int:
+    """The port in a header; 0 if it is none."""
+    port = count_of(text) or 0
+    return port if port < 65_536 else 0
 
 
 def node_of(session_id: str) -> str:
@@ -121,6 +129,7 @@ class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[
             agent=headers.get(AGENT_HEADER.lower(), "")[:64],
             version=headers.get(VERSION_HEADER.lower(), "")[:32],
             peer=shown(self.transport.getPeer()),
+            inspector=_port(headers.get(INSPECTOR_HEADER.lower(), "")),
         )
         try:
             return await self._answer(subprotocol, headers)

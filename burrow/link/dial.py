@@ -18,6 +18,7 @@ from burrow.errors import BurrowError, ServerUnreachable, WireError
 from burrow.link import (
     AGENT_HEADER,
     AGENT_PATH,
+    INSPECTOR_HEADER,
     PLAIN,
     RECEIVED_HEADER,
     RESUME,
@@ -56,13 +57,15 @@ class DialProtocol(DropsInTime, CarrierProtocol, WebSocketClientProtocol):  # ty
         """The handshake's request. Autobahn's own has no brackets around IPv6 addresses."""
         credentials = self.factory.credentials
         host = credentials.address.host
-        resuming = {}
+        more = {}
         previous = self.factory.previous
         if previous is not None and previous.resumable and previous.lifeline is not None:
-            resuming = {
+            more = {
                 SESSION_HEADER: previous.session_id,
                 RECEIVED_HEADER: str(previous.lifeline.received),
             }
+        if self.factory.inspector:
+            more[INSPECTOR_HEADER] = str(self.factory.inspector)
         return ConnectingRequest(
             host=bracketed(host),
             port=credentials.address.port,
@@ -71,7 +74,7 @@ class DialProtocol(DropsInTime, CarrierProtocol, WebSocketClientProtocol):  # ty
                 "Authorization": f"Bearer {credentials.token}",
                 AGENT_HEADER: credentials.agent,
                 VERSION_HEADER: __version__,
-                **resuming,
+                **more,
             },
             useragent=f"burrow/{__version__}",
             protocols=[RESUME, PLAIN],
@@ -195,12 +198,15 @@ class DialFactory(WebSocketClientFactory):  # type: ignore[misc]
     Builds one agent's WebSocket.
 
     @param previous: the session to resume, if the server still has it.
+    @ivar inspector: see L{Dialer}.
     @ivar waiting: fires with a L{Linked} once there is a session; fails with a L{BurrowError} if there is
         none.
     """
 
     protocol = DialProtocol
     noisy = False
+
+    inspector = 0
 
     def __init__(self, reactor: Any, credentials: Credentials, previous: Linked | None) -> None:
         url = f"ws://{credentials.address.authority}{AGENT_PATH}"
@@ -215,9 +221,14 @@ class DialFactory(WebSocketClientFactory):  # type: ignore[misc]
 
 
 class Dialer:
-    """Connects one agent to its server, any number of times. The TLS options are made once."""
+    """
+    Connects one agent to its server, any number of times. The TLS options are made once.
+
+    @ivar inspector: the port of its inspector, which the server is told; 0 for none.
+    """
 
     log = Logger()
+    inspector = 0
 
     def __init__(self, reactor: Any, credentials: Credentials) -> None:
         self._reactor = reactor
@@ -233,6 +244,7 @@ class Dialer:
         @raise ServerUnreachable: trying again may help. @raise Refused: it does not.
         """
         factory = DialFactory(self._reactor, self.credentials, previous)
+        factory.inspector = self.inspector
         waiting = factory.waiting
         assert waiting is not None
         address = self.credentials.address

@@ -276,7 +276,7 @@ def test_a_request_is_followed_and_the_tunnel_closed(page, chromium, world, toke
     chromium.click(".path", "/a?q")
     chromium.sees("order-17", ".more-facts:not([hidden])")
     inspector = chromium.find(".more-facts a").get_attribute("href")
-    assert inspector == "http://127.0.0.1:4040/?filter=method%3AGET%20path%3A%22%2Fa%22"
+    assert inspector == f"{agent.ready()[0]['inspector']}/?filter=method%3AGET%20path%3A%22%2Fa%22"
     assert chromium.run(HARMLESS)
 
     chromium.type("input[type=search]", "status:5xx")

@@ -217,6 +217,14 @@ class Linked(Loopback):
         await here_lost
         self.assertTrue(session.lost)
 
+    async def test_agent_says_where_its_inspector_is(self):
+        for said, heard in ((4041, 4041), (0, 0), ("4041/evil", 0), (65_536, 0)):
+            dialer = self.dialer()
+            dialer.inspector = said
+            linked = await dialer.dial()
+            self.assertEqual(self.sessions[-1][3].inspector, heard)
+            await self.end(linked)
+
     async def test_server_says_its_release_and_the_tokens_name(self):
         linked = await self.dialer().dial()
         self.assertEqual((linked.server_version, linked.token_name), (__version__, ""))

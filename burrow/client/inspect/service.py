@@ -83,7 +83,8 @@ class Inspector(Service):
             return
         host = self._address.host
         shown = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
-        self.url = self._agent.inspector = f"http://{authority(shown, self._port.getHost().port)}"
+        self.url = f"http://{authority(shown, self._port.getHost().port)}"
+        self._agent.inspected_at(self.url)
         self._agent.traffic.add(self.store)
         self._write_note()
         if not self.loopback:

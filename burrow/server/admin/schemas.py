@@ -78,6 +78,7 @@ SCHEMAS: dict[str, Schema] = {
             "agent": or_null(TEXT, "the agent's id"),
             "session": or_null(TEXT, "the id of its session"),
             "address": or_null(TEXT, "the agent's address"),
+            "inspector": or_null(COUNT, "the port of the agent's inspector on its machine; null: not known"),
             "node": _said(TEXT, "the id of the node that has it"),
             "state": _said(_TUNNEL_STATES, _STATES_SAY),
             "since": WHEN,

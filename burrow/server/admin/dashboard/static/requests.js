@@ -8,8 +8,6 @@ import { badge, copyButton, empty, statusClass, timeElement } from "./parts.js";
 
 const KEPT = 500;
 const SHOWN = 100;
-const INSPECTOR = "http://127.0.0.1:4040/";
-
 function details(item) {
   const facts = [
     ["Request ID", item.request_id],
@@ -57,9 +55,7 @@ function row(withTunnel) {
     td("Visitor", "mono wide", visitor),
   );
   const list = h("dl", { class: "facts" });
-  const inspector = h("a", { target: "_blank", rel: "noopener noreferrer", text: "Open the inspector" });
-  const port = " (if its screen shows another address than 127.0.0.1:4040, there).";
-  const note = h("p", { class: "muted" }, "Headers and bodies stay with the agent. On its machine: ", inspector, port);
+  const note = h("p", { class: "muted", text: "Headers and bodies stay with the agent." });
   const more = h("tr", { role: "row", class: "more-facts", hidden: true }, h("td", { role: "cell", colspan: "7" }, list, note));
   const element = h("tbody", { role: "rowgroup" }, line, more);
   let now = null;
@@ -68,7 +64,15 @@ function row(withTunnel) {
     visible(more, more.hidden);
     attribute(path, "aria-expanded", String(!more.hidden));
     if (!more.hidden) list.replaceChildren(...details(now));
-    inspector.href = `${INSPECTOR}?filter=${encodeURIComponent(alike(now))}`;
+    if (!more.hidden) link();
+  }
+  async function link() {
+    // Which agent serves the name, and where its inspector is, may have changed since the request.
+    const found = await call("GET", `/tunnels/${encodeURIComponent(now.tunnel)}`).catch(() => ({}));
+    if (!found.inspector) return;
+    const href = `http://127.0.0.1:${Number(found.inspector)}/?filter=${encodeURIComponent(alike(now))}`;
+    const inspector = h("a", { href, target: "_blank", rel: "noopener noreferrer", text: "Open the inspector" });
+    note.replaceChildren("Headers and bodies stay with the agent. On its machine: ", inspector, ".");
   }
   return {
     element,
