@@ -194,8 +194,10 @@ class Set:
 
     def open(self, name, token, kind="http", port=None):
         """An agent with a tunnel, and visitors who come to it now and then."""
+        # The dashboard's page of this one has a link to its inspector.
+        options = [] if name == "shop" else ["--no-inspect"]
         agent = self.world.agent(
-            kind, port or self.service.port, "--name", name, "--no-inspect", **self._env(token)
+            kind, port or self.service.port, "--name", name, *options, **self._env(token)
         )
         agent.ready()
         return agent
@@ -352,6 +354,7 @@ def dashboard_tunnel(scene):
     time.sleep(45)  # so that the line of its rate has something to show
     browser.click("button", "Pause")
     browser.find(".path", "/api/v2/report").click()
+    browser.find(".more-facts a", "Open the inspector")
     browser.run("scrollTo(0, 0); document.activeElement.blur()")
     time.sleep(0.5)
     return browser.driver.get_screenshot_as_png()
@@ -399,9 +402,10 @@ def log(scene):
 
 @picture
 def help(scene):
-    terminal = agent_terminal(scene, "burrow help", 60)
+    terminal = agent_terminal(scene, "burrow help", 72)
     try:
-        terminal.sees("Exit codes")
+        terminal.sees("shows a command's options")
+        terminal.sees("Burrow: one HTTPS URL")  # its top is seen, too
         return drawn(scene.chromium(), terminal.screen.rstrip() + "\n", "burrow help")
     finally:
         terminal.close()

@@ -92,12 +92,13 @@ def serve(world, upstream, tokens):
     """Opens a tunnel; closes it at the end of the test."""
     started = []
 
-    def start(name, token=None, answer=lambda handler: reply(handler, b"hello")):
+    def start(name, token=None, answer=lambda handler: reply(handler, b"hello"), wait=True):
         agent = world.agent(
             "http", upstream(answer).port, "--name", name, BURROW_TOKEN=token or tokens["agent"]
         )
         started.append(agent)
-        agent.ready()
+        if wait:
+            agent.ready()
         return agent
 
     yield start
@@ -108,31 +109,35 @@ def serve(world, upstream, tokens):
 # -- signing in ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("role", "views", "may"),
-    [
-        ("agent", VIEWS[:4], ["Close tunnel"]),
-        ("viewer", VIEWS, []),
-        ("admin", VIEWS, ["New token", "Close tunnel"]),
-    ],
-)
-def test_each_role_sees_what_it_may(page, chromium, tokens, serve, role, views, may):
-    serve("mine")
-    serve("others", tokens["admin"])
-    page.sign_in(tokens[role])
-    chromium.sees("mine", "tbody")
-    assert ("others" in chromium.text("tbody")) == (role != "agent")
-    assert chromium.texts("nav a") == views
-    page.go("tunnels/mine")
-    chromium.sees("No request yet")
-    shown = chromium.texts(".aside button")
-    if role != "agent":
-        page.go("tokens")
-        chromium.sees("wall", "tbody")
-        shown += chromium.texts(".aside button")
-        assert bool(chromium.texts("tbody button")) == (role == "admin")
-    assert sorted(shown) == sorted(may)
-    assert chromium.troubles() == []
+MAY = {
+    "agent": (VIEWS[:4], ["Close tunnel"]),
+    "viewer": (VIEWS, []),
+    "admin": (VIEWS, ["New token", "Close tunnel"]),
+}
+"""What each role sees, and the buttons at the top of a tunnel's page and of the tokens'."""
+
+
+def test_each_role_sees_what_it_may(page, chromium, tokens, serve):
+    for agent in (serve("mine", wait=False), serve("others", tokens["admin"], wait=False)):
+        agent.ready()
+    for role, (views, may) in MAY.items():
+        page.sign_in(tokens[role])
+        chromium.sees("mine", "tbody")
+        assert ("others" in chromium.text("tbody")) == (role != "agent")
+        assert chromium.texts("nav a") == views
+        page.go("tunnels/mine")
+        chromium.sees("No request yet")
+        shown = chromium.texts(".aside button")
+        if role != "agent":
+            page.go("tokens")
+            chromium.sees("wall", "tbody")
+            shown += chromium.texts(".aside button")
+            assert bool(chromium.texts("tbody button")) == (role == "admin")
+            page.go("names")
+            chromium.sees("mine", "tbody")
+            assert ("Transfer" in chromium.texts("tbody button")) == (role == "admin")
+        assert (role, sorted(shown)) == (role, sorted(may))
+        assert chromium.troubles() == []
 
 
 def test_the_cookie_is_out_of_the_pages_reach(page, chromium, tokens):
