@@ -16,6 +16,7 @@ from burrow.protocols.udp.framing import MAX_DATAGRAM, DatagramReader, framed
 from burrow.protocols.udp.kind import UdpProtocol
 from burrow.protocols.udp.visitors import UdpVisitors
 from burrow.protocols.upstream import Upstream
+from burrow.testing import HalfCloseRecorder, Recorders, SessionPair
 
 ANN, BOB = ("192.0.2.1", 1000), ("192.0.2.2", 2000)
 
@@ -57,10 +58,14 @@ class Stream:
     def registerProducer(self, producer, streaming):
         self.producer = producer
 
+    def unregisterProducer(self):
+        self.producer = None
+
     def write(self, data):
         self.written += data
 
     def loseConnection(self):
+        assert self.producer is None, "a stream waits for its producer, however long that is"
         self.ended = "closed"
 
     def abortConnection(self):
@@ -194,6 +199,23 @@ class Visitors(SynchronousTestCase):
         self.port.datagramReceived(b"1", ANN)
         self.stream(ANN).protocol.dataReceived(b"\xff\xff")
         self.assertEqual(self.stream(ANN).ended, "reset")
+
+
+class RealStreams(SynchronousTestCase):
+    def test_the_stream_of_a_silent_address_ends_at_the_agent(self):
+        clock, tunnel = Clock(), Tunnel()
+        pair = SessionPair(agent_factory=Recorders(HalfCloseRecorder), clock=clock)
+        tunnel.connect = lambda protocol, visitor, scheme: pair.server.open_stream(protocol)
+        port = UdpVisitors(tunnel, 60)
+        port.transport = Socket(clock)
+        port.startProtocol()
+        port.datagramReceived(b"x", ANN)
+        pair.pump()
+        clock.advance(60)
+        pair.pump()
+        (end,) = pair.agent.factory.built
+        self.assertEqual(end.received, framed(b"x"))
+        self.assertTrue(end.read_lost)
 
 
 class Opened:

@@ -52,6 +52,12 @@ class DatagramStream(Protocol):
         self.transport.write(framed(datagram))
         return True
 
+    def close(self) -> None:
+        """End the stream once what was passed on is sent: it does not wait for this producer's end."""
+        self.late = True
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
     def datagram_received(self, datagram: bytes) -> None:
         """A datagram came on the stream."""
         raise NotImplementedError

@@ -197,7 +197,7 @@ class UdpVisitor(DatagramStream):
         if self._finding is not None:
             self._finding.cancel()
         if self._connected and self.transport is not None:
-            self.transport.loseConnection()
+            self.close()
         self.on_end()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
