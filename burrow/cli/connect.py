@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
 from burrow.addresses import ListenAddress
@@ -19,14 +18,16 @@ from burrow.cli.remote import OF_SERVER
 from burrow.cli.run import complain, run, say
 from burrow.client.agent import Agent
 from burrow.client.config import ClientConfig, parse_local
-from burrow.client.connecting import Connector, Listening
+from burrow.client.connecting import Connector
+from burrow.client.local_port import LocalPort
 from burrow.client.settings import client_settings, looking_credentials
-from burrow.client.socks import SUFFIX, SocksFactory
+from burrow.client.socks import SUFFIX, SocksPort
 from burrow.client.standard import Blocking, StandardEnd, connect_standard
 from burrow.errors import BurrowError, ConfigError
 from burrow.hangup import stop_on_hangup
 from burrow.options import add_arguments, flags_given
 from burrow.values import parse_name
+from burrow.wording import count_of
 
 _OPTIONS = (*OF_SERVER, "no_retry", "stop_grace", "log_level")
 
@@ -55,8 +56,9 @@ def add_connect(commands: Any) -> None:
         "--listen",
         type=typed(parse_local),
         metavar="[HOST:]PORT",
-        help="join each connection to this port to the tunnel (alone a PORT is on the loopback, :PORT on all "
-        "interfaces: whoever reaches it, reaches the tunnel)",
+        help="join each connection to this port to the tunnel, or for a tunnel of kind udp the datagrams of "
+        "each socket to this UDP port (alone a PORT is on the loopback, :PORT on all interfaces: whoever "
+        "reaches it, reaches the tunnel)",
     )
     where.add_argument(
         "--stdio", action="store_true", help="join standard input and output to the tunnel, and end with it"
@@ -84,7 +86,7 @@ def connect(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"--socks leads to all private tunnels: leave {arguments.name} out")
         config, _ = client_settings(flags_given(arguments, ClientConfig), os.environ, None)
         return run(
-            lambda reactor: _Listener(reactor, config, "", arguments.json).serve(arguments.socks, "--socks"),
+            lambda reactor: _Listener(reactor, config, arguments.socks, "", arguments.json).serve(),
             log_level=config.log_level,
         )
     if arguments.name is None:
@@ -99,7 +101,7 @@ def connect(arguments: argparse.Namespace) -> int:
     if arguments.stdio:
         return _standard(config, name)
     return run(
-        lambda reactor: _Listener(reactor, config, name, arguments.json).serve(arguments.listen),
+        lambda reactor: _Listener(reactor, config, arguments.listen, name, arguments.json).serve(),
         log_level=config.log_level,
     )
 
@@ -168,64 +170,84 @@ def _settle(agent: Agent, config: ClientConfig, event: str) -> None:
 
 
 class _Listener:
-    """Serves a local port, and tells what happens."""
+    """
+    Serves a local port, and tells what happens.
 
-    def __init__(self, reactor: Any, config: ClientConfig, name: str, as_json: bool) -> None:
+    @param name: the tunnel's; empty for all by SOCKS.
+    """
+
+    def __init__(
+        self, reactor: Any, config: ClientConfig, listen: ListenAddress, name: str, as_json: bool
+    ) -> None:
         self._reactor = reactor
         self._name = name
         self._json = as_json
-        self._ready = False
-        self._address = ""
+        self._connected: Deferred[None] = Deferred()
         self._agent = _make_agent(reactor, config, retry=not config.no_retry, stop_grace=config.stop_grace)
         self._agent.on_event.append(self._event)
+        connector = Connector(self._agent)
+        self._port: LocalPort | SocksPort
+        if name:
+            self._port = LocalPort(connector, name, listen, self._refused)
+        else:
+            self._port = SocksPort(connector, listen, self._refused)
 
-    async def serve(self, listen: ListenAddress, option: str = "--listen") -> None:
+    async def serve(self) -> None:
         """Serve until the command is stopped. @raise BurrowError: the port is busy, or the agent ended."""
         stop_on_hangup(self._reactor)
-        connector = Connector(self._agent)
-        factory: Any = SocksFactory(self._reactor, connector, self._refused)
-        if self._name:
-            factory = Listening(connector, self._name, self._refused)
-        try:
-            port = self._reactor.listenTCP(listen.port, factory, interface=listen.host)
-        except CannotListenError as error:
-            reason = getattr(error.socketError, "strerror", None) or error.socketError
-            raise ConfigError(f"cannot listen on {listen}: {reason}; choose another with {option}") from error
-        self._address = str(replace(listen, port=port.getHost().port))
+        self._port.open()
         self._agent.startService()
+        beginning = Deferred.fromCoroutine(self._begin())
+        ending: Deferred[Any] = Deferred()
+
+        def end(result: Any) -> None:
+            if not ending.called:
+                ending.callback(result)
+
+        self._agent.done.addBoth(end)
+        beginning.addErrback(end)
         try:
-            await self._agent.done
+            await ending
         except BurrowError as error:
             if self._json:
                 self._emit("error", error=type(error).__name__, message=str(error))
             raise
         finally:
-            await port.stopListening()
+            beginning.cancel()
+            dropped = await self._port.close()
+            if dropped:
+                self._tell(
+                    "dropped", f"{count_of(dropped, 'datagram')} came too late and were dropped", dropped
+                )
             await self._agent.stopService()
 
-    def _event(self, event: str, text: str) -> None:
-        if event == "connected" and not self._ready:
-            self._ready = True
-            if not self._name:
-                if self._json:
-                    self._emit("ready", kind="connect", socks=self._address)
-                else:
-                    say(f"socks5h://{self._address} -> private://NAME, as NAME{SUFFIX}")
-            elif self._json:
-                url = f"private://{self._name}"
-                self._emit("ready", kind="connect", name=self._name, url=url, listen=self._address)
-            else:
-                say(f"{self._address} -> private://{self._name}")
-        elif self._json:
-            self._emit(event, message=text)
+    async def _begin(self) -> None:
+        """Say when the tunnel can be used. @raise ConfigError: its port cannot be opened."""
+        await self._connected
+        await self._port.settle()
+        address, scheme, name = str(self._port.address), self._port.scheme, self._name
+        url = f"private://{name or 'NAME'}"
+        if not self._json:
+            say(f"{scheme}://{address} -> {url}{'' if name else f', as NAME{SUFFIX}'}")
+        elif name:
+            self._emit("ready", kind="connect", name=name, url=url, listen=address, scheme=scheme)
         else:
-            complain(text)
+            self._emit("ready", kind="connect", socks=address)
+
+    def _event(self, event: str, text: str) -> None:
+        if event == "connected" and not self._connected.called:
+            self._connected.callback(None)
+        else:
+            self._tell(event, text)
 
     def _refused(self, reason: Failure) -> None:
         """A connection was not joined."""
         text = reason.getErrorMessage() if reason.check(BurrowError) else f"unexpected: {reason.value!r}"
+        self._tell("refused", text)
+
+    def _tell(self, event: str, text: str, count: int | None = None) -> None:
         if self._json:
-            self._emit("refused", message=text)
+            self._emit(event, message=text, **({} if count is None else {"count": count}))
         else:
             complain(text)
 

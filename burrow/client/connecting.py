@@ -6,17 +6,19 @@ The agent keeps no tunnel open. Its session is resumed as any, so that what runs
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.error import ConnectionDone
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.error import CannotListenError, ConnectionDone
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from burrow.addresses import ListenAddress
 from burrow.client.agent import Agent
-from burrow.errors import BurrowError, ServerUnreachable, Unavailable, WireError
-from burrow.mux.control import ConnectHead, decode_connect_answer
+from burrow.errors import BurrowError, ConfigError, ServerUnreachable, Unavailable, WireError
+from burrow.mux.control import QUESTION, ConnectAnswer, ConnectHead, decode_connect_answer
 from burrow.mux.pipe import PipeEnd
 from burrow.mux.session import Session
 
@@ -32,31 +34,29 @@ ANSWER_WITHIN = 60.0
 _POLL = 0.05
 
 
-class Remote(PipeEnd):
+class Asking(Protocol):
     """
-    Our end of a stream to a private tunnel: asks for the tunnel, and is joined to the local end when the
-    server has agreed. If that has a method C{agreed}, it is called before.
+    Our end of a stream that asks for a private tunnel.
 
-    @ivar answered: fires when the server has agreed; fails with its refusal, or if the stream ends before.
+    @ivar answered: fires with the server's answer when it has agreed; fails with its refusal, or if the
+        stream ends before.
     @ivar closed: fires when the stream has ended: with None, or with a sentence that says how it was broken.
     """
 
-    def __init__(self, name: str, local: PipeEnd) -> None:
-        self.answered: Deferred[None] = Deferred()
+    transport: Any
+
+    def __init__(self, head: ConnectHead) -> None:
+        self.answered: Deferred[ConnectAnswer] = Deferred()
         self.closed: Deferred[str | None] = Deferred()
-        self._name = name
-        self._local = local
+        self._head = head
         self._data = b""
 
     def connectionMade(self) -> None:
         """Ask for the tunnel."""
-        self.transport.write(ConnectHead(self._name).encode())
+        self.transport.write(self._head.encode())
 
     def dataReceived(self, data: bytes) -> None:
-        """The server's answer, then the tunnel's bytes."""
-        if self.other is not None:
-            super().dataReceived(data)
-            return
+        """The server's answer, and the tunnel's bytes behind it."""
         self._data += data
         if self.answered.called:
             return
@@ -72,23 +72,14 @@ class Remote(PipeEnd):
             self._refused(refusal)
             return
         self._data = b""
-        self.transport.pauseProducing()
-        agreed = getattr(self._local, "agreed", None)
-        if agreed is not None:
-            agreed()
-        if rest:
-            self._local.transport.write(rest)
-        self.join(self._local)
-        self.answered.callback(None)
+        self.agreed(rest)
+        self.answered.callback(answer)
 
-    def readConnectionLost(self) -> None:
-        """The tunnel's end sends no more; before the server's answer that is the end."""
-        if not self.answered.called:
-            self.transport.loseConnection()
-        super().readConnectionLost()
+    def agreed(self, rest: bytes) -> None:
+        """The server has agreed. @param rest: what is behind its answer."""
 
     def give_up(self) -> None:
-        """The local end has left."""
+        """Nobody wants the tunnel any more."""
         self.transport.abortConnection()
 
     def _refused(self, error: BurrowError) -> None:
@@ -98,13 +89,48 @@ class Remote(PipeEnd):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The stream has ended."""
-        super().connectionLost(reason)
         if not self.answered.called:
             self.answered.errback(
                 Unavailable("the server ended the connection without an answer: is it of an older release?")
             )
         broken = not reason.check(ConnectionDone)
         self.closed.callback("the connection was broken off" if broken else None)
+
+
+class Remote(Asking, PipeEnd):
+    """
+    Asks for a tunnel of connections, and is joined to the local end when the server has agreed. If that has a
+    method C{agreed}, it is called before.
+    """
+
+    def __init__(self, name: str, local: PipeEnd) -> None:
+        super().__init__(ConnectHead(name))
+        self._local = local
+
+    def dataReceived(self, data: bytes) -> None:
+        """The server's answer, then the tunnel's bytes."""
+        (Asking if self.other is None else PipeEnd).dataReceived(self, data)
+
+    def agreed(self, rest: bytes) -> None:
+        """See L{Asking}."""
+        self.transport.pauseProducing()
+        agreed = getattr(self._local, "agreed", None)
+        if agreed is not None:
+            agreed()
+        if rest:
+            self._local.transport.write(rest)
+        self.join(self._local)
+
+    def readConnectionLost(self) -> None:
+        """The tunnel's end sends no more; before the server's answer that is the end."""
+        if not self.answered.called:
+            self.transport.loseConnection()
+        super().readConnectionLost()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The stream has ended."""
+        PipeEnd.connectionLost(self, reason)
+        Asking.connectionLost(self, reason)
 
 
 class Connector:
@@ -115,6 +141,7 @@ class Connector:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
+        self.reactor = agent.reactor
         self.count = 0
 
     async def connect(self, name: str, local: PipeEnd) -> Remote:
@@ -126,24 +153,39 @@ class Connector:
         """
         if self.count >= MAX_CONNECTIONS:
             raise Unavailable(f"{MAX_CONNECTIONS} connections are open, which is the limit")
+        remote = Remote(name, local)
+        await self.ask(remote)
+        return remote
+
+    async def carries(self, name: str) -> str:
+        """
+        What a tunnel carries: C{BYTES} or C{DATAGRAMS}, of L{burrow.mux.control}. May be cancelled.
+
+        @raise BurrowError: the server does not say, for example since it is not open.
+        """
+        asking = Asking(ConnectHead(name, QUESTION))
+        answer = await self.ask(asking)
+        asking.transport.loseConnection()
+        return answer.carries
+
+    async def ask(self, asking: Asking) -> ConnectAnswer:
+        """Put it on a stream; the server's answer. May be cancelled. @raise BurrowError: there is none."""
         self.count += 1
         try:
             session = await self._session()
-            remote = Remote(name, local)
-            session.open_stream(remote)
+            session.open_stream(asking)
         except BaseException:
             self.count -= 1
             raise
-        remote.closed.addCallback(self._ended)
+        asking.closed.addCallback(self._ended)
         try:
-            await remote.answered.addTimeout(ANSWER_WITHIN, self._agent.reactor)
+            return await asking.answered.addTimeout(ANSWER_WITHIN, self.reactor)
         except TimeoutError as error:
-            remote.give_up()
+            asking.give_up()
             raise Unavailable(f"the server did not answer within {ANSWER_WITHIN:g} s") from error
         except BaseException:
-            remote.give_up()
+            asking.give_up()
             raise
-        return remote
 
     def _ended(self, broken: str | None) -> str | None:
         self.count -= 1
@@ -151,7 +193,7 @@ class Connector:
 
     async def _session(self) -> Session:
         """A session that takes streams, as soon as there is one."""
-        reactor = self._agent.reactor
+        reactor = self.reactor
         until = reactor.seconds() + SESSION_WITHIN
         while True:
             linked = self._agent.linked
@@ -206,3 +248,17 @@ class Listening(Factory):
     def buildProtocol(self, addr: Any) -> Local:
         """The protocol of one more connection."""
         return Local(self)
+
+
+def open_port(listen: Callable[..., Any], address: ListenAddress, what: Any, option: str, **more: Any) -> Any:
+    """
+    Open a port on this machine.
+
+    @param listen: C{listenTCP} or C{listenUDP} of a reactor. @param option: what the address was given by.
+    @raise ConfigError: it is busy.
+    """
+    try:
+        return listen(address.port, what, interface=address.host, **more)
+    except CannotListenError as error:
+        reason = getattr(error.socketError, "strerror", None) or error.socketError
+        raise ConfigError(f"cannot listen on {address}: {reason}; choose another with {option}") from error

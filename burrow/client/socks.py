@@ -5,14 +5,16 @@ token may use are reached as C{NAME.burrow}, at any port.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
 
-from burrow.client.connecting import Connector
+from burrow.addresses import ListenAddress
+from burrow.client.connecting import Connector, open_port
 from burrow.clock import cancel
 from burrow.errors import BurrowError, NoSuchTunnel, NotAllowed
 from burrow.mux.pipe import PipeEnd
@@ -63,6 +65,12 @@ def read_request(data: bytes) -> tuple[str, bytes] | None:
     version, command, _, kind, length = data[:5]
     if version != 5:
         raise WrongRequest(_FAILED, "a program broke the SOCKS protocol")
+    if command == 3:
+        raise WrongRequest(
+            _NO_COMMAND,
+            "a program asked for UDP, which this proxy does not carry: write "
+            "`burrow connect NAME --listen PORT` for a tunnel of kind udp",
+        )
     if command != 1:
         raise WrongRequest(_NO_COMMAND, "a program asked for more than a connection, which is all there is")
     if kind != 3:
@@ -190,3 +198,34 @@ class SocksFactory(Factory):
     def buildProtocol(self, addr: Any) -> Socks:
         """The protocol of one more connection."""
         return Socks(self)
+
+
+class SocksPort:
+    """
+    The proxy's port.
+
+    @param failed: see L{SocksFactory}. @ivar address: where it listens. @ivar scheme: of the proxy's URL.
+    """
+
+    scheme = "socks5h"
+
+    def __init__(self, connector: Connector, address: ListenAddress, failed: Any) -> None:
+        self.address = address
+        self._connector = connector
+        self._failed = failed
+        self._port: Any = None
+
+    def open(self) -> None:
+        """Open it. @raise ConfigError: it is busy."""
+        reactor = self._connector.reactor
+        factory = SocksFactory(reactor, self._connector, self._failed)
+        self._port = open_port(reactor.listenTCP, self.address, factory, "--socks")
+        self.address = replace(self.address, port=self._port.getHost().port)
+
+    async def settle(self) -> None:
+        """There is nothing to ask for: which tunnel is meant, each connection says."""
+
+    async def close(self) -> int:
+        """Close it. @return: datagrams that were dropped: it carries none."""
+        await maybeDeferred(self._port.stopListening)
+        return 0

@@ -158,19 +158,26 @@ class VisitorHead(NamedTuple):
         return b"\0\6scheme%b%b\0\6tunnel%b%b\0\7visitor%b%b\0\0" % values
 
 
+BYTES, DATAGRAMS, QUESTION = "bytes", "datagrams", "question"
+"""What a L{ConnectHead} wants."""
+
+
 class ConnectHead(NamedTuple):
     """
     The first box of a stream on which an agent connects to a private tunnel. The bytes behind it may be sent
     at once, before the answer.
 
-    @ivar connect: the tunnel's name.
+    @ivar connect: the tunnel's name. @ivar want: L{BYTES}, L{DATAGRAMS}, of which each has its length in two
+        bytes before it, or L{QUESTION}: which of the two the tunnel carries, and no connection. Without this
+        key, bytes.
     """
 
     connect: str
+    want: str = BYTES
 
     def encode(self) -> bytes:
         """The box's bytes."""
-        return encode_box(self._asdict())
+        return encode_box(self._asdict() if self.want != BYTES else {"connect": self.connect})
 
 
 class ConnectAnswer(NamedTuple):
@@ -178,12 +185,15 @@ class ConnectAnswer(NamedTuple):
     The server's answer to a L{ConnectHead}: one box.
 
     @ivar code: "OK", "NO_SUCH_TUNNEL" if there is no such tunnel that the token may use, "UNAVAILABLE" if its
-        agent is away or the server cannot tell now, or another code of a refusal, as the control channel has
-        them. @ivar text: why, for a person; empty with "OK".
+        agent is away or the server cannot tell now, "BAD_OPTION" if it does not carry what is wanted, or
+        another code of a refusal, as the control channel has them.
+    @ivar text: why, for a person; empty with "OK".
+    @ivar carries: to a L{QUESTION}, L{BYTES} or L{DATAGRAMS}; else empty, and no key.
     """
 
     code: str
     text: str
+    carries: str = ""
 
     @classmethod
     def refusing(cls, error: Refused) -> ConnectAnswer:
@@ -203,13 +213,16 @@ class ConnectAnswer(NamedTuple):
 
     def encode(self) -> bytes:
         """The box's bytes."""
-        return encode_box(self._asdict())
+        return encode_box({key: value for key, value in self._asdict().items() if value or key != "carries"})
 
 
 def decode_connect_head(data: bytes) -> tuple[ConnectHead, bytes] | None:
     """See L{decode_visitor_head}, for a L{ConnectHead}."""
     decoded = _box_with("connect", data, "a stream of an agent begins with a wrong box")
-    return None if decoded is None else (ConnectHead(decoded[0]["connect"]), decoded[1])
+    if decoded is None:
+        return None
+    box, rest = decoded
+    return ConnectHead(box["connect"], box.get("want", BYTES)), rest
 
 
 def decode_connect_answer(data: bytes) -> tuple[ConnectAnswer, bytes] | None:
@@ -218,7 +231,7 @@ def decode_connect_answer(data: bytes) -> tuple[ConnectAnswer, bytes] | None:
     if decoded is None:
         return None
     box, rest = decoded
-    return ConnectAnswer(box["code"], box.get("text", "")), rest
+    return ConnectAnswer(box["code"], box.get("text", ""), box.get("carries", "")), rest
 
 
 def _box_with(key: str, data: bytes, wrong: str) -> tuple[dict[str, str], bytes] | None:

@@ -82,7 +82,8 @@ class ITunnelProtocol(IPlugin):
         """
         On the server, for kinds with a port or an SNI name of their own: the factory of visitors' protocols;
         for a UDP port what L{UdpVisitors<burrow.protocols.udp.visitors.UdpVisitors>} is. A private
-        tunnel's visitors have a TCP port's, too: their transport is a stream, and their address the agent's.
+        tunnel's visitors have the same, too: their transport is a stream, or for datagrams stands for one
+        with one address, and their address is the agent's.
 
         @param tunnel: has C{options}, C{version}, and C{found()}, which fires with the tunnel where it is
             now, since an agent may move from node to node; that has C{connect(protocol, visitor, scheme)},

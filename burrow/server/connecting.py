@@ -11,11 +11,21 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from burrow.clock import cancel
-from burrow.errors import NotAllowed, Refused, StreamGone, Unavailable, WireError
-from burrow.mux.control import ConnectAnswer, ConnectHead, decode_connect_head, shown, visitor_address
+from burrow.errors import BadOption, NotAllowed, Refused, StreamGone, Unavailable, WireError
+from burrow.mux.control import (
+    BYTES,
+    DATAGRAMS,
+    QUESTION,
+    ConnectAnswer,
+    ConnectHead,
+    decode_connect_head,
+    shown,
+    visitor_address,
+)
 from burrow.mux.pipe import PipeEnd
 from burrow.mux.session import Session
 from burrow.protocols.base import Reach
+from burrow.protocols.udp.private import StreamVisitor
 from burrow.server.private import Private, Target
 from burrow.server.route import IRoute
 from burrow.traffic.record import Record
@@ -84,8 +94,14 @@ class Connecting(Protocol):
         name = head.connect
         who = {"name": token.name, "peer": shown(self._session.peer), "tunnel": name[:63]}
         try:
-            target, route = await self._private.find(name, token)
-            protocol = self._protocol(target, route)
+            target = await self._private.known(name, token)
+            if head.want == QUESTION:
+                self.transport.write(ConnectAnswer("OK", "", target.carries).encode())
+                self.transport.loseConnection()
+                return
+            if head.want != target.carries:
+                raise _other(target, head.want)
+            protocol = self._protocol(target, await self._private.route(target))
         except Refused as error:
             self.log.info(
                 "agent {name!r} at {peer} cannot connect to {tunnel!r}: {error}", **who, error=error
@@ -114,7 +130,11 @@ class Connecting(Protocol):
         else:
             self.transport.getPeer = lambda: address  # a kind may ask for a visitor's address, as of a socket
             try:
-                protocol = target.kind.visitor_factory(target).buildProtocol(address)
+                factory: Any = target.kind.visitor_factory(target)
+                if target.carries == DATAGRAMS:
+                    protocol = StreamVisitor(self._session.clock, factory, (address.host, address.port))
+                else:
+                    protocol = factory.buildProtocol(address)
             except Exception as error:
                 self.log.failure("the plugin for tunnels of kind {kind} failed", kind=target.kind.name)
                 raise Unavailable("the server's plugin for such tunnels failed: its log says why") from error
@@ -137,6 +157,19 @@ class Connecting(Protocol):
         cancel(self._head_timeout)
         if self._finding is not None:
             self._finding.cancel()
+
+
+def _other(target: Target, want: str) -> BadOption:
+    """The refusal of a connection that wants what the tunnel does not carry."""
+    name = target.name
+    if want not in (BYTES, DATAGRAMS):
+        return BadOption("the server is of an older release, which knows no such connections: replace it")
+    if target.carries == DATAGRAMS:
+        return BadOption(
+            f"{name} carries datagrams, and no connections: write `burrow connect {name} --listen PORT`, "
+            "which opens a UDP port"
+        )
+    return BadOption(f"{name} carries connections, and no datagrams: start `burrow connect {name}` again")
 
 
 class _Joined(PipeEnd):

@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 
 from twisted.internet.task import LoopingCall, deferLater
 
+from burrow.protocols.udp.private import StreamVisitor
 from burrow.protocols.udp.visitors import UdpVisitor
 from burrow.server.edge.context import Edge
 from burrow.server.edge.front import PlainFront
@@ -136,6 +137,9 @@ class Finishing:
             elif not visitor.transport.disconnecting:
                 visitor.transport.loseConnection()
         for visitor in list(self._private()):
+            if isinstance(visitor, StreamVisitor):
+                visitor.close()
+                continue
             if visitor not in self._watched:
                 self._watched[visitor] = Watch(self._clock, visitor)
             if self._watched[visitor].seconds < QUIET:

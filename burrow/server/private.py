@@ -31,6 +31,7 @@ from burrow.errors import (
     StreamGone,
     Unavailable,
 )
+from burrow.mux.control import BYTES, DATAGRAMS
 from burrow.protocols.base import Kind, Reach
 from burrow.protocols.options import read_options
 from burrow.protocols.private import ALLOW_TOKEN, public_kind
@@ -81,6 +82,11 @@ class Target:
         self.options = terms.options
         self.version = terms.version
 
+    @property
+    def carries(self) -> str:
+        """What its connections are: see L{ConnectHead}."""
+        return DATAGRAMS if self.kind.reach is Reach.UDP_PORT else BYTES
+
     async def found(self) -> IRoute:
         """
         The route to it. Whether the token may use it is asked again, since it may have waited.
@@ -127,17 +133,22 @@ class Private:
         terms = self._terms(name)
         return Target(self, name, token, terms) if terms is not None and terms.allow(token) else None
 
-    async def find(self, name: str, token: Token) -> tuple[Target, IRoute]:
+    async def known(self, name: str, token: Token) -> Target:
         """
-        A tunnel and the route to it. Cancel it when who asks has left.
+        A tunnel that is open. Cancel it when who asks has left.
 
         @raise Refused: there is none for this token; the text says why.
         """
-        target = self.target(name, token) or await self._wait(name, token)
+        return self.target(name, token) or await self._wait(name, token)
+
+    async def route(self, target: Target) -> IRoute:
+        """The way to a tunnel's agent. Cancel it when who asks has left. @raise Unavailable: it is away."""
         try:
-            return target, await self._reached(target)
+            return await self._reached(target)
         except StreamGone as error:
-            raise Unavailable(f"the agent of {name} is away: try again, or look at its machine") from error
+            raise Unavailable(
+                f"the agent of {target.name} is away: try again, or look at its machine"
+            ) from error
 
     async def _reached(self, target: Target) -> IRoute:
         """

@@ -53,10 +53,10 @@ def echo():
 
 
 class Visitor:
-    """A socket that is connected to a tunnel's public port."""
+    """A socket that is connected to a tunnel's public port, or to the port of C{burrow connect}."""
 
     def __init__(self, url):
-        assert url.startswith("udp://localhost:")
+        assert url.startswith(("udp://localhost:", "udp://127.0.0.1:"))
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.connect(("127.0.0.1", urlsplit(url).port))
 

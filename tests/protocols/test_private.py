@@ -10,6 +10,7 @@ from burrow.protocols.kind import PORT, TunnelKind
 from burrow.protocols.options import kind_option
 from burrow.protocols.private import MAX_ALLOWED, kept_kind, public_kind, reach_of
 from burrow.protocols.tcp import TcpProtocol
+from burrow.protocols.udp.kind import UdpProtocol
 
 
 class Options(SynchronousTestCase):
@@ -26,13 +27,13 @@ class Options(SynchronousTestCase):
 
     def test_what_the_server_is_told(self):
         given = {"private": True, "allow-token": ["ann", "bob"]}
-        for kind in ("tcp", "http"):
+        for kind in ("tcp", "http", "udp"):
             request = tunnel_request(kind, "22", "box", given)
             self.assertEqual(request.sent(), given)
         self.assertEqual(tunnel_request("tcp", "22", "box", {}).sent(), {})
 
     def test_reach(self):
-        for kind in (TcpProtocol(), HttpProtocol()):
+        for kind in (TcpProtocol(), HttpProtocol(), UdpProtocol()):
             self.assertIs(reach_of(kind, {"private": False}), kind.reach)
             self.assertIs(reach_of(kind, {"private": True}), Reach.NOWHERE)
 

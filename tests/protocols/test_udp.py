@@ -149,7 +149,7 @@ class Visitors(SynchronousTestCase):
         self.assertEqual(self.stream(ANN).datagrams, [b"3"])
 
     def test_who_was_answered_is_kept_when_there_are_too_many(self):
-        self.patch(visitors, "MAX_VISITORS", 3)
+        self.port._most = 3
         self.port.datagramReceived(b"1", ANN)
         self.stream(ANN).protocol.dataReceived(framed(b"answer"))
         for number in range(10):

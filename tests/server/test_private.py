@@ -9,14 +9,26 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from burrow.errors import NameTaken, NoSuchTunnel, NotAllowed, StoreError, Unavailable
+from burrow.errors import BadOption, NameTaken, NoSuchTunnel, NotAllowed, StoreError, Unavailable
 from burrow.link.accept import Handshake
-from burrow.mux.control import ConnectAnswer, ConnectHead, decode_connect_answer, encode_box
+from burrow.mux.control import (
+    BYTES,
+    DATAGRAMS,
+    QUESTION,
+    ConnectAnswer,
+    ConnectHead,
+    decode_connect_answer,
+    decode_visitor_head,
+    encode_box,
+)
 from burrow.protocols.base import Reach
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.tcp import TcpProtocol
+from burrow.protocols.udp.framing import MAX_DATAGRAM, DatagramReader, framed
+from burrow.protocols.udp.kind import UdpProtocol
 from burrow.server.agent import Agent
 from burrow.server.connecting import HEAD_WITHIN
+from burrow.server.finishing import Finishing
 from burrow.server.nodes.asking import Unanswered
 from burrow.server.nodes.links import Remote
 from burrow.server.nodes.records import Lease
@@ -64,7 +76,12 @@ class Case(SynchronousTestCase):
         self.clock = MemoryReactorClock()
         self.store = MemoryStore(self.clock.seconds)
         self.shouting = Shouting()
-        self.kinds = {"http": HttpProtocol(), "tcp": TcpProtocol(), "shout": self.shouting}
+        self.kinds = {
+            "http": HttpProtocol(),
+            "tcp": TcpProtocol(),
+            "udp": UdpProtocol(),
+            "shout": self.shouting,
+        }
         ports = Ports(self, "127.0.0.1", range(20_000, 20_003))
         self.certified = []
         self.parts = Parts(self.clock, self.store, self.kinds, ports, ready=self.ready)
@@ -99,7 +116,7 @@ class Case(SynchronousTestCase):
         self.tunnel = self.successResultOf(opening)
         return pair
 
-    def connect(self, token=OURS, name="box", sent=b"", head=None):
+    def connect(self, token=OURS, name="box", sent=b"", head=None, want=BYTES):
         """A connection of an agent with a token: its end of the stream."""
         pair = SessionPair(clock=self.clock)
         pair.server.connected_to(IPv4Address("TCP", "192.0.2.7", 4711))
@@ -108,7 +125,7 @@ class Case(SynchronousTestCase):
         self.control = HalfCloseRecorder()
         pair.agent.open_stream(self.control)
         end = HalfCloseRecorder()
-        pair.agent.open_stream(end, (ConnectHead(name).encode() if head is None else head) + sent)
+        pair.agent.open_stream(end, (ConnectHead(name, want).encode() if head is None else head) + sent)
         self.visiting = pair
         pair.pump()
         return end
@@ -396,6 +413,155 @@ class Connecting(Case):
                 "box", "node2", "private-tcp", None, 1.0, "token1", wrong
             )
             self.assertIsNone(self.private.target("box", OURS))
+
+
+class Datagrams(Case):
+    """A tunnel of kind udp: each stream is one visitor's address."""
+
+    def connected(self, **options):
+        """An open tunnel and a stream that was agreed to; the far agent's pair, and the stream's end."""
+        pair = self.open("udp", **options)
+        end = self.connect(want=DATAGRAMS, sent=framed(b"early") + framed(b""))
+        self.pump(pair)
+        self.assertEqual(self.answer(end), (ConnectAnswer("OK", ""), b""))
+        return pair, end
+
+    def pump(self, pair):
+        for _ in range(3):
+            self.visiting.pump()
+            pair.pump()
+
+    def test_no_port(self):
+        self.open("udp")
+        self.assertEqual(self.tunnel.url, "private://box")
+        self.assertEqual(self.parts.cluster.leases.held["box"].kind, "private-udp")
+        self.assertIsNone(self.parts.cluster.leases.held["box"].port)
+
+    def test_both_ways_with_their_boundaries(self):
+        pair, end = self.connected()
+        (there,) = pair.agent.factory.built
+        head, rest = decode_visitor_head(there.received)
+        self.assertEqual(head, ("box", "192.0.2.7:4711", "udp"))
+        self.assertEqual(DatagramReader().feed(rest), [b"early", b""])
+        there.transport.write(framed(b"answer") + framed(b"") + framed(bytes(MAX_DATAGRAM)))
+        self.pump(pair)
+        got = DatagramReader().feed(self.answer(end)[1])
+        self.assertEqual(got, [b"answer", b"", bytes(MAX_DATAGRAM)])
+        self.assertEqual(self.tunnel.requests, 1)
+
+    def test_what_it_carries_is_told(self):
+        self.open("tcp", "ssh")
+        self.open("udp", allow_token=["ann"])
+        for token, name, carries in ((OURS, "ssh", BYTES), (OURS, "box", DATAGRAMS), (ANN, "box", DATAGRAMS)):
+            end = self.connect(token, name, want=QUESTION)
+            self.assertEqual(self.answer(end), (ConnectAnswer("OK", "", carries), b""))
+            self.assertTrue(end.read_lost or end.lost)
+        self.assertEqual(self.private.visitors, set())
+
+    def test_what_it_carries_is_told_while_its_agent_is_away(self):
+        pair = self.open("udp")
+        pair.server.disconnected()
+        self.assertEqual(self.answer(self.connect(want=QUESTION))[0].carries, DATAGRAMS)
+
+    def test_who_may_not_connect_does_not_learn_what_it_carries(self):
+        self.open("udp", allow_token=["ann"])
+        for want in (QUESTION, BYTES, DATAGRAMS):
+            end = self.connect(BOB, want=want)
+            self.clock.advance(REFUSE_AFTER)
+            self.visiting.pump()
+            self.refused(end, NoSuchTunnel)
+
+    def test_what_it_does_not_carry(self):
+        self.open("udp")
+        self.assertIn("`burrow connect box --listen PORT`", self.refused(self.connect(), BadOption))
+        self.open("tcp", "ssh")
+        end = self.connect(name="ssh", want=DATAGRAMS)
+        self.assertIn("start `burrow connect ssh` again", self.refused(end, BadOption))
+        self.assertIn("older release", self.refused(self.connect(want="messages"), BadOption))
+
+    def test_a_silent_visitor_is_forgotten(self):
+        pair, end = self.connected(idle=90)
+        (there,) = pair.agent.factory.built
+        self.clock.advance(89)
+        self.pump(pair)
+        self.assertFalse(there.read_lost or end.read_lost)
+        end.transport.write(framed(b"x"))
+        self.pump(pair)
+        self.clock.advance(90)
+        self.pump(pair)
+        self.assertTrue(there.read_lost)
+        self.assertTrue(end.read_lost)
+        self.assertEqual(self.private.visitors, set())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_the_agent_is_lost(self):
+        pair, end = self.connected()
+        (there,) = pair.agent.factory.built
+        there.transport.abortConnection()
+        self.pump(pair)
+        self.assertTrue(end.read_lost)
+        self.assertEqual(self.private.visitors, set())
+
+    def test_the_visitor_leaves(self):
+        pair, end = self.connected()
+        end.transport.loseConnection()
+        self.pump(pair)
+        self.assertTrue(pair.agent.factory.built[0].read_lost)
+        self.assertEqual(self.private.visitors, set())
+
+    def test_late_datagrams_are_dropped_on_the_way_to_the_agent(self):
+        """The agent reads nothing: its window is filled, and no more is kept."""
+        pair, end = self.connected()
+        (there,) = pair.agent.factory.built
+        (visitor,) = self.private.visitors
+        there.transport.pauseProducing()
+        there.received = b""
+        for _ in range(40):
+            end.transport.write(framed(bytes(60_000)))
+            self.pump(pair)
+        end.transport.write(framed(b"late"))
+        self.pump(pair)
+        there.transport.resumeProducing()
+        self.pump(pair)
+        got = DatagramReader().feed(there.received)
+        self.assertLess(len(got), 20)
+        self.assertNotIn(b"late", got)
+        end.transport.write(framed(b"in time"))
+        self.pump(pair)
+        self.assertTrue(there.received.endswith(b"in time"))
+        end.transport.loseConnection()
+        self.pump(pair)
+        self.assertEqual(visitor._protocol.dropped, 41 - len(got))
+
+    def test_no_datagrams_are_reset(self):
+        pair, end = self.connected()
+        end.transport.write(b"\xff\xff")
+        self.pump(pair)
+        self.assertIsNotNone(end.lost)
+        self.assertTrue(pair.agent.factory.built[0].read_lost)
+
+    def test_a_server_that_stops_does_not_wait_for_them(self):
+        pair, end = self.connected()
+        edge = SimpleNamespace(visitors=())
+        finishing = Finishing(
+            self.clock, edge, (), lambda: (), lambda route: True, lambda: False, lambda: self.private.visitors
+        )
+        self.assertFalse(finishing.running())
+        self.pump(pair)
+        self.assertTrue(end.read_lost)
+
+    def test_who_listens_is_told(self):
+        ended = []
+
+        class Told(Listener):
+            def ended(self, record):
+                ended.append((record.protocol, record.tunnel, record.visitor, record.received))
+
+        self.traffic.add(Told())
+        pair, end = self.connected()
+        end.transport.loseConnection()
+        self.pump(pair)
+        self.assertEqual(ended, [("udp", "box", "192.0.2.7:4711", len(framed(b"early") + framed(b"")))])
 
 
 class Elsewhere(Case):

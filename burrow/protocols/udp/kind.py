@@ -11,6 +11,7 @@ from burrow.mux.control import VisitorHead
 from burrow.protocols.base import AgentTunnel, Reach
 from burrow.protocols.kind import PORT, TunnelKind
 from burrow.protocols.options import kind_option
+from burrow.protocols.private import PRIVACY
 from burrow.protocols.udp.agent import UdpForward
 from burrow.protocols.udp.visitors import UdpVisitors
 from burrow.protocols.upstream import Upstream
@@ -34,6 +35,7 @@ class UdpProtocol(TunnelKind):
             number=True,
             metavar="SECONDS",
         ),
+        *PRIVACY,
     )
 
     def parse_upstream(self, text: str, options: dict[str, Any] | None = None) -> Upstream:

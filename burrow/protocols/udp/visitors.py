@@ -49,7 +49,8 @@ class UdpVisitors(DatagramProtocol):
     log = Logger()
     transport: Any
 
-    def __init__(self, tunnel: Any, idle: float) -> None:
+    def __init__(self, tunnel: Any, idle: float, most: int = MAX_VISITORS) -> None:
+        self._most = most
         self.tunnel = tunnel
         self.began: Callable[[UdpVisitor, str], None] = lambda visitor, address: None
         self.dropped = 0
@@ -97,7 +98,7 @@ class UdpVisitors(DatagramProtocol):
         visitor.heard = self._clock.seconds()
 
     def _add(self, addr: Address) -> UdpVisitor:
-        if len(self._visitors) >= MAX_VISITORS:
+        if len(self._visitors) >= self._most:
             candidates = list(islice(self._visitors.values(), _LOOKED_AT))
             unanswered = (each for each in candidates if not each.answered)
             next(unanswered, candidates[0]).end()
