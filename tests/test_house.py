@@ -44,7 +44,7 @@ LAYERS = [
     {"supervisor"},
     {"cli"},
     {"testing", "__main__"},
-    {"django", "pytest_plugin"},
+    {"django", "endpoint", "pytest_plugin"},
 ]
 """What is above may import what is below. Of one layer, two packages do not import each other."""
 

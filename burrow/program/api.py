@@ -19,7 +19,8 @@ _COMMAND_LINE = {
 }
 """Settings of agents that are not for programs, and what to write instead."""
 
-_SETTINGS = {each.name for each in options_of(ClientConfig)} - set(_COMMAND_LINE)
+SETTINGS = {each.name for each in options_of(ClientConfig)} - set(_COMMAND_LINE)
+"""What of C{options} is the agent's, and not the kind's."""
 
 
 def forward(upstream: int | str, *, name: str | None = None, kind: str = "http", **options: Any) -> Tunnel:
@@ -72,7 +73,7 @@ def settings(options: dict[str, Any]) -> tuple[ClientConfig, dict[str, Any]]:
         text = str(value) if isinstance(value, Path) else value
         if key in _COMMAND_LINE:
             raise ConfigError(f"{key} is for the command line: {_COMMAND_LINE[key]}")
-        if key in _SETTINGS:
+        if key in SETTINGS:
             flags[key] = text
         else:
             given[key.replace("_", "-")] = text

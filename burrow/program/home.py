@@ -96,15 +96,27 @@ class Home:
             in_task = False
         if in_task:
             return await asyncio.wrap_future(future)
-        done: Deferred[None] = Deferred()
         # Who waits is Twisted's: on the reactor of this home, or on one that the program has yet to run.
-        reactor: Any = sys.modules.get("twisted.internet.reactor", self.reactor)
-        future.add_done_callback(lambda _: reactor.callFromThread(done.callback, None))
-        await done
-        return future.result()
+        return await _outcome_on(sys.modules.get("twisted.internet.reactor", self.reactor), future)
 
     def release(self) -> None:
         """A tunnel has ended."""
+
+
+async def _outcome_on(reactor: Any, future: Future[_T]) -> _T:
+    """The outcome for who waits on a reactor's thread."""
+    done: Deferred[None] = Deferred()
+    future.add_done_callback(lambda _: reactor.callFromThread(done.callback, None))
+    await done
+    return future.result()
+
+
+class GivenReactor(Home):
+    """A reactor that the program named, perhaps before it runs it. Who waits is Twisted's, also in a task."""
+
+    async def outcome(self, future: Future[_T]) -> _T:
+        """See L{Home}."""
+        return await _outcome_on(self.reactor, future)
 
 
 class OwnThread(Home):

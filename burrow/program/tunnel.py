@@ -43,12 +43,17 @@ class Plan:
 
     @ivar finish: called with the reactor on its thread when the tunnel has ended, or was not opened; the end
         waits for it. @ivar loop: the program's loop, which has a part in that.
+    @ivar home: where the tunnel lives, if that is not for L{take} to say.
+    @ivar told: called with what happens to the session: an event and a sentence, as C{Agent.on_event} has
+        them.
     """
 
     config: ClientConfig
     request: TunnelRequest
     finish: Callable[[Any], Coroutine[Any, Any, None]] | None = None
     loop: asyncio.AbstractEventLoop | None = None
+    home: Home | None = None
+    told: Callable[[str, str], None] | None = None
 
     def open(self) -> Tunnel:
         """Open it, and wait until it is. @raise BurrowError: it cannot be opened."""
@@ -79,7 +84,7 @@ class Plan:
 
     def _begin(self) -> Tunnel:
         credentials = credentials_of(self.config, os.environ)
-        return Tunnel(take(), credentials, self)
+        return Tunnel(self.home or take(), credentials, self)
 
 
 class Opening:
@@ -178,6 +183,10 @@ class Tunnel:
         self._check_process()
         await self._home.outcome(self._ended)
 
+    def when_ended(self, call: Callable[[BaseException | None], object]) -> None:
+        """Have C{call} called with what ended it, on the reactor's thread; with None if it was closed."""
+        self._ended.add_done_callback(lambda ended: call(ended.exception()))
+
     # -- its end --------------------------------------------------------------------------------------------
 
     def close(self, *, now: bool = False) -> None:
@@ -255,6 +264,8 @@ class Tunnel:
                 failed = isinstance(result, Failure)
                 first.errback(result if failed else BurrowError("the tunnel was closed before it was open"))
 
+        if self._plan.told is not None:
+            agent.on_event.append(self._plan.told)
         agent.on_opened.append(opened)
         agent.done.addBoth(done)
         agent.startService()
