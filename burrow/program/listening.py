@@ -115,12 +115,16 @@ class Listener:
             while True:
                 yield self.accept()
 
-    def close(self) -> None:
-        """Take no more visitors, and close the tunnel. Connections that were accepted are the program's."""
+    def close(self, *, now: bool = False) -> None:
+        """
+        Take no more visitors, and close the tunnel, once what the program has sent is with its visitors.
+
+        @param now: do not wait for that; else C{stop_grace} seconds at most, and for silent connections not.
+        """
         with contextlib.suppress(OSError):
             self._door.socket.shutdown(socket.SHUT_RDWR)  # wakes who waits
         self._door.close()
-        self.tunnel.close(now=True)
+        self.tunnel.close(now=now)
 
     def __enter__(self) -> Listener:
         return self
@@ -131,7 +135,7 @@ class Listener:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        self.close(now=kind is not None)
 
 
 class AsyncListener:
@@ -194,12 +198,9 @@ async def alisten(
     door = _Door()
     try:
         plan, told = _plan(door, kind, name, options)
-        tunnel = await plan.aopen()
-        try:
+        async with await plan.aopen() as tunnel:
             door.socket.setblocking(False)
             yield AsyncListener(tunnel, door, told)
-        finally:
-            await tunnel.aclose(now=True)
     finally:
         door.close()
 

@@ -1,6 +1,7 @@
 """Burrow inside Python programs: in a script, under asyncio and Twisted, in threads, and their ends."""
 
 import signal
+import socket
 
 import pytest
 
@@ -40,6 +41,41 @@ print(tunnel.closed, [thread.name for thread in threading.enumerate()])
         "The port is not possible: write a port, 1 to 65535.",
         "True ['MainThread']",
     ]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_listener_that_is_closed_delivers_what_was_sent(world, asynchronous):
+    """The answer is in the buffers of the way when the program leaves its block."""
+    code = """
+import asyncio
+data = bytes(150_000)
+def listen():
+    with burrow.listen("tcp") as listener:
+        print(listener.url, flush=True)
+        with listener.accept() as sock:
+            assert sock.recv(5) == b"hello"
+            sock.sendall(data)
+async def alisten():
+    async with burrow.alisten("tcp") as listener:
+        print(listener.url, flush=True)
+        reader, writer, _ = await listener.accept()
+        assert await reader.readexactly(5) == b"hello"
+        writer.write(data)
+        writer.close()
+        await writer.wait_closed()
+asyncio.run(alisten()) if sys.argv[1] == "True" else listen()
+print([thread.name for thread in threading.enumerate()])
+"""
+    program = run(world, code, asynchronous)
+    port = int(program.line(r"tcp://localhost:(\d+)")[1])
+    with socket.create_connection(("127.0.0.1", port), 60) as visitor:
+        visitor.sendall(b"hello")
+        got = 0
+        while data := visitor.recv(65_536):
+            got += len(data)
+        assert got == 150_000
+    assert program.wait() == 0, program.output
+    assert program.lines[1:] == ["['MainThread']"]
 
 
 def test_asyncio_and_threads_and_a_loop_that_blocks(world, hello):
