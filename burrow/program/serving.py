@@ -251,6 +251,19 @@ def aserve(app: Any, *, name: str | None = None, interface: str | None = None, *
     return Opening(work)
 
 
+def _in_coroutine() -> bool:
+    """
+    Whether a loop runs here that has something else to do. A notebook's runs, too, but a cell that takes its
+    time is as usual there.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    ipython: Any = sys.modules.get("IPython")
+    return ipython is None or ipython.get_ipython() is None
+
+
 def serve(
     app: Any,
     *,
@@ -260,16 +273,13 @@ def serve(
     **options: Any,
 ) -> None:
     """
-    Serve an app until Ctrl-C, or until the server refuses it: the last line of a script.
+    Serve an app until Ctrl-C, or until the server refuses it: the last line of a script. In a notebook its
+    cell runs until it is interrupted.
 
     @param ready: called with the tunnel when it is open; None to print its URL to standard error.
     @raise BurrowError: see L{serving}; or this is a thread whose event loop would stand still.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        pass
-    else:
+    if _in_coroutine():
         raise BurrowError(
             "this would stop the loop that runs here: write `async with burrow.aserve(app) as tunnel:`"
         )
