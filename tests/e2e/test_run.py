@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import burrow, free_port, wait_for
+from tests.programs import program as path_of
 
 ECHO = """
 import http.server, json, os, sys
@@ -101,7 +102,8 @@ def test_django_needs_no_other_setting(world, start, tmp_path):
         "    execute_from_command_line(sys.argv)\n"
     )
     port, here = free_port(), str(Path(__file__).parents[2])
-    command = [sys.executable, tmp_path / "manage.py", "runserver", "--noreload", "--skip-checks", port]
+    # Its reloader is on, as by default: so it is a child of the program that opens the port.
+    command = [sys.executable, tmp_path / "manage.py", "runserver", "--skip-checks", port]
     program = start("--name", "django", "--", *command, PYTHONPATH=f"{tmp_path}:{here}")
     url = f"https://django.localhost:{world.https}"
     program.line(f"^burrow: visitors reach this at {url}$")
@@ -115,6 +117,42 @@ def test_django_needs_no_other_setting(world, start, tmp_path):
     assert world.get("django.localhost", method="POST", body=b"", Origin=url, **sent)[0] == 200
     other = world.get("django.localhost", method="POST", body=b"", Origin="https://a.b", **sent)
     assert other[0] == 403
+
+
+def test_flask_that_reloads_itself(world, start, tmp_path):
+    """The program that its reloader starts anew has the port again, and the URL leads to it."""
+    code = "import flask\napp = flask.Flask(__name__)\napp.get('/')(lambda: 'WORD')\n"
+    app = tmp_path / "app.py"
+    app.write_text(code.replace("WORD", "first"))
+    port, here = free_port(), str(Path(__file__).parents[2])
+    flask = [sys.executable, "-m", "flask", "--app", "app", "run", "--debug", "--port", port]
+    program = start("--name", "flask", "--", *flask, PYTHONPATH=f"{tmp_path}:{here}")
+    program.line(f"https://flask.localhost:{world.https} is 127.0.0.1:{port}")
+    assert world.get("flask.localhost")[::2] == (200, b"first")
+    app.write_text(code.replace("WORD", "second one"))
+    wait_for(lambda: world.get("flask.localhost")[2] == b"second one", "the changed app")
+    program.kill(signal.SIGTERM)
+    program.wait()
+
+
+def test_npm_run_dev(world, start, tmp_path):
+    """A script of a package.json, which npm runs by a shell; it chooses its port itself."""
+    (tmp_path / "package.json").write_text(json.dumps({"name": "site", "scripts": {"dev": "node dev.js"}}))
+    (tmp_path / "dev.js").write_text(
+        "const server = require('http').createServer((request, response) =>\n"
+        "  response.end(process.env.BURROW_URL + request.url))\n"
+        "server.listen(0, '127.0.0.1', () => console.log('dev server ready'))\n"
+    )
+    npm = [path_of("npm"), "--prefix", tmp_path, "run", "dev"]
+    started = start("--name", "npm", "--", *npm, npm_config_update_notifier="false")
+    started.line("^dev server ready")
+    started.line(f"https://npm.localhost:{world.https} is 127.0.0.1:")
+    assert world.get("npm.localhost", "/page")[2] == f"https://npm.localhost:{world.https}/page".encode()
+    (npm,) = _children(started.process.pid)
+    (shell,) = _children(npm)
+    (service,) = _children(shell)
+    os.kill(service, signal.SIGTERM)  # to npm it would end npm and the shell alone, whoever started them
+    assert started.wait() == 128 + signal.SIGTERM
 
 
 def test_before_there_is_a_port(world, start):
