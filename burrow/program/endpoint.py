@@ -24,7 +24,7 @@ from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from zope.interface import alsoProvides, implementer
 
-from burrow.client.service import credentials_of
+from burrow.client.settings import credentials_of
 from burrow.client.tunnels import TunnelRequest, find_kind, tunnel_request
 from burrow.errors import BurrowError, ConfigError
 from burrow.mux.control import VisitorHead, tcp_address
