@@ -4,8 +4,22 @@ import hashlib
 import subprocess
 
 import pytest
+from h2.events import StreamEnded
+from wsproto import ConnectionType, WSConnection
+from wsproto.connection import Connection, ConnectionState
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Message,
+    RejectConnection,
+    Request,
+    TextMessage,
+)
 
-from tests.e2e.harness import World, reply, reply_digest, send_bytes
+from tests.browser import chromium
+from tests.e2e.harness import TcpUpstream, World, reply, reply_digest, send_bytes
+from tests.e2e.http2_client import Http2Client
 from tests.programs import program
 
 
@@ -60,3 +74,131 @@ def test_requests_bodies_and_pages(world, upstream, tmp_path):
 
 def test_the_servers_own_host_speaks_http_1(world):
     assert curl(world, own_host(world), "/_burrow/health")[1].startswith("1.1 ")
+
+
+# -- WebSockets over HTTP/2 (RFC 8441) -----------------------------------------------------------------------
+
+
+def greet_and_echo(connection):
+    """A WebSocket's server, by wsproto: it says by which HTTP it was asked, and echoes what comes."""
+    server = WSConnection(ConnectionType.SERVER)
+    data = connection.recv(65536)
+    if b"websocket" not in data.lower():
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\npage")
+        return
+    while True:
+        server.receive_data(data or None)
+        for event in server.events():
+            if isinstance(event, Request) and event.target == "/refused":
+                connection.sendall(server.send(RejectConnection(status_code=403)))
+                return
+            if isinstance(event, Request):
+                via = dict(event.extra_headers).get(b"via", b"").decode()
+                chosen = next(iter(event.subprotocols), None)
+                connection.sendall(server.send(AcceptConnection(subprotocol=chosen)))
+                connection.sendall(server.send(TextMessage(via)))
+            elif isinstance(event, Message):
+                echo = type(event)(event.data, message_finished=event.message_finished)
+                connection.sendall(server.send(echo))
+            elif isinstance(event, CloseConnection):
+                if server.state is not ConnectionState.CLOSED:
+                    connection.sendall(server.send(event.response()))
+                return
+        data = connection.recv(65536)
+
+
+@pytest.fixture(scope="module")
+def sockets(world):
+    service = TcpUpstream(greet_and_echo)
+    yield world.agent("http", service.port, "--name", "sockets")
+    service.close()
+
+
+class WebSocket:
+    """A WebSocket on a stream of an HTTP/2 connection, its frames by wsproto."""
+
+    def __init__(self, client, *fields, path="/"):
+        self.client = client
+        self.stream = client.connection.get_next_available_stream_id()
+        more = [(b":protocol", b"websocket"), (b"sec-websocket-version", b"13"), *fields]
+        head = client.head(path, b"CONNECT", *more)
+        client.connection.send_headers(self.stream, head)
+        client.flush()
+        self.status = int(client.headers(self.stream)[b":status"])
+        self._frames = Connection(ConnectionType.CLIENT)
+        self._read = 0
+
+    def send(self, event):
+        data = self._frames.send(event)
+        while data:
+            size = min(len(data), self.client.connection.local_flow_control_window(self.stream), 16384)
+            if not size:
+                self.client.read()
+                continue
+            self.client.connection.send_data(self.stream, data[:size])
+            self.client.flush()
+            data = data[size:]
+
+    def receive(self):
+        """The next message, or the event that ended it."""
+        message = []
+        while True:
+            for event in self._frames.events():
+                if not isinstance(event, Message):
+                    return event
+                message.append(event.data)
+                if event.message_finished:
+                    return type(event.data)().join(message)
+            self.client.until(lambda: len(self.client.body(self.stream)) > self._read)
+            body = self.client.body(self.stream)
+            self._frames.receive_data(body[self._read :])
+            self._read = len(body)
+
+
+def test_websocket_over_http_2(world, sockets):
+    with Http2Client(world, sockets.host) as client:
+        one = WebSocket(client, (b"sec-websocket-protocol", b"chat"))
+        assert one.status == 200
+        assert client.headers(one.stream)[b"sec-websocket-protocol"] == b"chat"
+        assert one.receive().startswith("2.0 ")
+        other = WebSocket(client)
+        other.receive()
+        for each, text in ((one, "one"), (other, "other")):
+            each.send(TextMessage(text))
+        assert (other.receive(), one.receive()) == ("other", "one")
+        large = bytes(range(256)) * 8000
+        one.send(BytesMessage(large))
+        assert one.receive() == large
+        assert client.answer(client.ask())[2] == b"page"  # a request beside them
+        one.send(CloseConnection(1000))
+        assert isinstance(one.receive(), CloseConnection)
+        client.until(lambda: client.of(StreamEnded, one.stream))
+        refused = WebSocket(client, path="/refused")
+        assert refused.status == 403
+        client.connection.reset_stream(other.stream)
+        client.flush()
+        assert WebSocket(client).status == 200
+
+
+def test_websocket_of_a_real_browser_goes_over_http_2(world, sockets):
+    flags = ("--ignore-certificate-errors", "--host-resolver-rules=MAP *.localhost 127.0.0.1")
+    with chromium(*flags) as browser:
+        browser.set_script_timeout(60)
+        # A page of the tunnel's, by HTTP/2: the WebSocket then is a stream of that connection.
+        browser.get(f"https://{sockets.host}:{world.https}/")
+        assert browser.find_element("tag name", "body").text == "page"
+        said = browser.execute_async_script(
+            """
+            const done = arguments[arguments.length - 1], came = []
+            const socket = new WebSocket(`wss://${location.host}/`)
+            socket.onmessage = event => {
+                came.push(event.data)
+                if (came.length === 1) socket.send('hello')
+                else socket.close(1000)
+            }
+            socket.onerror = () => came.push('error')
+            socket.onclose = event => done([...came, event.code])
+            """
+        )
+    assert said[1:] == ["hello", 1000]
+    assert said[0].startswith("2.0 ")

@@ -107,11 +107,26 @@ def write_interim(head: ResponseHead, domain: str) -> bytes:
 
 def write_switch(request: RequestHead, head: ResponseHead, domain: str) -> bytes | None:
     """The head of a 101; None if the protocol that it switches to is not the one that was asked for."""
-    if not request.upgrade or head.headers.tokens(b"upgrade") != [request.upgrade]:
+    if not _switches(request, head):
         return None
     fields = _fields(head.headers, domain)
     fields += [(b"Connection", b"Upgrade"), (b"Upgrade", request.upgrade)]
     return write_head(_LINE % (head.status, head.reason), fields)
+
+
+def switch_fields(request: RequestHead, head: ResponseHead, domain: str) -> Fields | None:
+    """
+    The fields for HTTP/2 of the answer that opens a WebSocket: without Sec-WebSocket-Accept, which only
+    HTTP/1.1 has (RFC 8441 section 5). None as of L{write_switch}.
+    """
+    if not _switches(request, head):
+        return None
+    return [pair for pair in interim_fields(head, domain) if pair[0] != b"sec-websocket-accept"]
+
+
+def _switches(request: RequestHead, head: ResponseHead) -> bool:
+    """Whether a 101 switches to what was asked for."""
+    return bool(request.upgrade) and head.headers.tokens(b"upgrade") == [request.upgrade]
 
 
 def _fields(headers: Headers, domain: str) -> Fields:

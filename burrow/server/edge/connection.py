@@ -24,6 +24,9 @@ class IConnection(Interface):
     shown = Attribute("What it was shown in TLS: a L{Shown<burrow.server.edge.tls.Shown>}; or None.")
     own = Attribute("What the server itself says to a request: an L{Own<burrow.server.edge.context.Own>}.")
     ended = Attribute("Whether the visitor closed its half: it sends no more, or is gone.")
+    only_switches = Attribute(
+        "Whether a 2xx opens a WebSocket that was asked for, as in HTTP/2, whatever the upstream meant."
+    )
 
     def stream_to(route: IRoute, address: tuple[str, str]) -> Responses:
         """

@@ -30,6 +30,7 @@ from zope.interface import implementer
 
 from burrow.errors import StoreError, StreamGone
 from burrow.http.body import chunk, last_chunk
+from burrow.http.head import BadMessage
 from burrow.http.headers import Fields
 from burrow.http.request_head import RequestHead
 from burrow.http.response_head import ResponseHead
@@ -309,6 +310,8 @@ class Exchange:
             self._failing = failing
         elif (head.status in REFUSING or self._policed is not None) and self._refuses_host(head.status):
             self._refused = True  # once this answer is over, the request is sent again
+        elif self.request.upgrade and self._connection.only_switches and head.status < 300:
+            raise BadMessage(502, "it opens no WebSocket")
         else:
             self._edge.sweep.discard(self)
             self.answer = head

@@ -36,6 +36,8 @@ from burrow.traffic.watched import watch
 class Http1Visitor(Visitor):
     """See the docstrings of the module and of L{Visitor}."""
 
+    only_switches = False
+
     def __init__(self, edge: Edge, scheme: str, own: Own) -> None:
         super().__init__(edge, scheme, own)
         self._asked: Remembered[RequestHead] = Remembered(edge.memory)

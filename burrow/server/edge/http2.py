@@ -76,6 +76,7 @@ _SETTINGS = {
     SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
     SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEAD,
     SettingCodes.ENABLE_PUSH: 0,
+    SettingCodes.ENABLE_CONNECT_PROTOCOL: 1,  # RFC 8441: WebSockets
 }
 
 
@@ -221,7 +222,7 @@ class Http2Visitor(Protocol):
         stream = self._streams.get(event.stream_id)
         if stream is not None:
             try:
-                stream.trailers = read_trailers(event.headers)
+                stream.trailers_came(read_trailers(event.headers))
             except BadMessage:
                 self._costs(1.0)
                 stream.malformed()
@@ -355,16 +356,17 @@ class Http2Visitor(Protocol):
     @property
     def tunnel(self) -> IRoute | None:
         """A tunnel that this connection has a stream of."""
-        return next((stream.route for stream in self._streams.values() if stream.route is not None), None)
+        streams = self._streams.values()
+        return next((stream.route for stream in streams if stream.route is not None), None)
 
     @property
     def running(self) -> bool:
         """Whether there is something to finish."""
-        return any(not stream.endless for stream in self._streams.values())
+        return any(stream.running for stream in self._streams.values())
 
     def finish(self, *, closing: bool) -> None:
-        """Nothing runs here but event streams, which end."""
-        if closing or self._streams:
+        """Nothing runs here but event streams, which end, and WebSockets, which are finished themselves."""
+        if closing or any(not stream.switched for stream in self._streams.values()):
             self.go_away()
         else:
             self.lanes.drop()

@@ -9,6 +9,8 @@ sections 8.2 and 8.3).
 
 from __future__ import annotations
 
+import base64
+import os
 import re
 from collections.abc import Iterable
 
@@ -28,13 +30,14 @@ _CONNECTION = frozenset(
 
 
 def read_request(
-    fields: Iterable[tuple[bytes, bytes]], ended: bool, scheme: str, known: Remembered[RequestHead]
+    fields: Iterable[tuple[bytes, bytes]], ended: bool, scheme: str, known: Remembered[RequestHead] | None
 ) -> RequestHead:
     """
     The head of a request.
 
     @param fields: as HPACK has them, pseudo-header fields first. @param ended: whether no body follows.
-    @param scheme: of the connection, "http" or "https". @param known: heads that came before on it.
+    @param scheme: of the connection, "http" or "https". @param known: heads that came before on it, if they
+        are kept.
     @raise BadMessage: it is none, or cannot be passed on.
     """
     pseudo: dict[bytes, bytes] = {}
@@ -59,8 +62,11 @@ def read_request(
         else:
             framed = framed or name == b"content-length"
             lines.append(b"%b: %b" % (name, value))
-    if pseudo.keys() - {b":method", b":scheme", b":path", b":authority"}:
+    if pseudo.keys() - {b":method", b":scheme", b":path", b":authority", b":protocol"}:
         raise BadMessage(400, "the request has a pseudo-header field that is not known here")
+    if b":protocol" in pseudo:
+        _open_socket(pseudo, lines, ended=ended, framed=framed)
+        framed, known = True, None
     method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
     if method != b"CONNECT" and (pseudo.get(b":scheme", b"").lower() != scheme.encode() or not path):
         raise BadMessage(400, "the request lacks a path, or has another scheme than its connection")
@@ -85,6 +91,28 @@ def read_request(
     head = found[0]
     head.version = "2.0"  # as Via says it
     return head
+
+
+def _open_socket(pseudo: dict[bytes, bytes], lines: list[bytes], *, ended: bool, framed: bool) -> None:
+    """
+    Make an extended CONNECT the Upgrade that it is in HTTP/1.1 (RFC 8441 sections 4 and 5). The key that
+    HTTP/1.1 asks a WebSocket's server with is ours: HTTP/2 has none.
+
+    @raise BadMessage: it is none, or of a protocol that is not spoken here.
+    """
+    protocol = pseudo.pop(b":protocol")
+    if pseudo.get(b":method") != b"CONNECT":
+        raise BadMessage(400, "only a CONNECT may have :protocol (RFC 8441 section 4)")
+    if not pseudo.get(b":authority"):
+        raise BadMessage(400, "a CONNECT with :protocol needs an :authority (RFC 8441 section 4)")
+    if protocol.lower() != b"websocket":
+        raise BadMessage(501, "the only protocol that a CONNECT may ask for here is websocket")
+    if ended or framed:
+        raise BadMessage(400, "a CONNECT has no body, and leaves its stream open (RFC 9113 section 8.5)")
+    pseudo[b":method"] = b"GET"
+    lines[:] = [line for line in lines if not line.startswith(b"sec-websocket-key:")]
+    key = base64.b64encode(os.urandom(16))
+    lines += [b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Key: " + key]
 
 
 def read_trailers(fields: Iterable[tuple[bytes, bytes]]) -> Fields:

@@ -1,14 +1,20 @@
-"""One request of an HTTP/2 connection: its exchange, the stream to its tunnel, and its answer's frames."""
+"""
+One request of an HTTP/2 connection: its exchange, the stream to its tunnel, and its answer's frames.
+
+Long because what is read, sent and ended of one stream is one state.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from twisted.internet.interfaces import IProtocolFactory
+from wsproto.utilities import generate_accept_token
 from zope.interface import implementer
 
 from burrow.http.head import BadMessage
@@ -17,13 +23,16 @@ from burrow.http.request_head import RequestHead
 from burrow.http.response_head import ResponseHead
 from burrow.mux.pipe import PipeEnd
 from burrow.server.edge import pages
-from burrow.server.edge.answers import answer_fields, interim_fields
+from burrow.server.edge.answers import answer_fields, interim_fields, switch_fields
 from burrow.server.edge.connection import IConnection
 from burrow.server.edge.context import Own
 from burrow.server.edge.exchange import Exchange
 from burrow.server.edge.http2_lanes import Lane, Unwanted
+from burrow.server.edge.http2_socket import StreamSocket
 from burrow.server.edge.responses import Responses
+from burrow.server.edge.upgraded import Upgraded
 from burrow.server.route import IRoute
+from burrow.traffic.watched import watch
 
 LINGER = 2.0
 """Seconds until a stream is reset whose answer is whole and whose visitor still sends."""
@@ -40,6 +49,7 @@ class Http2Stream:
     """
 
     ended = False
+    only_switches = True
     trailers: Fields = ()  # type: ignore[assignment]
 
     def __init__(self, visitor: Any, id: int, head: RequestHead | None) -> None:
@@ -49,6 +59,8 @@ class Http2Stream:
         self._visitor = visitor
         self._exchange = Exchange(visitor.edge, self, head) if head is not None else None
         self._lane: Lane | None = None
+        self._socket: StreamSocket | None = None
+        self._asks_socket = head is not None and bool(head.upgrade)
         self._held: deque[tuple[bytes, int]] = deque()
         self._body_ended = False
         self._pending = bytearray()
@@ -67,9 +79,22 @@ class Http2Stream:
         return self._lane.kept.route if self._lane is not None else None
 
     @property
-    def endless(self) -> bool:
-        """Whether its answer has no end of its own."""
-        return self._exchange is not None and self._exchange.endless
+    def switched(self) -> bool:
+        """Whether it is a WebSocket's: then its end is decided by L{Upgraded}."""
+        return self._socket is not None
+
+    @property
+    def running(self) -> bool:
+        """Whether there is something to finish: see L{burrow.server.finishing}."""
+        if self._socket is not None:
+            running: bool = self._socket.protocol.running
+            return running
+        return self._exchange is None or not self._exchange.endless
+
+    @property
+    def transport(self) -> Any:
+        """The connection's."""
+        return self._visitor.transport
 
     # -- the request's body -------------------------------------------------------------------------------
 
@@ -86,6 +111,13 @@ class Http2Stream:
         self._held.append((data, size))
         self.pass_body()
 
+    def trailers_came(self, trailers: Fields) -> None:
+        """The fields behind the body. A WebSocket's stream has none (RFC 9113 section 8.5)."""
+        if self._asks_socket:
+            self.malformed()
+        else:
+            self.trailers = trailers
+
     def malformed(self) -> None:
         """What follows the body is none of it (RFC 9113 section 8.1.1)."""
         self._reset(ErrorCodes.PROTOCOL_ERROR)
@@ -98,6 +130,11 @@ class Http2Stream:
     def pass_body(self) -> None:
         """Pass on what has come, as far as it is taken now."""
         exchange, lane = self._exchange, self._lane
+        if self._asks_socket:
+            if self._socket is not None:  # else the answer says whether it becomes one
+                self._socket.feed(self._held, partial(self._visitor.taken, self.id), self._body_ended)
+                self.half_closed()
+            return
         while not self._over and exchange is not None and not exchange.waits:
             if lane is None and not exchange.gathers:
                 return
@@ -155,9 +192,16 @@ class Http2Stream:
         """See L{IConnection}. What the visitor does not take now keeps the tunnel's stream waiting."""
         self._pending += data
         self._visitor.flush()
-        if self._pending and not self._over and self._lane is not None and self._lane.stream is not None:
-            self._lane.stream.pauseProducing()
+        if self._pending and not self._over and (source := self._source) is not None:
+            source.pauseProducing()
         self._visitor.send()
+
+    @property
+    def _source(self) -> Any:
+        """The producer of what is sent; None without one."""
+        if self._socket is not None:
+            return self._socket.producer
+        return self._lane.stream if self._lane is not None else None
 
     def answer_end(self, trailers: Fields) -> None:
         """See L{IConnection}."""
@@ -190,12 +234,35 @@ class Http2Stream:
         self._reset(ErrorCodes.INTERNAL_ERROR)
 
     def answer_switch(self, head: ResponseHead) -> None:
-        """See L{IConnection}. HTTP/2 has no such switch (RFC 9113 section 8.6)."""
-        raise BadMessage(502, "it switches to a protocol that nobody asked for")
+        """See L{IConnection}. To the visitor, a 200 is what a 101 is in HTTP/1.1 (RFC 8441 section 5)."""
+        assert self._exchange is not None
+        request = self._exchange.request
+        fields = switch_fields(request, head, self._visitor.edge.domain)
+        if fields is None:
+            raise BadMessage(502, "it switches to a protocol that nobody asked for")
+        key = request.headers.value(b"sec-websocket-key")
+        if head.headers.get(b"sec-websocket-accept") != [generate_accept_token(key)]:
+            raise BadMessage(502, "its Sec-WebSocket-Accept is not the answer to the key that it was sent")
+        self._headers(200, fields)
 
     def switch(self, end: PipeEnd) -> None:
-        """See L{IConnection}: never called."""
-        raise NotImplementedError
+        """See L{IConnection}."""
+        lane, self._lane = self._lane, None
+        route = lane.kept.route if lane is not None else None
+        upgraded = Upgraded(self._visitor.edge, route, ended=False)
+        record = self._exchange.record if self._exchange is not None else None
+        if record is not None:
+            watch(self._visitor.edge.traffic, record, upgraded)
+        if lane is not None:
+            lane.current = None
+            lane.kept.forget()
+        self._socket = StreamSocket(self, upgraded)
+        upgraded.makeConnection(self._socket)
+        if self._over:  # the visitor has reset it meanwhile
+            self._socket.done(cleanly=False)
+            end.transport.abortConnection()
+        else:
+            upgraded.join(end)
 
     def hand_over(self, factory: IProtocolFactory) -> None:
         """
@@ -225,7 +292,7 @@ class Http2Stream:
                 h2.send_data(self.id, data, end_stream=not self._pending and self._last == [])
                 self._visitor.moved(len(data))
                 if not self._pending and self._last == []:
-                    self._ended()
+                    self._sent_end()
                     return False
             elif self._last is not None:
                 if self._last:
@@ -233,14 +300,14 @@ class Http2Stream:
                     h2.send_headers(self.id, trailers, end_stream=True)
                 else:
                     h2.end_stream(self.id)
-                self._ended()
+                self._sent_end()
                 return False
         except ProtocolError:  # the visitor has reset it, which is told in a moment
             self.left()
             return False
         if not self._pending and self._last is None:
-            if self._lane is not None and self._lane.stream is not None:
-                self._lane.stream.resumeProducing()
+            if (source := self._source) is not None:
+                source.resumeProducing()
             return False
         return True
 
@@ -263,17 +330,35 @@ class Http2Stream:
             self._visitor.flush()
             self._visitor.send()
 
+    def _sent_end(self) -> None:
+        """All is sent, of a WebSocket on our half alone."""
+        self._last = None
+        if self._socket is None:
+            self._ended()
+        else:
+            self.half_closed()
+
+    def half_closed(self) -> None:
+        """A half of a WebSocket's stream is closed; it is over with the other, if that is waited for."""
+        socket = self._socket
+        if socket is None or self._over or self.waits or not socket.disconnecting:
+            return
+        if socket.closing or socket.read_ended:
+            self._ended()
+
     def _ended(self) -> None:
-        """All is sent."""
+        """It is over, as it should be."""
         exchange = self._exchange
         self._over = True
         self._last = None
-        if not self._body_ended and (exchange is None or exchange.request.length != 0):
+        if not self._body_ended and (exchange is None or exchange.request.length != 0 or self._asks_socket):
             # The visitor may stop to send (RFC 9113 section 8.1), and is told so later: some clients drop an
             # answer whose stream is reset before they have read it.
             self._visitor.edge.sweep.add(Unwanted(self._visitor, self.id), LINGER)
         self._drop_held()
         self._leave_lane()
+        if self._socket is not None:
+            self._socket.done(cleanly=True)
         self._visitor.over(self)
 
     # -- the end ------------------------------------------------------------------------------------------
@@ -284,6 +369,11 @@ class Http2Stream:
         if lane is not None:
             lane.current = None
             self._visitor.lanes.keep(lane)
+
+    def cancel(self) -> None:
+        """The upstream has reset a WebSocket's connection."""
+        self._visitor.flush()
+        self._reset(ErrorCodes.CANCEL)
 
     def _reset(self, code: ErrorCodes) -> None:
         if not self._over:
@@ -311,6 +401,8 @@ class Http2Stream:
         if lane is not None:
             lane.current = None
             lane.kept.drop(left=left)
+        if self._socket is not None:
+            self._socket.done(cleanly=False)
         self._drop_held()
 
     def _drop_held(self) -> None:

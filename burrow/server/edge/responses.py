@@ -168,6 +168,8 @@ class Responses(Protocol):
     def _switch(self, head: ResponseHead, rest: bytes) -> None:
         """The stream is another protocol's from here on."""
         self._answered.answer_head(head)
+        if self._answered is None:
+            return  # the visitor has left just now
         answered, self._answered, self._on_lost = self._answered, None, None
         self.ends = True
         self.transport.unregisterProducer()

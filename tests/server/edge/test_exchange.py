@@ -54,6 +54,7 @@ class Connection:
     """Records what an exchange tells it, in C{told}."""
 
     ended = False
+    only_switches = False
     shown = None
 
     def __init__(self, edge, own):
