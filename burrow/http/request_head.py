@@ -58,11 +58,13 @@ class RequestReader(HeadReader):
     Reads request heads.
 
     @param remembered: those that came before on this connection, which are not read again.
+    @cvar max_headers: fields, at most.
     """
 
     line = re.compile(rb"(" + TOKEN + rb") ([!-~]+) HTTP/(\d\.\d)\r\n")
     example = "METHOD /target HTTP/1.1"
     limit = MAX_HEAD
+    max_headers = MAX_HEADERS
 
     def __init__(self, remembered: Remembered[RequestHead] | None = None) -> None:
         super().__init__()
@@ -92,8 +94,8 @@ class RequestReader(HeadReader):
             raise BadMessage(405, "this server is no proxy: CONNECT is not for it")
         if len(target) > MAX_TARGET:
             raise BadMessage(414, f"the request target is longer than {MAX_TARGET // 1024} KiB")
-        if fields.count(b"\n") > MAX_HEADERS + 1:
-            raise BadMessage(431, f"the request has more than {MAX_HEADERS} header fields")
+        if fields.count(b"\n") > self.max_headers + 1:
+            raise BadMessage(431, f"the request has more than {self.max_headers} header fields")
         headers = read_fields(httptools.HttpRequestParser, b"POST / HTTP/1.1\r\n", fields)
         target, host, authority = _where(method, target, version, headers)
         framed = b"content-length" in headers or b"transfer-encoding" in headers

@@ -50,7 +50,7 @@ class HostHeader:
         """
         if self.mode not in (AUTO, UPSTREAM) or self.origin:
             return self
-        if upstream.startswith("unix:"):
+        if upstream.startswith(("unix:", "h2c+unix:")):
             return HostHeader(self.mode, "http://localhost")
         text = upstream if "://" in upstream else f"http://{upstream}"
         scheme, _, rest = text.partition("://")

@@ -37,9 +37,10 @@ from burrow.descriptors import EXHAUSTED, Shortage, exhausted
 from burrow.link.secure import SecureEndpoint
 from burrow.mux.pipe import PipeEnd
 from burrow.protocols.loopback import connect_now, is_loopback
-from burrow.protocols.upstream import CONNECT_TIMEOUT, Upstream
+from burrow.protocols.upstream import CONNECT_TIMEOUT, NotHttp2, Upstream
 from burrow.trust import trust_root
 
+_ALPN = b"h2"
 _LOOPBACKS = ("127.0.0.1", "::1")
 
 
@@ -120,7 +121,7 @@ class Connector:
         self._upstream = upstream
         # A development server may listen on one of the two only, and a resolver is too slow for each visitor.
         hosts = _LOOPBACKS if upstream.host == "localhost" else (upstream.host,)
-        self._ends = Factory.forProtocol(SecureEnd if upstream.scheme == "https" else PipeEnd)
+        self._ends = Factory.forProtocol(SecureEnd if upstream.secure else PipeEnd)
         self._ends.noisy = False
         self._endpoints = [self._secure(self._endpoint(host)) for host in hosts]
         direct = upstream.scheme in ("http", "tcp") and all(is_loopback(host) for host in hosts)
@@ -140,14 +141,16 @@ class Connector:
         return endpoint
 
     def _secure(self, endpoint: IStreamClientEndpoint) -> IStreamClientEndpoint:
-        """The endpoint with TLS over it, for https."""
+        """The endpoint with TLS over it, for https and h2."""
         upstream = self._upstream
-        if upstream.scheme != "https":
+        if not upstream.secure:
             return endpoint
-        name = upstream.tls.name or upstream.host
+        name, protocols = upstream.tls.name or upstream.host, [_ALPN] if upstream.http2 else None
         if upstream.tls.insecure or (upstream.loopback and upstream.tls.ca_file is None):
-            return SecureEndpoint(self._reactor, _Unverified(name), endpoint)
-        options = optionsForClientTLS(name, trustRoot=trust_root(upstream.tls.ca_file))
+            return SecureEndpoint(self._reactor, _Unverified(name, protocols), endpoint)
+        options = optionsForClientTLS(
+            name, trustRoot=trust_root(upstream.tls.ca_file), acceptableProtocols=protocols
+        )
         return SecureEndpoint(self._reactor, options, endpoint)
 
     def connect_now(self, other: PipeEnd | None = None) -> PipeEnd | None:
@@ -174,6 +177,8 @@ class Connector:
                 end: PipeEnd = await connecting
                 if isinstance(end, SecureEnd):
                     await self._secured(end)
+                if self._upstream.http2:
+                    end = await self._translated(end)
             except (ConnectError, DNSLookupError, UserError, OSError) as error:
                 failure = error if position == 0 or _descriptor_error(error) is not None else failure
                 continue
@@ -201,6 +206,31 @@ class Connector:
             end.transport.abortConnection()
             raise self._upstream.explain(error) from error
 
+    async def _translated(self, end: PipeEnd) -> PipeEnd:
+        """
+        The same upstream by HTTP/1.1, once it has spoken HTTP/2.
+
+        @raise UpstreamFailed: it speaks something else; other addresses are not tried then.
+        """
+        # Here, since h2 is for agents that have such an upstream alone.
+        from burrow.protocols.upstream_gateway import Gateway
+
+        if isinstance(end, SecureEnd) and end.transport.negotiatedProtocol != _ALPN:
+            end.transport.abortConnection()
+            raise self._upstream.explain(NotHttp2("offers no HTTP/2 in TLS (ALPN)"))
+        gateway = Gateway(end, "https" if self._upstream.secure else "http")
+        if isinstance(end, SecureEnd):
+            end.joined()
+        try:
+            await gateway.settled.addTimeout(CONNECT_TIMEOUT, self._reactor)
+        except CancelledError:
+            gateway.abort()
+            raise
+        except (NotHttp2, DeferTimeoutError) as error:
+            gateway.abort()
+            raise self._upstream.explain(error) from error
+        return gateway.front
+
 
 @implementer(IOpenSSLClientConnectionCreator)
 class _Unverified:
@@ -209,8 +239,9 @@ class _Unverified:
     sign their own.
     """
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, protocols: list[bytes] | None = None) -> None:
         self._host = host
+        self._protocols = protocols
         self._context: SSL.Context = CertificateOptions(verify=False).getContext()
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
@@ -218,4 +249,6 @@ class _Unverified:
         connection = SSL.Connection(self._context, None)
         if not self._host.replace(".", "").isdigit() and ":" not in self._host:
             connection.set_tlsext_host_name(self._host.encode())
+        if self._protocols:
+            connection.set_alpn_protos(self._protocols)
         return connection

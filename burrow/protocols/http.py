@@ -30,18 +30,21 @@ from burrow.values import parse_path
 UPSTREAM_TLS = (
     kind_option(
         "upstream-ca",
-        "believe the CAs in this PEM file alone, of an https:// upstream (default: this machine's; "
+        "believe the CAs in this PEM file alone, of an https:// or h2:// upstream (default: this machine's; "
         "on the loopback any certificate)",
         side=Side.AGENT,
         parse=parse_path,
         metavar="FILE",
     ),
     kind_option(
-        "upstream-insecure", "believe any certificate of an https:// upstream", False, side=Side.AGENT
+        "upstream-insecure",
+        "believe any certificate of an https:// or h2:// upstream",
+        False,
+        side=Side.AGENT,
     ),
     kind_option(
         "upstream-name",
-        "the name in an https:// upstream's certificate, where it is not its host",
+        "the name in an https:// or h2:// upstream's certificate, where it is not its host",
         "",
         side=Side.AGENT,
         metavar="NAME",
@@ -107,9 +110,9 @@ class HttpProtocol(TunnelKind):
     """See L{ITunnelProtocol<burrow.protocols.base.ITunnelProtocol>}."""
 
     name = "http"
-    summary = "an HTTPS URL: web apps, WebSockets, server-sent events"
+    summary = "an HTTPS URL: web apps, WebSockets, server-sent events, gRPC"
     reach = Reach.HOST
-    schemes = ("http", "https")
+    schemes = ("http", "https", "h2c", "h2")
     options: ClassVar[tuple[KindOption, ...]] = (
         *UPSTREAM_TLS,
         END_TO_END,

@@ -48,7 +48,7 @@ def parse_route(text: str) -> PathRoute:
     if not _PATH.fullmatch(path) or path == "/" or "//" in path:
         raise ValueError("write a path and where it leads, as in /api=4000")
     try:
-        where = Upstream.parse(upstream.strip(), ("http", "https")) if equals else None
+        where = Upstream.parse(upstream.strip(), ("http", "https", "h2c", "h2")) if equals else None
     except ConfigError as error:
         raise ValueError(str(error)) from error
     return PathRoute(path.rstrip("/"), where)

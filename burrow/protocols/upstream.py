@@ -29,6 +29,9 @@ CONNECT_TIMEOUT = 10.0
 MAX_PATH = 107
 """Bytes of a UNIX socket's path, at most (unix(7))."""
 
+_UNIX_HTTP2 = "h2c+unix:"
+_DEFAULTS = {**DEFAULT_PORTS, "h2c": DEFAULT_PORTS["http"], "h2": DEFAULT_PORTS["https"]}
+_WITHOUT_HTTP2 = {"h2c": "http", "h2": "https"}
 _PUBLIC = {
     "refused": "Nothing listens there. Is the service started?",
     "timeout": f"It did not answer within {CONNECT_TIMEOUT:.0f} seconds.",
@@ -55,10 +58,14 @@ class UpstreamFailed(BurrowError):
         self.public = public or text
 
 
+class NotHttp2(Exception):
+    """An upstream that was to speak HTTP/2 does not. The text says what it did instead, as a predicate."""
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamTLS:
     """
-    How an agent checks the certificate of an https upstream.
+    How an agent checks the certificate of an https or h2 upstream.
 
     @ivar ca_file: trust only the authorities in this file, also on the loopback; None for the machine's.
     @ivar insecure: accept any certificate. @ivar name: the name to ask for (SNI) and to find in the
@@ -75,25 +82,35 @@ class Upstream:
     """
     Where the service is.
 
-    @ivar scheme: "http", "https", "tcp" or "unix". @ivar host: without brackets; of a UNIX socket its path.
-    @ivar tls: for "https".
+    @ivar scheme: "http", "https", "h2c", "h2", "tcp" or "unix". @ivar host: without brackets; of a UNIX
+        socket its path.
+    @ivar tls: for "https" and "h2". @ivar http2: whether HTTP/2 is spoken with it, inside TLS or without.
     """
 
     scheme: str
     host: str
     port: int
     tls: UpstreamTLS = UpstreamTLS()
+    http2: bool = False
+
+    @property
+    def secure(self) -> bool:
+        """Whether it speaks TLS."""
+        return self.scheme in ("https", "h2")
 
     @classmethod
     def parse(cls, text: str, schemes: tuple[str, ...]) -> Upstream:
         """
-        Read C{PORT}, C{HOST:PORT}, C{SCHEME://HOST[:PORT]} or C{unix:/PATH}. A host alone is none.
+        Read C{PORT}, C{HOST:PORT}, C{SCHEME://HOST[:PORT]} or C{unix:/PATH}, before which C{h2c+} says that
+        HTTP/2 is spoken there. A host alone is none.
 
         @param schemes: which may be; the first is the one meant without any.
         @raise ConfigError: it is none of these.
         """
         if text.startswith("unix:"):
             return cls("unix", _socket_path(text), 0)
+        if text.startswith(_UNIX_HTTP2) and "h2c" in schemes:
+            return cls("unix", _socket_path(text.removeprefix("h2c+")), 0, http2=True)
         examples = f"write a port, HOST:PORT, {schemes[0]}://HOST:PORT or unix:/PATH"
         if not text.strip():
             raise ConfigError(f"the upstream is empty: {examples}")
@@ -119,10 +136,10 @@ class Upstream:
                 # Not the scheme's default port: a single word may be anything, not only a host.
                 url = f", or {schemes[0]}://{text} for its own port" if schemes[0] == "http" else ""
                 raise ConfigError(f"{text!r} is no upstream, having no port: {examples}{url}")
-            port = DEFAULT_PORTS.get(parts.scheme)
+            port = _DEFAULTS.get(parts.scheme)
         if not port:
             raise ConfigError(f"{text!r} has no possible port: ports are 1 to 65535")
-        return cls(parts.scheme, parts.hostname, port)
+        return cls(parts.scheme, parts.hostname, port, http2=parts.scheme in _WITHOUT_HTTP2)
 
     def with_tls(self, tls: UpstreamTLS) -> Upstream:
         """
@@ -132,10 +149,11 @@ class Upstream:
         """
         if tls == UpstreamTLS():
             return self
-        if self.scheme != "https":
-            instead = f"write {replace(self, scheme='https')}, or " if self.scheme == "http" else ""
+        if not self.secure:
+            inside = {"http": "https", "h2c": "h2"}.get(self.scheme)
+            instead = f"write {replace(self, scheme=inside)}, or " if inside else ""
             raise ConfigError(
-                "--upstream-ca, --upstream-insecure and --upstream-name are for https:// only, not "
+                "--upstream-ca, --upstream-insecure and --upstream-name are for https:// and h2:// only, not "
                 f"{self}: {instead}leave them out"
             )
         if tls.insecure and tls.ca_file is not None:
@@ -146,7 +164,7 @@ class Upstream:
 
     def __str__(self) -> str:
         if self.scheme == "unix":
-            return f"unix:{self.host}"
+            return f"{_UNIX_HTTP2 if self.http2 else 'unix:'}{self.host}"
         return f"{self.scheme}://{authority(self.host, self.port)}"
 
     @property
@@ -182,6 +200,8 @@ class Upstream:
             return self._failed(
                 "failed", f"TLS with {where} failed: {_ssl_reason(error)}. Does it speak TLS?"
             )
+        if isinstance(error, NotHttp2):
+            return self._failed("failed", f"{where} {error}: {self._instead()}")
         if isinstance(error, ConnectionRefusedError):
             return self._failed("refused", f"Nothing listens on {where}. Is the service started?")
         if isinstance(error, (TimeoutError, DeferTimeoutError)):
@@ -191,6 +211,13 @@ class Upstream:
         if isinstance(error, DNSLookupError):
             return self._failed("unknown-host", f"No address is known for {self.host}.")
         return self._failed("failed", f"Connecting to {where} failed: {error}.")
+
+    def _instead(self) -> str:
+        """What to do about an upstream that speaks no HTTP/2."""
+        if self.scheme == "unix":
+            return f"if it speaks HTTP/1.1, write unix:{self.host}."
+        other = "" if self.secure else ", and if it speaks HTTP/2 inside TLS alone, h2://"
+        return f"if it speaks HTTP/1.1, write {_WITHOUT_HTTP2[self.scheme]}://{other}."
 
     def no_descriptor(self) -> UpstreamFailed:
         """The error when no file descriptor is left for a connection."""

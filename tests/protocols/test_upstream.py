@@ -13,7 +13,7 @@ from burrow.protocols.upstream import Upstream, UpstreamTLS
 from tests.files import make_certificate
 from tests.server.edge.edges import Wire
 
-WEB = ("http", "https")
+WEB = ("http", "https", "h2c", "h2")
 
 
 @pytest.mark.parametrize(
@@ -26,10 +26,30 @@ WEB = ("http", "https")
         ("[::1]:8080", "http://[::1]:8080"),
         ("unix:/run/app.sock", "unix:/run/app.sock"),
         ("unix:///run/app.sock", "unix:/run/app.sock"),
+        ("h2c://localhost:50051", "h2c://localhost:50051"),
+        ("h2c://a.example", "h2c://a.example:80"),
+        ("h2://a.example", "h2://a.example:443"),
+        ("h2c+unix:/run/app.sock", "h2c+unix:/run/app.sock"),
+        ("h2c+unix:///run/app.sock", "h2c+unix:/run/app.sock"),
     ],
 )
 def test_names_of_upstreams(text, meant):
     assert str(Upstream.parse(text, WEB)) == meant
+
+
+def test_which_speak_http_2_and_tls():
+    found = [
+        Upstream.parse(text, WEB)
+        for text in ("1", "https://x", "h2c://x", "h2://x", "unix:/x", "h2c+unix:/x")
+    ]
+    assert [each.http2 for each in found] == [False, False, True, True, False, True]
+    assert [each.secure for each in found] == [False, True, False, True, False, False]
+
+
+def test_kinds_that_speak_no_http_2():
+    for text in ("h2c://x:1", "h2://x:1", "h2c+unix:/x"):
+        with pytest.raises(ConfigError):
+            Upstream.parse(text, ("tcp",))
 
 
 @pytest.mark.parametrize(
@@ -53,6 +73,9 @@ def test_names_of_upstreams(text, meant):
         "unix:app.sock",
         "unix://app.sock",
         "unix:/" + "x" * 107,
+        "h2c+unix:app.sock",
+        "h2+unix:/run/app.sock",
+        "h2c://x/path",
     ],
 )
 def test_what_is_no_upstream(text):

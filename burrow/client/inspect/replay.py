@@ -93,7 +93,7 @@ class Replayer:
                 )
             try:
                 # No connector is kept: there would be one for each upstream that somebody ever named.
-                return Connector(self._reactor, Upstream.parse(text, ("http", "https")))
+                return Connector(self._reactor, Upstream.parse(text, ("http", "https", "h2c", "h2")))
             except ConfigError as error:
                 raise Problem(400, f"The upstream is not possible: {error}.") from error
         upstream = self._upstream_of(record.tunnel)

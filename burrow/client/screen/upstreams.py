@@ -54,7 +54,7 @@ class Upstreams:
     async def _ask(self, upstream: Upstream) -> None:
         # Without TLS: whether the certificate is believed is not the question.
         scheme = "tcp" if upstream.scheme != "unix" else "unix"
-        connector = Connector(self._reactor, replace(upstream, scheme=scheme, tls=UpstreamTLS()))
+        connector = Connector(self._reactor, replace(upstream, scheme=scheme, tls=UpstreamTLS(), http2=False))
         delay = FIRST
         try:
             await deferLater(self._reactor, 0)  # the caller has to know of it first

@@ -18,7 +18,6 @@ from contextlib import suppress
 from typing import Any
 
 from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
@@ -42,6 +41,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.http.head import BadMessage
+from burrow.http.http2 import Http2Connection
 from burrow.http.remembered import Remembered
 from burrow.http.request_head import MAX_HEAD, RequestHead
 from burrow.http.response_head import ResponseHead
@@ -100,7 +100,7 @@ class Http2Visitor(Protocol):
         self.asked = False
         self.full = False
         self.deadline: float | None = None
-        self.h2 = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        self.h2 = Http2Connection(H2Configuration(client_side=False, header_encoding=None))
         self.h2.local_settings = Settings(client=False, initial_values=_SETTINGS)
         self.requests: Remembered[RequestHead] = Remembered(edge.memory)
         self.answers: Remembered[ResponseHead] = Remembered(edge.memory)
@@ -111,7 +111,7 @@ class Http2Visitor(Protocol):
         self._takes = Pace(edge.sweep, edge.rate, self._taken, self.abort)
         self._sends = Pace(edge.sweep, edge.rate, self._sent, self.abort)
         self._moved = self._came = self._updates = 0
-        self._begun = self._closing = self._gone = self._receiving = False
+        self._begun = self._closing = self._gone = self._receiving = self._leaving = False
 
     # -- the connection's events --------------------------------------------------------------------------
 
@@ -201,7 +201,10 @@ class Http2Visitor(Protocol):
             self._costs(0.2)
             self.flush()  # settings may have opened windows
         elif isinstance(event, ConnectionTerminated):
-            self._close()  # h2 sends nothing after a GOAWAY of the peer's: answers under way are given up
+            if event.error_code or not self._streams:
+                self._close()
+            else:
+                self._leaving = True  # what is under way is answered still
 
     def _request(self, event: RequestReceived) -> None:
         ended = event.stream_ended is not None
@@ -314,7 +317,7 @@ class Http2Visitor(Protocol):
         self._streams.pop(stream.id, None)
         if self._closing or self._streams:
             return
-        if self.edge.draining:
+        if self.edge.draining or self._leaving:
             self.go_away()
         else:
             self.edge.sweep.add(self, self.edge.idle_timeout)

@@ -89,6 +89,8 @@ def read_request(
     if found is None or found[1]:
         raise BadMessage(400, "the request is none")
     head = found[0]
+    if ended and head.length:
+        raise BadMessage(400, "the request has no body, and a Content-Length")
     head.version = "2.0"  # as Via says it
     return head
 

@@ -63,8 +63,9 @@ class Http2Stream:
         self._asks_socket = head is not None and bool(head.upgrade)
         self._held: deque[tuple[bytes, int]] = deque()
         self._body_ended = False
+        self._came = 0
         self._pending = bytearray()
-        self._over = False
+        self._over = self._all = False
         self._part = b""
         self._last: Fields | None = None
 
@@ -108,6 +109,7 @@ class Http2Stream:
 
     def body(self, data: bytes, size: int) -> None:
         """Some of the body has come. C{size}: of its frame's window."""
+        self._came += len(data)
         self._held.append((data, size))
         self.pass_body()
 
@@ -123,9 +125,13 @@ class Http2Stream:
         self._reset(ErrorCodes.PROTOCOL_ERROR)
 
     def body_ended(self) -> None:
-        """All of it has come."""
+        """All of it has come, as much as its Content-Length says: h2 does not count where trailers follow."""
         self._body_ended = True
-        self.pass_body()
+        length = self._exchange.request.length if self._exchange is not None else None
+        if length not in (None, self._came) and not self._asks_socket:
+            self.malformed()
+        else:
+            self.pass_body()
 
     def pass_body(self) -> None:
         """Pass on what has come, as far as it is taken now."""
@@ -186,7 +192,9 @@ class Http2Stream:
         fields = answer_fields(
             exchange.request, head, self._visitor.edge.domain, exchange.request_id, cookie=cookie
         )
-        self._headers(head.status, fields)
+        # Without a body, the head says that it is all: so gRPC knows its answers without messages.
+        self._all = head.length == 0
+        self._headers(head.status, fields, end=self._all)
 
     def answer_data(self, data: bytes) -> None:
         """See L{IConnection}. What the visitor does not take now keeps the tunnel's stream waiting."""
@@ -311,12 +319,12 @@ class Http2Stream:
             return False
         return True
 
-    def _headers(self, status: int, fields: Fields) -> bool:
-        """@return: whether the visitor still wants them."""
+    def _headers(self, status: int, fields: Fields, *, end: bool = False) -> bool:
+        """C{end}: whether nothing follows. @return: whether the visitor still wants them."""
         if self._over:
             return False
         try:
-            self._visitor.h2.send_headers(self.id, [(b":status", b"%d" % status), *fields])
+            self._visitor.h2.send_headers(self.id, [(b":status", b"%d" % status), *fields], end_stream=end)
         except ProtocolError:
             self.left()
             return False
@@ -325,10 +333,14 @@ class Http2Stream:
 
     def _finish(self, trailers: Fields) -> None:
         """The answer is whole; its end is sent behind what waits."""
-        if not self._over:
-            self._last = list(trailers)
-            self._visitor.flush()
-            self._visitor.send()
+        if self._over:
+            return
+        if self._all:
+            self._ended()
+            return
+        self._last = list(trailers)
+        self._visitor.flush()
+        self._visitor.send()
 
     def _sent_end(self) -> None:
         """All is sent, of a WebSocket on our half alone."""

@@ -30,6 +30,8 @@ from burrow.server.edge.tls import Shown
 from tests.server.edge.edges import Exchange, Peer, Wire
 from tests.server.edge.http2_visitors import HOST, OK, Connection
 
+GOAWAY = b"\0\0\x08\7\0\0\0\0\0" + bytes(8)
+
 # -- requests and answers ---------------------------------------------------------------------------------
 
 
@@ -69,6 +71,23 @@ def test_body_and_trailers_both_ways(length):
     assert b"content-length" not in one.headers()
     (trailers,) = one.of(TrailersReceived)
     assert trailers.headers == [(b"x-t", b"u")]
+
+
+@pytest.mark.parametrize("trailers", [False, True])
+def test_body_that_is_shorter_than_its_length_is_never_passed_on_as_whole(trailers):
+    """Else the next request on the tunnel's stream is read as the rest of it."""
+    one = Connection()
+    one.ask(1, b"POST", b"/", (b"content-length", b"100"), body=b"x" if trailers else None)
+    if trailers:
+        one.client.send_headers(1, [(b"x-sum", b"1")], end_stream=True)
+        one.pump()
+        assert one.of(StreamReset)[0].error_code == ErrorCodes.PROTOCOL_ERROR
+        assert one.edge.streams[0].aborted
+    else:
+        assert one.status() == 400
+        assert one.edge.streams == []
+    one.ask(3, b"GET", b"/next")
+    assert one.upstream().startswith(b"GET /next ")
 
 
 def test_answers_without_a_body():
@@ -340,6 +359,46 @@ def test_visitor_that_leaves():
     one.protocol.connectionLost(Failure(ConnectionLost()))
     assert one.edge.streams[0].disconnecting  # the request is whole, and goes on with the end behind it
     assert one.protocol not in one.edge.edge.visitors
+
+
+def test_visitor_that_goes_away_has_the_answers_that_are_under_way():
+    one = Connection()
+    one.ask(1)
+    one.ask(3)
+    one.protocol.dataReceived(GOAWAY)
+    one.answer(OK, 0)
+    assert one.body(1) == b"ok"
+    assert not one.wire.disconnecting
+    one.answer(OK, 1)
+    assert one.body(3) == b"ok"
+    assert one.wire.disconnecting
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_visitor_that_goes_away_and_waits_for_nothing(code):
+    one = Connection()
+    if code:
+        one.ask()
+    one.protocol.dataReceived(GOAWAY[:-1] + bytes([code]))
+    assert one.wire.disconnecting
+    assert all(stream.aborted for stream in one.edge.streams)
+
+
+def test_frame_that_is_too_long_is_refused_at_its_head():
+    one = Connection()
+    one.protocol.dataReceived(b"\xff\xff\xff\0\0\0\0\0\1")
+    one.pump()
+    assert one.code == ErrorCodes.FRAME_SIZE_ERROR
+    assert one.wire.disconnecting
+
+
+def test_head_of_a_frame_in_pieces():
+    one = Connection()
+    for byte in b"\0\0\x08\6\0\0\0\0\0" + bytes(8):  # a PING
+        one.protocol.dataReceived(bytes([byte]))
+    one.pump()
+    assert one.code is None
+    assert any(type(event).__name__ == "PingAckReceived" for event in one.events)
 
 
 def test_idle_connection_is_told_and_closed():
@@ -643,11 +702,3 @@ def test_trailers_that_are_no_fields_reset_their_request_alone():
     one.ask(3)
     one.answer(OK)
     assert one.status(3) == 200
-
-
-def test_visitor_that_says_good_bye():
-    one = Connection()
-    one.ask()
-    one.client.close_connection()
-    one.pump()
-    assert one.wire.disconnecting

@@ -268,13 +268,11 @@ def test_upstream_that_resets(opened):
     assert opened.of(StreamReset)[0].error_code == ErrorCodes.CANCEL
 
 
-@pytest.mark.parametrize("how", ["reset", "lost", "trailers", "goaway"])
+@pytest.mark.parametrize("how", ["reset", "lost", "trailers"])
 def test_visitor_that_breaks_off(opened, how):
     (upgraded,) = [each for each in opened.edge.edge.visitors if isinstance(each, Upgraded)]
     if how == "reset":
         opened.client.reset_stream(1, ErrorCodes.CANCEL)
-    elif how == "goaway":
-        opened.client.close_connection()
     elif how == "trailers":
         opened.client.send_headers(1, [(b"x", b"y")], end_stream=True)
     else:

@@ -1,0 +1,39 @@
+"""h2's connection as both ends here need it, the edge for visitors and the agent for upstreams. No I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import ConnectionTerminated, Event
+from h2.exceptions import FrameTooLargeError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+class Http2Connection(H2Connection):
+    """
+    An L{H2Connection} of which two things differ.
+
+    - A frame that is longer than allowed is refused at its head (RFC 9113 section 4.2). h2 gathers all of it
+      before, up to 16 MiB.
+    - A GOAWAY of the peer's lets go on what is under way (RFC 9113 section 6.8). h2 takes the connection for
+      closed, and neither reads nor sends any more.
+    """
+
+    def receive_data(self, data: Buffer) -> list[Event]:
+        """See L{H2Connection}."""
+        events = super().receive_data(data)
+        head = self.incoming_buffer._data[:3]
+        if len(head) == 3 and int.from_bytes(head, "big") > self.max_inbound_frame_size:
+            self.close_connection(ErrorCodes.FRAME_SIZE_ERROR)
+            raise FrameTooLargeError("a frame is longer than allowed")
+        return events
+
+    def _receive_goaway_frame(self, frame: Any) -> tuple[list[Any], list[Event]]:
+        event = ConnectionTerminated()
+        event.error_code, event.last_stream_id = frame.error_code, frame.last_stream_id
+        event.additional_data = frame.additional_data or None
+        return [], [event]

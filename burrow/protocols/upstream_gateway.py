@@ -1,0 +1,203 @@
+"""
+An upstream that speaks HTTP/2, as the connection that one of HTTP/1.1 would have been: so whoever connects to
+upstreams need not know. What is translated, and how, is in L{burrow.protocols.upstream_http2}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IPushProducer
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from burrow.mux.pipe import PipeEnd
+from burrow.protocols.upstream import NotHttp2
+from burrow.protocols.upstream_http2 import Translator
+
+MAX_CONTROL = 64 * 1024
+"""Bytes of frames without data that an upstream may ask for while its socket takes nothing."""
+
+
+@implementer(IPushProducer)
+class _Front:
+    """The transport of the end that HTTP/1.1 is spoken on."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.producer: Any = None
+        self._gateway = gateway
+        self._translator = gateway.translator
+
+    def write(self, data: bytes) -> None:
+        """Bytes of a request."""
+        self._translator.visitor(data)
+        self._gateway.pump()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """What brings requests."""
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        """Nothing brings any."""
+        self.producer = None
+
+    def pauseProducing(self) -> None:
+        """Answers are not taken now."""
+        self._translator.visitor_full(True)
+
+    def resumeProducing(self) -> None:
+        """They are."""
+        self._translator.visitor_full(False)
+        self._gateway.pump()
+
+    def stopProducing(self) -> None:
+        """They never are again, which the end's protocol is told."""
+
+    def loseWriteConnection(self) -> None:
+        """No more requests come."""
+        self._translator.visitor_ended()
+        self._gateway.pump()
+
+    def loseConnection(self) -> None:
+        """The visitor is gone."""
+        self._translator.cancel()
+        self._gateway.pump()
+
+    abortConnection = loseConnection
+
+
+@implementer(IPushProducer)
+class _Back:
+    """The transport of the end that is joined with the upstream's connection."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._translator = gateway.translator
+
+    def write(self, data: bytes) -> None:
+        """Frames of the upstream's."""
+        self._gateway.received(data)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """The upstream's connection is read all the time: its windows bound what comes."""
+
+    def unregisterProducer(self) -> None:
+        """See L{registerProducer}."""
+
+    def pauseProducing(self) -> None:
+        """The upstream's socket takes no more."""
+        self._translator.upstream_full(True)
+
+    def resumeProducing(self) -> None:
+        """It takes more."""
+        self._translator.upstream_full(False)
+        self._gateway.pump()
+
+    def stopProducing(self) -> None:
+        """It never does again, which the end's protocol is told."""
+
+    def loseWriteConnection(self) -> None:
+        """The upstream has closed its half, or all of its connection."""
+        self._gateway.ended()
+
+    loseConnection = abortConnection = loseWriteConnection
+
+
+class Gateway:
+    """
+    @param end: the upstream's connection, not joined. @param scheme: see L{Translator}.
+    @ivar front: the end that speaks HTTP/1.1, not joined.
+    @ivar settled: fires once the upstream has spoken HTTP/2; fails with L{NotHttp2}, or with why the
+        connection was lost.
+    """
+
+    def __init__(self, end: PipeEnd, scheme: str) -> None:
+        self.translator = Translator(scheme)
+        self.settled: Deferred[None] = Deferred()
+        self.front = PipeEnd()
+        self._end = end
+        self._back = PipeEnd()
+        self._pumping = self._finished = self._half_closed = False
+        self._taking = True
+        self._control = 0
+        self._sides = _Front(self), _Back(self)
+        self.front.makeConnection(self._sides[0])
+        self._back.makeConnection(self._sides[1])
+        self._back.join(end)
+        self.pump()
+
+    def received(self, data: bytes) -> None:
+        """Frames of the upstream's."""
+        try:
+            self.translator.upstream(data)
+        except NotHttp2 as error:
+            self._fail(error)
+        self.pump()
+
+    def ended(self) -> None:
+        """No more comes of it."""
+        try:
+            self.translator.upstream_ended()
+        except NotHttp2 as error:
+            self._fail(error)
+        self.pump()
+
+    def abort(self) -> None:
+        """Give the connection up."""
+        self.translator.cancel()
+        self.pump()
+
+    def _fail(self, error: NotHttp2) -> None:
+        self.translator.cancel()
+        if not self.settled.called:
+            self.settled.errback(error)
+
+    def pump(self) -> None:
+        """Carry what is to be sent, both ways."""
+        if self._pumping or self._finished:
+            return
+        self._pumping = True
+        translator = self.translator
+        try:
+            while True:
+                frames, answer = translator.to_upstream(), translator.take_answer()
+                if not frames and not answer:
+                    break
+                if frames:
+                    self._control = self._control + len(frames) if translator.upstream_waits else 0
+                    if self._control > MAX_CONTROL:
+                        translator.cancel()
+                    self._end.transport.write(frames)
+                if answer:
+                    self.front.dataReceived(answer)
+        finally:
+            self._pumping = False
+        if translator.settled and not self.settled.called:
+            self.settled.callback(None)
+        if translator.half_closed and not self._half_closed:
+            self._half_closed = True
+            self.front.readConnectionLost()
+        if translator.over:
+            self._finish()
+        else:
+            self._read_as_taken()
+
+    def _read_as_taken(self) -> None:
+        producer, takes = self._sides[0].producer, self.translator.takes
+        if takes != self._taking and producer is not None:
+            self._taking = takes
+            if takes:
+                producer.resumeProducing()
+            else:
+                producer.pauseProducing()
+
+    def _finish(self) -> None:
+        self._finished = True
+        end = self._end
+        end.other = self._back.other = None
+        end.transport.unregisterProducer()
+        end.transport.loseConnection()
+        cleanly = self.translator.over == "closed"
+        self.front.connectionLost(Failure(ConnectionDone() if cleanly else ConnectionLost()))

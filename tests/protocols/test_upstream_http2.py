@@ -1,0 +1,570 @@
+"""Tests for L{burrow.protocols.upstream_http2}: the upstream is h2's own server, the stream is the test."""
+
+import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import DataReceived, RequestReceived, StreamEnded, StreamReset, TrailersReceived
+from h2.settings import SettingCodes
+from hypothesis import given
+from hypothesis import strategies as st
+
+from burrow.http.request_head import MAX_HEAD
+from burrow.protocols.upstream import NotHttp2
+from burrow.protocols.upstream_http2 import WINDOW, Translator
+from tests.server.edge.readers import CARELESS, Unreadable, h11_response
+
+GET = b"GET /a?b HTTP/1.1\r\nHost: t.example.com\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n"
+TE = b"POST / HTTP/1.1\r\nHost: t\r\nConnection: TE\r\nTE: trailers\r\nContent-Length: 0\r\n\r\n"
+UPGRADE = (
+    b"GET /chat HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+class Upstream:
+    """A translator with its upstream. @ivar events: what the upstream saw. @ivar got: what the stream got."""
+
+    def __init__(self, scheme="http", settings=None):
+        self.translator = Translator(scheme)
+        config = H2Configuration(
+            client_side=False,
+            header_encoding=None,
+            validate_outbound_headers=False,
+            normalize_outbound_headers=False,
+        )
+        self.server = H2Connection(config)
+        self.server.decoder.max_header_list_size = 1 << 20
+        self.server.initiate_connection()
+        if settings:
+            self.server.update_settings(settings)
+        self.events, self.got = [], b""
+        self.pump()
+
+    def pump(self):
+        while True:
+            ahead, back = self.translator.to_upstream(), self.server.data_to_send()
+            self.got += self.translator.take_answer()
+            if not ahead and not back:
+                return self
+            self.events += self.server.receive_data(ahead)
+            if back:
+                self.translator.upstream(back)
+
+    def ask(self, data):
+        self.translator.visitor(data)
+        return self.pump()
+
+    def of(self, kind):
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def fields(self):
+        return self.of(RequestReceived)[-1].headers
+
+    @property
+    def body(self):
+        return b"".join(event.data for event in self.of(DataReceived))
+
+    def answer(self, *fields, status=b"200", data=b"", end=True, trailers=(), stream=None):
+        stream = stream or self.of(RequestReceived)[-1].stream_id
+        alone = end and not data and not trailers
+        self.server.send_headers(stream, [(b":status", status), *fields], end_stream=alone)
+        if data:
+            self.server.send_data(stream, data, end_stream=end and not trailers)
+        if trailers:
+            self.server.send_headers(stream, trailers, end_stream=True)
+        return self.pump()
+
+
+@pytest.fixture
+def one():
+    return Upstream()
+
+
+# -- requests ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_request(scheme):
+    one = Upstream(scheme).ask(
+        b"GET /a?b HTTP/1.1\r\nHost: t.example.com:8\r\nX-A: B\r\ncookie: a=b\r\nConnection: TE\r\n"
+        b"TE: trailers\r\nKeep-Alive: 1\r\nX-Request-Id: 1\r\n\r\n"
+    )
+    assert sorted(one.fields) == [
+        (b":authority", b"t.example.com:8"),
+        (b":method", b"GET"),
+        (b":path", b"/a?b"),
+        (b":scheme", scheme.encode()),
+        (b"cookie", b"a=b"),
+        (b"te", b"trailers"),
+        (b"x-a", b"B"),
+        (b"x-request-id", b"1"),
+    ]
+    assert one.of(StreamEnded)
+
+
+def test_head_that_is_longer_than_a_visitors_by_what_the_edge_adds(one):
+    lines = b"".join(b"X-%d: %b\r\n" % (number, b"y" * 500) for number in range(140))
+    assert len(lines) > MAX_HEAD
+    one.ask(b"GET / HTTP/1.1\r\nHost: t\r\n" + lines + b"\r\n")
+    assert len(one.fields) == 144
+
+
+def test_chunked_body_and_trailers_in_pieces(one):
+    for byte in POST + b"5\r\nhello\r\n1\r\n!\r\n0\r\nX-Sum: 1\r\n\r\n":
+        one.ask(bytes([byte]))
+    assert one.body == b"hello!"
+    assert one.of(TrailersReceived)[0].headers == [(b"x-sum", b"1")]
+    assert one.of(StreamEnded)
+    assert b"transfer-encoding" not in dict(one.fields)
+
+
+def test_body_of_a_length(one):
+    one.ask(b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhe").ask(b"llo")
+    assert (dict(one.fields)[b"content-length"], one.body) == (b"5", b"hello")
+    assert one.of(StreamEnded)
+
+
+def test_requests_one_after_the_other(one):
+    one.ask(GET + GET)
+    assert len(one.of(RequestReceived)) == 1
+    assert not one.translator.takes  # the second waits for the first one's answer
+    one.answer(data=b"one")
+    assert len(one.of(RequestReceived)) == 2
+    assert one.translator.takes
+    one.answer(data=b"two")
+    assert one.got.count(b"HTTP/1.1 200 OK\r\n") == 2
+    assert one.translator.over == ""
+
+
+# -- answers ----------------------------------------------------------------------------------------------
+
+
+def read(one, method=b"GET", closed=False):
+    """The one answer that the stream got, as all readers see it: status, body."""
+    status, _, body, trailers = h11_full(one.got, method, closed)
+    for reader in CARELESS:
+        assert reader.response(one.got, method, closed=closed)[::2] == (status, body)
+    return status, body, trailers
+
+
+def h11_full(data, method, closed):
+    status, headers, body = h11_response(data, method, closed=closed)[:3]
+    return status, headers, body, data.partition(b"\r\n0\r\n")[2]
+
+
+def test_answer_of_a_length(one):
+    one.ask(GET).answer((b"content-length", b"2"), (b"x-a", b"b"), data=b"ok")
+    assert one.got == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-a: b\r\n\r\nok"
+
+
+def test_answer_of_no_length_and_its_trailers(one):
+    one.ask(GET).answer(data=b"ok", trailers=[(b"grpc-status", b"0"), (b"content-length", b"9")])
+    assert read(one)[:2] == (200, b"ok")
+    assert one.got.endswith(b"2\r\nok\r\n0\r\ngrpc-status: 0\r\n\r\n")
+
+
+def test_who_takes_trailers_has_them_in_the_place_of_a_length(one):
+    one.ask(TE).answer((b"content-length", b"2"), data=b"ok", trailers=[(b"grpc-status", b"0")])
+    assert b"content-length" not in one.got
+    assert one.got.endswith(b"0\r\ngrpc-status: 0\r\n\r\n")
+
+
+def test_who_takes_none_has_the_length(one):
+    one.ask(GET).answer((b"content-length", b"2"), data=b"ok", trailers=[(b"x", b"0")])
+    assert one.got.endswith(b"\r\n\r\nok")
+    assert one.translator.over == ""
+
+
+def test_answer_of_a_head_alone(one):
+    one.ask(TE).answer((b"grpc-status", b"5"))
+    assert one.got == b"HTTP/1.1 200 OK\r\ngrpc-status: 5\r\ncontent-length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(("method", "status"), [(b"HEAD", b"200"), (b"GET", b"204"), (b"GET", b"304")])
+def test_answers_without_a_body(one, method, status):
+    one.ask(GET.replace(b"GET", method)).answer((b"content-length", b"7"), status=status)
+    assert one.got.endswith(b"content-length: 7\r\n\r\n")
+    one.ask(GET).answer(data=b"next")
+    assert one.got.endswith(b"4\r\nnext\r\n0\r\n\r\n")
+
+
+def test_interim_answers(one):
+    one.ask(GET)
+    one.server.send_headers(1, [(b":status", b"103"), (b"link", b"</a>")])
+    one.answer(data=b"ok")
+    assert one.got.startswith(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n")
+
+
+def test_status_without_a_known_reason(one):
+    one.ask(GET).answer(status=b"599")
+    assert one.got.startswith(b"HTTP/1.1 599 \r\n")
+
+
+def test_answer_that_begins_before_the_request_ends(one):
+    """As of gRPC's streams of both sides."""
+    one.ask(POST + b"1\r\na\r\n")
+    one.answer(data=b"A", end=False)
+    assert one.got.endswith(b"1\r\nA\r\n")
+    one.ask(b"1\r\nb\r\n")
+    assert one.body == b"ab"
+    one.server.send_data(1, b"B")
+    one.pump()
+    assert one.got.endswith(b"1\r\nB\r\n")
+    one.ask(b"0\r\n\r\n")
+    assert one.of(StreamEnded)
+    one.server.end_stream(1)
+    one.pump()
+    assert one.got.endswith(b"0\r\n\r\n")
+    assert one.translator.over == ""
+
+
+def test_answer_that_ends_before_the_request_does(one):
+    one.ask(POST + b"1\r\na\r\n").answer(status=b"413", data=b"no")
+    assert read(one)[:2] == (413, b"no")
+    assert one.translator.over == "closed"
+    assert one.of(StreamReset)[0].error_code == ErrorCodes.CANCEL
+
+
+# -- flow control -----------------------------------------------------------------------------------------
+
+
+def test_upstream_that_opens_no_window_holds_up_the_visitor():
+    one = Upstream(settings={SettingCodes.INITIAL_WINDOW_SIZE: 10})
+    one.ask(POST + b"14\r\n" + bytes(20) + b"\r\n")
+    assert one.body == bytes(10)
+    assert not one.translator.takes
+    one.server.increment_flow_control_window(100, 1)
+    one.pump()
+    assert one.body == bytes(20)
+    assert one.translator.takes
+
+
+def test_upstream_whose_socket_is_full_is_sent_nothing_of_a_body(one):
+    one.ask(POST)
+    one.translator.upstream_full(True)
+    one.ask(b"2\r\nhi\r\n")
+    assert (one.body, one.translator.takes, one.translator.upstream_waits) == (b"", False, True)
+    one.translator.upstream_full(False)
+    assert one.pump().body == b"hi"
+
+
+def test_visitor_that_does_not_read_holds_up_the_upstream(one):
+    one.ask(GET).answer(end=False)
+    one.translator.visitor_full(True)
+    sent = 0
+    while (size := min(16384, one.server.local_flow_control_window(1))) > 0:
+        one.server.send_data(1, bytes(size))
+        sent += size
+        one.pump()
+    assert sent == WINDOW
+    assert len(one.got) < 200
+    one.translator.visitor_full(False)
+    one.pump()
+    assert len(one.got) > sent
+    assert one.server.local_flow_control_window(1) > 0
+
+
+def test_pings_are_answered_while_the_visitor_does_not_read(one):
+    one.ask(GET).answer(end=False)
+    one.translator.visitor_full(True)
+    one.server.ping(b"12345678")
+    one.pump()
+    assert any(type(event).__name__ == "PingAckReceived" for event in one.events)
+
+
+# -- ends -------------------------------------------------------------------------------------------------
+
+
+def test_reset_before_an_answer_is_told_in_a_sentence(one):
+    one.ask(GET)
+    one.server.reset_stream(1, ErrorCodes.REFUSED_STREAM)
+    one.pump()
+    assert one.got.startswith(b"HTTP/1.1 502 Bad Gateway\r\nBurrow-Error: failed\r\n")
+    assert b"It has reset the request (HTTP/2 error 7)." in one.got
+    assert one.translator.over == "closed"
+
+
+@pytest.mark.parametrize("how", ["reset", "lost", "goaway"])
+def test_answer_that_breaks_off_is_never_a_whole_one(one, how):
+    one.ask(GET).answer(data=b"half", end=False)
+    if how == "reset":
+        one.server.reset_stream(1)
+    elif how == "goaway":
+        one.translator.upstream(goaway(last=0))
+    else:
+        one.translator.upstream_ended()
+    one.pump()
+    assert one.translator.over == "broken"
+    with pytest.raises(Unreadable):
+        h11_response(one.got, b"GET", closed=True)
+
+
+def test_upstream_that_leaves_before_an_answer(one):
+    one.ask(GET)
+    one.translator.upstream_ended()
+    assert b"It closed the connection before the end of its answer." in one.translator.take_answer()
+
+
+def test_upstream_that_leaves_between_requests(one):
+    one.ask(GET).answer(data=b"ok")
+    one.translator.upstream_ended()
+    assert one.translator.over == "closed"
+
+
+def test_upstream_that_goes_away_answers_what_is_under_way(one):
+    one.ask(GET)
+    one.translator.upstream(goaway(last=1))
+    assert one.translator.over == ""
+    one.answer((b"content-length", b"2"), data=b"ok")
+    assert one.got.endswith(b"connection: close\r\n\r\nok")
+    assert one.translator.over == "closed"
+
+
+def test_upstream_that_goes_away_between_requests(one):
+    one.ask(GET).answer(data=b"ok")
+    one.translator.upstream(goaway(last=1))
+    assert one.translator.over == "closed"
+
+
+def test_upstream_that_went_away_before_it_read_the_request(one):
+    one.ask(GET)
+    one.translator.upstream(goaway(last=0))
+    assert b"It went away before it read the request." in one.translator.take_answer()
+
+
+def goaway(last):
+    return b"\0\0\x08\x07\0\0\0\0\0" + last.to_bytes(4, "big") + bytes(4)
+
+
+def test_visitor_that_leaves_cancels_its_request(one):
+    one.ask(GET)
+    one.translator.cancel()
+    one.pump()
+    assert one.of(StreamReset)[0].error_code == ErrorCodes.CANCEL
+    assert one.translator.over == "broken"
+
+
+def test_visitor_that_closes_its_half_is_answered(one):
+    one.ask(GET)
+    one.translator.visitor_ended()
+    assert one.translator.over == ""
+    one.answer(data=b"ok")
+    assert read(one)[:2] == (200, b"ok")
+    assert one.translator.over == "closed"
+
+
+@pytest.mark.parametrize("data", [b"", POST, POST + b"5\r\nhel", b"GET / HTT"])
+def test_visitor_that_closes_its_half_too_early(one, data):
+    one.ask(data)
+    one.translator.visitor_ended()
+    assert one.translator.over == ("broken" if data.startswith(b"POST") else "closed")
+
+
+@pytest.mark.parametrize("data", [b"HELLO\r\n\r\n", GET.replace(b"Host", b"Content-Length: x\r\nHost")])
+def test_what_is_no_request(one, data):
+    one.ask(data)
+    assert one.translator.over == "broken"
+    assert one.of(RequestReceived) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "speaks HTTP/1.1"),
+        (b"SSH-2.0-OpenSSH_9.2 and more bytes than a frame has\r\n", "no HTTP/2"),
+        (b"\xff" * 100, "no HTTP/2"),
+    ],
+)
+def test_upstream_that_speaks_something_else(data, said):
+    translator = Translator("http")
+    with pytest.raises(NotHttp2, match=said):
+        for byte in data:
+            translator.upstream(bytes([byte]))
+
+
+def test_upstream_that_says_nothing():
+    with pytest.raises(NotHttp2, match="closed the connection"):
+        Translator("http").upstream_ended()
+
+
+def test_nothing_is_sent_before_the_upstream_has_spoken():
+    translator = Translator("http")
+    translator.to_upstream()
+    translator.visitor(GET)
+    assert not translator.takes
+    assert translator.to_upstream() == b""
+
+
+def test_upstream_that_speaks_nonsense_later(one):
+    one.ask(GET)
+    one.translator.upstream(b"\0\0\1\0\0\0\0\0\0x")  # DATA on stream 0
+    assert b"no HTTP/2 that can be passed on" in one.translator.take_answer()
+    assert one.translator.over == "closed"
+
+
+# -- one meaning ------------------------------------------------------------------------------------------
+
+HOSTILE = [
+    (b"x", b"a\r\nevil: b"),
+    (b"x", b"a\nb"),
+    (b"x", b"a\0b"),
+    (b"x", b"a\rb"),
+    (b"x\r\nevil", b"a"),
+    (b"x: y\r\nz", b"a"),
+    (b"", b"a"),
+    (b"x y", b"a"),
+    (b"X-Upper", b"a"),
+    (b"x\x80", b"a"),
+    (b"content-length", b"+5"),
+    (b"content-length", b"5, 5"),
+    (b"content-length", b"0x5"),
+    (b"content-length", b""),
+    (b"connection", b"close"),
+    (b"transfer-encoding", b"chunked"),
+    (b"transfer_encoding", b"chunked"),
+    (b"content_length", b"5"),
+    (b"upgrade", b"h2c"),
+    (b":path", b"/"),
+    (b"x", b" a "),
+    (b"x", b""),
+    (b"x", b"\xff\xfe"),
+]
+
+
+@given(
+    st.lists(st.sampled_from(HOSTILE), max_size=3),
+    st.sampled_from([b"200", b"204", b"304", b"500", b"099", b"20", b"2000", b"+20", b"200\r\nX: y"]),
+    st.sampled_from([b"", b"hello", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"]),
+    st.sampled_from([None, b"0", b"5", b"46"]),
+    st.sampled_from([b"GET", b"HEAD"]),
+    st.lists(st.sampled_from(HOSTILE), max_size=2),
+)
+def test_whatever_is_answered_is_one_answer_or_none(hostile, status, data, length, method, trailers):
+    one = Upstream().ask(GET.replace(b"GET", method))
+    lengths = [] if length is None else [(b"content-length", length)]
+    one.answer(*lengths, *hostile, status=status, data=data, trailers=trailers)
+    over = one.translator.over
+    if over == "broken":
+        with pytest.raises(Unreadable):
+            h11_response(one.got, method, closed=True)
+        assert len(one.got.split(b"HTTP/1.1 ")) <= (3 if data.startswith(b"HTTP") else 2)
+        return
+    got, _, body = h11_response(one.got, method, closed=False)[:3]
+    for reader in CARELESS:
+        if b"transfer_encoding" in one.got or b"content_length" in one.got:
+            break  # the edge takes these out: see tests/server/edge/test_one_meaning.py
+        assert reader.response(one.got, method, closed=False)[::2] == (got, body)
+    if b"Burrow-Error" in one.got:
+        assert got == 502
+        return
+    assert got == int(status)
+    assert b"evil:" not in one.got.partition(b"\r\n\r\n")[0]
+    assert body == (b"" if method == b"HEAD" or got in (204, 304) else data)
+
+
+@pytest.mark.parametrize("field", HOSTILE[:10])
+def test_hostile_fields_are_refused(one, field):
+    one.ask(GET).answer(field, data=b"x")
+    assert b"Burrow-Error" in one.got
+
+
+@pytest.mark.parametrize("field", HOSTILE[:10])
+def test_hostile_trailers_end_the_answer(one, field):
+    one.ask(GET).answer(data=b"x", end=False)
+    one.server.send_headers(1, [field], end_stream=True)
+    one.pump()
+    assert one.translator.over == "broken"
+    assert not one.got.endswith(b"0\r\n\r\n")
+
+
+def test_101_that_http_2_does_not_have(one):
+    one.ask(GET)
+    one.server.send_headers(1, [(b":status", b"101"), (b"upgrade", b"websocket")])
+    one.pump()
+    assert b"Burrow-Error" in one.got
+
+
+def test_body_that_is_not_of_its_length(one):
+    one.ask(GET).answer((b"content-length", b"3"), end=False)
+    one.server.send_data(1, b"four", end_stream=True)
+    one.pump()
+    assert one.translator.over == "broken"
+    assert not one.got.endswith(b"four")
+
+
+@pytest.mark.parametrize("data", [b"", b"tw"])
+def test_body_that_is_shorter_than_its_length(one, data):
+    """h2 counts only where a body ends with its data."""
+    one.ask(GET).answer((b"content-length", b"3"), data=data, trailers=[(b"x", b"y")] if data else ())
+    assert one.translator.over == ("broken" if data else "closed")
+    assert (b"Burrow-Error" in one.got) is (not data)
+
+
+# -- WebSockets -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def websocket():
+    return Upstream(settings={SettingCodes.ENABLE_CONNECT_PROTOCOL: 1}).ask(UPGRADE)
+
+
+def test_upgrade_is_an_extended_connect(websocket):
+    fields = dict(websocket.fields)
+    assert (fields[b":method"], fields[b":protocol"], fields[b":path"]) == (
+        b"CONNECT",
+        b"websocket",
+        b"/chat",
+    )
+    assert fields[b"sec-websocket-version"] == b"13"
+    assert not {b"sec-websocket-key", b"upgrade", b"connection"} & fields.keys()
+    assert not websocket.of(StreamEnded)
+    websocket.ask(b"early")
+    assert websocket.body == b""
+    websocket.answer((b"sec-websocket-protocol", b"chat"), end=False)
+    head, _, rest = websocket.got.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 Switching Protocols\r\nsec-websocket-protocol: chat\r\n")
+    assert b"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head  # RFC 6455 section 1.3
+    assert (websocket.body, rest) == (b"early", b"")
+    websocket.server.send_data(1, b"down")
+    websocket.ask(b"up")
+    assert websocket.got.endswith(b"\r\n\r\ndown")
+    assert websocket.body == b"earlyup"
+
+
+def test_halves_of_a_websocket(websocket):
+    websocket.answer(end=False)
+    websocket.translator.visitor_ended()
+    websocket.pump()
+    assert websocket.of(StreamEnded)
+    assert not websocket.translator.half_closed
+    websocket.server.end_stream(1)
+    websocket.pump()
+    assert websocket.translator.over == "closed"
+
+
+def test_upstream_that_closes_its_half_of_a_websocket_first(websocket):
+    websocket.answer(end=False)
+    websocket.server.end_stream(1)
+    websocket.pump()
+    assert websocket.translator.half_closed
+    websocket.ask(b"still")
+    assert websocket.body == b"still"
+    websocket.translator.visitor_ended()
+    websocket.pump()
+    assert websocket.translator.over == "closed"
+
+
+def test_websocket_that_is_refused(websocket):
+    websocket.answer(status=b"403", data=b"no")
+    assert read(websocket)[:2] == (403, b"no")
+    assert websocket.of(StreamEnded)
+
+
+def test_websocket_to_an_upstream_that_takes_none(one):
+    one.ask(UPGRADE)
+    assert b"It takes no WebSockets over HTTP/2 (RFC 8441)." in one.got
+    assert one.of(RequestReceived) == []
+    assert one.translator.over == "closed"
