@@ -105,7 +105,8 @@ class Notice(amp.Command):
     C{code} is for programs. "taken-over": another agent with the same token opened C{tunnel} and has it now.
     "took-over": this session has C{tunnel} now, which another agent with the same token had open.
     "revoked": the agent's token was revoked, and the session ends. "released": C{tunnel} is closed, since the
-    server's owner took its name back or gave it to another token.
+    server's owner took its name back or gave it to another token. "http1-only": the upstream of C{tunnel}
+    speaks HTTP/2, and the server does not with visitors.
     """
 
     arguments = [

@@ -36,6 +36,9 @@ from burrow.store.base import Token
 
 _numbers = count(1)
 
+_HTTP2_UPSTREAMS = ("h2c://", "h2://", "h2c+unix:")
+"""How agents write upstreams of kind http that speak HTTP/2."""
+
 _POLL_LEAVING = 1.0
 """Seconds between two checks whether a session that its agent leaves is idle."""
 
@@ -146,6 +149,12 @@ class Agent:
             (asked.oldest, asked.version),
         )
         self.tunnels[tunnel.name] = tunnel
+        if asked.upstream.startswith(_HTTP2_UPSTREAMS) and not self._opening.http2:
+            text = (
+                f"visitors of {tunnel.name} come by HTTP/1.1 alone, since the server runs without --http2: "
+                "web pages and WebSockets reach the upstream by HTTP/2, gRPC does not"
+            )
+            self.tell(Notice, code="http1-only", text=text, tunnel=tunnel.name)
         answer = {"tunnel": tunnel.name, "name": tunnel.name, "url": tunnel.url}
         return answer if tunnel.version == 1 else {**answer, "version": tunnel.version}
 

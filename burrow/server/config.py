@@ -284,7 +284,11 @@ class ServerConfig:
         parse=parse_grace,
         metavar="SECONDS",
     )
-    http2: bool = option(False, "speak HTTP/2 with visitors of tunnels that offer it, on the TLS port")
+    http2: bool = option(
+        False,
+        "speak HTTP/2 with visitors of tunnels: on the TLS port with those that offer it; with --tls off on "
+        "the plain port, with those that begin with it",
+    )
     idle_timeout: float = option(
         75.0,
         "seconds a visitor's connection may wait between two requests, or take to send one's head",

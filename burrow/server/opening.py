@@ -80,6 +80,7 @@ class Opening:
         server has no TLS port.
     @param ready: fires once a host has its certificate, or fails with CertificateFailed.
     @param reserved: names that agents cannot have, beside L{burrow.server.names.RESERVED}.
+    @param http2: whether HTTP/2 is spoken with visitors.
     @param now: returns the time, in seconds since the epoch.
     """
 
@@ -102,6 +103,7 @@ class Opening:
         ready: Callable[[str], Deferred[None]],
         announce: Callable[[], Awaitable[None]],
         reserved: Container[str] = (),
+        http2: bool = True,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -118,6 +120,7 @@ class Opening:
         self._ready = ready
         self._announce = announce
         self._reserved = reserved
+        self.http2 = http2
         self._now = now
 
     async def open(

@@ -12,6 +12,7 @@ from burrow.policy.means import Means
 from burrow.server.admin.service import Admin
 from burrow.server.config import ServerConfig
 from burrow.server.edge.context import Edge, Find, Own
+from burrow.server.edge.foreknown import ChoosingFactory
 from burrow.server.edge.forwarded import Forwarding
 from burrow.server.edge.front import PlainFrontFactory
 from burrow.server.edge.http1 import VisitorFactory
@@ -100,14 +101,16 @@ class PublicPorts:
                 self._sweep,
                 idle,
                 passing=self._passing,
-                http2=self._http2() if config.http2 else None,
+                http2=self._http2("https") if config.http2 else None,
                 own=config.domain,
             )
             neighbours.serve("https", front())
             served = self._behind(front(hand_over=neighbours.hand_https))
             https_port = self._listeners.listen("https", https, served)
             plain = VisitorFactory(self._edge, "http", self._site.redirect)
-        elif neighbours.door:
+        elif config.http2:
+            plain = ChoosingFactory(plain, self._http2("http"), self._sweep, idle)
+        if https is None and neighbours.door:
             neighbours.serve("http", plain)
             plain = PlainFrontFactory(plain, self._sweep, idle, neighbours.hand_http, neighbours.alone)
         if http is not None:
@@ -118,11 +121,11 @@ class PublicPorts:
         if config.metrics_listen is not None:
             self._listen_for_metrics(config.metrics_listen)
 
-    def _http2(self) -> IProtocolFactory:
+    def _http2(self, scheme: str) -> IProtocolFactory:
         """What speaks HTTP/2 with visitors. Its library is loaded by servers that want it alone."""
         from burrow.server.edge.http2 import Http2Factory
 
-        return Http2Factory(self._edge, "https")
+        return Http2Factory(self._edge, scheme)
 
     def _listen_for_admin(self, where: ListenAddress) -> None:
         """Serve the admin API, and nothing else, on a port of its own."""

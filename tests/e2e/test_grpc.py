@@ -327,3 +327,32 @@ def test_tls_upstream_that_speaks_no_http_2(world, tmp_path):
     assert status == 502
     assert "offers no HTTP/2 in TLS (ALPN): if it speaks HTTP/1.1, write https://." in page.decode()
     service.close()
+
+
+def test_server_without_tls_takes_calls_on_its_plain_port(service, tmp_path):
+    """Who knows beforehand that HTTP/2 is spoken there begins with it: proxies in front, and this client."""
+    world = World(tmp_path, http2=True, tls="off")
+    server, port = served(service, "127.0.0.1:0")
+    try:
+        world.start_server()
+        world.env["BURROW_TOKEN"] = world.token()
+        agent = world.agent("http", f"h2c://127.0.0.1:{port}", "--name", "plain")
+        options = [("grpc.default_authority", agent.host), ("grpc.enable_http_proxy", 0)]
+        with grpc.insecure_channel(f"ipv4:127.0.0.1:{world.http}", options=options) as channel:
+            assert method(channel, "Echo")(b"hello", timeout=PATIENCE) == b"hello"
+            assert list(method(channel, "Count")(b"3", timeout=PATIENCE)) == [b"0", b"1", b"2"]
+        assert world.get(agent.host)[0] != 200  # HTTP/1.1 goes on there: the upstream answers 415
+    finally:
+        world.close()
+        server.stop(0)
+
+
+def test_server_that_speaks_no_http_2_with_visitors_says_so(tmp_path):
+    world = World(tmp_path)
+    try:
+        world.start_server()
+        world.env["BURROW_TOKEN"] = world.token()
+        agent = world.agent("http", "h2c://127.0.0.1:1", "--name", "told")
+        agent.program.line("visitors of told come by HTTP/1.1 alone, since the server runs without --http2")
+    finally:
+        world.close()

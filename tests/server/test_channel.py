@@ -61,6 +61,7 @@ class Connected(SynchronousTestCase):
         self.kinds = {"http": HttpProtocol()}
         ports = Ports(None, "127.0.0.1", range(20_000, 20_003))
         parts = Parts(self.clock, self.store, self.kinds, ports, ready=lambda host: self.ready(host))
+        self.opening = parts.opening
         self.routes, self.tunnels, self.cluster = parts.routes, parts.tunnels, parts.cluster
         self.ready = lambda host: succeed(None)
         self.agents = Agents(
@@ -278,6 +279,33 @@ class TakingOver(Connected):
     def leave(self):
         for agent in list(self.agents.connected):
             agent.send_away()
+
+
+class WithoutHttp2(Connected):
+    """A server that speaks no HTTP/2 with visitors says so to agents whose upstream does."""
+
+    def told(self, upstream, http2):
+        self.opening.http2 = http2
+        pair = self.connect()
+        control = self.control(pair)
+        self.successResultOf(self.opens(pair, control, upstream))
+        return [(code, tunnel, "--http2" in text) for code, text, tunnel in control.told]
+
+    def opens(self, pair, control, upstream):
+        opening = control.callRemote(OpenTunnel, kind="http", upstream=upstream, name="blog")
+        pair.pump()
+        return opening
+
+    def test_upstreams_that_speak_it(self):
+        for upstream in ("h2c://localhost:1", "h2://localhost:1", "h2c+unix:/x"):
+            self.setUp()
+            self.assertEqual(self.told(upstream, http2=False), [("http1-only", "blog", True)])
+
+    def test_others(self):
+        self.assertEqual(self.told("http://localhost:1", http2=False), [])
+
+    def test_server_that_speaks_it(self):
+        self.assertEqual(self.told("h2c://localhost:1", http2=True), [])
 
 
 class Channel(Connected):

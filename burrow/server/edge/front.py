@@ -40,8 +40,8 @@ class PlainFront(Protocol):
 
     transport: Any
 
-    def __init__(self, factory: PlainFrontFactory, addr: IAddress) -> None:
-        self.factory: PlainFrontFactory = factory
+    def __init__(self, factory: Any, addr: IAddress) -> None:
+        self.factory: Any = factory
         self.deadline: float | None = None
         self._addr = addr
         self._reader = RequestReader()
@@ -74,10 +74,15 @@ class PlainFront(Protocol):
         if not self.factory.hand_over(found[0].host, self.transport, self._received):
             self.serve()
 
+    def chosen(self) -> IProtocolFactory:
+        """What builds the protocol that serves it."""
+        inner: IProtocolFactory = self.factory.inner
+        return inner
+
     def serve(self) -> Any:
         """Serve the connection in this process. @return: the protocol that does."""
         self.factory.sweep.discard(self)
-        protocol: Any = self.factory.inner.buildProtocol(self._addr)
+        protocol: Any = self.chosen().buildProtocol(self._addr)
         swap_protocol(self.transport, protocol)
         if self._received:
             protocol.dataReceived(bytes(self._received))

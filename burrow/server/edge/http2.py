@@ -65,6 +65,9 @@ STREAM_WINDOW = 256 * 1024
 CONNECTION_WINDOW = 1024 * 1024
 """Bytes of all bodies together that a visitor may send ahead."""
 
+ENDED_WITHIN = 2.0
+"""Seconds that a visitor whose connection is ended has to read why, until it is reset."""
+
 UPDATE_EACH = 1024
 """Bytes of an answer for which a visitor may open a window once: most do so for a frame of 16 KiB."""
 
@@ -144,7 +147,7 @@ class Http2Visitor(Protocol):
         except ProtocolError as error:
             # h2 has written the GOAWAY (RFC 9113 section 5.4.1).
             self.log.debug("an HTTP/2 connection is ended: {error}", error=error)
-            self._close()
+            self._close(ended=True)
         finally:
             self._receiving = False
             self.send()
@@ -249,7 +252,7 @@ class Http2Visitor(Protocol):
                 peer=getattr(self.transport.getPeer(), "host", "unknown"),
             )
             self.h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
-            self._close()
+            self._close(ended=True)
 
     def taken(self, stream_id: int, size: int) -> None:
         """Bytes of a body are used: the visitor may send more. @param size: with their padding."""
@@ -336,7 +339,8 @@ class Http2Visitor(Protocol):
             stream.left()
         self.lanes.drop()
 
-    def _close(self) -> None:
+    def _close(self, *, ended: bool = False) -> None:
+        """C{ended}: for what the visitor did: it has little time to close its half."""
         self._give_up()
         self._takes.stop()
         self._sends.stop()
@@ -347,7 +351,7 @@ class Http2Visitor(Protocol):
             if self.full:
                 self.transport.resumeProducing()  # to see the end
             self.transport.loseConnection()
-            self.edge.sweep.add(self, self.edge.idle_timeout)
+            self.edge.sweep.add(self, ENDED_WITHIN if ended else self.edge.idle_timeout)
 
     def abort(self) -> None:
         """Reset the connection: the visitor takes or sends too slowly."""

@@ -15,15 +15,18 @@ class Connection:
     """
     A visitor's connection, to a tunnel whose upstream is the test.
 
+    @param sane: whether names are sent in lower case, and no blanks around values.
     @ivar edge: has the tunnel's streams. @ivar events: what the visitor was told, in order.
     """
 
-    def __init__(self, edge=None, **settings):
+    def __init__(self, edge=None, *, sane=True, **settings):
         self.edge = edge or Exchange()
         self.wire = Wire(Peer())
         self.protocol = self.wire.protocol = Http2Factory(self.edge.edge, "https").buildProtocol(None)
         self.protocol.makeConnection(self.wire)
-        self.client = H2Connection(H2Configuration(header_encoding=None, validate_outbound_headers=False))
+        config = H2Configuration(header_encoding=None, validate_outbound_headers=False)
+        config.normalize_outbound_headers = sane
+        self.client = H2Connection(config)
         self.client.initiate_connection()
         if settings:
             self.client.update_settings({int(key[1:]): value for key, value in settings.items()})
