@@ -21,7 +21,7 @@ def both_ways(world, size, folder):
     C{size} bytes each way.
 
     @return: what curl says of download and upload: version, status, bytes down and up; by how many bytes the
-        memory of the server and of the agent grew, at most.
+        memory of the process that serves and of the agent grew, at most.
     """
 
     def serve(handler):
@@ -39,7 +39,8 @@ def both_ways(world, size, folder):
     sparse = folder / "sparse"
     with sparse.open("wb") as file:
         file.truncate(size)
-    pids = [world.server.process.pid, agent.program.process.pid]
+    (serving,) = world.workers
+    pids = [serving, agent.program.process.pid]
     before = [memory(pid) for pid in pids]
     most = list(before)
     command = [program("curl"), "-sS", "--http2", "--cacert", world.ca_file, "-o", "/dev/null"]

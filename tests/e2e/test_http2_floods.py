@@ -49,8 +49,9 @@ def agent(world):
 
 
 def used(world):
-    """Bytes of the server's memory."""
-    return memory(world.server.process.pid)
+    """Bytes of memory of the process that serves."""
+    (serving,) = world.workers
+    return memory(serving)
 
 
 class Flood:
