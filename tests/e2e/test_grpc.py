@@ -313,7 +313,7 @@ def test_upstream_that_speaks_no_http_2(world, upstream):
     agent.program.line(re.escape(said))
     service.close()
     other = world.agent("http", f"h2c://127.0.0.1:{upstream(lambda handler: reply(handler, b'')).port}")
-    assert b"closed the connection without a word of HTTP/2" in world.get(other.host)[2]
+    assert b"if it speaks HTTP/1.1, write http://" in world.get(other.host)[2]
 
 
 def test_tls_upstream_that_speaks_no_http_2(world, tmp_path):
