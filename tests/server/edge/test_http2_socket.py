@@ -120,7 +120,7 @@ def test_what_comes_before_a_refusal_is_dropped_and_makes_room(one):
     one.answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
     assert (one.status(), one.body()) == (403, b"no")
     assert bytes(16000) not in one.upstream()
-    one.edge.edge.sweep._clock.advance(3)
+    one.edge.edge.sweep.clock.advance(3)
     one.edge.edge.sweep._check()
     one.pump()
     assert one.of(StreamReset)[0].error_code == ErrorCodes.NO_ERROR
@@ -190,7 +190,7 @@ def test_one_that_takes_nothing_is_ended():
     one = Connection(edge, _4=10)
     one.answer(switch(asked(one)) + bytes(20))
     for _ in range(3):
-        edge.edge.sweep._clock.advance(11)
+        edge.edge.sweep.clock.advance(11)
         edge.edge.sweep._check()
     assert one.wire.aborted
 
@@ -198,7 +198,7 @@ def test_one_that_takes_nothing_is_ended():
 def test_quiet_one_is_not_ended(opened):
     opened.edge.edge.rate = Rate(100, 10)
     for _ in range(20):
-        opened.edge.edge.sweep._clock.advance(60)
+        opened.edge.edge.sweep.clock.advance(60)
         opened.edge.edge.sweep._check()
     opened.answer(b"late")
     assert opened.body() == b"late"
@@ -254,7 +254,7 @@ def test_upstream_that_closes_both(opened):
     assert len(opened.body()) == 70_000
     assert opened.of(StreamEnded)
     assert opened.protocol._streams == {}
-    opened.edge.edge.sweep._clock.advance(3)
+    opened.edge.edge.sweep.clock.advance(3)
     opened.edge.edge.sweep._check()
     opened.pump()
     assert opened.of(StreamReset)[0].error_code == ErrorCodes.NO_ERROR
