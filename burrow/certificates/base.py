@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -72,6 +74,18 @@ def names_of(certificate: x509.Certificate) -> frozenset[str]:
     )
 
 
+_asking: WeakKeyDictionary[SSL.Context, Callable[[], SSL.Context]] = WeakKeyDictionary()
+
+
+def asking_context(context: SSL.Context) -> SSL.Context:
+    """
+    The same as a context of L{server_context}, but that visitors are asked for a certificate (RFC 8446
+    section 4.3.2). Every handshake completes: who needs one has to look what was shown. No session is
+    resumed, since that would bring a certificate of an earlier handshake, perhaps for another name.
+    """
+    return _asking[context]()
+
+
 def server_context(
     key: PrivateKeyTypes, chain: list[x509.Certificate], protocols: list[bytes] = PROTOCOLS
 ) -> SSL.Context:
@@ -81,6 +95,22 @@ def server_context(
     @param protocols: what ALPN may choose, the preferred first. In their place comes C{alpn} of the TLS
         protocol (Twisted makes it the connection's app data) if that is a list, which may be empty.
     """
+    context = _context(key, chain, protocols, tickets=True)
+    _asking[context] = lru_cache(partial(_asking_context, key, chain, protocols))
+    return context
+
+
+def _asking_context(
+    key: PrivateKeyTypes, chain: list[x509.Certificate], protocols: list[bytes]
+) -> SSL.Context:
+    context = _context(key, chain, protocols, tickets=False)
+    context.set_verify(SSL.VERIFY_PEER, lambda *ignored: True)
+    return context
+
+
+def _context(
+    key: PrivateKeyTypes, chain: list[x509.Certificate], protocols: list[bytes], *, tickets: bool
+) -> SSL.Context:
     leaf, *others = [crypto.X509.from_cryptography(certificate) for certificate in chain]
     options: Any = CertificateOptions(
         privateKey=crypto.PKey.from_cryptography_key(key),  # type: ignore[arg-type]
@@ -90,7 +120,7 @@ def server_context(
         acceptableProtocols=protocols,
         # Visitors that come back resume their TLS session, without a signature. Tickets need no memory here.
         enableSessions=False,
-        enableSessionTickets=True,
+        enableSessionTickets=tickets,
     )
     context: SSL.Context = options.getContext()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from burrow.client.client_ca import with_client_ca
 from burrow.client.sharing import with_share_key
 from burrow.errors import BurrowError, ConfigError
 from burrow.protocols.base import Kind
@@ -95,7 +96,7 @@ def tunnel_request(
     try:
         options = read_options(kind.options, given, flags)
         kind.check_options(options)
-        options = with_share_key(options)
+        options = with_client_ca(with_share_key(options))
         parsed = kind.parse_upstream(upstream, options)
     except BurrowError:
         raise

@@ -20,6 +20,7 @@ from burrow.http.fields import FORWARDING_PREFIXES, HOP_BY_HOP, canonical, is_fo
 from burrow.http.headers import Fields
 from burrow.http.request_head import RequestHead
 from burrow.policy.means import Means
+from burrow.policy.shown import IsShown
 
 Change = Callable[[Fields], Fields]
 """
@@ -82,6 +83,7 @@ class Visit:
     @ivar identity: what the upstream is told of who the visitor is; nobody else can say it.
     @ivar means: what rules may use beside this.
     @ivar body: reads the request's body whole: see L{read_body}.
+    @ivar shown: what is known of the TLS of its connection; None without TLS.
     @ivar body_limit: bytes of the request's body, at most; None for any number.
     """
 
@@ -99,6 +101,7 @@ class Visit:
     identity: Fields = field(default_factory=list)
     means: Means = field(default_factory=Means)
     body: ReadBody | None = None
+    shown: IsShown | None = None
 
     def read_body(self, limit: int) -> Deferred[bytes | None]:
         """

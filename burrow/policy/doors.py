@@ -51,6 +51,10 @@ class Door:
         """Whether a visitor may come in."""
         raise NotImplementedError
 
+    def wants(self, visit: Visit) -> str:
+        """What to show, for a visitor who is kept out."""
+        return self.wanted
+
     def page(self, visit: Visit) -> Answer | Deferred[Any] | None:
         """For a person who shows nothing yet: where to sign in."""
         return None
@@ -132,7 +136,7 @@ class Authentication:
                 if page is not None:
                     return page
         challenges = dict.fromkeys(door.challenge for door in self._doors)
-        text = " Or: ".join(dict.fromkeys(door.wanted for door in self._doors))
+        text = " Or: ".join(dict.fromkeys(door.wants(visit) for door in self._doors))
         fields = [(b"WWW-Authenticate", challenge) for challenge in challenges]
         return Answer(401, "not-let-in", "This is not open to everybody", text, fields)
 

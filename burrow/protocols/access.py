@@ -16,9 +16,11 @@ from burrow.errors import ConfigError
 from burrow.policy.addresses import Addresses
 from burrow.policy.basic import BasicAuth, User, parse_user
 from burrow.policy.bearer import BearerTokens
+from burrow.policy.client_ca import CAFile, parse_client_ca
 from burrow.policy.doors import Authentication, Door
 from burrow.policy.hashed import Given, parse_password, parse_token
 from burrow.policy.jwts import JsonWebTokens
+from burrow.policy.mutual import ClientCertificates
 from burrow.policy.oidc import Client, OpenId
 from burrow.policy.password import PasswordPage
 from burrow.policy.people import parse_allowed
@@ -137,6 +139,12 @@ OIDC_ALLOW = kind_option(
 OIDC_SCOPE = kind_option(
     "oidc-scope", "what is asked for there", "openid email profile", parse=parse_word, metavar="SCOPES"
 )
+CLIENT_CA = kind_option(
+    "client-ca",
+    "let in who shows a certificate in TLS that a CA in this PEM file signed",
+    parse=parse_client_ca,
+    metavar="FILE",
+)
 PASS_PREFLIGHTS = kind_option(
     "pass-preflights", "pass CORS preflights on, which browsers send without showing who asks", False
 )
@@ -159,6 +167,7 @@ DOORS = (
     OIDC_SECRET,
     OIDC_ALLOW,
     OIDC_SCOPE,
+    CLIENT_CA,
     PASS_PREFLIGHTS,
     PASS_CREDENTIALS,
 )
@@ -177,7 +186,17 @@ _NEEDS = (
 )
 """What each goes with."""
 
-_OPENS = (BASIC_AUTH, BEARER_TOKEN, VERIFY, PASSWORD, SHARE_LINKS, SHARE_KEY, JWT_ISSUER, OIDC_ISSUER)
+_OPENS = (
+    BASIC_AUTH,
+    BEARER_TOKEN,
+    VERIFY,
+    PASSWORD,
+    SHARE_LINKS,
+    SHARE_KEY,
+    JWT_ISSUER,
+    OIDC_ISSUER,
+    CLIENT_CA,
+)
 """What lets somebody in."""
 
 
@@ -210,15 +229,17 @@ def check_access(options: Mapping[str, Any]) -> None:
 
 def check_hashed(options: Mapping[str, Any]) -> None:
     """
-    On the server: whether secrets have come as they may, and not as they are.
+    On the server: whether secrets have come as they may, and not as they are, and files as what is in them.
 
-    @raise ConfigError: an agent sent one that it should have hashed.
+    @raise ConfigError: an agent sent one that it should have hashed, or the path of a file of its own.
     """
     for option in (BASIC_AUTH, BEARER_TOKEN, PASSWORD):
         value = options.get(option.key) or ()
         for each in value if isinstance(value, tuple) else (value,):
             if isinstance(each, Given) or (isinstance(each, User) and each.plain):
                 raise ConfigError(f"{option.key} was not hashed: agents send it as docs/access.md says")
+    if isinstance(options.get(CLIENT_CA.key), CAFile):
+        raise ConfigError("client-ca is no certificate in PEM form: agents send what is in the file")
 
 
 def access(options: Mapping[str, Any]) -> list[Any]:
@@ -258,4 +279,6 @@ def _doors(options: Mapping[str, Any]) -> list[Door]:
             issuer, options[OIDC_CLIENT.key], options[OIDC_SECRET.key], options.get(OIDC_SCOPE.key) or ""
         )
         doors.append(OpenId(client, options[OIDC_ALLOW.key]))
+    if cas := options.get(CLIENT_CA.key):
+        doors.append(ClientCertificates(cas))  # the last: see there
     return doors

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from burrow.errors import ConfigError
+from burrow.protocols.access import CLIENT_CA
 from burrow.protocols.admission import ALLOW, DENY
 from burrow.protocols.base import Reach
 from burrow.protocols.options import KindOption, kind_option
@@ -56,7 +57,15 @@ class TlsProtocol(TcpProtocol):
     upstream_help = (
         "what to open, which speaks TLS itself, but with --terminate: PORT, HOST:PORT or unix:/PATH"
     )
-    options: ClassVar[tuple[KindOption, ...]] = (TERMINATE, ALPN, ALLOW, DENY, PROXY_PROTOCOL, SHARE)
+    options: ClassVar[tuple[KindOption, ...]] = (
+        TERMINATE,
+        ALPN,
+        CLIENT_CA,
+        ALLOW,
+        DENY,
+        PROXY_PROTOCOL,
+        SHARE,
+    )
 
     def check_options(self, options: dict[str, Any]) -> None:
         """See L{TunnelKind<burrow.protocols.kind.TunnelKind>}."""
@@ -66,5 +75,7 @@ class TlsProtocol(TcpProtocol):
             raise ConfigError(
                 "--alpn is for TLS that the server ends: add --terminate, or have the service agree"
             )
+        if options.get(CLIENT_CA.key) and not terminates(options):
+            raise ConfigError("--client-ca is for TLS that the server ends: add --terminate")
         if len(alpn) > MAX_ALPN:
             raise ConfigError(f"--alpn is possible {MAX_ALPN} times: leave out those that no visitor offers")

@@ -30,6 +30,7 @@ from burrow.errors import (
     UnknownProtocol,
 )
 from burrow.limits import UNLIMITED, Limits
+from burrow.protocols.access import CLIENT_CA
 from burrow.protocols.base import Kind, Reach
 from burrow.protocols.private import kept_kind, reach_of
 from burrow.protocols.sharing import is_shared
@@ -175,7 +176,7 @@ class Opening:
         port = None if private else what.options.get("port")
         if port is not None:
             self._ports.check(port)
-        if what.kind.reach is Reach.SNI:
+        if what.kind.reach is Reach.SNI or what.options.get(CLIENT_CA.key):
             self._tls_url(self._domain)  # refuses before the name is reserved
         wanted = Reservation(
             name="" if name is None else check_name(name, self._reserved),

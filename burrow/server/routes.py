@@ -12,14 +12,14 @@ The answer is one of four::
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
 from burrow.errors import StoreError, StreamGone
-from burrow.protocols.base import Kind, Reach
+from burrow.protocols.base import Reach
 from burrow.protocols.private import public_kind
 from burrow.protocols.sharing import is_shared
 from burrow.server.expected import Expected
@@ -38,7 +38,6 @@ class Routes:
     """
     @param domain: the base domain. @ivar hold: seconds that a visitor waits for an agent that is expected.
     @param cluster: says which node holds a name. @param links: the links to the other nodes.
-    @param kinds: the kinds of tunnels that this node knows, by name.
     @ivar shared: the names that several agents share, and who of them serves a visitor.
     """
 
@@ -50,9 +49,7 @@ class Routes:
         links: Links,
         domain: str,
         hold: float,
-        kinds: Mapping[str, Kind] | None = None,
     ) -> None:
-        self._kinds = kinds or {}
         self._store = store
         self._cluster = cluster
         self._links = links
@@ -113,44 +110,6 @@ class Routes:
                 raise NoRoute(Why.UNKNOWN)
             raise NoRoute(Why.AWAY if self.expected(name) else Why.LEFT)
         if found.reach is not Reach.HOST:
-            raise NoRoute(Why.UNKNOWN)
-        return found
-
-    def reach_of(self, host: str) -> Reach | Deferred[Reach | None] | None:
-        """
-        Where visitors reach the tunnel of a host, be it open or not; None for a host that is no tunnel's. A
-        Deferred if the store has to be asked; it fails with L{StoreError} if that cannot tell.
-        """
-        name, _, domain = host.partition(".")
-        if domain != self._domain:
-            return None
-        tunnel = self._here.get(name)
-        if tunnel is not None:
-            return None if tunnel.reach is Reach.NOWHERE else tunnel.reach
-        lease = self._cluster.elsewhere(name)
-        if lease is not None:
-            return self._reach(lease.kind)
-        return Deferred.fromCoroutine(self._reach_of(name))
-
-    async def _reach_of(self, name: str) -> Reach | None:
-        return self._reach(await self._lookups.kind_of(name))
-
-    def _reach(self, kind: str | None) -> Reach | None:
-        known = self._kinds.get(kind or "")
-        return None if known is None else known.reach
-
-    async def of_sni(self, host: str) -> IRoute:
-        """
-        The route of a host for a visitor whose TLS the tunnel takes, who waits like all others. Cancel it
-        when the visitor leaves.
-
-        @raise NoRoute: there is none. @raise StoreError: the store cannot tell.
-        """
-        name = host.partition(".")[0]
-        found = await self.wait_for(name)
-        if found is None:
-            raise NoRoute(Why.AWAY if self.expected(name) else Why.LEFT)
-        if found.reach is not Reach.SNI:
             raise NoRoute(Why.UNKNOWN)
         return found
 
@@ -246,6 +205,10 @@ class Routes:
             if await self._cluster.ask(name) is None:
                 raise
             return not self._is_private(name)
+
+    async def kind_of(self, name: str) -> str | None:
+        """See L{Lookups.kind_of}."""
+        return await self._lookups.kind_of(name)
 
     async def owned(self, name: str) -> bool:
         """

@@ -34,6 +34,7 @@ from burrow.server.edge.sweep import Sweep
 from burrow.server.events import Events
 from burrow.server.expected import EXPECT_FOR
 from burrow.server.finishing import Finishing
+from burrow.server.greeting import Greeting
 from burrow.server.health import Health
 from burrow.server.leaving import Leaving
 from burrow.server.listening import Listeners, TcpSockets
@@ -127,9 +128,7 @@ class BurrowServer(MultiService):
         self.events = Events(reactor, self.store, self._node)
 
         # Routes and tunnels.
-        self._routes = Routes(
-            reactor, self.store, self.cluster, self._links, config.domain, config.hold, known_kinds
-        )
+        self._routes = Routes(reactor, self.store, self.cluster, self._links, config.domain, config.hold)
         listen = config.https_listen or config.http_listen
         traffic = Traffic()
         interface = listen.host if listen else ""
@@ -268,7 +267,7 @@ class BurrowServer(MultiService):
             self.site,
             self.admin,
             self.metrics,
-            Passing(self._routes.reach_of, self._routes.of_sni, self._ports),
+            Passing(Greeting(self._routes, self.cluster, config.domain, known_kinds), self._ports),
             balanced.wrap,
         )
         self._finishing = Finishing(

@@ -58,7 +58,7 @@ class Site:
         """The public URL of a host whose TLS a tunnel takes. @raise BadOption: there is no TLS port."""
         if not self._secure:
             raise BadOption(
-                "this kind of tunnel is reached at the server's TLS port, and the server has none: "
+                "such a tunnel is reached at the server's own TLS port, and the server has none: "
                 "it runs with --tls off"
             )
         scheme, port = self._base or ("https", self._https_port)

@@ -13,6 +13,7 @@ from burrow.client.tunnels_file import read_tunnels
 from burrow.protocols.access import ACCESS, PASS_CREDENTIALS, PASS_PREFLIGHTS
 from burrow.protocols.visits import policies
 from burrow.server.given import read_given
+from tests.policy.authorities import Signed
 
 TEXT = (Path(__file__).parents[2] / "docs" / "access.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"(?:^    .*\n|^\n(?=    ))+", TEXT, re.MULTILINE)
@@ -33,6 +34,8 @@ def test_there_are_examples():
 @pytest.mark.parametrize("line", LINES)
 def test_example_of_the_command_line(line, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ca.pem").write_text(Signed("ca", ca=True).pem)
     words = shlex.split(line)
     assert words[:3] == ["burrow", "http", "3000"]
     given, words = {}, words[3:]

@@ -273,7 +273,7 @@ class World:
 
     # -- a visitor ----------------------------------------------------------------------------------
 
-    def connect(self, host, timeout=PATIENCE, sni=None, source="", receive_buffer=0):
+    def connect(self, host, timeout=PATIENCE, sni=None, source="", receive_buffer=0, context=None):
         """
         A visitor's connection to a host of the server's. C{sni}: another name to ask for in the handshake;
         then the certificate need not have it. C{source}: the address that it comes from. C{receive_buffer}:
@@ -291,8 +291,9 @@ class World:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not self.tls:
             return plain
-        context = ssl.create_default_context(cafile=str(self.ca_file))
-        context.check_hostname = sni is None
+        if context is None:
+            context = ssl.create_default_context(cafile=str(self.ca_file))
+            context.check_hostname = sni is None
         return context.wrap_socket(plain, server_hostname=sni or host)
 
     def http_connection(self, host, timeout=PATIENCE, sni=None):

@@ -23,6 +23,19 @@ KEY = rsa.generate_private_key(65537, 2048)
 JWK = {**jwt.get_algorithm_by_name("RS256").to_jwk(KEY.public_key(), as_dict=True), "kid": "k1"}
 
 
+def accept_websocket(handler):
+    """Answer a WebSocket handshake (RFC 6455 section 4.2.2), send "hi" and close."""
+    key = handler.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    accept = b64encode(hashlib.sha1(key.encode()).digest()).decode()
+    handler.send_response(101)
+    handler.send_header("Upgrade", "websocket")
+    handler.send_header("Connection", "Upgrade")
+    handler.send_header("Sec-WebSocket-Accept", accept)
+    handler.end_headers()
+    handler.wfile.write(b"\x81\x02hi")
+    handler.close_connection = True
+
+
 class Provider:
     """An OpenID provider, at which everybody is alice and consents at once."""
 
@@ -108,15 +121,7 @@ class Tunnels:
         with self.lock:
             self.came.append(handler.headers)
         if handler.headers.get("Upgrade"):
-            key = handler.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-            accept = b64encode(hashlib.sha1(key.encode()).digest()).decode()
-            handler.send_response(101)
-            handler.send_header("Upgrade", "websocket")
-            handler.send_header("Connection", "Upgrade")
-            handler.send_header("Sec-WebSocket-Accept", accept)
-            handler.end_headers()
-            handler.wfile.write(b"\x81\x02hi")
-            handler.close_connection = True
+            accept_websocket(handler)
             return
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         reply(handler, b"hello " + body)

@@ -223,7 +223,8 @@ class Exchange:
             self.send_body(*gathering.take())
 
     def _police(self, policy: Policy) -> Policed:
-        return Policed(policy, self.request, self._address, self._edge.means, self._read_body)
+        means, shown = self._edge.means, self._connection.shown
+        return Policed(policy, self.request, self._address, means, self._read_body, shown)
 
     def _read_body(self, limit: int) -> Deferred[bytes | None]:
         """For a rule: see L{Visit.read_body}."""

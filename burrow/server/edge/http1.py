@@ -191,7 +191,8 @@ class Http1Visitor(Visitor):
         """See L{IConnection}. Also the answer to what is no request; breaks off an answer that has begun."""
         exchange, responses = self._exchange, self._kept.responses
         accept, head_only = b"", False
-        self._close_after = self._close_after or linger or self._edge.draining
+        # Behind 421 a visitor is to connect anew; with HTTP/1.1 it does so once this connection is gone.
+        self._close_after = self._close_after or linger or self._edge.draining or page.status == 421
         if exchange is not None:
             if exchange.answer is not None:
                 self.break_off()

@@ -16,6 +16,7 @@ from burrow.policy.base import Outcome, Policy, ReadBody, Visit, changed, may_be
 from burrow.policy.compress import Encoder, compressed
 from burrow.policy.host import RewriteHost
 from burrow.policy.means import Means
+from burrow.policy.shown import IsShown
 from burrow.server.edge import pages
 from burrow.server.edge.forwarded import Hop
 from burrow.server.route import IRoute
@@ -32,7 +33,7 @@ class Policed:
     """
     One request.
 
-    @param policy: the tunnel's. @param means: see L{Visit}. @param body: likewise.
+    @param policy: the tunnel's. @param means: see L{Visit}. @param body: likewise, as C{shown}.
     @ivar own_host: whether the upstream's own Host is tried.
     @ivar answer: what the visitor is answered in the upstream's place; None: the request goes on.
     """
@@ -46,6 +47,7 @@ class Policed:
         address: tuple[str, str],
         means: Means,
         body: ReadBody | None = None,
+        shown: IsShown | None = None,
     ) -> None:
         host, scheme = address[0].rpartition(":")[0].strip("[]"), address[1]
         self.policy = policy
@@ -53,6 +55,7 @@ class Policed:
         self.own_host = False
         self._encoder: Encoder | None = None
         self.visit = Visit(request, host, scheme, request.target, request.authority, means=means, body=body)
+        self.visit.shown = shown
         self._came = 0
 
     def ask(self) -> Deferred[None] | None:

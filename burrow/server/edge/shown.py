@@ -12,23 +12,40 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from burrow.mux.tls import HalfClosingConnection, HalfClosingTLS
+from burrow.policy.shown import IsShown, Presented
 
 
-class Shown:
+class Shown(IsShown):
     """
-    The certificate that a visitor was shown on its connection.
+    The certificate that a visitor was shown on its connection, and the one that it showed.
 
     @ivar context: the TLS context with the certificate.
     @ivar name: the server name that the visitor asked for; None without one.
     @ivar names: the names that the certificate covers.
+    @ivar asked: whether the visitor is asked for a certificate of its own.
+    @ivar connection: the TLS connection, if it is.
     """
 
-    __slots__ = ("context", "name", "names")
+    __slots__ = ("_presented", "asked", "connection", "context", "name", "names")
 
-    def __init__(self, name: str | None, context: SSL.Context, names: frozenset[str]) -> None:
+    def __init__(
+        self, name: str | None, context: SSL.Context, names: frozenset[str], asked: bool = False
+    ) -> None:
         self.name = name
         self.context = context
         self.names = names
+        self.asked = asked
+        self.connection: SSL.Connection | None = None
+        self._presented: Presented | None = None
+
+    def presented(self) -> Presented | None:
+        """What the visitor showed, once the handshake is done; None if nothing, or it was not asked."""
+        if self._presented is None and self.connection is not None:
+            leaf: Any = self.connection.get_peer_certificate(as_cryptography=True)
+            if leaf is not None:
+                chain: Any = self.connection.get_peer_cert_chain(as_cryptography=True)
+                self._presented = Presented(leaf, chain or ())
+        return self._presented
 
     def covers(self, host: str) -> bool:
         """
@@ -74,6 +91,8 @@ class ConnectionCreator:
         connection = HalfClosingConnection(protocol.shown.context, protocol)
         connection.bio_write(protocol.hello)  # so that the first step of the handshake is a whole one
         del protocol.hello
+        if protocol.shown.asked:
+            protocol.shown.connection = connection
         return connection
 
 

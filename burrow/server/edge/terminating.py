@@ -35,13 +35,14 @@ class Handshaking(Protocol):
     """
     Inside TLS until the handshake is done.
 
-    @param within: seconds for that. @param make: returns what serves the visitor then; None if it is refused.
+    @param within: seconds for that. @param make: called with the connection's
+        L{Shown<burrow.server.edge.shown.Shown>}, returns what serves the visitor then; None if it is refused.
     @ivar deadline: see L{burrow.server.edge.sweep.Deadlined}.
     """
 
     transport: Any
 
-    def __init__(self, sweep: Sweep, within: float, make: Callable[[], Any]) -> None:
+    def __init__(self, sweep: Sweep, within: float, make: Callable[[Any], Any]) -> None:
         self._sweep = sweep
         self._within = within
         self._make = make
@@ -54,7 +55,7 @@ class Handshaking(Protocol):
     def handshakeCompleted(self) -> None:
         """See L{IHandshakeListener<twisted.internet.interfaces.IHandshakeListener>}."""
         self._sweep.discard(self)
-        protocol = self._make()
+        protocol = self._make(self.transport.shown)
         if protocol is None:
             self.transport.abortConnection()
         else:

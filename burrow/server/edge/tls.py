@@ -27,10 +27,18 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from burrow.certificates.base import CHALLENGE, HTTP2, PROTOCOLS, ICertificates, names_of
+from burrow.certificates.base import (
+    CHALLENGE,
+    HTTP2,
+    PROTOCOLS,
+    ICertificates,
+    asking_context,
+    names_of,
+)
 from burrow.certificates.hello import ClientHello, HelloReader, NoName, NotTLS
 from burrow.clock import TurnEnd
 from burrow.errors import StoreError
+from burrow.protocols.access import CLIENT_CA
 from burrow.protocols.base import Reach
 from burrow.protocols.tls import terminates
 from burrow.server.edge.front import HandOver, stay
@@ -170,9 +178,9 @@ class TLSFront(Protocol):
         inside = Handshaking(
             self.factory.sweep,
             self.factory.timeout,
-            lambda: passing.protocol(route, name, self._addr),
+            lambda shown: passing.protocol(route, name, self._addr) if passing.fits(route, shown) else None,
         )
-        self._begin(context, name, _ALERT_NO_NAME, inside, alpn)
+        self._begin(context, name, _ALERT_NO_NAME, inside, alpn, route.options.get(CLIENT_CA.key) is not None)
 
     def _ask_certificate(self, hello: ClientHello) -> None:
         """Look for the certificate, unless another process takes the connection or no protocol is ours."""
@@ -193,11 +201,13 @@ class TLSFront(Protocol):
 
     def _certified(self, context: SSL.Context | None, hello: ClientHello, nothing: bytes) -> None:
         """The certificate is known. C{nothing}: see L{_begin}."""
+        passing = self.factory.passing
+        asks = passing is not None and hello.name is not None and passing.asks(hello.name)
         if context is not None and self.factory.chooses_http2(hello):
             inside = self.factory.http2.buildProtocol(self._addr)
-            self._begin(context, hello.name, nothing, inside, [HTTP2])
+            self._begin(context, hello.name, nothing, inside, [HTTP2], asks)
         else:
-            self._begin(context, hello.name, nothing)
+            self._begin(context, hello.name, nothing, asks=asks)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection was lost before TLS began."""
@@ -213,10 +223,11 @@ class TLSFront(Protocol):
         nothing: bytes,
         inside: Any = None,
         alpn: list[bytes] | None = None,
+        asks: bool = False,
     ) -> None:
         """
         Begin TLS. C{nothing}: the answer without a context. C{inside}: the protocol inside, if it is not the
-        factory's. C{alpn}: see L{VisitorTLS}.
+        factory's. C{alpn}: see L{VisitorTLS}. C{asks}: whether the visitor is asked for a certificate.
         """
         if self._gone:
             return
@@ -224,7 +235,7 @@ class TLSFront(Protocol):
             self._refuse(nothing)
             return
         self.factory.sweep.discard(self)
-        protocol = self.factory.tls(self._addr, name, context, inside, alpn)
+        protocol = self.factory.tls(self._addr, name, context, inside, alpn, asks)
         protocol.hello = bytes(self._hello.received)
         swap_protocol(self.transport, protocol)  # from here on the socket calls TLS directly
         self.transport.resumeProducing()
@@ -310,11 +321,13 @@ class TLSFrontFactory(Factory):
         context: SSL.Context,
         inside: Any = None,
         alpn: list[bytes] | None = None,
+        asks: bool = False,
     ) -> Any:
         """
         The TLS of one connection that asked for C{name} and is shown C{context}'s certificate.
 
         @param inside: the protocol inside; by default, one of C{wrapped}. @param alpn: see L{VisitorTLS}.
+        @param asks: see L{Shown}.
         """
         names = self._names.get(context)
         if names is None:
@@ -328,5 +341,5 @@ class TLSFrontFactory(Factory):
         else:
             protocol = VisitorTLS(self._factory, inside)
             protocol.alpn = alpn
-        protocol.shown = Shown(name, context, names)
+        protocol.shown = Shown(name, asking_context(context) if asks else context, names, asks)
         return protocol

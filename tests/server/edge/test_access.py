@@ -19,6 +19,8 @@ from burrow.server.edge.gathering import Gathering, Room
 from burrow.server.given import read_given
 from burrow.server.nodes.links import Remote
 from burrow.server.nodes.records import Lease
+from tests.policy.authorities import CLIENT, Signed
+from tests.policy.test_mutual import Shown
 from tests.policy.test_signatures import BODY, github
 from tests.policy.visiting import NOW, outcome
 from tests.server.edge.edges import PEER, Exchange, Peer
@@ -153,6 +155,67 @@ class Connection(Http2Connection):
 
 def lowered(fields):
     return [(name.lower().encode(), value.encode()) for name, value in fields]
+
+
+# -- certificates --------------------------------------------------------------------------------------------
+
+CA = Signed("ca", ca=True)
+SHOWN = {
+    "right": (Shown(Signed("alice", CA, usage=CLIENT), name="t.example.com"), 0),
+    "none": (Shown(name="t.example.com"), 401),
+    "of another ca": (Shown(Signed("alice", Signed("ca", ca=True)), name="t.example.com"), 401),
+    "over": (Shown(Signed("alice", CA, begins=-3, ends=-1), name="t.example.com"), 401),
+    "for another host": (Shown(Signed("alice", CA, usage=CLIENT), name="u.example.com", covers=True), 421),
+    "not asked": (Shown(name="t.example.com", asked=False), 421),
+    "no tls": (None, 401),
+}
+
+
+@pytest.mark.parametrize("way", ["http/1.1", "websocket", "http/2"])
+@pytest.mark.parametrize("kind", [KIND, FilesProtocol()])
+@pytest.mark.parametrize("case", SHOWN)
+def test_by_a_certificate(case, kind, way):
+    shown, status = SHOWN[case]
+    exchange = tunnel({"client-ca": CA.pem}, kind=kind)
+    forged = [("Burrow-User", "root"), ("burrow_user_certificate_subject", "CN=root")]
+    if way == "http/2":
+        visitor = Connection(exchange)
+        visitor.protocol.shown = shown
+        visitor.ask(1, b"GET", b"/", *lowered(forged))
+        assert not status or visitor.status() == status
+    else:
+        exchange.visitor.protocol.shown = shown
+        exchange.ask(request(forged, upgrade=way == "websocket"))
+        assert exchange.status == status
+    got = exchange.upstream
+    assert bool(got) == (status == 0)
+    assert b"root" not in got
+    if got:
+        assert b"\r\nBurrow-User: alice\r\n" in got
+        assert b"\r\nBurrow-User-Certificate-Subject: CN=alice\r\n" in got
+
+
+@pytest.mark.parametrize("case", SHOWN)
+def test_a_certificate_or_a_token(case):
+    """One door is enough; who comes by another is told nothing of connections."""
+    for fields, status in (([], SHOWN[case][1]), ([("Authorization", "Bearer " + "t" * 20)], 0)):
+        exchange = tunnel({"client-ca": CA.pem, "bearer-token": ["t" * 20]})
+        exchange.visitor.protocol.shown = SHOWN[case][0]
+        exchange.ask(request(fields))
+        assert exchange.status == status
+        assert b"uthorization" not in exchange.upstream
+
+
+def test_a_connection_for_another_host_is_over_after_it_was_sent_away():
+    exchange = tunnel({"client-ca": CA.pem})
+    exchange.visitor.protocol.shown = SHOWN["not asked"][0]
+    exchange.ask(request())
+    assert exchange.status == 421
+    assert b"\r\nConnection: close\r\n" in exchange.visitor.value()
+    assert exchange.gone(exchange.visitor)
+
+
+# -- signed bodies -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("told", [False, True])
@@ -316,6 +379,7 @@ def test_a_visitor_who_leaves_while_its_password_is_checked():
         ({"allow": ["10.0.0.1"], "deny": ["10.0.0.0/8"]}, "refuses all of --allow"),
         ({"private": True, "password": "x"}, "--password is for visitors of a public URL"),
         ({"private": True, "allow": ["10.0.0.1"]}, "--allow is for visitors of a public URL"),
+        ({"private": True, "client-ca": CA.pem}, "--client-ca is for visitors of a public URL"),
         ({"password": "x" * 300}, "password is not possible: write a password"),
     ],
 )

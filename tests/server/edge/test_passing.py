@@ -20,7 +20,7 @@ from burrow.server.ports import Ports
 from burrow.server.route import NoRoute, Why
 from burrow.testing import Recorder
 from tests.server.edge.test_hello import alpn, message, records, server_name
-from tests.server.edge.test_tls import INTERNAL, NO_NAME, NO_PROTOCOL, Visit
+from tests.server.edge.test_tls import INTERNAL, NO_NAME, NO_PROTOCOL, Visit, greeting
 
 HELLO = records(message(server_name(b"db.example.com"), alpn(b"h2")))
 
@@ -61,7 +61,7 @@ class Served(SynchronousTestCase):
             self.sweep,
             75,
             lambda host, transport, data: self.handed.append(host),
-            Passing(lambda host: self.reach, lambda host: self.found, self.ports),
+            Passing(greeting(lambda host: self.reach, lambda host: self.found), self.ports),
         )
 
     def build(self):

@@ -15,6 +15,7 @@ from burrow.certificates.acme.responder import challenge_context
 from burrow.certificates.base import server_context
 from burrow.certificates.selfsigned import self_signed
 from burrow.errors import ConfigError
+from burrow.policy.client_ca import ClientCAs
 from burrow.protocols.base import Reach
 from burrow.protocols.tls import MAX_ALPN, TlsProtocol
 from burrow.server.edge.passing import Passing
@@ -22,7 +23,10 @@ from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import HANDSHAKE_TIMEOUT, TLSFrontFactory
 from burrow.server.ports import Ports
 from burrow.testing import Recorder
-from tests.server.edge.test_tls import Visit, handshake
+from tests.files import folder_of
+from tests.policy.authorities import CLIENT, Signed
+from tests.policy.visiting import NOW
+from tests.server.edge.test_tls import Visit, greeting, handshake
 
 NAME = "db.example.com"
 
@@ -64,7 +68,9 @@ class Ended(SynchronousTestCase):
             Factory.forProtocol(Recorder),
             sweep,
             75,
-            passing=Passing(lambda host: self.reach, lambda host: succeed(self.route), self.ports),
+            passing=Passing(
+                greeting(lambda host: self.reach, lambda host: succeed(self.route)), self.ports, lambda: NOW
+            ),
         )
 
     def build(self):
@@ -123,6 +129,24 @@ class Ended(SynchronousTestCase):
             handshake(Visit(self.factory), NAME)
         self.assertIn("unrecognized name", str(caught.exception).lower().replace("_", " "))
 
+    def test_a_certificate_is_asked_for(self):
+        ca = Signed("ca", ca=True)
+        self.options["client-ca"] = ClientCAs.read(ca.pem)
+        for signed, inside in (
+            (Signed("a", ca, usage=CLIENT), 1),
+            (Signed("a", ca, begins=-3, ends=-1), 0),
+            (Signed("a"), 0),
+            (None, 0),
+        ):
+            self.built.clear()
+            visit = Visit(self.factory)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            if signed is not None:
+                context.load_cert_chain(*signed.write(folder_of(self)))
+            handshake(visit, NAME, context=context)
+            self.assertEqual(len(self.built), inside)
+            self.assertEqual(visit.transport.disconnected or visit.transport.disconnecting, not inside)
+
     def test_a_ca_is_answered_here(self):
         self.certificates.open = True
         client = handshake(Visit(self.factory), NAME, ["acme-tls/1"])
@@ -136,6 +160,7 @@ class Options(SynchronousTestCase):
         check({"terminate": True, "alpn": ("h2",) * MAX_ALPN})
         for options, words in (
             ({"alpn": ("h2",)}, "add --terminate"),
+            ({"client-ca": object()}, "add --terminate"),
             ({"terminate": True, "alpn": ("h2",) * (MAX_ALPN + 1)}, f"possible {MAX_ALPN} times"),
         ):
             with self.assertRaises(ConfigError) as caught:

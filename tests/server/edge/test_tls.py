@@ -4,6 +4,7 @@ import gc
 import ssl
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, fail, succeed
@@ -18,10 +19,13 @@ from burrow.certificates import local
 from burrow.certificates.files import FileCertificates
 from burrow.certificates.local import LocalCertificates
 from burrow.errors import StoreError
+from burrow.server.edge.passing import Passing
 from burrow.server.edge.sweep import Sweep
 from burrow.server.edge.tls import HANDSHAKE_TIMEOUT, Shown, TLSFrontFactory
+from burrow.server.ports import Ports
 from burrow.testing import Recorder
 from tests.files import make_certificate
+from tests.policy.authorities import Signed
 from tests.server.edge.test_hello import alpn, message, records, server_name
 
 DOMAIN = "tunnel.example"
@@ -47,7 +51,7 @@ class Visit:
         self.front.makeConnection(self.transport)
 
     def send(self, data):
-        if not self.transport.disconnecting and not self.transport.disconnected:
+        if data and not self.transport.disconnecting and not self.transport.disconnected:
             self.transport.protocol.dataReceived(data)
 
     @property
@@ -58,14 +62,21 @@ class Visit:
         return data[6] if data[:1] == b"\x15" and data[5:6] == b"\x02" else None
 
 
-def handshake(visit, name, protocols=()):
-    """Complete a handshake. @return: the client's side of it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+def greeting(reach_of=lambda host: None, of_sni=None, asks=()):
+    """What a server knows of its hosts. @param asks: those whose visitors are asked for a certificate."""
+    return SimpleNamespace(reach_of=reach_of, of_sni=of_sni, asks_certificate=lambda host: host in asks)
+
+
+def handshake(visit, name, protocols=(), context=None, session=None, bios=False):
+    """
+    Complete a handshake. @return: the client's side of it; with C{bios}, what the client reads from, too.
+    """
+    context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if protocols:
         context.set_alpn_protocols(list(protocols))
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = context.wrap_bio(incoming, outgoing, server_hostname=name)
+    client = context.wrap_bio(incoming, outgoing, server_hostname=name, session=session)
     for _ in range(10):
         try:
             client.do_handshake()
@@ -73,7 +84,7 @@ def handshake(visit, name, protocols=()):
             pass
         else:
             visit.send(outgoing.read())
-            return client
+            return (client, incoming) if bios else client
         visit.send(outgoing.read())
         incoming.write(visit.transport.value())
         visit.transport.clear()
@@ -102,7 +113,10 @@ class Front(SynchronousTestCase):
             self.built.append(Recorder())
             return self.built[-1]
 
-        self.factory = TLSFrontFactory(certificates, Factory.forProtocol(build), self.sweep, 75)
+        passing = Passing(greeting(asks=[f"asks.{DOMAIN}"]), Ports(None, "", range(1)))
+        self.factory = TLSFrontFactory(
+            certificates, Factory.forProtocol(build), self.sweep, 75, passing=passing
+        )
 
     def whose(self, host):
         self.asked.append(host)
@@ -129,6 +143,42 @@ class Front(SynchronousTestCase):
             self.assertEqual(self.shown(name), base)
         for name in (f"nobody.{DOMAIN}", f"a.blog.{DOMAIN}"):
             self.assertEqual(self.shown(name), sorted(["*." + DOMAIN, DOMAIN]))
+
+    def test_visitors_of_one_host_are_asked_for_a_certificate(self):
+        self.owned.add(f"asks.{DOMAIN}")
+        signed = Signed("alice")
+        for name, asked in ((f"asks.{DOMAIN}", True), (f"blog.{DOMAIN}", False), (f"asks.{DOMAIN}", True)):
+            for shows in (True, False):
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                if shows:
+                    context.load_cert_chain(*signed.write(self.folder))
+                handshake(Visit(self.factory), name, context=context)
+                shown = self.built[-1].transport.shown
+                self.assertEqual((shown.name, shown.asked, shown.names), (name, asked, {name}))
+                presented = shown.presented()
+                self.assertEqual(
+                    None if presented is None else presented.leaf,
+                    signed.certificate if asked and shows else None,
+                )
+                if presented is not None:
+                    self.assertIs(shown.presented(), presented)
+        self.assertEqual(sorted(self.issued), [f"asks.{DOMAIN}", f"blog.{DOMAIN}"])
+
+    def test_no_session_is_resumed_where_a_certificate_is_asked_for(self):
+        self.owned.add(f"asks.{DOMAIN}")
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            for name, resumes in ((f"blog.{DOMAIN}", True), (f"asks.{DOMAIN}", False)):
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                context.load_cert_chain(*Signed("alice").write(self.folder))
+                context.minimum_version = context.maximum_version = version
+                visit = Visit(self.factory)
+                client, incoming = handshake(visit, name, context=context, bios=True)
+                self.built[-1].transport.write(b"x" * 100_000)  # at once, and behind tickets
+                incoming.write(visit.transport.value())
+                self.assertEqual(client.read(1), b"x")
+                again = handshake(Visit(self.factory), name, context=context, session=client.session)
+                self.assertIs(again.session_reused, resumes)
+                self.assertIs(self.built[-1].transport.shown.presented() is None, resumes)
 
     def test_names_that_are_nobodys_cost_no_signature_and_no_room(self):
         """However many there are: they have one certificate together, and throw none out."""
