@@ -68,6 +68,26 @@ def parse_listen(text: str) -> ListenAddress | Literal["off"]:
     return ListenAddress(host, int(port))
 
 
+def parse_ip(text: str) -> str:
+    """An IP address, as it is usually written."""
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        raise ValueError("write an IP address") from None
+
+
+def parse_server(text: str) -> ListenAddress:
+    """C{IP} or C{IP:PORT} of a DNS server."""
+    host, colon, port = text.rpartition(":")
+    try:
+        return ListenAddress(parse_ip(text), 53)
+    except ValueError:
+        pass
+    if not (colon and port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+        raise ValueError("write an IP address, with a port behind it if that is not 53")
+    return ListenAddress(parse_ip(host), int(port))
+
+
 def parse_port(text: str) -> int:
     """A port, from 1."""
     if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536):

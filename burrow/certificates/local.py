@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography import x509
@@ -18,13 +19,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from burrow.certificates.base import HasOwner, ICertificates, server_context
 from burrow.certificates.pair import Pair
-from burrow.errors import ConfigError, StoreError
+from burrow.errors import CertificateFailed, ConfigError, StoreError
 
 CA_FILE, CA_KEY_FILE = "ca.pem", "ca-key.pem"
 MAX_CONTEXTS = 2048
@@ -64,13 +65,13 @@ def _usage(*, ca: bool) -> x509.KeyUsage:
     )
 
 
-def make_ca(domain: str) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    """A new authority for C{domain}."""
+def make_ca(domain: str, others: Iterable[str] = ()) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    """A new authority for C{domain} and other domains."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = f"Burrow local CA for {domain}"
     constraints = x509.NameConstraints(
         permitted_subtrees=[
-            x509.DNSName(domain),
+            *(x509.DNSName(each) for each in (domain, *others)),
             *(x509.IPAddress(ipaddress.ip_network(address)) for address in _LOOPBACK),
         ],
         excluded_subtrees=None,
@@ -88,19 +89,20 @@ def make_ca(domain: str) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     return key, certificate
 
 
-def _permits(ca: x509.Certificate, domain: str) -> bool:
+def _permits(ca: x509.Certificate, domains: Iterable[str]) -> bool:
     try:
         constraints = ca.extensions.get_extension_for_class(x509.NameConstraints).value
     except x509.ExtensionNotFound:
         return False
     permitted = constraints.permitted_subtrees or ()
-    return domain in [name.value for name in permitted if isinstance(name, x509.DNSName)]
+    return {name.value for name in permitted if isinstance(name, x509.DNSName)}.issuperset(domains)
 
 
 @implementer(ICertificates)
 class LocalCertificates:
     """
     @param folder: where the authority is, or will be made. @param domain: the base domain.
+    @param others: domains beside it for which the authority may issue.
     @param has_owner: see L{HasOwner}; only names with an owner get a certificate of their own.
     @ivar ca_file: the authority's certificate, to be imported by clients.
     @ivar leaves: the certificates that it shows, by name; of names that are nobody's, one by an asterisk.
@@ -109,8 +111,9 @@ class LocalCertificates:
 
     log = Logger()
 
-    def __init__(self, folder: Path, domain: str, has_owner: HasOwner) -> None:
+    def __init__(self, folder: Path, domain: str, has_owner: HasOwner, others: Iterable[str] = ()) -> None:
         self._has_owner = has_owner
+        self._others = tuple(others)
         self.ca_file = folder / CA_FILE
         self._domain = domain
         # One key for all names: it never leaves the process, and making one for each name would take time.
@@ -128,7 +131,7 @@ class LocalCertificates:
 
     def _authority(self, pair: Pair) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
         """Read the authority's files, or make a new authority."""
-        before = pair.read()
+        before, domains = pair.read(), (self._domain, *self._others)
         if before is None:
             if pair.key_file.exists() or pair.cert_file.exists():
                 self.log.warn(
@@ -143,9 +146,15 @@ class LocalCertificates:
                     f"{pair.key_file} is not the key of a local CA: remove it and {pair.cert_file.name}"
                 )
             ends = _now() + datetime.timedelta(days=_LEAF_DAYS)
-            if certificate.not_valid_after_utc >= ends and _permits(certificate, self._domain):
+            if certificate.not_valid_after_utc >= ends and _permits(certificate, domains):
                 return key, certificate
-        made = make_ca(self._domain)
+            self.log.warn(
+                "{cert} is a new local CA, which clients must import: the one before ends soon, or was not "
+                "for {domains}",
+                cert=str(pair.cert_file),
+                domains=" and ".join(domains),
+            )
+        made = make_ca(self._domain, self._others)
         pair.write(*made)
         return made
 
@@ -158,7 +167,15 @@ class LocalCertificates:
 
     def ready(self, name: str) -> Deferred[None]:
         """See L{ICertificates}: a certificate is made at the first handshake."""
-        return succeed(None)
+        if self._may_issue(name):
+            return succeed(None)
+        allowed = " and ".join((self._domain, *self._others))
+        text = f"the server's local CA issues for names under {allowed} alone, and {name} is none: the "
+        return fail(CertificateFailed(text + "server's owner has to add --ca-domain, or a CA by --tls acme"))
+
+    def _may_issue(self, name: str) -> bool:
+        """Whether the authority's name constraint allows a name (RFC 5280 section 4.2.1.10)."""
+        return any(name == one or name.endswith(f".{one}") for one in (self._domain, *self._others))
 
     def challenge(self, name: str | None) -> Deferred[SSL.Context | None]:
         """See L{ICertificates}: none, since no other CA validates."""
@@ -166,10 +183,10 @@ class LocalCertificates:
 
     def context(self, name: str | None) -> Deferred[SSL.Context | None]:
         """
-        See L{ICertificates}. Names outside the base domain get the base domain's certificate; names under it
-        without an owner get one for the base domain and a wildcard.
+        See L{ICertificates}. Names without an owner get one for the base domain and a wildcard, if they are
+        under it, and others that of the base domain.
         """
-        if name is None or not name.endswith("." + self._domain):
+        if name is None or name == self._domain or not self._may_issue(name):
             return succeed(self._context(self._domain))
         if name in self._contexts:
             return succeed(self._context(name))
@@ -180,7 +197,9 @@ class LocalCertificates:
             owned = await self._has_owner(name)
         except StoreError:
             owned = False  # open tunnels are known without the store
-        return self._context(name if owned else _DEFAULT)
+        if owned:
+            return self._context(name)
+        return self._context(_DEFAULT if name.endswith(f".{self._domain}") else self._domain)
 
     def _context(self, name: str) -> SSL.Context:
         now = _now()

@@ -16,9 +16,9 @@ from burrow.cli.screen import Screen, add_output_options
 from burrow.client.agent import Agent
 from burrow.client.config import ClientConfig
 from burrow.client.inspect.service import Inspector, make_inspector
-from burrow.client.port_ranges import tunnel_requests
 from burrow.client.service import Read, make_agent, read_again
 from burrow.client.settings import chosen, client_settings
+from burrow.client.several import tunnel_requests
 from burrow.client.tunnels import TunnelRequest, find_kind
 from burrow.client.tunnels_file import TABLE_KEYS
 from burrow.errors import BurrowError, ConfigError

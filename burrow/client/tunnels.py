@@ -11,6 +11,7 @@ from burrow.client.client_ca import with_client_ca
 from burrow.client.sharing import with_share_key
 from burrow.errors import BurrowError, ConfigError
 from burrow.protocols.base import Kind
+from burrow.protocols.domain import DOMAIN
 from burrow.protocols.elsewhere import no_option
 from burrow.protocols.options import read_options, sent_options
 from burrow.protocols.registry import broken, kinds
@@ -95,6 +96,8 @@ def tunnel_request(
             raise ConfigError(no_option(kind, key, flags))
     try:
         options = read_options(kind.options, given, flags)
+        if options.get(DOMAIN.key):
+            raise ConfigError(f"a tunnel has one domain: give {options[DOMAIN.key][0]} as its name")
         kind.check_options(options)
         options = with_client_ca(with_share_key(options))
         parsed = kind.parse_upstream(upstream, options)

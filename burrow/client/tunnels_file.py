@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from burrow.client.config import ClientConfig
-from burrow.client.port_ranges import tunnel_requests
+from burrow.client.several import tunnel_requests
 from burrow.client.tunnels import TunnelRequest
 from burrow.errors import ConfigError
 from burrow.options import check_keys, options_of
@@ -33,8 +33,8 @@ def read_tunnels(table: Mapping[str, Any], source: str) -> dict[str, TunnelReque
     """
     The tunnels of a configuration file's C{[tunnels.NAME]} tables, by NAME.
 
-    The ports of a range are NAME-PORT each: see L{tunnel_requests}. C{name = "x"} asks for the public name x;
-    without it NAME is asked for; C{name = ""} leaves the choice to the server.
+    The ports of a range are NAME-PORT each, and domains "NAME DOMAIN": see L{tunnel_requests}. C{name = "x"}
+    asks for the public name x; without it NAME is asked for; C{name = ""} leaves the choice to the server.
 
     @raise ConfigError: a table is not one of a tunnel, or two ask for the same.
     """
@@ -58,8 +58,16 @@ def read_tunnels(table: Mapping[str, Any], source: str) -> dict[str, TunnelReque
                 before = ports.setdefault(port, label)
                 if before != label:
                     raise ConfigError(f"{where}: [tunnels.{before}] has the port {port}; give it another")
-            requests[label if len(read) == 1 else f"{label}-{request.upstream.port}"] = request
+            requests[_label(label, request, len(read))] = request
     return requests
+
+
+def _label(label: str, request: TunnelRequest, count: int) -> str:
+    """What one of several tunnels of a table is called here."""
+    if count == 1 or request.name == label:
+        return label
+    name = request.name or ""
+    return f"{label} {name}" if "." in name else f"{label}-{request.upstream.port}"
 
 
 def _read_tunnel(label: str, entry: dict[str, Any], where: str) -> list[TunnelRequest]:

@@ -16,6 +16,7 @@ from burrow.mux.pipe import PipeEnd
 from burrow.observe.http import HttpObserver
 from burrow.observe.observer import Observer
 from burrow.protocols.base import AgentTunnel, Reach
+from burrow.protocols.domain import DOMAIN
 from burrow.protocols.forward import Connectors, Forward
 from burrow.protocols.kind import TunnelKind
 from burrow.protocols.options import KindOption, Side, kind_option
@@ -114,6 +115,7 @@ class HttpProtocol(TunnelKind):
     reach = Reach.HOST
     schemes = ("http", "https", "h2c", "h2")
     options: ClassVar[tuple[KindOption, ...]] = (
+        DOMAIN,
         *UPSTREAM_TLS,
         END_TO_END,
         *_CA,

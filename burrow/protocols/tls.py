@@ -10,6 +10,7 @@ from burrow.errors import ConfigError
 from burrow.protocols.access import CLIENT_CA
 from burrow.protocols.admission import ALLOW, DENY
 from burrow.protocols.base import Reach
+from burrow.protocols.domain import DOMAIN
 from burrow.protocols.options import KindOption, kind_option
 from burrow.protocols.sharing import SHARE
 from burrow.protocols.tcp import PROXY_PROTOCOL, TcpProtocol
@@ -58,6 +59,7 @@ class TlsProtocol(TcpProtocol):
         "what to open, which speaks TLS itself, but with --terminate: PORT, HOST:PORT or unix:/PATH"
     )
     options: ClassVar[tuple[KindOption, ...]] = (
+        DOMAIN,
         TERMINATE,
         ALPN,
         CLIENT_CA,

@@ -29,7 +29,7 @@ def make_certificates(
     @param note: called with the kind and the text of each event.
     """
     if config.tls == "local":
-        return LocalCertificates(config.state_dir, config.domain, serves)
+        return LocalCertificates(config.state_dir, config.domain, serves, config.ca_domain)
     if config.tls == "files":
         assert config.cert_file is not None
         assert config.key_file is not None

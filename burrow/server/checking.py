@@ -86,7 +86,11 @@ def without_effect(config: ServerConfig) -> list[str]:
     needs = [
         (option.flag, f"--tls {tls}")
         for option in options_of(ServerConfig)
-        for tls, names in (("acme", ("acme_", "store_key")), ("files", ("cert_file", "key_file")))
+        for tls, names in (
+            ("acme", ("acme_", "store_key")),
+            ("files", ("cert_file", "key_file")),
+            ("local", ("ca_domain",)),
+        )
         if config.tls != tls
         and option.name.startswith(names)
         and getattr(config, option.name) != getattr(default, option.name)

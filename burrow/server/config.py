@@ -17,9 +17,11 @@ from burrow.addresses import (
     Network,
     is_localhost,
     is_loopback,
+    parse_ip,
     parse_listen,
     parse_network,
     parse_ports,
+    parse_server,
 )
 from burrow.errors import ConfigError
 from burrow.folders import state_folder
@@ -231,6 +233,28 @@ class ServerConfig:
         "postmaster or wpad; may be repeated",
         parse=parse_label,
         metavar="NAME",
+        many=True,
+    )
+    dns_server: ListenAddress | None = option(
+        None,
+        "a DNS server that is asked whose users' own domains are (default: those that this machine asks)",
+        parse=parse_server,
+        metavar="IP:PORT",
+    )
+    public_address: tuple[str, ...] = option(
+        (),
+        "an address of this server's to which users' own domains may lead, beside those of the base domain; "
+        "may be repeated",
+        parse=parse_ip,
+        metavar="IP",
+        many=True,
+    )
+    ca_domain: tuple[str, ...] = option(
+        (),
+        "with --tls local: a domain under which the local CA issues for users' own domains, beside the base "
+        "domain; visitors have to import the CA anew when one is added; may be repeated",
+        parse=parse_domain,
+        metavar="DOMAIN",
         many=True,
     )
     max_tunnels: int = option(2000, "tunnels that one agent may have open", parse=parse_count, metavar="N")

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 
 from burrow.protocols.access import CLIENT_CA
 from burrow.protocols.base import Kind, Reach
+from burrow.server.hosts import Hosts
 from burrow.server.nodes.cluster import Cluster
 from burrow.server.route import IRoute, NoRoute, Why
 from burrow.server.routes import Routes
@@ -19,13 +20,14 @@ _ASKS = f'"{_KEY}": '
 
 class Greeting:
     """
-    @param domain: the base domain. @param kinds: the kinds of tunnels that this node knows, by name.
+    @param hosts: says which name a host is of.
+    @param kinds: the kinds of tunnels that this node knows, by name.
     """
 
-    def __init__(self, routes: Routes, cluster: Cluster, domain: str, kinds: Mapping[str, Kind]) -> None:
+    def __init__(self, routes: Routes, cluster: Cluster, hosts: Hosts, kinds: Mapping[str, Kind]) -> None:
         self._routes = routes
         self._cluster = cluster
-        self._domain = domain
+        self._hosts = hosts
         self._kinds = kinds
 
     def reach_of(self, host: str) -> Reach | Deferred[Reach | None] | None:
@@ -33,8 +35,8 @@ class Greeting:
         Where visitors reach the tunnel of a host, be it open or not; None for a host that is no tunnel's. A
         Deferred if the store has to be asked; it fails with L{StoreError} if that cannot tell.
         """
-        name, _, domain = host.partition(".")
-        if domain != self._domain:
+        name = self._hosts.name(host)
+        if not name:
             return None
         tunnel = self._routes.here(name)
         if tunnel is not None:
@@ -58,9 +60,7 @@ class Greeting:
 
     def asks_certificate(self, host: str) -> bool:
         """Whether a host's visitors are asked for a certificate, as far as this node knows its tunnel now."""
-        name, _, domain = host.partition(".")
-        if domain != self._domain:
-            return False
+        name = self._hosts.name(host)
         tunnel = self._routes.here(name)
         if tunnel is not None:
             return tunnel.options.get(_KEY) is not None
@@ -74,7 +74,7 @@ class Greeting:
 
         @raise NoRoute: there is none. @raise StoreError: the store cannot tell.
         """
-        name = host.partition(".")[0]
+        name = self._hosts.name(host)
         found = await self._routes.wait_for(name)
         if found is None:
             raise NoRoute(Why.AWAY if self._routes.expected(name) else Why.LEFT)

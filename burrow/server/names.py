@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Container
 
 from burrow.errors import BadOption
+from burrow.server.hosts import Hosts, is_domain
 from burrow.values import parse_name
 
 
@@ -53,13 +54,15 @@ def assigned_name() -> str:
     return f"{secrets.choice(_ADJECTIVES)}-{secrets.choice(_NOUNS)}-{tail}"
 
 
-def check_name(name: str, reserved: Container[str] = ()) -> str:
+def check_name(name: str, hosts: Hosts, reserved: Container[str] = ()) -> str:
     """
     Check a name that an agent asks for. @return: it in lower case.
 
     @param reserved: names that the server's owner reserves, beside L{RESERVED}.
-    @raise BadOption: it is not a valid label, or is reserved.
+    @raise BadOption: it is neither a valid label nor a domain, or is reserved.
     """
+    if is_domain(name):
+        return hosts.check(name)
     try:
         label = parse_name(name)
     except ValueError as error:

@@ -36,8 +36,10 @@ from burrow.protocols.private import kept_kind, reach_of
 from burrow.protocols.sharing import is_shared
 from burrow.protocols.tls import terminates
 from burrow.protocols.visits import settled
+from burrow.server.domains import Domains
 from burrow.server.events import Events
 from burrow.server.given import common_version, plugin_failed, read_given
+from burrow.server.hosts import Hosts, is_domain
 from burrow.server.names import assigned_name, check_name
 from burrow.server.nodes.cluster import Cluster
 from burrow.server.ports import Ports
@@ -76,7 +78,8 @@ class Opening:
     @param quotas: limits how many are open.
     @param cluster: takes their leases. @param announce: makes the other nodes read the leases; fires when
         they have.
-    @param domain: the base domain. @param url: makes the public URL of a host.
+    @param hosts: says which host a name has. @param domains: says whose a domain is.
+    @param url: makes the public URL of a host.
     @param tls_url: makes the public URL of a host whose TLS the tunnel takes; raises L{BadOption} if this
         server has no TLS port.
     @param ready: fires once a host has its certificate, or fails with CertificateFailed.
@@ -98,7 +101,8 @@ class Opening:
         ports: Ports,
         cluster: Cluster,
         events: Events,
-        domain: str,
+        hosts: Hosts,
+        domains: Domains,
         url: Callable[[str], str],
         tls_url: Callable[[str], str],
         ready: Callable[[str], Deferred[None]],
@@ -115,7 +119,8 @@ class Opening:
         self._ports = ports
         self._cluster = cluster
         self._events = events
-        self._domain = domain
+        self._hosts = hosts
+        self._domains = domains
         self._url = url
         self._tls_url = tls_url
         self._ready = ready
@@ -177,9 +182,9 @@ class Opening:
         if port is not None:
             self._ports.check(port)
         if what.kind.reach is Reach.SNI or what.options.get(CLIENT_CA.key):
-            self._tls_url(self._domain)  # refuses before the name is reserved
+            self._tls_url(self._hosts.domain)  # refuses before the name is reserved
         wanted = Reservation(
-            name="" if name is None else check_name(name, self._reserved),
+            name="" if name is None else check_name(name, self._hosts, self._reserved),
             kind=kept_kind(what.kind, reach),
             token=owner.token,
             agent=owner.agent,
@@ -191,6 +196,8 @@ class Opening:
             port_assigned=None if port is None else False,
             asked=name is not None,
         )
+        if is_domain(wanted.name):
+            await self._check_domain(wanted, reach)
         if is_shared(what.options):
             self._tunnels.shared.check(what.kind, what.options, wanted)
         wanted = attr.evolve(wanted, name=await self._choose_name(wanted))
@@ -203,11 +210,18 @@ class Opening:
             self._quotas.remove_name(owner.token, wanted.name)
             raise
 
+    async def _check_domain(self, wanted: Reservation, reach: Reach) -> None:
+        """@raise Refused: a domain is not its token's, or the kind has no use for one."""
+        if reach not in (Reach.HOST, Reach.SNI):
+            raise BadOption(f"{wanted.name} is for tunnels whose visitors come by host: this one has none")
+        if await self._store.reservation(wanted.name) is None:
+            await self._domains.check(wanted.name, wanted.token)
+
     async def _open_reserved(
         self, owner: Owner, what: _Wanted, reservation: Reservation, limits: Limits
     ) -> Tunnel:
         kind = what.kind
-        host = f"{reservation.name}.{self._domain}"
+        host = self._hosts.of(reservation.name)
         tunnel = Tunnel(
             reservation, kind, owner, host, self._url(host), options=what.options, version=what.version
         )
@@ -218,7 +232,7 @@ class Opening:
                 self._visitor_factory(tunnel)  # so that its agent learns now what its visitors would
         elif tunnel.reach.by_port:
             tunnel.reservation = await self._listen(tunnel, limits)
-            tunnel.url = f"{kind.scheme}://{self._domain}:{tunnel.reservation.port}"
+            tunnel.url = f"{kind.scheme}://{self._hosts.domain}:{tunnel.reservation.port}"
         elif tunnel.reach is Reach.SNI:
             tunnel.url = self._tls_url(host)
             if terminates(tunnel.options):

@@ -23,6 +23,7 @@ from burrow.protocols.base import Reach
 from burrow.protocols.private import public_kind
 from burrow.protocols.sharing import is_shared
 from burrow.server.expected import Expected
+from burrow.server.hosts import Hosts
 from burrow.server.lookups import Lookups
 from burrow.server.nodes.boxes import MAX_HOPS
 from burrow.server.nodes.cluster import Cluster
@@ -36,7 +37,8 @@ from burrow.store.base import IStore
 
 class Routes:
     """
-    @param domain: the base domain. @ivar hold: seconds that a visitor waits for an agent that is expected.
+    @param hosts: says which name a host is of.
+    @ivar hold: seconds that a visitor waits for an agent that is expected.
     @param cluster: says which node holds a name. @param links: the links to the other nodes.
     @ivar shared: the names that several agents share, and who of them serves a visitor.
     """
@@ -47,13 +49,14 @@ class Routes:
         store: IStore,
         cluster: Cluster,
         links: Links,
-        domain: str,
+        hosts: Hosts,
         hold: float,
     ) -> None:
         self._store = store
         self._cluster = cluster
         self._links = links
-        self._domain = domain
+        self._domain = hosts.domain
+        self._hosts = hosts
         self.hold = hold
         self._here: dict[str, Tunnel] = {}
         self.shared = Shared(clock, cluster, links)
@@ -92,14 +95,15 @@ class Routes:
         store cannot tell.
         """
         name, _, domain = host.partition(".")
-        if domain == self._domain:
-            found = self.find(name, 0, asking)
-            if found is not None and found.reach is Reach.HOST:
-                return found
-        return Deferred.fromCoroutine(self._of_host(name, domain, asking))
-
-    async def _of_host(self, name: str, domain: str, asking: Asking) -> IRoute:
         if domain != self._domain:
+            name = self._hosts.name(host)
+        found = self.find(name, 0, asking)
+        if found is not None and found.reach is Reach.HOST:
+            return found
+        return Deferred.fromCoroutine(self._of_host(name, asking))
+
+    async def _of_host(self, name: str, asking: Asking) -> IRoute:
+        if not name:
             raise NoRoute(Why.UNKNOWN)
         if self._is_private(name):
             await self.owned(name)  # which takes as long as for a name without an owner
@@ -189,8 +193,8 @@ class Routes:
 
     def serves(self, host: str) -> Deferred[bool]:
         """Whether a host belongs to a tunnel, open or not: see L{burrow.certificates.base.HasOwner}."""
-        name, _, domain = host.partition(".")
-        if domain != self._domain:
+        name = self._hosts.name(host)
+        if not name:
             return succeed(False)
         found = self.find(name)
         if found is not None:

@@ -28,6 +28,8 @@ from burrow.server.certificates import make_certificates
 from burrow.server.checking import check_options
 from burrow.server.config import ServerConfig
 from burrow.server.counting import AddressLimit, stop_counting
+from burrow.server.dns import Dns
+from burrow.server.domains import Domains
 from burrow.server.door import AgentDoor
 from burrow.server.edge.passing import Passing
 from burrow.server.edge.sweep import Sweep
@@ -36,6 +38,7 @@ from burrow.server.expected import EXPECT_FOR
 from burrow.server.finishing import Finishing
 from burrow.server.greeting import Greeting
 from burrow.server.health import Health
+from burrow.server.hosts import Hosts
 from burrow.server.leaving import Leaving
 from burrow.server.listening import Listeners, TcpSockets
 from burrow.server.means import make_means
@@ -128,7 +131,8 @@ class BurrowServer(MultiService):
         self.events = Events(reactor, self.store, self._node)
 
         # Routes and tunnels.
-        self._routes = Routes(reactor, self.store, self.cluster, self._links, config.domain, config.hold)
+        hosts = Hosts(config.domain)
+        self._routes = Routes(reactor, self.store, self.cluster, self._links, hosts, config.hold)
         listen = config.https_listen or config.http_listen
         traffic = Traffic()
         interface = listen.host if listen else ""
@@ -136,7 +140,7 @@ class BurrowServer(MultiService):
             self._tcp_sockets, interface, config.tcp_ports, limit.guard, traffic, balanced.wrap
         )
         self._neighbours = Neighbours(
-            reactor, self.cluster, group, config.domain, self._ports.served, limit.guard, handed_over
+            reactor, self.cluster, group, hosts, self._ports.served, limit.guard, handed_over
         )
         self._remote_ports = RemotePorts(
             reactor,
@@ -162,6 +166,7 @@ class BurrowServer(MultiService):
             lambda head: self._door.factory_for(head),
             lambda head, path: self.admin.answer(head, path),
             self._not_ready,
+            lambda host: self._routes.held(hosts.name(host)),
         )
         opening = Opening(
             store=self.store,
@@ -172,7 +177,8 @@ class BurrowServer(MultiService):
             ports=self._ports,
             cluster=self.cluster,
             events=self.events,
-            domain=config.domain,
+            hosts=hosts,
+            domains=Domains(config.domain, Dns(reactor, config.dns_server), config.public_address),
             url=self.site.url,
             tls_url=self.site.tls_url,
             ready=self._certificate_ready,
@@ -267,7 +273,7 @@ class BurrowServer(MultiService):
             self.site,
             self.admin,
             self.metrics,
-            Passing(Greeting(self._routes, self.cluster, config.domain, known_kinds), self._ports),
+            Passing(Greeting(self._routes, self.cluster, hosts, known_kinds), self._ports),
             balanced.wrap,
         )
         self._finishing = Finishing(

@@ -26,6 +26,7 @@ class Site:
     """
     @param agents: returns the factory that accepts an agent with this request, or a page that refuses it.
     @param not_ready: returns why nobody should be sent to this process, in a sentence; empty if it serves.
+    @param held: returns whether a tunnel of a host is open, here or on another node.
     @param admin: returns what answers a request to a path, if that is the admin API's or the dashboard's.
     """
 
@@ -35,7 +36,9 @@ class Site:
         agents: Callable[[RequestHead], IProtocolFactory | pages.Page],
         admin: Callable[[RequestHead, str], IProtocolFactory | pages.Page | None] = lambda head, path: None,
         not_ready: Callable[[], str] = lambda: "",
+        held: Callable[[str], bool] = lambda host: False,
     ) -> None:
+        self._held = held
         self._domain = config.domain
         self._base = config.public_base
         self._secure = config.tls != "off"
@@ -106,7 +109,7 @@ class Site:
     def redirect(self, head: RequestHead) -> pages.Page:
         """The answer of the plain port if there is a TLS port: a redirect to it."""
         host = head.host or self._domain
-        if not (self._is_own(host) or host.endswith("." + self._domain)):
+        if not (self._is_own(host) or host.endswith("." + self._domain) or self._held(host)):
             return pages.no_such_tunnel(host)
         target = head.target.decode("latin-1") if head.target != b"*" else "/"
         location = self.url(bracketed(host)) + target

@@ -84,7 +84,8 @@ class Traffic:
 
     def wants(self, host: str) -> bool:
         """Whether anybody who listens wants to be told of the tunnel of a host."""
-        return self.tunnels is None or host.partition(".")[0] in self.tunnels
+        # A tunnel is called by the first label of its host, or by all of it.
+        return self.tunnels is None or host.partition(".")[0] in self.tunnels or host in self.tunnels
 
     def begun(self, record: Record) -> None:
         """See L{Listener.begun}."""

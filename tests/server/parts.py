@@ -2,7 +2,9 @@
 
 from twisted.internet.defer import succeed
 
+from burrow.server.domains import Domains
 from burrow.server.events import Events
+from burrow.server.hosts import Hosts
 from burrow.server.nodes.cluster import Cluster
 from burrow.server.nodes.links import Links
 from burrow.server.opening import Opening
@@ -14,11 +16,13 @@ from burrow.server.tunnels import Tunnels
 class Parts:
     """Of one node that is alone; visitors wait for 10 s."""
 
-    def __init__(self, clock, store, kinds, ports, *, ready, max_tunnels=3, announce=None, **options):
+    def __init__(
+        self, clock, store, kinds, ports, *, ready, max_tunnels=3, announce=None, dns=None, **options
+    ):
         self.cluster = Cluster(clock, store, "node1")
         self.links = Links(clock, "node1", kinds)
         self.events = Events(clock, store, "node1")
-        self.routes = Routes(clock, store, self.cluster, self.links, "example.com", 10)
+        self.routes = Routes(clock, store, self.cluster, self.links, Hosts("example.com"), 10)
         self.quotas = Quotas(self.cluster, max_tunnels)
         self.tunnels = Tunnels(self.routes, ports, self.cluster, self.quotas, self.events)
         self.opening = Opening(
@@ -30,7 +34,8 @@ class Parts:
             ports=ports,
             cluster=self.cluster,
             events=self.events,
-            domain="example.com",
+            hosts=Hosts("example.com"),
+            domains=Domains("example.com", dns, ["192.0.2.1"]),
             url=lambda host: f"https://{host}",
             tls_url=lambda host: f"tls://{host}",
             ready=ready,

@@ -143,7 +143,19 @@ class Asking(SynchronousTestCase):
         self.assertTrue(self.successResultOf(again))
 
     def test_what_cannot_be_a_name_costs_nothing(self):
-        for name in ("", "a_b", "a.b", "x" * 64, "ä", "a\n", "A"):
+        for name in (
+            "",
+            "a_b",
+            "a..b",
+            ".a",
+            "a.",
+            f"{'a' * 64}.b",
+            "a." * 130 + "b",
+            "x" * 64,
+            "ä",
+            "a\n",
+            "A",
+        ):
             self.assertFalse(self.successResultOf(self.ask(name)))
         self.assertEqual(self.store.asked, [])
 

@@ -155,19 +155,22 @@ class AcmeCertificates:
 
     def challenge(self, name: str | None) -> Deferred[SSL.Context | None]:
         """See L{ICertificates}."""
-        if name is None or not self._serves(name):
+        if name is None or (self._is_under(name) and not self._serves(name)):
             return succeed(None)
         return Deferred.fromCoroutine(self._responder.context(name))
 
     def _serves(self, name: str) -> bool:
-        """Whether it is the base domain or a label under it: nothing else has a certificate of its own."""
+        """Whether it is the base domain or a label under it: of its names, no others have a certificate."""
         return name == self._domain or name.partition(".")[2] == self._domain
 
+    def _is_under(self, name: str) -> bool:
+        return name.endswith(f".{self._domain}")
+
     def context(self, name: str | None) -> Deferred[SSL.Context | None]:
-        """See L{ICertificates}. Names outside the base domain get the base domain's."""
-        if name is None or not name.endswith("." + self._domain):
+        """See L{ICertificates}. Names outside the base domain that are nobody's get the base domain's."""
+        if not name:
             name = self._domain
-        elif not self._serves(name):
+        elif self._is_under(name) and not self._serves(name):
             return succeed(None)
         known = self.cache.get(name)
         if known is None:
@@ -180,7 +183,7 @@ class AcmeCertificates:
     async def _context(self, name: str) -> SSL.Context | None:
         try:
             if name != self._domain and not await self._has_owner(name):
-                return None
+                return None if self._is_under(name) else await self.context(None)
             known = await self.cache.load(name)
         except CertificateFailed as error:
             self.log.debug("a handshake for {name} gets no certificate: {error}", name=name, error=error)

@@ -17,6 +17,7 @@ from burrow.observe.observer import Observer
 from burrow.protocols.access import ACCESS
 from burrow.protocols.base import AgentTunnel, Reach
 from burrow.protocols.changes import HEADERS
+from burrow.protocols.domain import DOMAIN
 from burrow.protocols.files.serving import FilesServer, Threads
 from burrow.protocols.files.tree import Root, possible
 from burrow.protocols.kind import TunnelKind
@@ -89,6 +90,7 @@ class FilesProtocol(TunnelKind):
     reach = Reach.HOST
     upstream_help = "what to serve: a folder, or one file"
     options = (
+        DOMAIN,
         kind_option(
             "no-index", "do not list what is in folders that have no index.html", False, side=Side.AGENT
         ),

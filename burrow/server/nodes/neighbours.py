@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IProtocolFactory
 
+from burrow.server.hosts import Hosts
 from burrow.server.listening import Guard
 from burrow.server.nodes.cluster import Cluster
 from burrow.server.nodes.handover import Door, Handover, possible
@@ -30,7 +31,7 @@ class Neighbours:
         reactor: Any,
         cluster: Cluster,
         group: str,
-        domain: str,
+        hosts: Hosts,
         port_served: Callable[[int], IProtocolFactory | None],
         guard: Guard,
         from_peer: Callable[[IProtocolFactory, str, int], IProtocolFactory] = lambda factory, *peer: factory,
@@ -39,7 +40,7 @@ class Neighbours:
         self._reactor = reactor
         self._cluster = cluster
         self._group = group
-        self._domain = domain
+        self._hosts = hosts
         self._port_served = port_served
         self._guard = guard
         self._served: dict[str, IProtocolFactory] = {}
@@ -74,8 +75,7 @@ class Neighbours:
         return self._hand_host(host, "http", transport, data)
 
     def _hand_host(self, host: str, at: str, transport: Any, data: bytes | bytearray) -> bool:
-        name, _, domain = host.partition(".")
-        return domain == self._domain and self._hand(name, at, None, transport, data)
+        return self._hand(self._hosts.name(host), at, None, transport, data)
 
     def hand_port(self, name: str, port: int, transport: Any) -> bool:
         """Hand over the visitor of a tunnel's TCP port, by the tunnel's name. See L{Handover.hand}."""

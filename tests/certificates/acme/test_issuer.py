@@ -521,20 +521,33 @@ class Shown(WithFakeCA):
         """They cost a question together with others', and none of the store's by themselves."""
         self.use("blog")
         self.start()
-        self.nobodys = {f"n{number}.{DOMAIN}" for number in range(100)}
+        under = {f"n{number}.{DOMAIN}" for number in range(100)}
+        outside = {"elsewhere.example", "xtunnel.example"}
+        self.nobodys = under | outside
         asked, note = [], self.store.note
         self.store.note = lambda *key: asked.append(key) or note(*key)
-        for name in (*self.nobodys, f"a.b.{DOMAIN}"):
+        for name in (*under, f"a.b.{DOMAIN}"):
             self.assertIsNone(self.context(name))
-        self.assertEqual(set(self.asked), self.nobodys)
+        self.assertEqual(set(self.asked), under)
         own = self.context(DOMAIN)
         for name in (None, "elsewhere.example", "xtunnel.example", ""):
             self.assertIs(self.context(name), own)
+        self.assertEqual(set(self.asked), self.nobodys)
         self.assertIsNot(self.context(f"blog.{DOMAIN}"), own)
         self.assertIsNone(self.successResultOf(self.certificates.challenge(f"blog.{DOMAIN}")))
         for name in (None, "elsewhere.example", f"a.b.{DOMAIN}"):
             self.assertIsNone(self.successResultOf(self.certificates.challenge(name)))
         self.assertEqual([key for key in asked if key[0] == CERTIFICATES], [])
+
+    def test_a_domain_of_a_users_own(self):
+        """It gets a certificate when its tunnel opens, as a name under the base domain does."""
+        self.use("blog")
+        self.start()
+        self.assertIsNone(self.context("app.example.org"), "it has an owner, and none yet")
+        self.successResultOf(self.certificates.ready("app.example.org"))
+        self.assertIn("app.example.org", self.ca.issued)
+        self.assertIsNotNone(self.context("app.example.org"))
+        self.assertIsNot(self.context("app.example.org"), self.context(DOMAIN))
 
     def test_name_with_an_owner_and_no_certificate(self):
         self.assertIsNone(self.context(f"blog.{DOMAIN}"))

@@ -9,6 +9,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from burrow.server.hosts import Hosts
 from burrow.server.nodes import neighbours
 from burrow.server.nodes.neighbours import Neighbours
 from burrow.server.nodes.records import Lease, Node
@@ -65,7 +66,9 @@ class Among(SynchronousTestCase):
             self.guarded.append(factory)
             return factory
 
-        made = Neighbours(self.reactor, self.cluster, group, "example.com", {4000: self.kept()}.get, guard)
+        made = Neighbours(
+            self.reactor, self.cluster, group, Hosts("example.com"), {4000: self.kept()}.get, guard
+        )
         self.addCleanup(made.close)
         return made
 

@@ -1,0 +1,86 @@
+"""
+Whose a domain is that an agent asks for, before the token gets it.
+
+Two things have to be true. The domain leads here: it is an alias (CNAME) of the base domain or of a name
+under it, or all of its addresses are this server's. And whoever holds the token controls it: a TXT record
+beside it has a value that is this token's and this domain's. The first alone is true of domains of former
+users whose records still lead here, too, which any token could else take over.
+
+It is asked once. From then on the domain is the token's, as a name is, until it is released.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from burrow.errors import NotAllowed, Unavailable
+from burrow.server.dns import Dns, DnsFailed, Leads
+
+RECORD = "_burrow"
+"""The label before the domain, where the TXT record is."""
+
+AT_ONCE = 20
+"""Domains that are asked about at the same time; agents that ask for more try again."""
+
+_SHOWN = 5
+
+
+class Domains:
+    """
+    @param base: the base domain. @param dns: is asked.
+    @param addresses: this server's, beside those of the base domain.
+    """
+
+    def __init__(self, base: str, dns: Dns, addresses: Iterable[str] = ()) -> None:
+        self._base = base
+        self._dns = dns
+        self._addresses = frozenset(addresses)
+        self._asking = 0
+
+    def proof(self, domain: str, token: str) -> str:
+        """The value of the TXT record. @param token: the token's id, which is no secret, nor is this."""
+        text = f"burrow domain\0{self._base}\0{token}\0{domain}"
+        return "burrow=" + hashlib.sha256(text.encode()).hexdigest()[:40]
+
+    async def check(self, domain: str, token: str) -> None:
+        """
+        Whether a token may have a domain.
+
+        @raise NotAllowed: it may not; the text says which records are missing.
+        @raise Unavailable: DNS does not answer, or too much is asked.
+        """
+        if self._asking >= AT_ONCE:
+            raise Unavailable("the server asks DNS about many domains; the agent tries again")
+        self._asking += 1
+        try:
+            missing = await self._missing(domain, self.proof(domain, token))
+        except DnsFailed as error:
+            raise Unavailable(f"{error}; the agent tries again") from error
+        finally:
+            self._asking -= 1
+        if missing:
+            what = "; and ".join(missing)
+            raise NotAllowed(f"{domain} is not this token's until DNS says so. Set {what}. Then ask again")
+
+    async def _missing(self, domain: str, proof: str) -> list[str]:
+        missing = []
+        if proof not in await self._dns.texts(f"{RECORD}.{domain}"):
+            missing.append(f'the TXT record {RECORD}.{domain} to "{proof}"')
+        leads = await self._dns.leads(domain)
+        if not await self._is_here(leads):
+            now = ", ".join([*sorted(leads.names), *sorted(leads.addresses)][:_SHOWN]) or "nothing"
+            missing.append(
+                f"the CNAME record {domain} to {self._base}, or A and AAAA records to this server's "
+                f"addresses (now: {now})"
+            )
+        return missing
+
+    async def _is_here(self, leads: Leads) -> bool:
+        if any(name == self._base or name.endswith(f".{self._base}") for name in leads.names):
+            return True
+        if not leads.addresses:
+            return False
+        if leads.addresses <= self._addresses:
+            return True
+        return leads.addresses <= self._addresses | (await self._dns.leads(self._base)).addresses

@@ -1,0 +1,55 @@
+"""
+Which host is whose: a tunnel's name is a label under the base domain, or a whole domain of its user's own.
+
+A domain has a dot, so the two are never mixed up, and all that goes by name (owners, leases, quotas, routes)
+goes for both.
+"""
+
+from __future__ import annotations
+
+from burrow.errors import BadOption
+from burrow.values import parse_domain
+
+
+def is_domain(name: str) -> bool:
+    """Whether a tunnel's name is a domain."""
+    return "." in name
+
+
+class Hosts:
+    """@ivar domain: the base domain."""
+
+    __slots__ = ("_suffix", "domain")
+
+    def __init__(self, domain: str) -> None:
+        self.domain = domain
+        self._suffix = f".{domain}"
+
+    def of(self, name: str) -> str:
+        """The host of a tunnel's name."""
+        return name if is_domain(name) else name + self._suffix
+
+    def name(self, host: str) -> str:
+        """The name of a tunnel with a host; empty for hosts that none can have."""
+        if host.endswith(self._suffix):
+            label = host.removesuffix(self._suffix)
+            return "" if is_domain(label) else label
+        # An IP address has no tunnel.
+        return host if is_domain(host) and host != self.domain and not host[-1].isdigit() else ""
+
+    def check(self, text: str) -> str:
+        """
+        A domain that an agent asks for. @return: it in lower case.
+
+        @raise BadOption: it is none of its user's own.
+        """
+        try:
+            domain = parse_domain(text)
+        except ValueError as error:
+            raise BadOption(f"{text[:80]!r} is no possible domain: {error}") from error
+        if domain == self.domain or domain.endswith(self._suffix):
+            label = domain.removesuffix(self._suffix).rpartition(".")[2]
+            raise BadOption(f"{domain} is this server's own: ask for a name under it, as in --name {label}")
+        if not is_domain(domain):
+            raise BadOption(f"{domain} is no whole domain: write one, as in app.example.org")
+        return domain

@@ -1,0 +1,180 @@
+"""Domains of users' own: who gets one, who does not, and who reaches it."""
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from burrow.errors import BadOption, NameTaken, NotAllowed, Unavailable
+from burrow.protocols.http import HttpProtocol
+from burrow.protocols.tcp import TcpProtocol
+from burrow.protocols.tls import TlsProtocol
+from burrow.server import domains
+from burrow.server.dns import DnsFailed, Leads
+from burrow.server.domains import Domains
+from burrow.server.greeting import Greeting
+from burrow.server.hosts import Hosts
+from burrow.server.ports import Ports
+from burrow.server.route import NoRoute
+from burrow.server.tunnel import Owner
+from burrow.store.memory import MemoryStore
+from burrow.testing import SessionPair
+from tests.server.parts import Parts
+
+APP = "app.example.org"
+HERE = Leads({"example.com"}, {"192.0.2.1"})
+
+
+class Dns:
+    """@ivar records: where names lead, and their texts. @ivar waits: fires before each answer."""
+
+    def __init__(self):
+        self.led, self.told, self.asked, self.waits = {}, {}, [], None
+
+    async def leads(self, name):
+        return (await self._answer(name, self.led)) or Leads(set(), set())
+
+    async def texts(self, name):
+        return (await self._answer(name, self.told)) or []
+
+    async def _answer(self, name, records):
+        self.asked.append(name)
+        if self.waits is not None:
+            await self.waits
+        found = records.get(name)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+class Proofs(SynchronousTestCase):
+    def setUp(self):
+        self.dns = Dns()
+        self.domains = Domains("example.com", self.dns, ["192.0.2.1", "2001:db8::1"])
+        self.dns.told[f"_burrow.{APP}"] = ["v=spf1 -all", self.domains.proof(APP, "t1")]
+
+    def check(self, domain=APP, token="t1"):
+        return Deferred.fromCoroutine(self.domains.check(domain, token))
+
+    def test_where_it_may_lead(self):
+        self.dns.led["example.com"] = Leads(set(), {"192.0.2.7"})
+        for leads in (
+            HERE,
+            Leads({"cdn.example.net", "shop.example.com"}, set()),
+            Leads(set(), {"192.0.2.1"}),
+            Leads(set(), {"192.0.2.1", "2001:db8::1"}),
+            Leads(set(), {"192.0.2.7", "192.0.2.1"}),
+        ):
+            self.dns.led[APP] = leads
+            self.successResultOf(self.check())
+        for leads, now in (
+            (Leads(set(), set()), "nothing"),
+            (Leads({"badexample.com"}, {"192.0.2.9"}), "badexample.com, 192.0.2.9"),
+            (Leads(set(), {"192.0.2.1", "198.51.100.1"}), "192.0.2.1, 198.51.100.1"),
+        ):
+            self.dns.led[APP] = leads
+            why = str(self.failureResultOf(self.check(), NotAllowed).value)
+            self.assertIn(f"the CNAME record {APP} to example.com", why)
+            self.assertIn(f"(now: {now})", why)
+            self.assertNotIn("TXT", why)
+
+    def test_a_record_that_leads_here_is_not_enough(self):
+        """As of a domain whose former user let it lead here: no other token gets it."""
+        self.dns.led[APP] = HERE
+        why = str(self.failureResultOf(self.check(token="t2"), NotAllowed).value)
+        self.assertIn(f'the TXT record _burrow.{APP} to "{self.domains.proof(APP, "t2")}"', why)
+        self.assertNotIn("CNAME", why)
+        self.assertNotIn(self.domains.proof(APP, "t1"), why)
+
+    def test_a_proof_is_one_tokens_and_one_domains_and_one_servers(self):
+        other = Domains("example.net", self.dns)
+        proofs = {self.domains.proof(*each) for each in ((APP, "t1"), (APP, "t2"), ("b.example.org", "t1"))}
+        self.assertEqual(len(proofs | {other.proof(APP, "t1")}), 4)
+
+    def test_dns_that_does_not_answer(self):
+        for records in (self.dns.led, self.dns.told):
+            self.dns.led[APP] = HERE
+            name = APP if records is self.dns.led else f"_burrow.{APP}"
+            records[name] = DnsFailed("no answer")
+            self.failureResultOf(self.check(), Unavailable)
+
+    def test_so_many_at_once(self):
+        self.dns.led[APP], self.dns.waits = HERE, Deferred()
+        waiting = [self.check() for _ in range(domains.AT_ONCE)]
+        self.failureResultOf(self.check(), Unavailable)
+        self.assertEqual(len(self.dns.asked), domains.AT_ONCE)
+        waits, self.dns.waits = self.dns.waits, None
+        waits.callback(None)
+        for each in waiting:
+            self.successResultOf(each)
+        self.successResultOf(self.check())
+
+
+class Tunnels(SynchronousTestCase):
+    def setUp(self):
+        self.reactor = MemoryReactorClock()
+        self.store = MemoryStore(self.reactor.seconds)
+        self.dns = Dns()
+        self.readied = []
+        kinds = {"http": HttpProtocol(), "tcp": TcpProtocol(), "tls": TlsProtocol()}
+        self.parts = Parts(
+            self.reactor,
+            self.store,
+            kinds,
+            Ports(None, "", range(1)),
+            ready=lambda host: succeed(self.readied.append(host)),
+            dns=self.dns,
+        )
+        self.greeting = Greeting(self.parts.routes, self.parts.cluster, Hosts("example.com"), kinds)
+        self.dns.led[APP] = HERE
+        self.prove("token1")
+
+    def prove(self, token):
+        proof = Domains("example.com", self.dns).proof(APP, token)
+        self.dns.told[f"_burrow.{APP}"] = [proof]
+
+    def opening(self, name=APP, kind="http", token="token1", **options):
+        owner = Owner(token, "agent", SessionPair().server, lambda tunnel, by: False)
+        opening = self.parts.opening.open(owner, kind, "http://localhost:3000", name, options)
+        return Deferred.fromCoroutine(opening)
+
+    def test_it_opens_and_is_found_by_its_host_alone(self):
+        tunnel = self.successResultOf(self.opening("App.Example.ORG"))
+        self.assertEqual((tunnel.name, tunnel.host, tunnel.url), (APP, APP, f"https://{APP}"))
+        self.assertEqual(self.readied, [APP])
+        self.assertEqual(self.parts.tunnels.hosts, [APP])
+        self.assertIs(self.parts.routes.of_host(APP, None), tunnel)
+        self.assertTrue(self.successResultOf(self.parts.routes.serves(APP)))
+        for host in (f"{APP}.example.com", "example.org", f"x.{APP}"):
+            self.failureResultOf(self.parts.routes.of_host(host, None), NoRoute)
+            self.reactor.advance(1)
+
+    def test_it_is_asked_once_and_stays_its_tokens(self):
+        self.successResultOf(self.opening())
+        self.dns.asked.clear()
+        self.dns.told.clear()
+        self.dns.led.clear()
+        self.successResultOf(self.opening())
+        self.assertEqual(self.dns.asked, [], "its agents come back, whatever DNS says then")
+        self.prove("token2")
+        self.dns.led[APP] = HERE
+        self.failureResultOf(self.opening(token="token2"), NameTaken)
+        self.successResultOf(self.store.release(APP))
+        self.successResultOf(self.opening(token="token2"))
+
+    def test_who_does_not_prove_it_reserves_nothing(self):
+        self.failureResultOf(self.opening(token="token2"), NotAllowed)
+        self.assertIsNone(self.successResultOf(self.store.reservation(APP)))
+        self.assertEqual(self.readied, [])
+
+    def test_kinds_whose_visitors_do_not_come_by_host(self):
+        for kind, options in (("tcp", {}), ("http", {"private": True})):
+            self.failureResultOf(self.opening(kind=kind, **options), BadOption)
+        self.assertEqual(self.dns.asked, [])
+
+    def test_by_its_server_name(self):
+        tunnel = self.successResultOf(self.opening(kind="tls"))
+        self.assertEqual(tunnel.url, f"tls://{APP}")
+        found = Deferred.fromCoroutine(self.greeting.of_sni(APP))
+        self.assertIs(self.successResultOf(found), tunnel)
+        self.assertIs(self.greeting.reach_of(APP), tunnel.reach)
+        self.assertIsNone(self.greeting.reach_of("example.com"))
