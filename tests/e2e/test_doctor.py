@@ -98,7 +98,14 @@ def upstream_away(world, tmp_path):
     return planted
 
 
+def domain_without_record(world, tmp_path):
+    file = tmp_path / "own.toml"
+    file.write_text('[tunnels.own]\nkind = "files"\nupstream = "."\nname = ""\ndomain = "burrow.invalid"\n')
+    return Planted("domain", "no address is known for burrow.invalid", "DNS record", ["--config", file])
+
+
 AGENTS = [
+    domain_without_record,
     broken_file,
     no_token,
     proxy_of_another_kind,

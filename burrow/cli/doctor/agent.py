@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from functools import partial
 from typing import Any
 
 from burrow.cli.doctor.findings import Finding, Findings, Level, Wrong
@@ -50,6 +51,9 @@ def check_agent(arguments: argparse.Namespace) -> int:
     for number, (name, step) in enumerate(zip(_STEPS, work, strict=True)):
         reachable = findings.check(name, step, needs=_STEPS[:number])
     findings.check("clock", way.compare_clocks, needs=("server",))
+    for request in requests:
+        if request.name is not None and "." in request.name:
+            findings.check("domain", partial(way.domain, request.name), needs=("DNS",))
 
     async def main(reactor: Any) -> None:
         if reachable:

@@ -89,6 +89,19 @@ class Way:
         host = self._address.host if self._proxy is None else self._proxy[0]
         return f"{host} is {', '.join(addresses_of(host))}"
 
+    def domain(self, name: str) -> str:
+        """Whether a domain of the user's own leads where the server is."""
+        host = self._address.host
+        found, here = addresses_of(name), addresses_of(host)
+        if not set(found) <= set(here):
+            raise Wrong(
+                f"{name} leads to {', '.join(found)}, and the server is at {', '.join(here)}",
+                f"set a CNAME record of {name} to {host}, as docs/domains.md says; right if {host} has "
+                "addresses of its own for agents",
+                Level.WARNING,
+            )
+        return f"{name} leads where the server is"
+
     def connect(self) -> str:
         """A TCP connection, through the proxy if there is one."""
         host, port = self._proxy[:2] if self._proxy is not None else (self._address.host, self._address.port)
