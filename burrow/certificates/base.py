@@ -62,6 +62,13 @@ outside the base domain. Fails with L{StoreError<burrow.errors.StoreError>} if t
 """
 
 
+def wildcard_of(name: str, domain: str) -> str:
+    """C{*.blog.example.com} for a host of two labels under the base domain; empty for any other."""
+    label, dot, parent = name.removesuffix(f".{domain}").partition(".")
+    under = name.endswith(f".{domain}") and label and dot and parent and "." not in parent
+    return f"*.{parent}.{domain}" if under else ""
+
+
 def names_of(certificate: x509.Certificate) -> frozenset[str]:
     """The names and addresses that a certificate covers, lower case; wildcards as they stand."""
     try:

@@ -23,7 +23,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from burrow.certificates.base import HasOwner, ICertificates, server_context
+from burrow.certificates.base import HasOwner, ICertificates, server_context, wildcard_of
 from burrow.certificates.pair import Pair
 from burrow.errors import CertificateFailed, ConfigError, StoreError
 
@@ -188,17 +188,18 @@ class LocalCertificates:
         """
         if name is None or name == self._domain or not self._may_issue(name):
             return succeed(self._context(self._domain))
-        if name in self._contexts:
-            return succeed(self._context(name))
-        return Deferred.fromCoroutine(self._find(name))
+        known = wildcard_of(name, self._domain) or name
+        if known in self._contexts:
+            return succeed(self._context(known))
+        return Deferred.fromCoroutine(self._find(name, known))
 
-    async def _find(self, name: str) -> SSL.Context:
+    async def _find(self, name: str, known: str) -> SSL.Context:
         try:
             owned = await self._has_owner(name)
         except StoreError:
             owned = False  # open tunnels are known without the store
         if owned:
-            return self._context(name)
+            return self._context(known)
         return self._context(_DEFAULT if name.endswith(f".{self._domain}") else self._domain)
 
     def _context(self, name: str) -> SSL.Context:

@@ -98,6 +98,8 @@ def share(arguments: argparse.Namespace) -> int:
     async def ask(api: Api, reactor: Any) -> None:
         tunnel = await api.ask("GET", path_of("tunnels", arguments.name))
         url = str(tunnel.get("url", ""))
+        if "://*." in url:
+            raise ConfigError(f"{arguments.name} has many hosts: give the URL of one, as a link is for one")
         if not url.startswith(("http://", "https://")):
             raise ConfigError(f"the tunnel {arguments.name} has no URL that a browser opens")
         link(url)

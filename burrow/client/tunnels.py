@@ -107,6 +107,8 @@ def tunnel_request(
         raise ConfigError(
             f"the plugin for tunnels of kind {kind_name} failed: {type(error).__name__}: {error}"
         ) from error
+    if options.get("end-to-end") and name is not None and name.startswith("*."):
+        raise ConfigError(f"--end-to-end gets a certificate for one host, and {name} has many: leave it out")
     if options.get("as"):
         kind = AsKind(options["as"])
     elif options.get("end-to-end"):

@@ -1,8 +1,9 @@
 """
-Which host is whose: a tunnel's name is a label under the base domain, or a whole domain of its user's own.
+Which host is whose: a tunnel's name is a label under the base domain; or C{*.} and a label, for all hosts one
+label below that; or a whole domain of its user's own.
 
-A domain has a dot, so the two are never mixed up, and all that goes by name (owners, leases, quotas, routes)
-goes for both.
+A domain has a dot and no asterisk, so they are never mixed up, and all that goes by name (owners, leases,
+quotas, routes) goes for all.
 """
 
 from __future__ import annotations
@@ -10,10 +11,18 @@ from __future__ import annotations
 from burrow.errors import BadOption
 from burrow.values import parse_domain
 
+WILD = "*."
+"""What a wildcard name begins with."""
+
 
 def is_domain(name: str) -> bool:
     """Whether a tunnel's name is a domain."""
-    return "." in name
+    return "." in name and not is_wildcard(name)
+
+
+def is_wildcard(name: str) -> bool:
+    """Whether a tunnel's name is for the hosts under a label."""
+    return name.startswith(WILD)
 
 
 class Hosts:
@@ -33,7 +42,10 @@ class Hosts:
         """The name of a tunnel with a host; empty for hosts that none can have."""
         if host.endswith(self._suffix):
             label = host.removesuffix(self._suffix)
-            return "" if is_domain(label) else label
+            first, dot, parent = label.partition(".")
+            if not dot:
+                return label
+            return WILD + parent if first and parent and "." not in parent else ""
         # An IP address has no tunnel.
         return host if is_domain(host) and host != self.domain and not host[-1].isdigit() else ""
 

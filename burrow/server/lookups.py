@@ -32,7 +32,7 @@ REMEMBER = 1.0
 MAX_REMEMBERED = 4096
 """Names that are remembered, at most; the oldest are forgotten."""
 
-_POSSIBLE = re.compile(r"[a-z0-9-]{1,63}|(?=.{1,253}$)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+")
+_POSSIBLE = re.compile(r"(\*\.)?[a-z0-9-]{1,63}|(?=.{1,253}$)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+")
 
 
 class Lookups:

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Container
 
 from burrow.errors import BadOption
-from burrow.server.hosts import Hosts, is_domain
+from burrow.server.hosts import WILD, Hosts, is_domain, is_wildcard
 from burrow.values import parse_name
 
 
@@ -59,14 +59,15 @@ def check_name(name: str, hosts: Hosts, reserved: Container[str] = ()) -> str:
     Check a name that an agent asks for. @return: it in lower case.
 
     @param reserved: names that the server's owner reserves, beside L{RESERVED}.
-    @raise BadOption: it is neither a valid label nor a domain, or is reserved.
+    @raise BadOption: it is neither a valid label, nor one behind C{*.}, nor a domain, or is reserved.
     """
     if is_domain(name):
         return hosts.check(name)
+    wild = WILD if is_wildcard(name) else ""
     try:
-        label = parse_name(name)
+        label = parse_name(name.removeprefix(wild))
     except ValueError as error:
         raise BadOption(str(error)) from error
     if label in RESERVED or label in reserved:
         raise BadOption(f"the name {label!r} is reserved: choose another")
-    return label
+    return wild + label

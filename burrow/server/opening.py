@@ -39,9 +39,10 @@ from burrow.protocols.visits import settled
 from burrow.server.domains import Domains
 from burrow.server.events import Events
 from burrow.server.given import common_version, plugin_failed, read_given
-from burrow.server.hosts import Hosts, is_domain
+from burrow.server.hosts import Hosts
 from burrow.server.names import assigned_name, check_name
 from burrow.server.nodes.cluster import Cluster
+from burrow.server.owning import Owning
 from burrow.server.ports import Ports
 from burrow.server.quotas import Quotas
 from burrow.server.routes import Routes
@@ -120,7 +121,7 @@ class Opening:
         self._cluster = cluster
         self._events = events
         self._hosts = hosts
-        self._domains = domains
+        self._owning = Owning(store, domains)
         self._url = url
         self._tls_url = tls_url
         self._ready = ready
@@ -196,8 +197,7 @@ class Opening:
             port_assigned=None if port is None else False,
             asked=name is not None,
         )
-        if is_domain(wanted.name):
-            await self._check_domain(wanted, reach)
+        await self._check_owner(wanted, reach, limits)
         if is_shared(what.options):
             self._tunnels.shared.check(what.kind, what.options, wanted)
         wanted = attr.evolve(wanted, name=await self._choose_name(wanted))
@@ -210,12 +210,14 @@ class Opening:
             self._quotas.remove_name(owner.token, wanted.name)
             raise
 
-    async def _check_domain(self, wanted: Reservation, reach: Reach) -> None:
-        """@raise Refused: a domain is not its token's, or the kind has no use for one."""
-        if reach not in (Reach.HOST, Reach.SNI):
-            raise BadOption(f"{wanted.name} is for tunnels whose visitors come by host: this one has none")
-        if await self._store.reservation(wanted.name) is None:
-            await self._domains.check(wanted.name, wanted.token)
+    async def _check_owner(self, wanted: Reservation, reach: Reach, limits: Limits) -> None:
+        """@raise Refused: see L{Owning.check}."""
+        try:
+            await self._owning.check(wanted, reach, limits)
+        except OverQuota as error:
+            raise TooManyTunnels(str(error)) from error
+        except Taken as error:
+            raise NameTaken(str(error)) from error
 
     async def _open_reserved(
         self, owner: Owner, what: _Wanted, reservation: Reservation, limits: Limits

@@ -84,8 +84,11 @@ class Traffic:
 
     def wants(self, host: str) -> bool:
         """Whether anybody who listens wants to be told of the tunnel of a host."""
-        # A tunnel is called by the first label of its host, or by all of it.
-        return self.tunnels is None or host.partition(".")[0] in self.tunnels or host in self.tunnels
+        if self.tunnels is None:
+            return True
+        # A tunnel is called by the first label of its host, by all of it, or by an asterisk and the second.
+        first, _, rest = host.partition(".")
+        return not self.tunnels.isdisjoint((first, host, f"*.{rest.partition('.')[0]}"))
 
     def begun(self, record: Record) -> None:
         """See L{Listener.begun}."""

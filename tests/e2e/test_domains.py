@@ -133,6 +133,44 @@ def test_a_ca_that_does_not_find_it(acme, hello):
     assert world.get(name)[2] == name.encode()
 
 
+def test_a_wildcard_by_acme(acme, hello):
+    """Each host gets its certificate when it is asked for, few a day, and none that is nobody's."""
+    world, pebble = acme
+    hosts = [f"{label}.blog.burrow.localhost" for label in "abcdefg"]
+    for host in (*hosts, "x.other.burrow.localhost", "blog.burrow.localhost"):
+        pebble.point(host, "127.0.0.1")
+    before = pebble.orders()
+    agent = world.agent("http", hello, "--name", "*.blog")
+    assert agent.ready()[0]["url"] == f"https://*.blog.burrow.localhost:{world.https}"
+    assert pebble.orders() == before
+    for host in hosts[:5]:
+        assert world.get(host)[2] == host.encode()
+    for host in hosts[:5]:
+        assert world.get(host)[0] == 200
+    assert pebble.orders() == before + 5
+    assert [shown(world, host) for host in (*hosts[5:], "x.other.burrow.localhost")] == [None] * 3
+    assert pebble.orders() == before + 5
+    exact = world.agent("http", 3000, "--name", "blog")
+    assert exact.ready()
+    assert world.get("blog.burrow.localhost")[0] == 502
+
+
+def test_a_wildcard_by_the_local_ca(tmp_path, hello):
+    world = World(tmp_path, domain="burrow.localhost", workers=2)
+    try:
+        world.start_server()
+        world.env["BURROW_TOKEN"] = world.token()
+        world.agent("http", hello, "--name", "*.blog").ready()
+        for label in "abcdefgh":
+            host = f"{label}.blog.burrow.localhost"
+            assert world.get(host)[2] == host.encode()
+        world.env["BURROW_TOKEN"] = world.token("second")
+        assert refused(world, "--name", "blog")["error"] == "NameTaken"
+        assert world.get("a.shop.burrow.localhost", sni="burrow.localhost")[0] in (404, 421)
+    finally:
+        world.close()
+
+
 def test_names_that_are_nobodys(acme):
     world, _ = acme
     base = shown(world, "burrow.localhost")

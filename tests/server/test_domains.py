@@ -4,7 +4,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from burrow.errors import BadOption, NameTaken, NotAllowed, Unavailable
+from burrow.errors import BadOption, NameTaken, NotAllowed, TooManyTunnels, Unavailable
+from burrow.limits import UNLIMITED, Limits
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.tcp import TcpProtocol
 from burrow.protocols.tls import TlsProtocol
@@ -132,9 +133,9 @@ class Tunnels(SynchronousTestCase):
         proof = Domains("example.com", self.dns).proof(APP, token)
         self.dns.told[f"_burrow.{APP}"] = [proof]
 
-    def opening(self, name=APP, kind="http", token="token1", **options):
+    def opening(self, name=APP, kind="http", token="token1", limits=UNLIMITED, **options):
         owner = Owner(token, "agent", SessionPair().server, lambda tunnel, by: False)
-        opening = self.parts.opening.open(owner, kind, "http://localhost:3000", name, options)
+        opening = self.parts.opening.open(owner, kind, "http://localhost:3000", name, options, limits)
         return Deferred.fromCoroutine(opening)
 
     def test_it_opens_and_is_found_by_its_host_alone(self):
@@ -170,6 +171,41 @@ class Tunnels(SynchronousTestCase):
         for kind, options in (("tcp", {}), ("http", {"private": True})):
             self.failureResultOf(self.opening(kind=kind, **options), BadOption)
         self.assertEqual(self.dns.asked, [])
+
+    def test_a_wildcard(self):
+        wild = self.successResultOf(self.opening("*.blog"))
+        self.assertEqual((wild.host, wild.url), ("*.blog.example.com", "https://*.blog.example.com"))
+        for host in ("x.blog.example.com", "y.blog.example.com"):
+            self.assertIs(self.parts.routes.of_host(host, None), wild)
+            self.assertTrue(self.successResultOf(self.parts.routes.serves(host)))
+        for host in ("a.x.blog.example.com", "x.shop.example.com"):
+            self.failureResultOf(self.parts.routes.of_host(host, None), NoRoute)
+            self.reactor.advance(1)
+        exact = self.successResultOf(self.opening("blog"))
+        self.assertIs(self.parts.routes.of_host("blog.example.com", None), exact)
+        self.assertIs(self.parts.routes.of_host("x.blog.example.com", None), wild)
+
+    def test_who_owns_a_name_owns_what_is_under_it(self):
+        self.successResultOf(self.opening("blog"))
+        self.failureResultOf(self.opening("*.blog", token="token2"), NameTaken)
+        self.successResultOf(self.opening("*.blog"))
+        self.successResultOf(self.opening("*.shop", token="token2"))
+        self.failureResultOf(self.opening("shop"), NameTaken)
+        self.successResultOf(self.store.release("shop"))
+        self.failureResultOf(self.opening("shop"), NameTaken)
+        self.assertIsNone(self.successResultOf(self.store.reservation("shop")))
+        self.successResultOf(self.opening("shop", token="token2"))
+
+    def test_both_names_count(self):
+        limits = Limits(names=1)
+        self.failureResultOf(self.opening("*.blog", limits=limits), TooManyTunnels)
+        self.assertIsNone(self.successResultOf(self.store.reservation("*.blog")))
+        self.successResultOf(self.opening("*.blog", limits=Limits(names=2)))
+
+    def test_wildcards_of_kinds_whose_visitors_do_not_come_by_host(self):
+        for kind, options in (("tcp", {}), ("http", {"private": True})):
+            self.failureResultOf(self.opening("*.blog", kind=kind, **options), BadOption)
+        self.assertIsNone(self.successResultOf(self.store.reservation("blog")))
 
     def test_by_its_server_name(self):
         tunnel = self.successResultOf(self.opening(kind="tls"))

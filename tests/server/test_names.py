@@ -65,7 +65,6 @@ def test_domains_of_users_own():
         ("blog.example.com", "--name blog"),
         ("a.blog.example.com", "--name blog"),
         ("192.0.2.1", "no possible domain"),
-        ("*.example.org", "no possible domain"),
         ("_x.example.org", "no possible domain"),
         ("bücher.example", "xn--"),
         ("a..b", "no possible domain"),
@@ -87,7 +86,9 @@ def test_domains_that_are_not_possible(name, words):
         ("blog.example.com", "blog"),
         ("app.example.org", "app.example.org"),
         ("xexample.com", "xexample.com"),
-        ("a.blog.example.com", ""),
+        ("x.blog.example.com", "*.blog"),
+        ("a.x.blog.example.com", ""),
+        (".blog.example.com", ""),
         ("example.com", ""),
         (".example.com", ""),
         ("localhost", ""),
@@ -97,5 +98,14 @@ def test_domains_that_are_not_possible(name, words):
 )
 def test_hosts_and_names(host, name):
     assert HOSTS.name(host) == name
-    if name:
+    if name.startswith("*."):
+        assert HOSTS.of(name) == "*.blog.example.com"
+    elif name:
         assert HOSTS.of(name) == host
+
+
+def test_wildcards():
+    assert check_name("*.Blog", HOSTS) == "*.blog"
+    for name in ("*.", "*", "*.a.b", "*.example.org", "x*.blog", "*.www", "*.*.blog", "*blog"):
+        with pytest.raises(BadOption):
+            check_name(name, HOSTS)

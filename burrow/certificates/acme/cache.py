@@ -48,6 +48,11 @@ class Cache:
         """How many certificates are in memory."""
         return len(self._known)
 
+    @property
+    def names(self) -> list[str]:
+        """The names whose certificates are in memory."""
+        return list(self._known)
+
     def start(self) -> None:
         """
         Load the certificates that were kept in files before a restart.

@@ -5,7 +5,8 @@ L{AcmeCertificates} puts the parts together: the cache (L{burrow.certificates.ac
 (L{burrow.certificates.acme.orders}) and the renewals (L{burrow.certificates.acme.renewals}).
 
 A first certificate is ordered by L{AcmeCertificates.ready}, which is called when a tunnel opens on a reserved
-name, and for the base domain. No handshake causes an order.
+name, and for the base domain. No handshake causes an order, but for hosts of wildcard names
+(L{burrow.certificates.acme.demand}).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from zope.interface import implementer
 
 from burrow.certificates.acme.authority import Authority, CertificateAuthority
 from burrow.certificates.acme.cache import Cache
+from burrow.certificates.acme.demand import Demand
 from burrow.certificates.acme.locks import Locks
 from burrow.certificates.acme.orders import ISSUE_TIMEOUT, Orders
 from burrow.certificates.acme.plans import Plans
@@ -32,7 +34,7 @@ from burrow.certificates.acme.responder import TLSALPNResponder
 from burrow.certificates.acme.single_flight import SingleFlight
 from burrow.certificates.acme.tidy import Tidy
 from burrow.certificates.acme.unwritten import Unwritten
-from burrow.certificates.base import HasOwner, ICertificates
+from burrow.certificates.base import HasOwner, ICertificates, wildcard_of
 from burrow.certificates.sealed import Sealer
 from burrow.errors import CertificateFailed, Unavailable
 from burrow.store.base import IStore
@@ -106,6 +108,9 @@ class AcmeCertificates:
             )
             for authority in authorities
         ]
+        self._demand = Demand(
+            self._authorities[0].limits, lambda name: self._obtaining.do(name, self._in_turn), now
+        )
         self._orders = Orders(reactor, self._authorities, self._locks, self._responder)
         self.renewals = Renewals(
             store,
@@ -138,7 +143,10 @@ class AcmeCertificates:
 
     async def _check(self) -> None:
         """Called every L{CHECK_EVERY} seconds; the next call waits until this one is done."""
-        names = {self._domain, *self._in_use()}
+        used = set(self._in_use())
+        # Of a wildcard name, the hosts that visitors have asked for.
+        wild = {name for name in self.cache.names if wildcard_of(name, self._domain) in used}
+        names = {self._domain, *wild, *(name for name in used if not name.startswith("*."))}
         await self._unwritten.write()
         self._tidy.start(names)
         await self.renewals.check(names)
@@ -160,8 +168,9 @@ class AcmeCertificates:
         return Deferred.fromCoroutine(self._responder.context(name))
 
     def _serves(self, name: str) -> bool:
-        """Whether it is the base domain or a label under it: of its names, no others have a certificate."""
-        return name == self._domain or name.partition(".")[2] == self._domain
+        """Whether it is the base domain or one or two labels under it: of its names, no others have one."""
+        parent = name.partition(".")[2]
+        return self._domain in (name, parent) or bool(wildcard_of(name, self._domain))
 
     def _is_under(self, name: str) -> bool:
         return name.endswith(f".{self._domain}")
@@ -185,6 +194,9 @@ class AcmeCertificates:
             if name != self._domain and not await self._has_owner(name):
                 return None if self._is_under(name) else await self.context(None)
             known = await self.cache.load(name)
+            if wildcard_of(name, self._domain) and not self.cache.valid(known):
+                await self._demand.obtain(name)
+                known = self.cache.get(name)  # perhaps the one that has expired
         except CertificateFailed as error:
             self.log.debug("a handshake for {name} gets no certificate: {error}", name=name, error=error)
             return None
@@ -204,6 +216,8 @@ class AcmeCertificates:
         return Deferred.fromCoroutine(self._ready(name))
 
     async def _ready(self, name: str) -> None:
+        if name.startswith("*."):
+            return  # its hosts get theirs when they are asked for
         known = self.cache.get(name) or await self.cache.load(name)
         if not self.cache.valid(known):
             await self._obtaining.do(name, self._in_turn)

@@ -26,6 +26,12 @@ from burrow.wording import at
 SAME_NAME, FAILED = 4, 4
 """Certificates for one name a week; failed validations of one name an hour."""
 
+DEMANDED = 5
+"""Certificates a day for hosts of one wildcard name, which visitors ask for."""
+
+DEMANDED_PART = 3
+"""All those together have one part in so many of the certificates for new names a week."""
+
 INFORMED = 2
 """Renewals of one name a day whose order says what it replaces: the CA may request one at any time."""
 
@@ -139,6 +145,26 @@ class Limits:
             # A later time is from before the clock was set back, or from a release without the cap.
             if text is not None and 0 < float(text) - self._now() <= REFUSED_LIMIT:
                 raise CertificateFailed(f"the CA's rate limit is reached until {at(float(text))}")
+
+    async def demanded(self, wildcard: str) -> None:
+        """
+        Count an order for a host under a wildcard name before it is made, which a stranger asks for.
+
+        @raise CertificateFailed: a limit is reached.
+        """
+        now = self._now()
+        rules = [(f"demanded {wildcard}", DEMANDED, DAY, f"{DEMANDED} new hosts under {wildcard} a day")]
+        if self._weekly:
+            most = max(self._weekly // DEMANDED_PART, 1)
+            rules.append(("demanded", most, WEEK, f"{most} new hosts under wildcard names a week"))
+        counted: list[tuple[str, float, float]] = []
+        for what, most, window, text in rules:
+            free = await self._change(what, window, now, most)
+            if free:
+                for each, when, long in counted:
+                    await self._change(each, long, when, 0, remove=True)
+                raise CertificateFailed(f"this server's limit of {text} is reached until {at(free)}")
+            counted.append((what, now, window))
 
     async def undo(self, counted: list[tuple[str, float]]) -> None:
         """Take back what L{begin} counted, since nothing was issued."""

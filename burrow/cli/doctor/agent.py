@@ -52,7 +52,7 @@ def check_agent(arguments: argparse.Namespace) -> int:
         reachable = findings.check(name, step, needs=_STEPS[:number])
     findings.check("clock", way.compare_clocks, needs=("server",))
     for request in requests:
-        if request.name is not None and "." in request.name:
+        if request.name is not None and "." in request.name.removeprefix("*."):
             findings.check("domain", partial(way.domain, request.name), needs=("DNS",))
 
     async def main(reactor: Any) -> None:

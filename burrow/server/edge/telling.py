@@ -17,9 +17,10 @@ def record_of(head: RequestHead, request_id: bytes, address: tuple[str, str], do
         which a host is a tunnel's name; another host's tunnel is known when its route is found.
     """
     suffix = "." + domain
+    label = head.host.removesuffix(suffix) if head.host.endswith(suffix) else ""
     return Record(
         protocol="http",
-        tunnel=head.host.removesuffix(suffix) if head.host.endswith(suffix) else "",
+        tunnel="" if "." in label else label,
         visitor=address[0],
         scheme=address[1],
         method=head.method.decode("latin-1"),

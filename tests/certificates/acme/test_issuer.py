@@ -10,8 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from burrow.certificates.acme import cache, issuer, plans, renewals
 from burrow.certificates.acme.authority import Authority
 from burrow.certificates.acme.client import ExternalAccount
+from burrow.certificates.acme.demand import PAUSE
 from burrow.certificates.acme.issuer import AcmeCertificates
-from burrow.certificates.acme.limits import DAY, HOUR, INFORMED, REFUSED_LIMIT
+from burrow.certificates.acme.limits import DAY, DEMANDED, DEMANDED_PART, HOUR, INFORMED, REFUSED_LIMIT
 from burrow.certificates.acme.orders import ISSUE_TIMEOUT
 from burrow.certificates.acme.tidy import KEEP_EXPIRED
 from burrow.certificates.sealed import Sealer
@@ -521,12 +522,12 @@ class Shown(WithFakeCA):
         """They cost a question together with others', and none of the store's by themselves."""
         self.use("blog")
         self.start()
-        under = {f"n{number}.{DOMAIN}" for number in range(100)}
+        under = {f"n{number}.{DOMAIN}" for number in range(100)} | {f"a.b.{DOMAIN}"}
         outside = {"elsewhere.example", "xtunnel.example"}
         self.nobodys = under | outside
         asked, note = [], self.store.note
         self.store.note = lambda *key: asked.append(key) or note(*key)
-        for name in (*under, f"a.b.{DOMAIN}"):
+        for name in (*under, f"a.b.c.{DOMAIN}"):
             self.assertIsNone(self.context(name))
         self.assertEqual(set(self.asked), under)
         own = self.context(DOMAIN)
@@ -535,7 +536,7 @@ class Shown(WithFakeCA):
         self.assertEqual(set(self.asked), self.nobodys)
         self.assertIsNot(self.context(f"blog.{DOMAIN}"), own)
         self.assertIsNone(self.successResultOf(self.certificates.challenge(f"blog.{DOMAIN}")))
-        for name in (None, "elsewhere.example", f"a.b.{DOMAIN}"):
+        for name in (None, "elsewhere.example", f"a.b.{DOMAIN}", f"a.b.c.{DOMAIN}"):
             self.assertIsNone(self.successResultOf(self.certificates.challenge(name)))
         self.assertEqual([key for key in asked if key[0] == CERTIFICATES], [])
 
@@ -548,6 +549,58 @@ class Shown(WithFakeCA):
         self.assertIn("app.example.org", self.ca.issued)
         self.assertIsNotNone(self.context("app.example.org"))
         self.assertIsNot(self.context("app.example.org"), self.context(DOMAIN))
+
+    def test_hosts_of_a_wildcard_are_ordered_when_they_are_asked_for(self):
+        self.names = {f"*.blog.{DOMAIN}"}
+        self.successResultOf(self.certificates.ready(f"*.blog.{DOMAIN}"))
+        self.start()
+        self.assertEqual(set(self.ca.issued), {DOMAIN})
+        self.nobodys = {f"x.other.{DOMAIN}"}
+        self.assertIsNone(self.context(f"x.other.{DOMAIN}"))
+        context = self.context(f"x.blog.{DOMAIN}")
+        self.assertIsNotNone(context)
+        self.assertIs(self.context(f"x.blog.{DOMAIN}"), context)
+        self.assertEqual(self.ca.issued[f"x.blog.{DOMAIN}"], 1)
+        for name in (f"-.blog.{DOMAIN}", f"a_b.blog.{DOMAIN}", f"a.x.blog.{DOMAIN}"):
+            self.assertIsNone(self.context(name))
+
+    def test_a_stranger_who_asks_for_hosts_gets_few(self):
+        for number in range(3 * DEMANDED):
+            self.assertEqual(self.context(f"n{number}.blog.{DOMAIN}") is not None, number < DEMANDED)
+        self.assertEqual(sum(self.ca.issued.values()), DEMANDED)
+        self.assertIsNotNone(self.context(f"n0.blog.{DOMAIN}"))
+        self.assertIsNotNone(self.context(f"x.shop.{DOMAIN}"), "another name has its own")
+        self.clock.advance(DAY + 1)
+        self.assertIsNotNone(self.context(f"n{DEMANDED}.blog.{DOMAIN}"))
+
+    def test_all_strangers_together_leave_most_to_names(self):
+        most = self.weekly // DEMANDED_PART
+        for number in range(self.weekly):
+            self.context(f"x.n{number}.{DOMAIN}")
+        self.assertEqual(sum(self.ca.issued.values()), most)
+        self.ready("blog")
+
+    def test_after_a_refusal_nothing_is_asked_for_a_while(self):
+        order = self.certificates._demand._order
+        asked = []
+        self.certificates._demand._order = lambda name: asked.append(name) or fail(CertificateFailed("no"))
+        for label in "abc":
+            self.assertIsNone(self.context(f"{label}.blog.{DOMAIN}"))
+        self.assertEqual(asked, [f"a.blog.{DOMAIN}"])
+        self.certificates._demand._order = order
+        self.clock.advance(PAUSE + 1)
+        self.assertIsNotNone(self.context(f"b.blog.{DOMAIN}"))
+
+    def test_hosts_of_a_wildcard_are_renewed_while_it_is_in_use(self):
+        self.names = {f"*.blog.{DOMAIN}"}
+        self.start()
+        self.context(f"x.blog.{DOMAIN}")
+        issued = self.ca.issued[f"x.blog.{DOMAIN}"]
+        for _ in range(80):
+            self.clock.advance(DAY)
+            self.clock.pump([1] * 30)
+        self.assertGreater(self.ca.issued[f"x.blog.{DOMAIN}"], issued)
+        self.assertNotIn(f"*.blog.{DOMAIN}", self.ca.issued)
 
     def test_name_with_an_owner_and_no_certificate(self):
         self.assertIsNone(self.context(f"blog.{DOMAIN}"))

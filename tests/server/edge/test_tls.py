@@ -141,6 +141,11 @@ class Front(SynchronousTestCase):
         base = sorted([DOMAIN, "127.0.0.1", "::1"])
         for name in (None, DOMAIN, "elsewhere.example"):
             self.assertEqual(self.shown(name), base)
+        self.owned.add(f"a.wild.{DOMAIN}")
+        self.owned.add(f"b.wild.{DOMAIN}")
+        for name in (f"a.wild.{DOMAIN}", f"b.wild.{DOMAIN}"):
+            self.assertEqual(self.shown(name), [f"*.wild.{DOMAIN}"])
+        self.assertEqual(self.issued.count(f"*.wild.{DOMAIN}"), 1)
         for name in (f"nobody.{DOMAIN}", f"a.blog.{DOMAIN}"):
             self.assertEqual(self.shown(name), sorted(["*." + DOMAIN, DOMAIN]))
 

@@ -1,0 +1,60 @@
+"""
+Certificates of the hosts under a wildcard name, as x.blog.example.com of C{*.blog}: no CA gives one for all
+of them by a challenge that Burrow answers, so each is ordered when a visitor asks for it.
+
+Visitors are strangers, and choose the hosts: so few are ordered (L{burrow.certificates.acme.limits}), and
+while no more may be, nothing is asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+
+from twisted.logger import Logger
+
+from burrow.certificates.acme.limits import Limits
+from burrow.certificates.acme.single_flight import SingleFlight
+from burrow.errors import CertificateFailed, StoreError, Unavailable
+
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+PAUSE = 60.0
+"""Seconds for which nothing more is ordered for a wildcard name after an order was refused."""
+
+
+class Demand:
+    """
+    @param order: orders the certificate of a host. @param now: seconds since the epoch.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, limits: Limits, order: Callable[[str], Awaitable[None]], now: Callable[[], float]
+    ) -> None:
+        self._limits = limits
+        self._order = order
+        self._now = now
+        self._pauses: dict[str, float] = {}
+        self._obtaining = SingleFlight()
+
+    async def obtain(self, host: str) -> None:
+        """
+        Order a host's certificate, if that may be; why it may not is logged. The caller knows that its
+        wildcard name has an owner, so these names are bounded.
+        """
+        label, _, parent = host.partition(".")
+        wait = self._pauses.get(parent, 0.0) - self._now()
+        if 0 < wait <= PAUSE or not _LABEL.fullmatch(label):
+            return
+        try:
+            await self._obtaining.do(host, self._obtain)
+        except (CertificateFailed, StoreError, Unavailable) as error:
+            self._pauses[parent] = self._now() + PAUSE
+            self.log.warn(
+                "{host}, which a visitor asked for, has no certificate: {error}", host=host, error=error
+            )
+
+    async def _obtain(self, host: str) -> None:
+        await self._limits.demanded(host.partition(".")[2])
+        await self._order(host)
