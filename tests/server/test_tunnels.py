@@ -286,7 +286,7 @@ class Opening(SynchronousTestCase):
         self.reactor.advance(1)
         serves = self.routes.serves("other.example.com")
         self.failureResultOf(serves, StoreError)
-        for host in ("example.com", "a.b.example.com", "localhost", "192.0.2.1", ""):
+        for host in ("example.com", "a.b.c.example.com", "localhost", "192.0.2.1", ""):
             self.assertFalse(self.successResultOf(self.routes.serves(host)))
 
     def test_a_new_port_reads_no_reservations(self):
