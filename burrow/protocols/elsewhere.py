@@ -10,6 +10,7 @@ from burrow.wording import did_you_mean
 
 _BY_NAME = {"port": "visitors reach it by its name: write {name}, or {tcp} for a public port"}
 _TLS_ENDS = "the server ends TLS for it in any case: leave it out"
+_ANY_DOMAIN = "any domain whose DNS leads to the server reaches its port: leave it out"
 _ONE_AGENT = "one agent serves a UDP port: give each agent's tunnel a name of its own"
 _FIREWALL = "let the firewall of the server's machine decide who may send, and leave it out"
 _INSTEAD: Mapping[Reach, Mapping[str, str]] = {
@@ -25,7 +26,9 @@ _INSTEAD: Mapping[Reach, Mapping[str, str]] = {
         "private": "write {tcp} with it: TLS passes through that as it is",
         "allow-token": "write {tcp} with {private}: TLS passes through that as it is",
     },
+    Reach.TCP_PORT: {"domain": _ANY_DOMAIN},
     Reach.UDP_PORT: {
+        "domain": _ANY_DOMAIN,
         "allow": _FIREWALL,
         "deny": _FIREWALL,
         "share": _ONE_AGENT,

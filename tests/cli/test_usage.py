@@ -60,7 +60,7 @@ def test_questions_are_answered(capsys, arguments):
         (["authtoken", "x"], "write `burrow login URL -`"),
         (["http", "3000", "--subdomain", "blog"], "there is no option --subdomain: write --name NAME"),
         (["http", "3000", "--hostname=blog.example.com"], "write --name NAME"),
-        (["tcp", "3000", "--domain", "x"], "write --name NAME"),
+        (["tcp", "3000", "--domain", "x"], "any domain whose DNS leads to the server reaches its port"),
         (["http", "--url", "x", "3000"], "write --name NAME"),
         (["tcp", "22", "--authtoken", "x"], "write --token TOKEN"),
         (["tcp", "22", "--remote-port", "80"], "write --port PORT"),

@@ -41,6 +41,7 @@ INSTEAD = {
         **dict.fromkeys(("files", "http"), "in X-Forwarded-For: leave it out"),
         "udp": "no such header goes before datagrams",
     },
+    "domain": dict.fromkeys(("tcp", "udp"), "any domain whose DNS leads to the server reaches its port"),
     "as": dict.fromkeys(("files", "http", "tls", "udp"), HAS),
     "terminate": {"files": TLS_ENDS, "http": TLS_ENDS, "tcp": HAS, "udp": HAS},
     "alpn": {"files": TLS_ENDS, "http": TLS_ENDS, "tcp": HAS, "udp": HAS},
