@@ -59,6 +59,35 @@ def _latency(output: str, percent: int) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
+def parse_h2load(output: str) -> tuple[float, int]:
+    """
+    @return: requests a second, and requests in all.
+    @raise LoadFailed: h2load counted errors.
+    """
+    rate = re.search(r"finished in [\d.]+\w+, ([\d.]+) req/s", output)
+    counts = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored", output)
+    statuses = re.search(r"status codes: (\d+) 2xx", output)
+    if rate is None or counts is None or statuses is None or not int(counts[1]):
+        raise LoadFailed(f"no request was answered: {output}")
+    if int(counts[2]) or int(counts[3]) or int(statuses[1]) < int(counts[1]):
+        raise LoadFailed(f"{counts[0]}; {statuses[0]}")
+    return float(rate[1]), int(counts[1])
+
+
+def h2load(visit: Visit, connections: int, streams: int, seconds: float) -> tuple[float, int]:
+    """
+    Requests for C{/} by HTTP/2, so many at a time on each connection.
+
+    @param seconds: rounded up. @return: see L{parse_h2load}.
+    """
+    command = ["h2load", f"-c{connections}", f"-m{streams}", "-t1", f"-D{max(1, round(seconds))}"]
+    command += [f"--connect-to={visit.address}:{visit.port}", f"https://{visit.host}:{visit.port}/"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    if ended.returncode:
+        raise LoadFailed(ended.stdout + ended.stderr)
+    return parse_h2load(ended.stdout)
+
+
 def wrk(visit: Visit, connections: int, seconds: float, *fields: str) -> Load:
     """
     Requests for C{/} as fast as they are answered. Over HTTPS the handshake asks for the visit's host.

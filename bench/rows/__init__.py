@@ -7,7 +7,7 @@ from bench.rows.connections import Connections, TlsConnections
 from bench.rows.far import FarDownload, FarUpload
 from bench.rows.idle import Back, Idle, TlsIdle, Tunnels
 from bench.rows.looking import Looking
-from bench.rows.requests import Https, One, Requests
+from bench.rows.requests import Http2, Https, One, Requests
 from bench.rows.scale import Scale, TlsScale
 from bench.rows.serving import Serving
 from bench.rows.tcp import Connect, Iperf, Pgbench, Redis, RedisLarge
@@ -15,7 +15,7 @@ from bench.rows.uplink import ShortUplink, Uplink
 from bench.rows.workers import Workers
 
 ALL: tuple[type[Row], ...] = (
-    *(Requests, Https, One, Serving),
+    *(Requests, Https, Http2, One, Serving),
     *(Connections, TlsConnections),
     *(Bulk, TlsBulk, Beside),
     *(Uplink, ShortUplink),

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from bench.load import wrk
+from collections.abc import Callable
+
+from bench.load import h2load, wrk
 from bench.rows.base import Goal, Metric, Row
 from bench.subjects.base import Setup, Subject
 
 
-def _measure(subject: Subject, connections: int, seconds: float) -> dict[str, float]:
-    """Requests, and the CPU that the subject's processes took for them."""
+def _counted(subject: Subject, load: Callable[[], tuple[dict[str, float], int]]) -> dict[str, float]:
+    """
+    @param load: makes requests. @return: figures of them, and how many there were.
+    @return: these figures, and the CPU that the subject's processes took for a request.
+    """
     trees = subject.processes
     before = {role: tree.cpu() for role, tree in trees.items()}
-    load = wrk(subject.visit("web"), connections, seconds)
-    used = {role: (tree.cpu() - before[role]) / load.count * 1e6 for role, tree in trees.items()}
-    figures = {"rate": load.rate, "p50": load.p50, "p99": load.p99}
+    figures, count = load()
+    used = {role: (tree.cpu() - before[role]) / count * 1e6 for role, tree in trees.items()}
     if used:
         figures["cpu"] = sum(used.values())
     return figures | {f"cpu-{role}": value for role, value in used.items()}
+
+
+def _measure(subject: Subject, connections: int, seconds: float) -> dict[str, float]:
+    def load() -> tuple[dict[str, float], int]:
+        made = wrk(subject.visit("web"), connections, seconds)
+        return {"rate": made.rate, "p50": made.p50, "p99": made.p99}, made.count
+
+    return _counted(subject, load)
 
 
 def _parts(how: str) -> tuple[Metric, ...]:
@@ -60,6 +72,24 @@ class Https(Row):
 
     def measure(self, subject: Subject, seconds: float) -> dict[str, float]:
         return _measure(subject, 32, seconds)
+
+
+class Http2(Row):
+    """h2load, 4 connections with 25 requests at a time each."""
+
+    name, family = "http2", "requests"
+    setup = Setup(("web",), tls=True, http2=True)
+    metrics = (
+        Metric("rate", "requests, HTTP/2, 100 streams", "1/s", (Goal(0.42, "nginx"),)),
+        Metric("cpu", "CPU a request, both ends, HTTP/2", "us", less=True),
+    )
+
+    def measure(self, subject: Subject, seconds: float) -> dict[str, float]:
+        def load() -> tuple[dict[str, float], int]:
+            rate, count = h2load(subject.visit("web"), 4, 25, seconds)
+            return {"rate": rate}, count
+
+        return _counted(subject, load)
 
 
 class One(Row):

@@ -27,6 +27,7 @@ class Setup:
     @ivar targets: names of upstreams (L{bench.upstreams.KINDS}), for each of which there is a tunnel.
     @ivar tls: whether visitors come by HTTPS, and the agent's connection is encrypted.
     @ivar line: the line between agent and server; None for the loopback as it is.
+    @ivar http2: whether visitors speak HTTP/2.
     @ivar shape: the direction of the line that is limited: "up" is from the agent to the server.
     """
 
@@ -34,6 +35,7 @@ class Setup:
     tls: bool = False
     line: relay.Line | None = None
     shape: str = "both"
+    http2: bool = False
 
     @property
     def needs(self) -> set[str]:
@@ -41,7 +43,7 @@ class Setup:
         kinds = {KINDS[target] for target in self.targets}
         if self.tls:
             kinds = {"https" if kind == HTTP else f"{kind} over tls" for kind in kinds}
-        return kinds | ({"line"} if self.line else set())
+        return kinds | ({"line"} if self.line else set()) | ({"http2"} if self.http2 else set())
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Subject(ABC):
     One way from a visitor to an upstream, with one setup.
 
     @cvar name: its column in the table.
-    @cvar can: what it is capable of: "http", "https", "tcp", "tcp over tls", "line".
+    @cvar can: what it is capable of: "http", "https", "http2", "tcp", "tcp over tls", "line".
     @cvar special: whether it is measured only in rows that name it.
     @cvar programs: what it needs, found by L{find}.
     """

@@ -30,7 +30,7 @@ class Burrow(Subject):
     """
 
     name = "burrow"
-    can = frozenset({"http", "https", "tcp", "tcp over tls", "line"})
+    can = frozenset({"http", "https", "http2", "tcp", "tcp over tls", "line"})
     root = Path(__file__).parents[2]
     watched = False
     """Whether somebody looks: the agent has its inspector, and writes a line for each request."""
@@ -42,7 +42,10 @@ class Burrow(Subject):
 
     def start(self) -> None:
         tls = "local" if self.setup.tls else "off"
-        options = {"tls": tls, "log_level": "warn", "workers": str(self.workers), **_LIMITS}
+        options: dict[str, object] = {"tls": tls, "log_level": "warn", **_LIMITS}
+        options["workers"] = str(self.workers)
+        if self.setup.http2:
+            options["http2"] = True
         self.world = World(self.folder / "world", **options)
         with contextlib.chdir(self.root):  # python -m imports from there
             self.world.start_server()

@@ -33,7 +33,7 @@ class Nginx(Subject):
     """One worker process, with connections to the upstream that are kept."""
 
     name = "nginx"
-    can = frozenset({"http", "https"})
+    can = frozenset({"http", "https", "http2"})
     programs = ("nginx",)
 
     def start(self) -> None:
@@ -44,7 +44,7 @@ class Nginx(Subject):
                 target=target,
                 upstream=self.upstreams.port(target),
                 port=port,
-                ssl=" ssl" if self.setup.tls else "",
+                ssl=" ssl" * self.setup.tls + " http2" * self.setup.http2,
             )
             for target, port in self._ports.items()
         )

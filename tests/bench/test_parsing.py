@@ -7,7 +7,7 @@ import pytest
 
 from bench import rows, subjects
 from bench.__main__ import choose
-from bench.load import LoadFailed, parse_wrk, percentile
+from bench.load import LoadFailed, parse_h2load, parse_wrk, percentile
 from bench.processes import parse_stat
 from bench.rows.tcp import parse_iperf, parse_pgbench, parse_redis
 from bench.subjects import Burrow, Setup, other_checkout
@@ -46,6 +46,31 @@ def test_requests_that_fail_are_no_figure(line):
 def test_no_requests_are_no_figure():
     with pytest.raises(LoadFailed, match="no request"):
         parse_wrk(WRK.replace("46258 requests", "0 requests"))
+
+
+H2LOAD = """finished in 3.00s, 2201.33 req/s, 2.51MB/s
+requests: 6604 total, 6704 started, 6604 done, 6604 succeeded, 0 failed, 0 errored, 0 timeout
+status codes: 6610 2xx, 0 3xx, 0 4xx, 0 5xx
+"""
+
+
+def test_h2load_tells_rate_and_count():
+    assert parse_h2load(H2LOAD) == (2201.33, 6604)
+
+
+@pytest.mark.parametrize(
+    ("said", "instead"),
+    [
+        ("0 failed", "3 failed"),
+        ("0 errored", "3 errored"),
+        ("6610 2xx", "6000 2xx"),
+        ("6604 succeeded", "0 succeeded"),
+        ("req/s", "x"),
+    ],
+)
+def test_http2_requests_that_fail_are_no_figure(said, instead):
+    with pytest.raises(LoadFailed):
+        parse_h2load(H2LOAD.replace(said, instead))
 
 
 def test_percentiles():
