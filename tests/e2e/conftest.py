@@ -2,13 +2,17 @@
 
 import pytest
 
-from tests.e2e.harness import TcpUpstream, Upstream, World
+from tests.e2e.harness import TcpUpstream, Upstream, World, burrow
+from tests.redis import RedisServer
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """A server on the loopback with certificates of its own CA, and a token in the environment of agents."""
-    world = World(tmp_path_factory.mktemp("world"))
+def world(request, tmp_path_factory):
+    """
+    A server on the loopback with certificates of its own CA, and a token in the environment of agents. A
+    module's WORLD has options of the server.
+    """
+    world = World(tmp_path_factory.mktemp("world"), **getattr(request.module, "WORLD", {}))
     world.start_server()
     world.env["BURROW_TOKEN"] = world.token()
     yield world
@@ -38,6 +42,27 @@ def make_world(tmp_path):
     yield make
     for world in made:
         world.close()
+
+
+@pytest.fixture
+def two_nodes(tmp_path):
+    """The worlds of two nodes with one Redis, one token and the same ports."""
+    redis, worlds = RedisServer(), []
+    try:
+        options = {"store": f"redis://127.0.0.1:{redis.port}", "domain": "burrow.localhost", "tls": "off"}
+        for number in (1, 2):
+            worlds.append(World(tmp_path / str(number), **options))
+            worlds[-1].ports = worlds[0].ports
+            worlds[-1].start_server()
+        created = burrow("token", "create", "test", "--store", options["store"])
+        assert created.wait() == 0, created.output
+        for world in worlds:
+            world.env["BURROW_TOKEN"] = created.lines[-1]
+        yield worlds
+    finally:
+        for world in worlds:
+            world.close()
+        redis.stop()
 
 
 @pytest.fixture

@@ -78,13 +78,7 @@ class Service(grpc.GenericRpcHandler):
         self.cancelled.release()
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    world = World(tmp_path_factory.mktemp("world"), http2=True)
-    world.start_server()
-    world.env["BURROW_TOKEN"] = world.token()
-    yield world
-    world.close()
+WORLD = {"http2": True}
 
 
 @pytest.fixture(scope="module")

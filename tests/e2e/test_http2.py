@@ -18,18 +18,11 @@ from wsproto.events import (
 )
 
 from tests.browser import chromium
-from tests.e2e.harness import TcpUpstream, World, reply, reply_digest, send_bytes
+from tests.e2e.harness import TcpUpstream, reply, reply_digest, send_bytes
 from tests.e2e.http2_client import Http2Client
 from tests.programs import program
 
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    world = World(tmp_path_factory.mktemp("world"), http2=True)
-    world.start_server()
-    world.env["BURROW_TOKEN"] = world.token()
-    yield world
-    world.close()
+WORLD = {"http2": True}
 
 
 def own_host(world):

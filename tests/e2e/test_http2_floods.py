@@ -16,7 +16,7 @@ from hyperframe.frame import (
     SettingsFrame,
 )
 
-from tests.e2e.harness import Upstream, World, memory, reply, send_bytes, wait_for
+from tests.e2e.harness import Upstream, memory, reply, send_bytes, wait_for
 from tests.e2e.http2_bulk import MIB, both_ways
 from tests.e2e.http2_client import Http2Client
 
@@ -25,13 +25,7 @@ ROOM = 48 * MIB
 """Bytes by which the server's process may grow meanwhile."""
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    world = World(tmp_path_factory.mktemp("world"), http2=True)
-    world.start_server()
-    world.env["BURROW_TOKEN"] = world.token()
-    yield world
-    world.close()
+WORLD = {"http2": True}
 
 
 def answer(handler):

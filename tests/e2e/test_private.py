@@ -8,7 +8,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from tests.e2e.harness import Program, World, burrow, free_port, reply, wait_for
+from tests.e2e.harness import Program, burrow, free_port, reply, wait_for
 from tests.e2e.relay import Relay
 from tests.e2e.sshd import start_sshd
 from tests.e2e.test_apps import postgres  # noqa: F401 - a fixture
@@ -215,30 +215,15 @@ def test_an_agent_that_comes_back_is_waited_for(world, tcp_upstream):
         relay.close()
 
 
-def test_two_nodes(tmp_path, tcp_upstream):
+def test_two_nodes(two_nodes, tcp_upstream):
     """The agent is at one node, who connects at the other; and the edge of neither knows the tunnel."""
-    redis = RedisServer()
-    worlds = []
-    try:
-        options = {"store": f"redis://127.0.0.1:{redis.port}", "domain": "burrow.localhost", "tls": "off"}
-        for number in (1, 2):
-            worlds.append(World(tmp_path / str(number), **options))
-            worlds[-1].start_server()
-        created = burrow("token", "create", "test", "--store", options["store"])
-        assert created.wait() == 0, created.output
-        one, two = worlds
-        for world in worlds:
-            world.env["BURROW_TOKEN"] = created.lines[-1]
-        one.agent("tcp", tcp_upstream(echo).port, "--private", "--name", "far").ready()
-        result = standard(two, "far", data=b"around the corner")
-        assert (result.returncode, result.stdout) == (0, b"around the corner"), result.stderr
-        result = standard(two, "farther", data=b"hello")
-        assert result.returncode == 77
-        web = one.agent("http", tcp_upstream(echo).port, "--private", "--name", "web")
-        web.ready()
-        for world in worlds:
-            assert world.get("web.burrow.localhost")[0] == 404
-    finally:
-        for world in worlds:
-            world.close()
-        redis.stop()
+    one, two = two_nodes
+    one.agent("tcp", tcp_upstream(echo).port, "--private", "--name", "far").ready()
+    result = standard(two, "far", data=b"around the corner")
+    assert (result.returncode, result.stdout) == (0, b"around the corner"), result.stderr
+    result = standard(two, "farther", data=b"hello")
+    assert result.returncode == 77
+    web = one.agent("http", tcp_upstream(echo).port, "--private", "--name", "web")
+    web.ready()
+    for world in two_nodes:
+        assert world.get("web.burrow.localhost")[0] == 404

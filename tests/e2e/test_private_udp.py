@@ -11,11 +11,10 @@ import threading
 import pytest
 from twisted.names import dns
 
-from tests.e2e.harness import World, burrow, free_port, wait_for
+from tests.e2e.harness import burrow, free_port, wait_for
 from tests.e2e.relay import Relay
 from tests.e2e.test_private import standard
 from tests.e2e.test_udp import UdpUpstream, Visitor
-from tests.redis import RedisServer
 
 
 def resolve(question):
@@ -134,31 +133,16 @@ def test_the_server_is_restarted(make_world, echo):
     assert visitor.wait(b"hello again", b"hello again")
 
 
-def test_two_nodes(tmp_path, echo):
+def test_two_nodes(two_nodes, echo):
     """The agent is at one node, who connects at the other."""
-    redis = RedisServer()
-    worlds = []
-    try:
-        options = {"store": f"redis://127.0.0.1:{redis.port}", "domain": "burrow.localhost", "tls": "off"}
-        for number in (1, 2):
-            worlds.append(World(tmp_path / str(number), **options))
-            worlds[-1].start_server()
-        created = burrow("token", "create", "test", "--store", options["store"])
-        assert created.wait() == 0, created.output
-        one, two = worlds
-        for world in worlds:
-            world.env["BURROW_TOKEN"] = created.lines[-1]
-        one.agent("udp", echo.port, "--private", "--name", "far").ready()
-        _, url = connect(two, "far")
-        visitors = [Visitor(url) for _ in range(2)]
-        for number, visitor in enumerate(visitors):
-            text = b"around the corner %d" % number
-            assert visitor.wait(text, text) == text
-        assert len(echo.sources) == 2
-    finally:
-        for world in worlds:
-            world.close()
-        redis.stop()
+    one, two = two_nodes
+    one.agent("udp", echo.port, "--private", "--name", "far").ready()
+    _, url = connect(two, "far")
+    visitors = [Visitor(url) for _ in range(2)]
+    for number, visitor in enumerate(visitors):
+        text = b"around the corner %d" % number
+        assert visitor.wait(text, text) == text
+    assert len(echo.sources) == 2
 
 
 def test_a_silent_source_is_forgotten(world, echo):

@@ -4,8 +4,7 @@ import signal
 import socket
 import threading
 
-from tests.e2e.harness import World, burrow, read_response, reply, wait_for
-from tests.redis import RedisServer
+from tests.e2e.harness import read_response, reply, wait_for
 
 
 def who(name):
@@ -69,42 +68,27 @@ def test_one_is_killed_one_service_ends_and_one_leaves_in_the_middle(world, upst
     assert bodies(world, host) == {"again"}
 
 
-def test_two_nodes_and_a_port(tmp_path, upstream, tcp_upstream):
-    redis = RedisServer()
-    worlds = []
-    try:
-        options = {"store": f"redis://127.0.0.1:{redis.port}", "domain": "burrow.localhost", "tls": "off"}
-        for number in (1, 2):
-            worlds.append(World(tmp_path / str(number), **options))
-            worlds[-1].ports = worlds[0].ports
-            worlds[-1].start_server()
-        created = burrow("token", "create", "test", "--store", options["store"])
-        assert created.wait() == 0, created.output
-        for world, name in zip(worlds, ("one", "two"), strict=True):
-            world.env["BURROW_TOKEN"] = created.lines[-1]
-            port = upstream(who(name)).port
-            world.agent("http", port, "--name", "app", "--share", "--sticky").ready()
-            port = tcp_upstream(lambda visitor, name=name: visitor.sendall(name.encode())).port
-            agent = world.agent("tcp", port, "--name", "db", "--share")
-            tcp = int(agent.ready()[0]["url"].rpartition(":")[2])
-        host = "app.burrow.localhost"
-        for world in worlds:
-            wait_for(lambda world=world: bodies(world, host) == {"one", "two"}, "agents of both nodes")
-        for world in worlds:
-            _, headers, body = world.get(host)
-            cookie = headers["Set-Cookie"].partition(";")[0]
-            for other in worlds:
-                assert bodies(other, host, Cookie=cookie) == {body.decode()}
+def test_two_nodes_and_a_port(two_nodes, upstream, tcp_upstream):
+    for world, name in zip(two_nodes, ("one", "two"), strict=True):
+        port = upstream(who(name)).port
+        world.agent("http", port, "--name", "app", "--share", "--sticky").ready()
+        port = tcp_upstream(lambda visitor, name=name: visitor.sendall(name.encode())).port
+        agent = world.agent("tcp", port, "--name", "db", "--share")
+        tcp = int(agent.ready()[0]["url"].rpartition(":")[2])
+    host = "app.burrow.localhost"
+    for world in two_nodes:
+        wait_for(lambda world=world: bodies(world, host) == {"one", "two"}, "agents of both nodes")
+    for world in two_nodes:
+        _, headers, body = world.get(host)
+        cookie = headers["Set-Cookie"].partition(";")[0]
+        for other in two_nodes:
+            assert bodies(other, host, Cookie=cookie) == {body.decode()}
 
-        def greetings():
-            found = set()
-            for _ in range(4):
-                with socket.create_connection(("127.0.0.1", tcp), 30) as visitor:
-                    found.add(visitor.recv(100).decode())
-            return found
+    def greetings():
+        found = set()
+        for _ in range(4):
+            with socket.create_connection(("127.0.0.1", tcp), 30) as visitor:
+                found.add(visitor.recv(100).decode())
+        return found
 
-        wait_for(lambda: greetings() == {"one", "two"}, "agents of both nodes at the port")
-    finally:
-        for world in worlds:
-            world.close()
-        redis.stop()
+    wait_for(lambda: greetings() == {"one", "two"}, "agents of both nodes at the port")
