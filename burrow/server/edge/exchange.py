@@ -37,6 +37,7 @@ from burrow.http.response_head import ResponseHead
 from burrow.mux.pipe import PipeEnd
 from burrow.policy.base import Policy
 from burrow.policy.limits import too_large
+from burrow.protocols.visits import Policies
 from burrow.server.edge import pages
 from burrow.server.edge.among import Among
 from burrow.server.edge.context import Edge
@@ -88,6 +89,7 @@ class Exchange:
         self._granted = 0
         self._failing: Failing | None = None
         self._policed: Policed | None = None
+        self._policies: Policies | None = None  # by which that was decided
         self._refused = False
         self.among: Among | None = None
         self._gathering: Gathering | None = None
@@ -181,8 +183,12 @@ class Exchange:
     # -- the request --------------------------------------------------------------------------------------
 
     def _send_head(self, route: IRoute) -> None:
-        request = self.request
-        policed, policy = self._policed, route.policies.usual
+        request, policies = self.request, route.policies
+        if policies is not self._policies:
+            if self._policed is not None:
+                self._decide_anew()
+            self._policies = policies
+        policed, policy = self._policed, policies.usual
         if policed is None and policy is not None:
             policed = self._policed = self._police(policy)
             if (asked := policed.ask()) is not None:
@@ -191,7 +197,8 @@ class Exchange:
                 return
         if policed is not None:
             if policed.answer is not None:
-                self._page(policed.answer)
+                opens = policed.answer.status < 300 and self._connection.only_switches
+                self._page(pages.no_web_socket() if opens else policed.answer)
                 return
             if self._gathering is not None and self._gathering.over:
                 self._page(pages.answered(too_large(self._gathering.limit)))
@@ -221,6 +228,16 @@ class Exchange:
         if self._gathering is not None:
             gathering, self._gathering = self._gathering, None
             self.send_body(*gathering.take())
+
+    def _decide_anew(self) -> None:
+        """Another tunnel or agent gets the request: what the rules of the former one said is void."""
+        if self._policed is not None:
+            self._policed.ended(0)
+        self._failing = self._policed = self._policies = None
+        self._connection.use_part(b"")
+        rewritten = self.request.passed_on
+        assert rewritten is not None
+        self._head = b"%b%b\r\n\r\n" % (rewritten[0], self.request_id)  # as before any policy
 
     def _police(self, policy: Policy) -> Policed:
         means, shown = self._edge.means, self._connection.shown
@@ -392,12 +409,7 @@ class Exchange:
             return False
         if found is self._route:
             return False
-        if self._policed is not None:
-            self._policed.ended(0)
-        self._failing = self._policed = None
-        rewritten = self.request.passed_on
-        assert rewritten is not None
-        self._head = b"%b%b\r\n\r\n" % (rewritten[0], self.request_id)  # as before any policy
+        self._decide_anew()
         self._begin_response_time()
         self._send_head(found)
         return True
@@ -443,7 +455,7 @@ class Exchange:
             self._page(pages.agent_away(request.host))
         elif only_asks and responses.used:
             # The upstream closed a kept connection while this request was on its way to it.
-            self._send_head(route)
+            self._find_route()
         else:
             self._page(pages.upstream_failed("failed", f"The upstream failed: {error}."))
 

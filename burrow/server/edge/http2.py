@@ -192,16 +192,16 @@ class Http2Visitor(Protocol):
         elif isinstance(event, TrailersReceived):
             self._trailers(event)
         elif isinstance(event, StreamReset):
-            self._costs(1.0)
+            self.costs(1.0)
             if stream := self._streams.get(event.stream_id):
                 stream.left()
         elif isinstance(event, WindowUpdated):
             self._updates += 1
             if self._updates > SPARE_UPDATES + self._moved // UPDATE_EACH:
-                self._costs(0.2)
+                self.costs(0.2)
             self.flush()
         elif isinstance(event, (PingReceived, RemoteSettingsChanged, PriorityUpdated)):
-            self._costs(0.2)
+            self.costs(0.2)
             self.flush()  # settings may have opened windows
         elif isinstance(event, ConnectionTerminated):
             if event.error_code or not self._streams:
@@ -214,7 +214,7 @@ class Http2Visitor(Protocol):
         try:
             head = read_request(event.headers, ended, self._scheme, self.requests)
         except BadMessage as error:
-            self._costs(1.0)
+            self.costs(1.0)
             stream = Http2Stream(self, event.stream_id, None)
             self._streams[event.stream_id] = stream
             stream.refuse(error)
@@ -230,21 +230,20 @@ class Http2Visitor(Protocol):
             try:
                 stream.trailers_came(read_trailers(event.headers))
             except BadMessage:
-                self._costs(1.0)
                 stream.malformed()
 
     def _data(self, event: DataReceived) -> None:
         size = event.flow_controlled_length
         self._came += len(event.data)
         if not event.data and not event.stream_ended:
-            self._costs(0.5)
+            self.costs(0.5)
         stream = self._streams.get(event.stream_id)
         if stream is None:
             self.taken(event.stream_id, size)
         else:
             stream.body(event.data, size)
 
-    def _costs(self, amount: float) -> None:
+    def costs(self, amount: float) -> None:
         """The visitor did something that costs it nothing."""
         if self._calm.too_much(amount, self.edge.sweep.now()) and not self._closing:
             self.log.info(

@@ -121,7 +121,11 @@ class Http2Stream:
             self.trailers = trailers
 
     def malformed(self) -> None:
-        """What follows the body is none of it (RFC 9113 section 8.1.1)."""
+        """
+        What follows the body is none of it (RFC 9113 section 8.1.1). That counts as if the visitor had reset
+        the stream: it can have the server do so as often (CVE-2025-8671).
+        """
+        self._visitor.costs(1.0)
         self._reset(ErrorCodes.PROTOCOL_ERROR)
 
     def body_ended(self) -> None:

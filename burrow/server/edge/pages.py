@@ -131,6 +131,12 @@ def policy_failed() -> Page:
     return Page(500, "policy-failed", "The tunnel's policy failed", text)
 
 
+def no_web_socket() -> Page:
+    """A rule answers a WebSocket's handshake by what would open it in HTTP/2 (RFC 8441 section 5)."""
+    text = "The owner of this tunnel has a page answered here, and no WebSocket."
+    return Page(502, "no-web-socket", "There is no WebSocket here", text)
+
+
 def loop(host: str) -> Page:
     """The request was here before."""
     text = f"The upstream of {host} leads back to this server. Give the tunnel the service's own address."

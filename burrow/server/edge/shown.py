@@ -39,11 +39,17 @@ class Shown(IsShown):
         self._presented: Presented | None = None
 
     def presented(self) -> Presented | None:
-        """What the visitor showed, once the handshake is done; None if nothing, or it was not asked."""
+        """
+        What the visitor showed, once the handshake is done; None if nothing that can be read, or it was not
+        asked.
+        """
         if self._presented is None and self.connection is not None:
-            leaf: Any = self.connection.get_peer_certificate(as_cryptography=True)
-            if leaf is not None:
+            try:
+                leaf: Any = self.connection.get_peer_certificate(as_cryptography=True)
                 chain: Any = self.connection.get_peer_cert_chain(as_cryptography=True)
+            except Exception:  # of many kinds: anybody makes one that OpenSSL reads and this library does not
+                return None
+            if leaf is not None:
                 self._presented = Presented(leaf, chain or ())
         return self._presented
 

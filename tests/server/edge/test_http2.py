@@ -702,3 +702,33 @@ def test_trailers_that_are_no_fields_reset_their_request_alone():
     one.ask(3)
     one.answer(OK)
     assert one.status(3) == 200
+
+
+POST = [(b":method", b"POST"), (b":scheme", b"https"), (b":path", b"/"), (b":authority", HOST)]
+
+
+def _short(one, number):
+    one.client.send_headers(number, [*POST, (b"content-length", b"5")])
+    one.client.send_headers(number, [(b"x", b"y")], end_stream=True)
+
+
+def _bad_trailers(one, number):
+    one.client.send_headers(number, POST)
+    one.client.send_headers(number, [(b"x", b"a\x01")], end_stream=True)
+
+
+def _socket_with_trailers(one, number):
+    one.client.send_headers(number, [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *POST[1:]])
+    one.client.send_headers(number, [(b"x", b"y")], end_stream=True)
+
+
+@pytest.mark.parametrize("send", [_short, _bad_trailers, _socket_with_trailers])
+def test_requests_that_the_server_has_to_reset_count_as_those_that_the_visitor_resets(send):
+    one = Connection()
+    for number in range(1, 4 * int(BURST), 2):
+        if one.code is not None:
+            break
+        send(one, number)
+        one.pump()
+    assert one.code == ErrorCodes.ENHANCE_YOUR_CALM
+    assert len(one.edge.streams) <= BURST + 1

@@ -11,6 +11,7 @@ from wsproto.utilities import generate_accept_token
 
 from burrow.http.head import BadMessage
 from burrow.policy.base import Answer, Policy
+from burrow.policy.paths import parse_respond
 from burrow.protocols.visits import Policies
 from burrow.server.edge.http2 import MAX_STREAMS, STREAM_WINDOW
 from burrow.server.edge.http2_request import read_request
@@ -413,3 +414,11 @@ def test_refusals_are_answered_and_cost(one):
     assert one.edge.streams == []
     assert not one.of(DataReceived, 3)
     assert one.of(ResponseReceived)
+
+
+def test_a_page_of_the_owners_opens_none(one):
+    one.edge.policies = Policies(Policy([parse_respond("/chat=200 hello")]), None)
+    one.client.send_headers(1, CONNECT)
+    one.pump()
+    assert one.status() == 502
+    assert one.edge.streams == []
