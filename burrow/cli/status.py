@@ -63,7 +63,7 @@ def troubles(status: Status) -> list[tuple[str, str]]:
     version = str((status.who or {}).get("version") or __version__)
     if _release(version) != _release(__version__):
         older = _release(version) < _release(__version__)
-        todo = "ask its owner to update it" if older else "update it: pip install --upgrade burrow"
+        todo = "ask its owner to update it" if older else "update it: install the newer release in its place"
         whose = f"the server is of release {version}, this program of {__version__}"
         found.append((whose, todo))
     if status.round_trip is not None and status.round_trip >= SLOW:

@@ -68,4 +68,4 @@ def what_to_install(kind: Kind) -> str:
     package = package_of(kind)
     if not package or package.split()[0] == "burrow-tunnel":
         return ""
-    return f"; its owner has to install {package} beside Burrow there, as in pip install {package.split()[0]}"
+    return f"; its owner has to install {package} beside Burrow there"

@@ -185,7 +185,7 @@ class ServerConfig:
     ssh: ListenAddress | Literal["off"] | None = option(
         None,
         "where a plain `ssh -R 80:localhost:3000 NAME@...` opens tunnels, with a token as the password; "
-        "needs `pip install burrow[ssh]` (default: nowhere)",
+        "needs `pip install twisted[conch]` (default: nowhere)",
         parse=parse_listen,
         metavar="HOST:PORT",
     )

@@ -353,7 +353,7 @@ class BurrowServer(MultiService):
             try:
                 from burrow.server.ssh.service import SshServer, host_key
             except ImportError as error:
-                raise ConfigError(f"--ssh needs more: pip install burrow[ssh] ({error})") from error
+                raise ConfigError(f"--ssh needs more: pip install twisted[conch] ({error})") from error
             try:
                 key = host_key(config.state_dir)
             except (OSError, ValueError) as error:

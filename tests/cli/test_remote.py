@@ -133,7 +133,7 @@ def found(who=WHO, trip=0.01, tunnels=(), unanswered=(), **more):
     ("status", "words", "todo"),
     [
         (found({**WHO, "version": "0.0.1"}), "release 0.0.1", "its owner"),
-        (found({**WHO, "version": "99.0"}), "release 99.0", "pip install"),
+        (found({**WHO, "version": "99.0"}), "release 99.0", "newer release"),
         (found(trip=2.0), "2.0 s away", "doctor"),
         (found(tunnels=[{"name": "t", "state": "detached"}]), "lost its agent", "runs"),
         (found(tunnels=[{"name": "t", "state": "away", "node": "n"}]), "node n", "log"),

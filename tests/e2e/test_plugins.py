@@ -198,7 +198,7 @@ def test_server_that_lacks_the_kind(world, with_plugin):
     agent = world.agent("redis", 6379)
     assert agent.program.wait() == 77
     assert "the server has no tunnels of kind 'redis'" in agent.program.output
-    assert "pip install burrow-redis" in agent.program.output
+    assert "has to install burrow-redis" in agent.program.output
 
 
 def test_agent_that_lacks_the_kind(equipped, redis):

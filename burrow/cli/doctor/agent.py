@@ -85,6 +85,10 @@ async def _upstream(reactor: Any, request: TunnelRequest) -> Finding:
     upstream = request.upstream
     if not isinstance(upstream, Upstream):
         return Finding("upstream", Level.OK, f"{upstream} needs no service that listens")
+    if upstream.scheme == "udp":
+        return Finding(
+            "upstream", Level.OK, f"whether {upstream} answers cannot be asked: UDP has no connections"
+        )
     try:
         end = await Connectors.get(reactor, upstream).connect()
     except BurrowError as error:

@@ -41,8 +41,8 @@ class Upstreams:
         self.warnings: dict[Upstream, str] = {}
 
     def ask(self, upstream: object) -> None:
-        """Ask whether something listens, unless that is being asked."""
-        if isinstance(upstream, Upstream) and upstream not in self._asking:
+        """Ask whether something listens, unless that is being asked. UDP has no connections to ask by."""
+        if isinstance(upstream, Upstream) and upstream.scheme != "udp" and upstream not in self._asking:
             asking = self._asking[upstream] = Deferred.fromCoroutine(self._ask(upstream))
             asking.addErrback(self._failed)
 

@@ -153,8 +153,11 @@ class Http2Visitor(Protocol):
             self.send()
 
     def readConnectionLost(self) -> None:
-        """Without its half nothing works: not even windows open any more."""
+        """Without its half nothing works: not even windows open any more. What is written goes out still."""
+        self._closing = True
+        self.transport.unregisterProducer()  # for which the transport would wait
         self.transport.loseConnection()
+        self.edge.sweep.add(self, ENDED_WITHIN)
 
     def writeConnectionLost(self) -> None:
         """Our half is closed: nothing to do."""

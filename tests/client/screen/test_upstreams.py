@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from burrow.client.screen import upstreams
 from burrow.client.screen.upstreams import FIRST, LATER, Upstreams
 from burrow.protocols.http import HttpProtocol
+from burrow.protocols.udp.kind import UdpProtocol
 from burrow.protocols.upstream import UpstreamFailed
 
 
@@ -51,6 +52,11 @@ class Asked(SynchronousTestCase):
     def ask(self):
         self.asking.ask(self.wanted)
         self.clock.advance(0)
+
+    def test_udp_is_not_asked(self):
+        self.asking.ask(UdpProtocol().parse_upstream("53", {}))
+        self.clock.advance(0)
+        self.assertEqual((self.connected, self.asking.warnings), ([], {}))
 
     def test_one_that_listens_is_asked_once(self):
         self.ask()

@@ -22,7 +22,7 @@ from burrow.policy.base import Answer, Policy
 from burrow.protocols.visits import Policies
 from burrow.server.edge import pages
 from burrow.server.edge.calm import BURST, Calm
-from burrow.server.edge.http2 import MAX_STREAMS, STREAM_WINDOW, Http2Factory
+from burrow.server.edge.http2 import ENDED_WITHIN, MAX_STREAMS, STREAM_WINDOW, Http2Factory
 from burrow.server.edge.http2_lanes import MAX_KEPT
 from burrow.server.edge.http2_request import read_request, read_trailers
 from burrow.server.edge.pace import Rate
@@ -732,3 +732,17 @@ def test_requests_that_the_server_has_to_reset_count_as_those_that_the_visitor_r
         one.pump()
     assert one.code == ErrorCodes.ENHANCE_YOUR_CALM
     assert len(one.edge.streams) <= BURST + 1
+
+
+def test_a_visitor_that_closes_its_half_is_gone():
+    one = Connection()
+    one.ask(1)
+    one.answer(OK)
+    before = one.wire.producer
+    assert before is one.protocol
+    one.protocol.readConnectionLost()
+    assert one.wire.producer is None, "the transport would wait for it"
+    assert one.wire.disconnecting
+    one.edge.edge.sweep.clock.advance(ENDED_WITHIN)
+    one.edge.edge.sweep._check()
+    assert one.wire.aborted, "who does not take the rest"
