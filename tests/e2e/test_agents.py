@@ -212,7 +212,7 @@ def test_tokens_are_listed_with_their_use(world, hello):
         (["http", "3000", "--name", "a" * 64], "BadOption"),
         (["http", "3000", "--name", "www"], "BadOption"),
         (["http", "3000", "--name", "xn--80ak6aa92e"], "BadOption"),
-        (["http", "3000", "--name", "a.b"], "BadOption"),
+        (["http", "3000", "--name", "a.b"], "NotAllowed"),
         (["tcp", "3000", "--port", "22"], "BadOption"),
     ],
 )

@@ -50,9 +50,10 @@ def test_request_for_another_name_than_the_handshakes(world, upstream):
     assert world.get(two.host, sni="localhost")[0] == 421
     assert world.get("127.0.0.1", sni="localhost")[0] == 200
     with world.connect("x", sni=one.host) as visitor:
-        for host, status in ((one.host, 200), (two.host, 421), (one.host, 200)):
+        for host, status in ((one.host, 200), (one.host, 200), (two.host, 421)):
             visitor.sendall(f"GET / HTTP/1.1\r\nHost: {host.upper()}:443\r\n\r\n".encode())
             assert read_response(visitor)[0] == status
+        assert visitor.recv(100) == b"", "a new connection is to be made"
 
 
 def test_handshakes_that_offer_nothing_of_ours(world):
