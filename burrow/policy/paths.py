@@ -163,10 +163,10 @@ class Respond:
         )
 
 
-def _pair(text: str) -> tuple[PathPattern, str]:
+def _pair(text: str, example: str) -> tuple[PathPattern, str]:
     pattern, equals, value = text.partition("=")
     if not equals:
-        raise ValueError("write PATH=..., as in /old=/new or /old/*=/new/*")
+        raise ValueError(f"write PATH=..., as in {example}")
     return PathPattern.parse(pattern.strip()), value.strip()
 
 
@@ -182,19 +182,19 @@ def _moved(pattern: PathPattern, to: str, allowed: str) -> str:
 
 def parse_redirect(text: str) -> Redirect:
     """C{PATH=URL}; a C{*} at both ends carries the rest over."""
-    pattern, to = _pair(text)
+    pattern, to = _pair(text, "/old=/new or /old/*=/new/*")
     return Redirect(pattern, _moved(pattern, to, "path or URL"))
 
 
 def parse_rewrite(text: str) -> RewritePath:
     """C{PATH=PATH}; likewise."""
-    pattern, to = _pair(text)
+    pattern, to = _pair(text, "/old=/new or /old/*=/new/*")
     return RewritePath(pattern, _moved(pattern, to, "path"))
 
 
 def parse_respond(text: str) -> Respond:
     """C{PATH=STATUS [TEXT]}."""
-    pattern, said = _pair(text)
+    pattern, said = _pair(text, '"/health=200 ok" or /admin*=403')
     status, _, words = said.partition(" ")
     if not (status.isascii() and status.isdigit() and len(status) == 3) or int(status) not in _STATUSES:
         raise ValueError('what follows = is a status and perhaps a text, as in "403" or "200 ok"')
