@@ -109,6 +109,7 @@ class Http2Visitor(Protocol):
         self.answers: Remembered[ResponseHead] = Remembered(edge.memory)
         self._scheme = scheme
         self._streams: dict[int, Http2Stream] = {}
+        self._waiting: dict[int, Http2Stream] = {}  # those that have something to send
         self.lanes = Lanes(self)
         self._calm = Calm()
         self._takes = Pace(edge.sweep, edge.rate, self._taken, self.abort)
@@ -267,12 +268,21 @@ class Http2Visitor(Protocol):
 
     # -- what it is sent ----------------------------------------------------------------------------------
 
-    def flush(self) -> None:
-        """Send what waits, as far as the windows allow, the streams in turns."""
-        waiting = [stream for stream in self._streams.values() if stream.waits]
-        while waiting and not self.full:
-            waiting = [stream for stream in waiting if stream.send_some()]
-        if any(stream.waits for stream in self._streams.values()):
+    def flush(self, stream: Http2Stream | None = None) -> None:
+        """
+        Send what waits, as far as the windows allow, the streams in turns.
+
+        @param stream: one that may have something to send since.
+        """
+        waiting = self._waiting
+        if stream is not None:
+            waiting[stream.id] = stream
+        turns = [each for each in waiting.values() if each.waits]
+        while turns and not self.full:
+            turns = [each for each in turns if each.send_some()]
+        for each in [each for each in waiting.values() if not each.waits]:
+            waiting.pop(each.id, None)
+        if waiting:
             self._takes.watch()
 
     def moved(self, size: int) -> None:
@@ -302,7 +312,7 @@ class Http2Visitor(Protocol):
 
     def _taken(self) -> int | None:
         """What it has taken, while more waits for it."""
-        waits = self.full or any(stream.waits for stream in self._streams.values())
+        waits = self.full or any(stream.waits for stream in self._waiting.values())
         return self._moved if waits else None
 
     def body_awaited(self) -> None:
@@ -320,6 +330,7 @@ class Http2Visitor(Protocol):
     def over(self, stream: Http2Stream) -> None:
         """A stream is over."""
         self._streams.pop(stream.id, None)
+        self._waiting.pop(stream.id, None)
         if self._closing or self._streams:
             return
         if self.edge.draining or self._leaving:

@@ -203,7 +203,7 @@ class Http2Stream:
     def answer_data(self, data: bytes) -> None:
         """See L{IConnection}. What the visitor does not take now keeps the tunnel's stream waiting."""
         self._pending += data
-        self._visitor.flush()
+        self._visitor.flush(self)
         if self._pending and not self._over and (source := self._source) is not None:
             source.pauseProducing()
         self._visitor.send()
@@ -343,7 +343,7 @@ class Http2Stream:
             self._ended()
             return
         self._last = list(trailers)
-        self._visitor.flush()
+        self._visitor.flush(self)
         self._visitor.send()
 
     def _sent_end(self) -> None:
