@@ -1,0 +1,102 @@
+"""Tests for L{burrow.http.http2}: each role, with h2's own connection as the peer."""
+
+import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import RequestReceived, ResponseReceived
+from h2.settings import SettingCodes
+
+from burrow.http.http2 import MAX_ENCODER_TABLE, Http2Connection
+
+REQUEST = [(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/"), (b":authority", b"t")]
+
+
+class Pair:
+    """
+    A connection of ours and its peer.
+
+    @param client: whether ours is the client's. @ivar first: the sizes that ours told before its last head.
+    """
+
+    def __init__(self, client):
+        self.client = client
+        self.ours = Http2Connection(H2Configuration(client_side=client, header_encoding=None))
+        self.peer = H2Connection(H2Configuration(client_side=not client, header_encoding=None))
+        self.stream = -1
+        self.first = []
+        for end in (self.ours, self.peer):
+            end.initiate_connection()
+        self.pump()
+
+    def pump(self):
+        events = []
+        while True:
+            ahead, back = self.ours.data_to_send(), self.peer.data_to_send()
+            if not ahead and not back:
+                return events
+            events += self.peer.receive_data(ahead)
+            self.ours.receive_data(back)
+
+    def allow(self, *sizes):
+        for size in sizes:
+            self.peer.update_settings({SettingCodes.HEADER_TABLE_SIZE: size})
+        self.pump()
+
+    def say(self, *fields):
+        """Ours sends a head. @return: its fields, as the peer read them."""
+        self.stream += 2
+        if self.client:
+            head, kind = REQUEST, RequestReceived
+        else:
+            self.peer.send_headers(self.stream, REQUEST, end_stream=True)
+            self.pump()
+            head, kind = [(b":status", b"200")], ResponseReceived
+        self.first = list(self.ours.encoder.table_size_changes)
+        self.ours.send_headers(self.stream, [*head, *fields], end_stream=True)
+        (event,) = [event for event in self.pump() if isinstance(event, kind)]
+        assert event.headers[len(head) :] == list(fields)
+
+    @property
+    def used(self):
+        return self.ours.encoder.header_table._current_size
+
+
+@pytest.fixture(params=[True, False], ids=["client", "server"])
+def pair(request):
+    return Pair(request.param)
+
+
+def test_encoders_table_does_not_grow_as_far_as_the_peer_allows(pair):
+    pair.allow(2**32 - 1)
+    for number in range(90):
+        pair.say((b"x-%d" % number, b"y" * 100))
+    assert MAX_ENCODER_TABLE - 200 < pair.used <= MAX_ENCODER_TABLE
+
+
+@pytest.mark.parametrize("size", [0, 100, 2000])
+def test_encoders_table_is_as_small_as_the_peer_says(pair, size):
+    pair.say((b"x-before", b"y" * 1500))
+    pair.allow(size)
+    for number in range(50):
+        pair.say((b"x-%d" % number, b"y" * 20))
+        assert pair.used <= size
+    assert pair.peer.decoder.header_table_size == size
+
+
+def test_smallest_size_and_the_last_are_told(pair):
+    pair.say((b"x-before", b"y"))
+    pair.allow(*range(1000, 3000), 500, 2**32 - 1, 800, 700)
+    pair.say((b"x-after", b"y"))
+    assert pair.first == [500, 700]
+
+
+def test_size_is_told_though_the_last_settings_change_nothing(pair):
+    pair.allow(100, 100)
+    pair.say((b"x-after", b"y"))
+    assert pair.peer.decoder.header_table_size == 100
+
+
+def test_peer_that_allows_as_much_again_is_told_nothing(pair):
+    pair.allow(2**20, 2**21)
+    pair.say((b"x-after", b"y"))
+    assert pair.first == []
