@@ -21,27 +21,41 @@ MAX_CONTROL = 64 * 1024
 """Bytes of frames without data that an upstream may ask for while its socket takes nothing."""
 
 
-@implementer(IPushProducer)
-class _Front:
-    """The transport of the end that HTTP/1.1 is spoken on."""
+class _Side:
+    """What both sides' transports have. @ivar producer: what brings bytes to this side; None without any."""
 
     def __init__(self, gateway: Gateway) -> None:
         self.producer: Any = None
+        self._paused = False
         self._gateway = gateway
         self._translator = gateway.translator
 
-    def write(self, data: bytes) -> None:
-        """Bytes of a request."""
-        self._translator.visitor(data)
-        self._gateway.pump()
-
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """What brings requests."""
+        """What brings bytes."""
         self.producer = producer
 
     def unregisterProducer(self) -> None:
         """Nothing brings any."""
         self.producer = None
+
+    def take(self, takes: bool) -> None:
+        """Whether bytes are taken now."""
+        if takes == self._paused and self.producer is not None:
+            self._paused = not takes
+            if takes:
+                self.producer.resumeProducing()
+            else:
+                self.producer.pauseProducing()
+
+
+@implementer(IPushProducer)
+class _Front(_Side):
+    """The transport of the end that HTTP/1.1 is spoken on."""
+
+    def write(self, data: bytes) -> None:
+        """Bytes of a request."""
+        self._translator.visitor(data)
+        self._gateway.pump()
 
     def pauseProducing(self) -> None:
         """Answers are not taken now."""
@@ -69,22 +83,12 @@ class _Front:
 
 
 @implementer(IPushProducer)
-class _Back:
+class _Back(_Side):
     """The transport of the end that is joined with the upstream's connection."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-        self._translator = gateway.translator
 
     def write(self, data: bytes) -> None:
         """Frames of the upstream's."""
         self._gateway.received(data)
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """The upstream's connection is read all the time: its windows bound what comes."""
-
-    def unregisterProducer(self) -> None:
-        """See L{registerProducer}."""
 
     def pauseProducing(self) -> None:
         """The upstream's socket takes no more."""
@@ -120,7 +124,6 @@ class Gateway:
         self._end = end
         self._back = PipeEnd()
         self._pumping = self._finished = self._half_closed = False
-        self._taking = True
         self._control = 0
         self._sides = _Front(self), _Back(self)
         self.front.makeConnection(self._sides[0])
@@ -182,21 +185,14 @@ class Gateway:
         if translator.over:
             self._finish()
         else:
-            self._read_as_taken()
-
-    def _read_as_taken(self) -> None:
-        producer, takes = self._sides[0].producer, self.translator.takes
-        if takes != self._taking and producer is not None:
-            self._taking = takes
-            if takes:
-                producer.resumeProducing()
-            else:
-                producer.pauseProducing()
+            self._sides[0].take(translator.takes)
+            self._sides[1].take(translator.reads)
 
     def _finish(self) -> None:
         self._finished = True
         end = self._end
         end.other = self._back.other = None
+        self._sides[1].take(True)  # to see the end
         end.transport.unregisterProducer()
         end.transport.loseConnection()
         cleanly = self.translator.over == "closed"

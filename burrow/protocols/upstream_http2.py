@@ -11,7 +11,6 @@ Long because the two sides are one state: what of a request is sent, and what of
 from __future__ import annotations
 
 import re
-from collections import deque
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -47,6 +46,9 @@ from burrow.protocols.upstream import NotHttp2
 WINDOW = 256 * 1024
 """Bytes of an answer that the upstream may send ahead of what the stream takes."""
 
+MAX_INTERIM = MAX_RESPONSE_HEAD
+"""Bytes of interim answers (1xx), as HTTP/1.1 has them, that may come ahead of what the stream takes."""
+
 _FRAME_HEAD = 9
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 _VALUE = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
@@ -69,7 +71,7 @@ class _Heads(RequestReader):
 class Translator:
     """
     See the module's docstring. After each call, what is to be sent is had by L{take_answer} and
-    L{to_upstream}; C{takes}, C{half_closed} and C{over} may have changed.
+    L{to_upstream}; C{takes}, C{reads}, C{half_closed} and C{over} may have changed.
 
     @param scheme: of the requests to the upstream: "http" or "https".
     @ivar settled: whether the upstream has spoken HTTP/2.
@@ -99,7 +101,9 @@ class Translator:
         self._upstream_full = False
         # Its answer:
         self._answered = self._chunked = self._bodiless = self._switched = False
-        self._held: deque[tuple[bytes, int]] = deque()
+        self._held = bytearray()
+        self._held_size = 0  # with the padding
+        self._interim = 0
         self._due: int | None = None
         self._trailers: Fields = []
         self._came = False
@@ -112,12 +116,23 @@ class Translator:
         """Whether more of the visitor's bytes are taken."""
         return not self._unsent and not self._input and self.settled
 
+    @property
+    def reads(self) -> bool:
+        """
+        Whether more of the upstream's bytes are wanted. They are while the stream takes nothing, since the
+        upstream's windows for a request's body are among them, and its own window bounds what else comes; but
+        not once there are interim answers, which have no window.
+        """
+        return not (self._interim and self._visitor_full)
+
     def to_upstream(self) -> bytes:
         """Frames for the upstream."""
         return bytes(self.h2.data_to_send())
 
     def take_answer(self) -> bytes:
         """Bytes for the stream."""
+        if not self._visitor_full:
+            self._interim = 0
         out, self._out = self._out, bytearray()
         return bytes(out)
 
@@ -319,12 +334,19 @@ class Translator:
             status, fields = _read_answer(event.headers)
             if status == 101:
                 raise BadMessage(502, "HTTP/2 has no 101 (RFC 9113 section 8.6)")
-            self._out += write_head(_line(status), fields)
+            head = write_head(_line(status), fields)
+            self._interim += len(head)
+            if self._interim > MAX_INTERIM:
+                raise BadMessage(502, "more interim answers (1xx) than are taken")
+            self._out += head
         elif isinstance(event, ResponseReceived):
             self._answer(event)
         elif isinstance(event, DataReceived):
-            self._held.append((event.data, event.flow_controlled_length))
-            self._pass_answer()
+            if self._visitor_full:
+                self._held += event.data
+                self._held_size += event.flow_controlled_length
+            else:
+                self._pass_body(event.data, event.flow_controlled_length)
         elif isinstance(event, TrailersReceived):
             self._trailers = _read_trailers(event.headers)
         elif isinstance(event, StreamEnded):
@@ -380,19 +402,23 @@ class Translator:
 
     def _pass_answer(self) -> None:
         """Pass on what has come of the answer's body, as far as it is taken now."""
-        while self._held and not self._visitor_full and not self.over:
-            data, size = self._held.popleft()
-            if self._due is not None:
-                self._due -= len(data)
-            if data and not self._bodiless:
-                self._out += chunk(data) if self._chunked else data
-            if size:
-                try:
-                    self.h2.acknowledge_received_data(size, self._stream)
-                except H2Error:  # the stream is over: nobody needs its window
-                    continue
-        if self._came and not self._held and self._head is not None and not self.over:
+        if self._held_size and not self._visitor_full and not self.over:
+            data, size = bytes(self._held), self._held_size
+            self._held.clear()
+            self._held_size = 0
+            self._pass_body(data, size)
+        if self._came and not self._held_size and self._head is not None and not self.over:
             self._ended()
+
+    def _pass_body(self, data: bytes, size: int) -> None:
+        """Pass on some of the answer's body. C{size}: of its frames' window."""
+        if self._due is not None:
+            self._due -= len(data)
+        if data and not self._bodiless:
+            self._out += chunk(data) if self._chunked else data
+        if size:
+            with suppress(H2Error):  # the stream is over: nobody needs its window
+                self.h2.acknowledge_received_data(size, self._stream)
 
     def _ended(self) -> None:
         """The answer is whole."""
@@ -411,7 +437,6 @@ class Translator:
             self._break(ErrorCodes.CANCEL)
             self.over = "closed"
         self._head = None
-        self._held.clear()
         if self._going or self._visitor_ended:
             self.over = self.over or "closed"
         self._advance()
@@ -419,7 +444,7 @@ class Translator:
     @property
     def half_closed(self) -> bool:
         """Whether a WebSocket's upstream has closed its half alone."""
-        return self._switched and self._came and not self._held and not self.over
+        return self._switched and self._came and not self._held_size and not self.over
 
     def _lost(self, text: str) -> None:
         """The upstream fails. C{text}: for the visitor, if no answer has begun."""

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from burrow.mux.pipe import PipeEnd
 from burrow.protocols.upstream import NotHttp2
 from burrow.protocols.upstream_gateway import MAX_CONTROL, Gateway
-from burrow.protocols.upstream_http2 import WINDOW
+from burrow.protocols.upstream_http2 import MAX_INTERIM, WINDOW
 from tests.server.edge.edges import Wire
 
 GET = b"GET / HTTP/1.1\r\nHost: t\r\n\r\n"
@@ -83,6 +83,44 @@ def test_stream_that_takes_no_more_holds_up_the_upstream(between):
     between.pump()
     assert len(between.stream.value()) > WINDOW
     assert between.server.local_flow_control_window(1) > 0
+
+
+def hint(between, times=1):
+    for _ in range(times):
+        between.server.send_headers(1, [(b":status", b"103"), (b"link", b"x" * 1000)])
+    between.pump()
+
+
+def test_upstream_is_not_read_while_interim_answers_wait_for_the_stream(between):
+    between.ask(GET)
+    hint(between)
+    between.stream.producer.pauseProducing()
+    assert between.upstream.producerState == "producing"
+    hint(between)
+    assert between.upstream.producerState == "paused"
+    between.stream.producer.resumeProducing()
+    assert between.upstream.producerState == "producing"
+    between.answer(b"hello", end=True)
+    assert between.stream.value().count(b" 103 ") == 2
+    assert between.stream.value().endswith(b"5\r\nhello\r\n0\r\n\r\n")
+
+
+def test_upstream_is_read_for_windows_while_the_stream_is_full(between):
+    between.ask(POST)
+    between.stream.producer.pauseProducing()
+    between.answer(b"hello", end=False)
+    between.ask(b"5\r\nhello\r\n")
+    assert between.upstream.producerState == "producing"
+
+
+def test_upstream_with_too_many_interim_answers_is_left(between):
+    between.ask(GET)
+    between.stream.producer.pauseProducing()
+    hint(between)
+    hint(between, MAX_INTERIM // 1000)
+    assert between.upstream.disconnecting
+    assert between.upstream.producerState == "producing"  # TLS waits for the other's end
+    assert len(between.stream.value()) < MAX_INTERIM + 500
 
 
 def test_upstream_that_takes_no_more_holds_up_the_stream(between):

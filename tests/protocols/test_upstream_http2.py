@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from burrow.http.request_head import MAX_HEAD
 from burrow.protocols.upstream import NotHttp2
-from burrow.protocols.upstream_http2 import WINDOW, Translator
+from burrow.protocols.upstream_http2 import MAX_INTERIM, WINDOW, Translator
 from tests.server.edge.readers import CARELESS, Unreadable, h11_response
 
 GET = b"GET /a?b HTTP/1.1\r\nHost: t.example.com\r\n\r\n"
@@ -196,6 +196,54 @@ def test_interim_answers(one):
     one.server.send_headers(1, [(b":status", b"103"), (b"link", b"</a>")])
     one.answer(data=b"ok")
     assert one.got.startswith(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_interim_answers_are_bounded(one, full):
+    one.ask(GET)
+    one.translator.visitor_full(full)
+    for _ in range(MAX_INTERIM // 1000):
+        one.server.send_headers(1, [(b":status", b"103"), (b"link", b"x" * 1000)])
+    one.translator.upstream(one.server.data_to_send())
+    got = one.translator.take_answer()
+    assert len(got) < MAX_INTERIM + 500
+    assert b"HTTP/1.1 502 Bad Gateway\r\n" in got
+    assert got.endswith(b"more interim answers (1xx) than are taken.")
+    assert one.translator.over == "closed"
+
+
+def test_interim_answers_that_are_taken_are_not_counted(one):
+    one.ask(GET)
+    for _ in range(MAX_INTERIM // 1000 * 2):
+        one.server.send_headers(1, [(b":status", b"102"), (b"x", b"y" * 1000)])
+        one.pump()
+    one.translator.visitor_full(True)
+    for _ in range(MAX_INTERIM // 1000 - 50):
+        one.server.send_headers(1, [(b":status", b"102"), (b"x", b"y" * 1000)])
+        one.pump()
+    assert not one.translator.reads
+    one.translator.visitor_full(False)
+    one.answer(data=b"ok")
+    assert one.translator.reads
+    assert one.got.endswith(b"2\r\nok\r\n0\r\n\r\n")
+
+
+def test_frames_that_wait_are_kept_as_bytes(one):
+    one.ask(GET)
+    one.translator.visitor_full(True)
+    one.answer(end=False)
+    for _ in range(1000):
+        one.server.send_data(1, b"")
+        one.server.send_data(1, b"a", pad_length=1)
+    one.pump()
+    before = one.server.local_flow_control_window(1)
+    one.translator.visitor_full(False)
+    one.pump()
+    assert one.got.endswith(b"\r\n\r\n3e8\r\n" + b"a" * 1000 + b"\r\n")
+    one.server.end_stream(1)
+    one.pump()
+    assert one.got.endswith(b"a\r\n0\r\n\r\n")
+    assert before == WINDOW - 3000
 
 
 def test_status_without_a_known_reason(one):
