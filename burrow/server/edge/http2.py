@@ -49,6 +49,7 @@ from burrow.server.edge.calm import Calm
 from burrow.server.edge.context import Edge
 from burrow.server.edge.forwarded import Hop
 from burrow.server.edge.http2_lanes import Lanes
+from burrow.server.edge.http2_pace import AnswersPace
 from burrow.server.edge.http2_request import read_request, read_trailers
 from burrow.server.edge.http2_stream import Http2Stream
 from burrow.server.edge.pace import Pace
@@ -112,7 +113,7 @@ class Http2Visitor(Protocol):
         self._waiting: dict[int, Http2Stream] = {}  # those that have something to send
         self.lanes = Lanes(self)
         self._calm = Calm()
-        self._takes = Pace(edge.sweep, edge.rate, self._taken, self.abort)
+        self._takes = AnswersPace(edge.sweep, edge.rate, self._taken, self.abort, self._waiting)
         self._sends = Pace(edge.sweep, edge.rate, self._sent, self.abort)
         self._moved = self._came = self._updates = 0
         self._begun = self._closing = self._gone = self._receiving = self._leaving = False
@@ -282,6 +283,7 @@ class Http2Visitor(Protocol):
             turns = [each for each in turns if each.send_some()]
         for each in [each for each in waiting.values() if not each.waits]:
             waiting.pop(each.id, None)
+            self._takes.waits_no_more(each.id)
         if waiting:
             self._takes.watch()
 

@@ -46,6 +46,7 @@ class Http2Stream:
     @param visitor: the L{Http2Visitor<burrow.server.edge.http2.Http2Visitor>}.
     @param head: of the request; None for one that is refused.
     @ivar trailers: the fields behind the request's body, once they have come.
+    @ivar moved: bytes of the answer's body that are sent.
     """
 
     ended = False
@@ -65,6 +66,7 @@ class Http2Stream:
         self._body_ended = False
         self._came = 0
         self._pending = bytearray()
+        self.moved = 0
         self._over = self._all = False
         self._part = b""
         self._last: Fields | None = None
@@ -291,6 +293,12 @@ class Http2Stream:
         """Whether there is something to send."""
         return bool(self._pending) or self._last is not None
 
+    @property
+    def stalled(self) -> bool:
+        """Whether there is something to send that its own window does not take."""
+        stream = self._visitor.h2.streams.get(self.id)
+        return bool(self._pending) and stream is not None and stream.outbound_flow_control_window <= 0
+
     def send_some(self) -> bool:
         """Send a frame. @return: whether more can be sent now."""
         h2 = self._visitor.h2
@@ -302,6 +310,7 @@ class Http2Stream:
                 data = bytes(self._pending[:size])
                 del self._pending[:size]
                 h2.send_data(self.id, data, end_stream=not self._pending and self._last == [])
+                self.moved += len(data)
                 self._visitor.moved(len(data))
                 if not self._pending and self._last == []:
                     self._sent_end()
@@ -385,6 +394,10 @@ class Http2Stream:
         if lane is not None:
             lane.current = None
             self._visitor.lanes.keep(lane)
+
+    def too_slow(self) -> None:
+        """The visitor does not take the answer."""
+        self._reset(ErrorCodes.CANCEL)
 
     def cancel(self) -> None:
         """The upstream has reset a WebSocket's connection."""

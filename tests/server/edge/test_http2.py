@@ -468,6 +468,75 @@ def test_visitor_that_takes_nothing_is_ended():
     assert one.wire.aborted
 
 
+class Slow(Connection):
+    """A visitor that does not open its windows by itself, at 100 bytes a second over 10 seconds."""
+
+    def __init__(self, **settings):
+        edge = Exchange()
+        edge.edge.rate = Rate(100, 10)
+        super().__init__(edge, **settings)
+
+    def begin(self, stream, size):
+        """The upstream begins an answer that is larger than this."""
+        self.ask(stream)
+        self.answer(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (size + 1) + bytes(size))
+
+    def wait(self, *taken):
+        """A window of time passes. @param taken: streams and how much their visitor takes of each."""
+        for stream, size in taken:
+            if size and stream not in self.reset:
+                self.client.increment_flow_control_window(size, stream)
+        self.pump()
+        self.edge.edge.sweep.clock.advance(11)
+        self.edge.edge.sweep._check()
+        self.pump()
+
+    @property
+    def reset(self):
+        return [event.stream_id for event in self.events if isinstance(event, StreamReset)]
+
+
+@pytest.mark.parametrize("trickle", [0, 1, 999])
+def test_answer_that_is_not_taken_does_not_hide_behind_one_that_is(trickle):
+    one = Slow(_4=0)
+    for stream in (1, 3, 5):
+        one.begin(stream, 20000)
+    for _ in range(3):
+        one.wait((1, trickle), (3, 2000), (5, 1000))
+    assert not one.wire.aborted
+    assert one.reset == [1]
+    assert one.edge.streams[0].aborted
+    one.client.increment_flow_control_window(20000, 3)
+    one.pump()
+    assert len(one.body(3)) == 20000
+
+
+def test_answer_that_was_taken_meanwhile_is_not_slow():
+    one = Slow(_4=0)
+    one.begin(1, 5000)
+    one.edge.edge.sweep.clock.advance(5)
+    one.ask(3)
+    one.answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(4):
+        one.answer(b"2\r\nab\r\n")
+        one.wait((1, 1000))
+        one.client.increment_flow_control_window(2, 3)
+        one.pump()
+    assert one.reset == []
+    assert one.body(3) == b"ab" * 4
+
+
+def test_answer_that_waits_for_the_connections_window_is_not_reset():
+    one = Slow(_4=200000)
+    one.begin(1, 100000)
+    one.begin(3, 100000)
+    for _ in range(5):
+        one.client.increment_flow_control_window(5000)
+        one.wait()
+    assert one.reset == []
+    assert not one.wire.aborted
+
+
 def test_visitor_that_sends_nothing_is_ended():
     edge = Exchange()
     edge.edge.rate = Rate(100, 10)
