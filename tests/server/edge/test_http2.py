@@ -537,6 +537,19 @@ def test_answer_that_waits_for_the_connections_window_is_not_reset():
     assert not one.wire.aborted
 
 
+@pytest.mark.parametrize(("taken", "ended"), [(4999, True), (5000, False)])
+def test_connection_has_to_move_for_each_answer_that_waits_for_it(taken, ended):
+    one = Slow(_4=200000)
+    for stream in (1, 3, 5, 7, 9, 11):
+        one.begin(stream, 100000)
+    for _ in range(3):
+        if not one.wire.aborted:
+            one.client.increment_flow_control_window(taken)
+            one.wait()
+    assert one.wire.aborted == ended
+    assert one.reset == []
+
+
 def test_visitor_that_sends_nothing_is_ended():
     edge = Exchange()
     edge.edge.rate = Rate(100, 10)
