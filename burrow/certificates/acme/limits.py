@@ -6,17 +6,15 @@ Let's Encrypt allows 50 certificates for new names per registered domain and 7 d
 days, and 5 failed validations per name and hour (https://letsencrypt.org/docs/rate-limits/). Renewals do not
 count as new names, and an order that says what it replaces (RFC 9773 section 5) counts nowhere.
 
-When the CA itself refuses by a limit, it is not asked again for what the refusal is about (one name, new
-names, or everything), for L{REFUSED_LIMIT} seconds at most: it would repeat a refusal that still holds.
+What the CA itself refuses is in L{burrow.certificates.acme.refusals}.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 
-from burrow.certificates.acme.problems import AcmeProblem
+from burrow.certificates.acme.refusals import Refusals
 from burrow.clock import DAY, HOUR, WEEK
 from burrow.errors import CertificateFailed, StoreError
 from burrow.store.base import IStore
@@ -35,32 +33,12 @@ DEMANDED_PART = 3
 INFORMED = 2
 """Renewals of one name a day whose order says what it replaces: the CA may request one at any time."""
 
-REFUSED_LIMIT = 3 * HOUR
-"""Seconds for which the CA is not asked again after a refusal, at most, even if it says more."""
-
 _SWAPS = 100
-_QUOTED = re.compile(r'"([^"]{1,253})"')
-
-
-def scope_of(problem: AcmeProblem, name: str) -> str:
-    """
-    What a "rateLimited" to an order for C{name} is about: C{"name"}, C{"new"} (all new names), or C{"all"}.
-
-    It is read from the problem's identifiers (RFC 8555 section 6.7.1), else from the words of Let's Encrypt.
-    """
-    if problem.names:
-        return "name" if problem.names == {name} else "all"
-    text = str(problem).lower()
-    quoted = set(_QUOTED.findall(text))
-    if "exact set of" in text or name in quoted or re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text):
-        return "name"
-    if "new orders" in text or any(name.endswith("." + domain) for domain in quoted):
-        return "new"
-    return "all"
 
 
 class Limits:
     """
+    @ivar refusals: what the CA refused.
     @param weekly: certificates for new names a week; 0 for no limit.
     @param now: seconds since the epoch.
     """
@@ -70,6 +48,7 @@ class Limits:
         self._authority = authority
         self._weekly = weekly
         self._now = now
+        self.refusals = Refusals(store, authority, now)
 
     def _key(self, what: str) -> str:
         return f"{self._authority} {what}"
@@ -111,7 +90,7 @@ class Limits:
         """
         now = self._now()
         if not informed:
-            await self._check_refused(name, renewal=renewal)
+            await self.refusals.check(name, renewal=renewal)
         _, failures = await self._times(f"failed {name}", HOUR)
         if len(failures) >= FAILED:
             text = f"{name} failed {FAILED} validations within an hour: the next is tried after"
@@ -135,16 +114,6 @@ class Limits:
         if not renewal:
             rules.append(("new", self._weekly, WEEK, f"{self._weekly} certificates for new names a week"))
         return rules
-
-    async def _check_refused(self, name: str, *, renewal: bool) -> None:
-        scopes = ["refused", f"refused {name}"]
-        if not renewal:
-            scopes.append("refused new")
-        for scope in scopes:
-            text = await self._store.note(LIMITS, self._key(scope))
-            # A later time is from before the clock was set back, or from a release without the cap.
-            if text is not None and 0 < float(text) - self._now() <= REFUSED_LIMIT:
-                raise CertificateFailed(f"the CA's rate limit is reached until {at(float(text))}")
 
     async def demanded(self, wildcard: str) -> None:
         """
@@ -175,11 +144,3 @@ class Limits:
     async def failed(self, name: str) -> None:
         """Count a failed validation."""
         await self._change(f"failed {name}", HOUR, self._now(), 0)
-
-    async def refused(self, name: str, problem: AcmeProblem) -> None:
-        """Remember that the CA refused an order for C{name} by a limit of its own."""
-        scope = scope_of(problem, name)
-        key = {"name": f"refused {name}", "new": "refused new", "all": "refused"}[scope]
-        wait = HOUR if problem.until is None else min(problem.until - self._now(), REFUSED_LIMIT)
-        if wait > 0:
-            await self._store.put_note(LIMITS, self._key(key), repr(self._now() + wait), wait)

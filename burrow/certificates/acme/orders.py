@@ -185,7 +185,7 @@ class Orders:
         if isinstance(error, AuthorizationFailed):
             await authority.limits.failed(name)
         elif isinstance(error, AcmeProblem) and error.kind == "rateLimited":
-            await authority.limits.refused(name, error)
+            await authority.limits.refusals.add(name, error)
         if name not in self._late:
             await self._responder.forget(name)
 

@@ -12,8 +12,9 @@ from burrow.certificates.acme.authority import Authority
 from burrow.certificates.acme.client import ExternalAccount
 from burrow.certificates.acme.demand import PAUSE
 from burrow.certificates.acme.issuer import AcmeCertificates
-from burrow.certificates.acme.limits import DAY, DEMANDED, DEMANDED_PART, HOUR, INFORMED, REFUSED_LIMIT
+from burrow.certificates.acme.limits import DAY, DEMANDED, DEMANDED_PART, HOUR, INFORMED
 from burrow.certificates.acme.orders import ISSUE_TIMEOUT
+from burrow.certificates.acme.refusals import REFUSED_LIMIT
 from burrow.certificates.acme.tidy import KEEP_EXPIRED
 from burrow.certificates.sealed import Sealer
 from burrow.errors import CertificateFailed, StoreError, Unavailable

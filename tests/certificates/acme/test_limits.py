@@ -8,12 +8,11 @@ from burrow.certificates.acme.limits import (
     FAILED,
     HOUR,
     INFORMED,
-    REFUSED_LIMIT,
     SAME_NAME,
     Limits,
-    scope_of,
 )
 from burrow.certificates.acme.problems import AcmeProblem
+from burrow.certificates.acme.refusals import MAX_DOMAINS, REFUSED_LIMIT, Scope, scope_of
 from burrow.clock import WEEK
 from burrow.errors import CertificateFailed, StoreError
 from burrow.store.memory import MemoryStore
@@ -76,13 +75,15 @@ class Counting(SynchronousTestCase):
         self.begin("blog.example.com")
 
     def test_what_the_ca_says(self):
-        self.do(self.limits.refused("blog.example.com", AcmeProblem("rateLimited", "no", self.now + 500)))
+        self.do(
+            self.limits.refusals.add("blog.example.com", AcmeProblem("rateLimited", "no", self.now + 500))
+        )
         self.assertIn("rate limit is reached until", self.refused("other.example.com"))
         self.now += 499
         self.refused("other.example.com")
         self.now += 1
         self.begin("other.example.com")
-        self.do(self.limits.refused("blog.example.com", AcmeProblem("rateLimited", "no")))
+        self.do(self.limits.refusals.add("blog.example.com", AcmeProblem("rateLimited", "no")))
         self.now += HOUR - 1
         self.refused("blog.example.com")
         self.now += 1
@@ -90,7 +91,7 @@ class Counting(SynchronousTestCase):
 
     def test_what_the_ca_says_is_capped(self):
         far = AcmeProblem("rateLimited", "no", self.now + WEEK)
-        self.do(self.limits.refused("blog.example.com", far))
+        self.do(self.limits.refusals.add("blog.example.com", far))
         self.now += REFUSED_LIMIT - 1
         self.refused("blog.example.com")
         self.now += 1
@@ -102,22 +103,61 @@ class Counting(SynchronousTestCase):
     def test_whom_the_ca_means(self):
         """The first words are those of Let's Encrypt."""
         name = "blog.example.com"
+        one, all_of_them = Scope(name, new=False), Scope("", new=False)
+        under = Scope("example.com", new=True)
         for text, names, scope in [
-            ("too many certificates (5) already issued for this exact set of identifiers in the", (), "name"),
-            ('too many failed authorizations (5) for "blog.example.com" in the last 1h0m0s', (), "name"),
-            ('too many certificates (50) already issued for "example.com" in the last 168h0m0s', (), "new"),
-            ("too many new orders (300) from this account in the last 3h0m0s", (), "new"),
-            ("too many new registrations (10) from this IP address in the last 3h0m0s", (), "all"),
-            ('too many certificates for "other.com"', (), "all"),
-            ("blog.example.com has enough", (), "name"),
-            ("my-blog.example.com has enough, x.blog.example.com, blog.example.com-x", (), "all"),
-            ("no", (name,), "name"),
-            ("no", (name, "other.example.com"), "all"),
-            ("no", ("other.example.com",), "all"),
-            ("", (), "all"),
+            ("too many certificates (5) already issued for this exact set of identifiers in the", (), one),
+            ('too many failed authorizations (5) for "blog.example.com" in the last 1h0m0s', (), one),
+            ('too many certificates (50) already issued for "example.com" in the last 168h0m0s', (), under),
+            ("too many certificates for example.com.", (), under),
+            ("too many new orders (300) from this account in the last 3h0m0s", (), Scope("", new=True)),
+            ("too many new registrations (10) from this IP address in the last 3h0m0s", (), all_of_them),
+            ("busy: see https://example.com/limits, ask help@example.com", (), all_of_them),
+            ("too many of com", (), all_of_them),
+            ('too many certificates for "other.com"', (), one),
+            ("blog.example.com has enough", (), one),
+            ("my-blog.example.com has enough, x.blog.example.com, blog.example.com-x", (), all_of_them),
+            ("example.com.au has enough", (), all_of_them),
+            ("no", (name,), one),
+            ("no", (name, "other.example.com"), one),
+            ("no", ("other.example.com", "example.com"), Scope("example.com", new=False)),
+            ("no", ("other.example.com",), one),
+            ("no", ("com",), one),
+            ("", (), all_of_them),
         ]:
             problem = AcmeProblem("rateLimited", text, None, frozenset(names))
             self.assertEqual(scope_of(problem, name), scope, text)
+
+    def test_one_users_domain_is_no_others(self):
+        for names, renewal in (((), False), (("evil.example",), True)):
+            text = "no" if names else 'too many certificates (50) already issued for "evil.example"'
+            problem = AcmeProblem("rateLimited", text, self.now + HOUR, frozenset(names))
+            self.do(self.limits.refusals.add("x.evil.example", problem))
+            for name in ("x.evil.example", "y.evil.example", "a.b.evil.example", "evil.example"):
+                self.refused(name, renewal=renewal)
+            for name in ("blog.example.com", "app.honest.example", "notevil.example"):
+                self.begin(name)
+            self.begin("old.example.com", renewal=True)
+        self.now += HOUR
+        self.begin("x.evil.example")
+
+    def test_renewals_of_a_domain_whose_new_names_are_too_many(self):
+        self.do(self.limits.refusals.add("x.evil.example", AcmeProblem("rateLimited", 'for "evil.example"')))
+        self.refused("y.evil.example")
+        self.begin("y.evil.example", renewal=True)
+
+    def test_so_many_domains_are_remembered(self):
+        for number in range(MAX_DOMAINS + 1):
+            problem = AcmeProblem("rateLimited", f'for "e{number}.example"', self.now + 600 + number)
+            self.do(self.limits.refusals.add(f"x.e{number}.example", problem))
+        self.begin("x.e0.example")
+        for number in (1, MAX_DOMAINS):
+            self.refused(f"x.e{number}.example")
+
+    def test_servers_that_note_refusals_all_the_time(self):
+        self.patch(self.store, "swap_note", lambda *args: succeed(False))
+        adding = self.limits.refusals.add("x.e.example", AcmeProblem("rateLimited", 'for "e.example"'))
+        self.failureResultOf(Deferred.fromCoroutine(adding), StoreError)
 
     def test_order_that_tells_what_it_replaces(self):
         """No refusal of the CA's holds for it; a limit of ours does."""
