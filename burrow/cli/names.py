@@ -15,6 +15,7 @@ from burrow.client.asked import path_of
 from burrow.errors import ConfigError
 from burrow.server.audit import audit_command
 from burrow.server.nodes.records import live_leases
+from burrow.server.twins import also, release, transfer, with_twin
 from burrow.store.base import IStore, Reservation
 
 
@@ -35,7 +36,8 @@ def add_names(commands: Any) -> None:
         "release",
         help="give a name and its port back: whoever asks first may have it",
         description="Give a name and its port back. A tunnel that is open is closed within some seconds, and "
-        "its agent told; what runs through it may end.",
+        "its agent told; what runs through it may end. A name and the wildcard name under it, as blog and "
+        "*.blog, are released together.",
     )
     release.set_defaults(run=names_release)
     transfer = actions.add_parser(
@@ -43,7 +45,8 @@ def add_names(commands: Any) -> None:
         help="make a name and its port another token's",
         description="Make a name and its port another token's, whose agents may open it with --name. A "
         "tunnel that is open is closed within some seconds, and its agent told; what runs through it may "
-        "end. By the API it needs an admin's token.",
+        "end. A name and the wildcard name under it, as blog and *.blog, are transferred together. "
+        "By the API it needs an admin's token.",
     )
     for action in (release, transfer):
         which = action.add_argument("name", metavar="NAME", help="which, as `burrow names list` shows it")
@@ -67,8 +70,10 @@ async def _to_change(store: IStore, arguments: argparse.Namespace) -> Reservatio
     known = await store.reservation(arguments.name)
     if known is None:
         raise ConfigError(f"nobody owns the name {arguments.name!r}: `burrow names list` shows them")
-    if not arguments.force and known.name in await live_leases(store):
-        raise ConfigError(f"the tunnel {known.name} is open: add --force to close it")
+    leases = {} if arguments.force else await live_leases(store)
+    for one in await with_twin(store, known):
+        if one.name in leases:
+            raise ConfigError(f"the tunnel {one.name} is open: add --force to close it")
     return known
 
 
@@ -85,8 +90,10 @@ def names_release(arguments: argparse.Namespace) -> int:
 
     async def work(store: IStore) -> None:
         known = await _to_change(store, arguments)
-        await store.release(known.name)
-        await audit_command(store, "name.release", known.name)
+        gone = also(known.name, await release(store, known))
+        await audit_command(store, "name.release", known.name, gone.strip(", ") or "ok")
+        if gone:
+            say(f"Released {known.name}{gone}")
 
     return with_store(arguments, work)
 
@@ -108,8 +115,12 @@ def names_transfer(arguments: argparse.Namespace) -> int:
         known = await _to_change(store, arguments)
         if known.token == token.id:
             return
-        if await store.transfer(known.name, token.id) is None:
+        moved = await transfer(store, known, token.id)
+        if known.name not in [one.name for one in moved]:
             raise ConfigError(f"nobody owns the name {arguments.name!r} any more")
-        await audit_command(store, "name.transfer", known.name, f"to {token.name}")
+        with_it = also(known.name, moved)
+        await audit_command(store, "name.transfer", known.name, f"to {token.name}{with_it}")
+        if with_it:
+            say(f"{known.name} is {token.name}'s now{with_it}")
 
     return with_store(arguments, work)

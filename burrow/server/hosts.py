@@ -25,6 +25,13 @@ def is_wildcard(name: str) -> bool:
     return name.startswith(WILD)
 
 
+def twin(name: str) -> str | None:
+    """The name that has the same owner: C{*.blog} of C{blog}, and the other way round; None of a domain."""
+    if is_wildcard(name):
+        return name.removeprefix(WILD)
+    return None if is_domain(name) else WILD + name
+
+
 class Hosts:
     """@ivar domain: the base domain."""
 

@@ -8,7 +8,7 @@ from burrow.errors import BadOption, NameTaken
 from burrow.limits import Limits
 from burrow.protocols.base import Reach
 from burrow.server.domains import Domains
-from burrow.server.hosts import WILD, is_domain, is_wildcard
+from burrow.server.hosts import is_domain, is_wildcard, twin
 from burrow.store.base import IStore, Reservation
 
 
@@ -32,17 +32,25 @@ class Owning:
         if is_domain(name):
             if await self._store.reservation(name) is None:
                 await self._domains.check(name, wanted.token)
-        elif is_wildcard(name):
-            await self._have(attr.evolve(wanted, name=name.removeprefix(WILD)), limits)
-        elif not wanted.assigned:
-            known = await self._store.reservation(WILD + name)
+            return
+        other = None if wanted.assigned else twin(name)
+        if other is None:
+            return
+        # Nothing is reserved before it is known whose both are.
+        owned = await self._store.find_reservations([name, other])
+        for each in (name, other):
+            if each not in owned:
+                owned[each] = await self._store.reservation(each)
+            known = owned[each]
             if known is not None and known.token != wanted.token:
-                raise NameTaken(f"the name {WILD}{name} belongs to another token, and {name} with it")
+                also = "" if each == name else f", and {name} with it"
+                raise NameTaken(f"the name {each} belongs to another token{also}")
+        if is_wildcard(name):
+            await self._keep(attr.evolve(wanted, name=other), owned[other], limits)
 
-    async def _have(self, parent: Reservation, limits: Limits) -> None:
-        """Own the name that a wildcard is under."""
-        known = await self._store.reservation(parent.name)
+    async def _keep(self, parent: Reservation, known: Reservation | None, limits: Limits) -> None:
+        """Own the name that a wildcard is under, for as long as the wildcard: it is not freed when unused."""
         if known is None:
             await self._store.reserve(parent, limits)
-        elif known.token != parent.token:
-            raise NameTaken(f"the name {parent.name} belongs to another token, and what is under it with it")
+        elif not known.asked:
+            await self._store.reserve(attr.evolve(known, asked=True), limits)

@@ -17,6 +17,7 @@ from burrow.server.hosts import Hosts
 from burrow.server.ports import Ports
 from burrow.server.route import NoRoute
 from burrow.server.tunnel import Owner
+from burrow.store.base import Reservation
 from burrow.store.memory import MemoryStore
 from burrow.testing import SessionPair
 from tests.server.parts import Parts
@@ -192,9 +193,18 @@ class Tunnels(SynchronousTestCase):
         self.successResultOf(self.opening("*.shop", token="token2"))
         self.failureResultOf(self.opening("shop"), NameTaken)
         self.successResultOf(self.store.release("shop"))
-        self.failureResultOf(self.opening("shop"), NameTaken)
+        for name in ("shop", "*.shop"):
+            self.failureResultOf(self.opening(name), NameTaken)
         self.assertIsNone(self.successResultOf(self.store.reservation("shop")))
         self.successResultOf(self.opening("shop", token="token2"))
+
+    def test_the_name_that_a_wildcard_is_under_is_not_freed(self):
+        given = Reservation("given", "http", "token1", "agent", "u", None, True, 1.0, used=1.0)
+        self.successResultOf(self.store.reserve(given))
+        self.successResultOf(self.opening("*.given"))
+        self.assertEqual(self.successResultOf(self.store.free_unused(1e9, 1e9)), [])
+        kept = self.successResultOf(self.store.reservation("given"))
+        self.assertEqual((kept.token, kept.upstream, kept.assigned), ("token1", "u", True))
 
     def test_both_names_count(self):
         limits = Limits(names=1)

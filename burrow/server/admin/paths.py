@@ -128,6 +128,7 @@ OPERATIONS = (
         status=204,
         query={"force": _FORCE},
         errors=(404, 409),
+        description="A name and the wildcard name under it, as blog and *.blog, are released together.",
     ),
     Operation(
         "PATCH",
@@ -139,6 +140,7 @@ OPERATIONS = (
         body="NameChange",
         query={"force": _FORCE},
         errors=(404, 409),
+        description="A name and the wildcard name under it, as blog and *.blog, are transferred together.",
     ),
     _list("/tokens", "list_tokens", "viewer", "The tokens, by name.", "Token"),
     Operation(

@@ -16,6 +16,7 @@ from burrow.server.admin.problems import Problem, invalid
 from burrow.server.admin.tunnels import own
 from burrow.server.nodes.asking import Questions, Unanswered
 from burrow.server.nodes.cluster import Cluster
+from burrow.server.twins import also, release, transfer, with_twin
 from burrow.store.base import IStore, Reservation, Taken, Token
 from burrow.store.tokens import make_token
 
@@ -135,16 +136,17 @@ class TokensAndNames:
     async def _get_name(self, call: Call) -> Item:
         return (await self._items([await self._name(call)]))[0]
 
-    async def _to_change(self, call: Call) -> tuple[Reservation, bool]:
+    async def _to_change(self, call: Call) -> tuple[Reservation, list[str]]:
         """
-        The name, and whether its tunnel is open. @raise Problem: there is none (404), or its tunnel is open
-            and is not to be closed (409).
+        The name, and those of it and its twin whose tunnels are open. @raise Problem: there is none (404), or
+            a tunnel is open and is not to be closed (409).
         """
         known = await self._name(call)
-        is_open = self._is_open(known.name)
-        if is_open and not call.query["force"]:
-            raise Problem(409, f"The tunnel {known.name} is open: close it first, or add ?force=true.")
-        return known, is_open
+        opened = [one.name for one in await with_twin(self._store, known) if self._is_open(one.name)]
+        if opened and not call.query["force"]:
+            names = " and ".join(opened)
+            raise Problem(409, f"The tunnel {names} is open: close it first, or add ?force=true.")
+        return known, opened
 
     async def _transfer_name(self, call: Call) -> Item:
         owner = call.body["owner"]
@@ -154,19 +156,24 @@ class TokensAndNames:
         call.notes["result"] = f"to {owner}"
         known = await self._name(call)
         if known.token != token.id:
-            known, is_open = await self._to_change(call)
+            known, opened = await self._to_change(call)
             before = known.token
-            known = only(await self._store.transfer(known.name, token.id), "name", "/names")
-            if is_open:
-                await self._close(known.name, call.who.name, before)
+            moved = await transfer(self._store, known, token.id)
+            known = only(next((one for one in moved if one.name == known.name), None), "name", "/names")
+            call.notes["result"] = f"to {owner}{also(known.name, moved)}"
+            for name in opened:
+                await self._close(name, call.who.name, before)
         return (await self._items([known]))[0]
 
     async def _release_name(self, call: Call) -> None:
-        known, is_open = await self._to_change(call)
+        known, opened = await self._to_change(call)
         # It may have got another owner since it was looked up.
-        only((await self._store.release(known.name, known.token)) or None, "name", "/names")
-        if is_open:
-            await self._close(known.name, call.who.name, known.token)
+        gone = await release(self._store, known)
+        only(known.name in [one.name for one in gone] or None, "name", "/names")
+        if len(gone) > 1:
+            call.notes["result"] = also(known.name, gone).strip(", ")
+        for name in opened:
+            await self._close(name, call.who.name, known.token)
 
     async def _close(self, name: str, who: str, token: str) -> None:
         """Close its tunnel now; if its node does not answer, that closes it when it hears of the change."""

@@ -359,6 +359,20 @@ def test_a_name_is_transferred(node):
     assert (entry["action"], entry["target"], entry["result"]) == ("name.transfer", "blog", "to bob")
 
 
+def test_a_name_and_its_wildcard_go_together(node):
+    agent, _ = node.open("ann", "blog")
+    node.open("ann", "*.blog")
+    answer = node.ask("DELETE", "/names/blog")
+    assert (answer.status, "*.blog" in answer.body["detail"]) == (409, True)
+    assert node.ask("PATCH", "/names/*.blog?force=true", body={"owner": "bob"}).status == 200
+    assert node.ask("GET", "/audit").body["items"][0]["result"] == "to bob, and blog with it"
+    assert agent.tunnels == {}
+    assert {one["name"] for one in node.ask("GET", "/names", "bob").body["items"]} == {"blog", "*.blog"}
+    assert node.ask("DELETE", "/names/blog").status == 204
+    assert node.ask("GET", "/audit").body["items"][0]["result"] == "and *.blog with it"
+    assert node.ask("GET", "/names").body == {"items": []}
+
+
 def test_a_name_is_not_transferred(node):
     agent, _ = node.open("ann", "blog")
     answer = node.ask("PATCH", "/names/blog?force=true", body={"owner": "nobody"})
