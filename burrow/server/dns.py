@@ -5,14 +5,29 @@ from __future__ import annotations
 import socket
 from typing import Any, NamedTuple
 
+from twisted.internet.defer import TimeoutError
+from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.logger import Logger
 from twisted.names import client, dns
 from twisted.names.error import DNSNameError, DNSQueryTimeoutError, DomainError
+from twisted.python.failure import Failure
 
 from burrow.addresses import ListenAddress
 from burrow.errors import BurrowError
 
 _TRIES = (1, 3, 5)
 """Seconds that each attempt takes, at most."""
+
+
+_EXPECTED = (
+    DomainError,
+    DNSQueryTimeoutError,
+    TimeoutError,  # of UDP, after the last attempt
+    ConnectError,  # of TCP, after an answer that was cut
+    ConnectionClosed,
+    OSError,
+    ValueError,
+)
 
 
 class DnsFailed(BurrowError):
@@ -30,15 +45,26 @@ class Leads(NamedTuple):
     addresses: set[str]
 
 
+def _text(name: Any) -> str:
+    """A name in an answer, in lower case. @raise DnsFailed: it is none of a host."""
+    try:
+        return str(name).lower().rstrip(".")
+    except UnicodeDecodeError as error:
+        raise DnsFailed("DNS answers with a name that is not in ASCII") from error
+
+
 class Dns:
     """
     @param server: who is asked; None for those that this machine asks.
     """
 
+    log = Logger()
+
     def __init__(self, reactor: Any, server: ListenAddress | None = None) -> None:
         self._reactor = reactor
         self._server = server
         self._resolver: Any = None
+        self._told = False
 
     async def _ask(self, name: str, kind: int) -> list[Any]:
         """The answers to a question; none if there is no such record."""
@@ -54,7 +80,11 @@ class Dns:
             answers, _, _ = await self._resolver.query(dns.Query(name, kind, dns.IN))
         except DNSNameError:
             return []
-        except (DomainError, DNSQueryTimeoutError, OSError, ValueError) as error:
+        except Exception as error:
+            # Twisted does not document what a resolver raises, and messages of strangers' servers cause it.
+            if not isinstance(error, _EXPECTED) and not self._told:
+                self._told = True
+                self.log.failure("the resolver failed, which is told once", failure=Failure())
             raise DnsFailed(f"DNS does not answer for {name} ({type(error).__name__})") from error
         return [answer.payload for answer in answers if answer.payload is not None]
 
@@ -64,7 +94,7 @@ class Dns:
         for kind in (dns.A, dns.AAAA):
             for payload in await self._ask(name, kind):
                 if isinstance(payload, dns.Record_CNAME):
-                    names.add(str(payload.name).lower().rstrip("."))
+                    names.add(_text(payload.name))
                 elif isinstance(payload, dns.Record_A):
                     addresses.add(payload.dottedQuad())
                 elif isinstance(payload, dns.Record_AAAA):
