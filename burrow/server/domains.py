@@ -12,6 +12,7 @@ It is asked once. From then on the domain is the token's, as a name is, until it
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 
 from burrow.errors import NotAllowed, Unavailable
@@ -22,6 +23,9 @@ RECORD = "_burrow"
 
 AT_ONCE = 20
 """Domains that are asked about at the same time; agents that ask for more try again."""
+
+AT_ONCE_OF_ONE = AT_ONCE // 4
+"""Of those, the domains of one token: its DNS servers may answer as late as they want."""
 
 _SHOWN = 5
 
@@ -36,7 +40,7 @@ class Domains:
         self._base = base
         self._dns = dns
         self._addresses = frozenset(addresses)
-        self._asking = 0
+        self._asking: Counter[str] = Counter()
 
     def proof(self, domain: str, token: str) -> str:
         """The value of the TXT record. @param token: the token's id, which is no secret, nor is this."""
@@ -50,15 +54,19 @@ class Domains:
         @raise NotAllowed: it may not; the text says which records are missing.
         @raise Unavailable: DNS does not answer, or too much is asked.
         """
-        if self._asking >= AT_ONCE:
+        if self._asking.total() >= AT_ONCE:
             raise Unavailable("the server asks DNS about many domains; the agent tries again")
-        self._asking += 1
+        if self._asking[token] >= AT_ONCE_OF_ONE:
+            raise Unavailable("the server asks DNS about other domains of this token; the agent tries again")
+        self._asking[token] += 1
         try:
             missing = await self._missing(domain, self.proof(domain, token))
         except DnsFailed as error:
             raise Unavailable(f"{error}; the agent tries again") from error
         finally:
-            self._asking -= 1
+            self._asking[token] -= 1
+            if not self._asking[token]:
+                del self._asking[token]
         if missing:
             what = "; and ".join(missing)
             raise NotAllowed(f"{domain} is not this token's until DNS says so. Set {what}. Then ask again")

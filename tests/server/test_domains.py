@@ -101,13 +101,32 @@ class Proofs(SynchronousTestCase):
 
     def test_so_many_at_once(self):
         self.dns.led[APP], self.dns.waits = HERE, Deferred()
-        waiting = [self.check() for _ in range(domains.AT_ONCE)]
-        self.failureResultOf(self.check(), Unavailable)
+        for number in range(domains.AT_ONCE):
+            token = f"t{number}"
+            self.dns.told[f"_burrow.{token}.{APP}"] = [self.domains.proof(f"{token}.{APP}", token)]
+            self.dns.led[f"{token}.{APP}"] = HERE
+        tokens = [f"t{number}" for number in range(domains.AT_ONCE)]
+        waiting = [self.check(f"{token}.{APP}", token) for token in tokens]
+        self.failureResultOf(self.check(token="another"), Unavailable)
         self.assertEqual(len(self.dns.asked), domains.AT_ONCE)
         waits, self.dns.waits = self.dns.waits, None
         waits.callback(None)
         for each in waiting:
             self.successResultOf(each)
+        self.successResultOf(self.check())
+
+    def test_so_many_at_once_of_one_token(self):
+        self.dns.led[APP], self.dns.waits = HERE, Deferred()
+        waiting = [self.check() for _ in range(domains.AT_ONCE_OF_ONE)]
+        self.failureResultOf(self.check(), Unavailable)
+        self.assertEqual(len(self.dns.asked), domains.AT_ONCE_OF_ONE)
+        other = self.check(token="t2")
+        waits, self.dns.waits = self.dns.waits, None
+        waits.callback(None)
+        for each in waiting:
+            self.successResultOf(each)
+        self.failureResultOf(other, NotAllowed)
+        self.assertFalse(self.domains._asking, "nothing is kept of tokens that are answered")
         self.successResultOf(self.check())
 
 
