@@ -15,8 +15,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 
+from burrow.addresses import parse_address
 from burrow.errors import NotAllowed, Unavailable
 from burrow.server.dns import Dns, DnsFailed, Leads
+from burrow.shown import escaped
 
 RECORD = "_burrow"
 """The label before the domain, where the TXT record is."""
@@ -28,6 +30,17 @@ AT_ONCE_OF_ONE = AT_ONCE // 4
 """Of those, the domains of one token: its DNS servers may answer as late as they want."""
 
 _SHOWN = 5
+
+
+def _now(leads: Leads) -> str:
+    """
+    Where a domain leads instead, for its owner. What leads to private addresses, or to none, is not told:
+    this machine's resolver may know names that strangers are not to know, nor whether there are any.
+    """
+    found = [parse_address(address) for address in leads.addresses]
+    if not found or not all(address is not None and address.is_global for address in found):
+        return "now it does not lead here"
+    return "now: " + ", ".join(map(escaped, [*sorted(leads.names), *sorted(leads.addresses)][:_SHOWN]))
 
 
 class Domains:
@@ -77,10 +90,9 @@ class Domains:
             missing.append(f'the TXT record {RECORD}.{domain} to "{proof}"')
         leads = await self._dns.leads(domain)
         if not await self._is_here(leads):
-            now = ", ".join([*sorted(leads.names), *sorted(leads.addresses)][:_SHOWN]) or "nothing"
             missing.append(
                 f"the CNAME record {domain} to {self._base}, or A and AAAA records to this server's "
-                f"addresses (now: {now})"
+                f"addresses ({_now(leads)})"
             )
         return missing
 

@@ -68,15 +68,23 @@ class Proofs(SynchronousTestCase):
         ):
             self.dns.led[APP] = leads
             self.successResultOf(self.check())
+        hidden = " it does not lead here"
         for leads, now in (
-            (Leads(set(), set()), "nothing"),
-            (Leads({"badexample.com"}, {"192.0.2.9"}), "badexample.com, 192.0.2.9"),
-            (Leads(set(), {"192.0.2.1", "198.51.100.1"}), "192.0.2.1, 198.51.100.1"),
+            (Leads({"badexample.com"}, {"8.8.8.9"}), ": badexample.com, 8.8.8.9"),
+            (Leads({"a\nline\x1b[31m.example.net"}, {"8.8.8.9"}), r": a\nline\x1b[31m.example.net, 8.8.8.9"),
+            (Leads(set(), {"8.8.8.8", "2001:4860::1"}), ": 2001:4860::1, 8.8.8.8"),
+            # What may be internal is not told, nor whether there is any.
+            (Leads(set(), set()), hidden),
+            (Leads({"db.corp.example"}, set()), hidden),
+            (Leads({"db.corp.example"}, {"10.0.0.7"}), hidden),
+            (Leads({"db.corp.example"}, {"8.8.8.8", "10.0.0.7"}), hidden),
+            (Leads(set(), {"fd00::7"}), hidden),
+            (Leads(set(), {"::ffff:10.0.0.7"}), hidden),
         ):
             self.dns.led[APP] = leads
             why = str(self.failureResultOf(self.check(), NotAllowed).value)
             self.assertIn(f"the CNAME record {APP} to example.com", why)
-            self.assertIn(f"(now: {now})", why)
+            self.assertIn(f"(now{now})", why)
             self.assertNotIn("TXT", why)
 
     def test_a_record_that_leads_here_is_not_enough(self):
