@@ -22,6 +22,10 @@ PAUSE = 60.0
 """Seconds for which nothing more is ordered for a wildcard name after an order was refused."""
 
 
+LOOKS = 20
+"""Hosts of a wildcard name that are read from the store in such a pause: they may have a certificate."""
+
+
 class Demand:
     """
     @param order: orders the certificate of a host. @param now: seconds since the epoch.
@@ -36,7 +40,24 @@ class Demand:
         self._order = order
         self._now = now
         self._pauses: dict[str, float] = {}
+        self._looks: dict[str, int] = {}
         self._obtaining = SingleFlight()
+
+    def _paused(self, parent: str) -> bool:
+        return 0 < self._pauses.get(parent, 0.0) - self._now() <= PAUSE
+
+    def may_have_one(self, host: str) -> bool:
+        """
+        Whether to read from the store if a host that is not in memory has a certificate: in a pause, of the
+        first L{LOOKS} hosts alone, as strangers may ask for any number of them.
+        """
+        label, _, parent = host.partition(".")
+        if not _LABEL.fullmatch(label):
+            return False
+        if self._paused(parent):
+            self._looks[parent] = self._looks.get(parent, 0) + 1
+            return self._looks[parent] <= LOOKS
+        return True
 
     async def obtain(self, host: str) -> None:
         """
@@ -44,12 +65,13 @@ class Demand:
         wildcard name has an owner, so these names are bounded.
         """
         label, _, parent = host.partition(".")
-        wait = self._pauses.get(parent, 0.0) - self._now()
-        if 0 < wait <= PAUSE or not _LABEL.fullmatch(label):
+        if self._paused(parent) or not _LABEL.fullmatch(label):
             return
         try:
             await self._obtaining.do(host, self._obtain)
         except (CertificateFailed, StoreError, Unavailable) as error:
+            if not self._paused(parent):
+                self._looks[parent] = 0
             self._pauses[parent] = self._now() + PAUSE
             self.log.warn(
                 "{host}, which a visitor asked for, has no certificate: {error}", host=host, error=error

@@ -193,8 +193,11 @@ class AcmeCertificates:
         try:
             if name != self._domain and not await self._has_owner(name):
                 return None if self._is_under(name) else await self.context(None)
+            wild = wildcard_of(name, self._domain)
+            if wild and not self._demand.may_have_one(name):
+                return None
             known = await self.cache.load(name)
-            if wildcard_of(name, self._domain) and not self.cache.valid(known):
+            if wild and not self.cache.valid(known):
                 await self._demand.obtain(name)
                 known = self.cache.get(name)  # perhaps the one that has expired
         except CertificateFailed as error:

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from burrow.certificates.acme import cache, issuer, plans, renewals
 from burrow.certificates.acme.authority import Authority
 from burrow.certificates.acme.client import ExternalAccount
-from burrow.certificates.acme.demand import PAUSE
+from burrow.certificates.acme.demand import LOOKS, PAUSE
 from burrow.certificates.acme.issuer import AcmeCertificates
 from burrow.certificates.acme.limits import DAY, DEMANDED, DEMANDED_PART, HOUR, INFORMED
 from burrow.certificates.acme.orders import ISSUE_TIMEOUT
@@ -591,6 +591,24 @@ class Shown(WithFakeCA):
         self.certificates._demand._order = order
         self.clock.advance(PAUSE + 1)
         self.assertIsNotNone(self.context(f"b.blog.{DOMAIN}"))
+
+    def test_in_that_while_strangers_cost_few_reads(self):
+        self.assertIsNotNone(self.context(f"x.blog.{DOMAIN}"))
+        self.certificates.cache._known.clear()  # as after a restart
+        self.certificates._demand._order = lambda name: fail(CertificateFailed("no"))
+        self.context(f"a.blog.{DOMAIN}")
+        reads, note = [], self.store.note
+        self.patch(self.store, "note", lambda space, key: reads.append(key) or note(space, key))
+        self.assertIsNotNone(self.context(f"x.blog.{DOMAIN}"))
+        for number in range(3 * LOOKS):
+            self.assertIsNone(self.context(f"r{number}.blog.{DOMAIN}"))
+        self.assertEqual(len(reads), LOOKS)
+        self.assertIsNotNone(self.context(f"x.blog.{DOMAIN}"), "what is in memory is shown")
+        self.assertIsNone(self.context(f"no_host.shop.{DOMAIN}"))
+        self.assertEqual(len(reads), LOOKS)
+        self.clock.advance(PAUSE + 1)
+        self.context(f"r0.blog.{DOMAIN}")
+        self.assertGreater(len(reads), LOOKS)
 
     def test_hosts_of_a_wildcard_are_renewed_while_it_is_in_use(self):
         self.names = {f"*.blog.{DOMAIN}"}
