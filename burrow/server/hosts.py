@@ -8,11 +8,18 @@ quotas, routes) goes for all.
 
 from __future__ import annotations
 
+import re
+
 from burrow.errors import BadOption
 from burrow.values import parse_domain
 
 WILD = "*."
 """What a wildcard name begins with."""
+
+
+# A host whose last label is a number is an IP address to browsers (https://url.spec.whatwg.org, "ends in a
+# number checker").
+_HEXADECIMAL = re.compile("0x[0-9a-f]*")
 
 
 def is_domain(name: str) -> bool:
@@ -71,4 +78,10 @@ class Hosts:
             raise BadOption(f"{domain} is this server's own: ask for a name under it, as in --name {label}")
         if not is_domain(domain):
             raise BadOption(f"{domain} is no whole domain: write one, as in app.example.org")
+        last = domain.rpartition(".")[2]
+        if last[-1].isdigit() or _HEXADECIMAL.fullmatch(last):
+            raise BadOption(
+                f"no visitor reaches {domain}: its last label, {last}, is a number or ends in a digit, "
+                "as no top-level domain does. Write a domain as in app.example.org"
+            )
         return domain
