@@ -36,6 +36,11 @@ class Owning:
         other = None if wanted.assigned else twin(name)
         if other is None:
             return
+        if not is_wildcard(name):
+            # Who has it has both. It may be known here alone, while the store is away.
+            known = await self._store.reservation(name)
+            if known is not None and known.token == wanted.token:
+                return
         # Nothing is reserved before it is known whose both are.
         owned = await self._store.find_reservations([name, other])
         for each in (name, other):

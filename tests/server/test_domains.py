@@ -1,11 +1,14 @@
 """Domains of users' own: who gets one, who does not, and who reaches it."""
 
+from types import SimpleNamespace
+
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.errors import BadOption, NameTaken, NotAllowed, TooManyTunnels, Unavailable
 from burrow.limits import UNLIMITED, Limits
+from burrow.protocols.base import Reach
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.tcp import TcpProtocol
 from burrow.protocols.tls import TlsProtocol
@@ -14,6 +17,7 @@ from burrow.server.dns import DnsFailed, Leads
 from burrow.server.domains import Domains
 from burrow.server.greeting import Greeting
 from burrow.server.hosts import Hosts
+from burrow.server.owning import Owning
 from burrow.server.ports import Ports
 from burrow.server.route import NoRoute
 from burrow.server.tunnel import Owner
@@ -224,6 +228,19 @@ class Tunnels(SynchronousTestCase):
             self.failureResultOf(self.opening(name), NameTaken)
         self.assertIsNone(self.successResultOf(self.store.reservation("shop")))
         self.successResultOf(self.opening("shop", token="token2"))
+
+    def test_a_name_that_is_known_to_be_ones_own_asks_for_nothing_else(self):
+        asked = []
+        known = Reservation("blog", "http", "token1", "agent", "u", None, False, 1.0, used=1.0)
+
+        async def reservation(name):
+            asked.append(name)
+            return known if name == "blog" else self.fail("the store is away")
+
+        owning = Owning(SimpleNamespace(reservation=reservation), None)
+        checking = owning.check(known, Reach.HOST, UNLIMITED)
+        self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(checking)))
+        self.assertEqual(asked, ["blog"])
 
     def test_the_name_that_a_wildcard_is_under_is_not_freed(self):
         given = Reservation("given", "http", "token1", "agent", "u", None, True, 1.0, used=1.0)
