@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import os
@@ -283,12 +284,19 @@ def serve(
         raise BurrowError(
             "this would stop the loop that runs here: write `async with burrow.aserve(app) as tunnel:`"
         )
-    with serving(app, name=name, interface=interface, **options) as tunnel:
-        if ready is None:
-            print(f"burrow: {tunnel.url} is {name_of(app)[4:]}; Ctrl-C ends it", file=sys.stderr, flush=True)
-        else:
-            ready(tunnel)
+    with (
+        contextlib.suppress(
+            KeyboardInterrupt
+        ),  # wherever it comes: while the tunnel opens, and in C{ready}, too
+        serving(app, name=name, interface=interface, **options) as tunnel,
+    ):
         try:
+            if ready is None:
+                print(
+                    f"burrow: {tunnel.url} is {name_of(app)[4:]}; Ctrl-C ends it", file=sys.stderr, flush=True
+                )
+            else:
+                ready(tunnel)
             tunnel.wait_closed()
         except KeyboardInterrupt:
             tunnel.close(now=True)

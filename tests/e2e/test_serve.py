@@ -253,6 +253,29 @@ def test_ctrl_c_ends_it(world, kind, request):
     assert ("lifespan ended" in program.lines) == (kind == "asgi")
 
 
+@pytest.mark.parametrize("when", ["ready", "opening"])
+def test_ctrl_c_at_any_moment_ends_it(world, when):
+    """While C{ready} runs, too, and before the tunnel is open."""
+    code = """
+import signal
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while message := await receive():
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown": return
+def interrupt(*arguments):
+    print("interrupted", flush=True)
+    signal.raise_signal(signal.SIGINT)
+"""
+    if when == "opening":
+        code += "threading.Timer(0.5, interrupt).start()\n_resolve = socket.getaddrinfo\n"
+        code += "socket.getaddrinfo = lambda *more, **named: (time.sleep(2), _resolve(*more, **named))[1]\n"
+    code += "burrow.serve(app, ready=interrupt)\nprint('end', flush=True)"
+    program = run(world, code)
+    assert program.wait() == 0, program.output
+    assert program.lines == ["interrupted", "end"]
+
+
 APPS = {
     "flask": """
 from flask import Flask, request
