@@ -79,7 +79,7 @@ def make_parser(command: str = "") -> Parser:
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", parser_class=Parser)
     if command in _COMMANDS:
         _add(commands, command)
-    elif command == "version":
+    elif command in ("version", "--version"):
         _add_version(commands)
     else:
         if command:
