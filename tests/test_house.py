@@ -30,6 +30,7 @@ LAYERS = [
         "traffic",
         "trust",
         "twistd",
+        "urls",
         "values",
         "wording",
     },

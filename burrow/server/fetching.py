@@ -29,6 +29,7 @@ from zope.interface import implementer
 from burrow import __version__
 from burrow.addresses import parse_address
 from burrow.policy.means import FetchFailed
+from burrow.urls import asked_url
 
 MOST = 64
 """Questions at a time, at most; of more the rest fails at once."""
@@ -177,7 +178,7 @@ class Fetching:
         # A client remembers cookies: each question has one of its own.
         response = await HTTPClient(self._agent).request(
             "POST" if form is not None else "GET",
-            url,
+            asked_url(url),
             data=dict(form) if form is not None else None,
             headers=headers,
             allow_redirects=False,

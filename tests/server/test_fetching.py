@@ -145,6 +145,18 @@ def test_urls_that_are_none(url):
     assert reactor.getDelayedCalls() == []
 
 
+@pytest.mark.parametrize("address", ["2606:4700::1111", "8.8.8.8"])
+def test_a_provider_may_be_an_address(address):
+    reactor = _Reactor(address)
+    host = f"[{address}]" if ":" in address else address
+    with pytest.raises(FetchFailed, match="cannot be reached"):
+        result(Fetching(reactor, None, private=False).fetch(f"https://{host}/keys", None, None))
+    assert reactor.connected == [address]
+    fetch, agent, _ = fetching(_Response(b"1"))
+    assert result(fetch.fetch(f"https://{host}:8443/keys?a=b", {"code": "x"}, None)) == 1
+    assert agent.asked[0][:2] == (b"POST", f"https://{host}:8443/keys?a=b".encode())
+
+
 def test_no_cookies_are_kept():
     fetch, agent, _ = fetching(_Response(b"1", headers={b"Set-Cookie": [b"a=b; Path=/"]}.items()))
     for _ in range(2):

@@ -17,6 +17,7 @@ from twisted.web.http_headers import Headers
 from burrow import __version__
 from burrow.certificates.acme.problems import AcmeUnreachable
 from burrow.clock import WEEK
+from burrow.urls import asked_url
 
 CONNECT_TIMEOUT = 10.0
 REQUEST_TIMEOUT = 30.0
@@ -114,7 +115,9 @@ class Transport:
         headers = Headers({"User-Agent": [f"burrow/{__version__}"]})
         if body is not None:
             headers.setRawHeaders("Content-Type", ["application/jose+json"])
-        response = await self._http.request(method, url, data=body, headers=headers, unbuffered=True)
+        response = await self._http.request(
+            method, asked_url(url), data=body, headers=headers, unbuffered=True
+        )
         return Answer(response.code, response.headers, await response.content())
 
     async def nonce(self, new_nonce: str) -> str:
