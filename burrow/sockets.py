@@ -10,7 +10,7 @@ import contextlib
 import socket
 import struct
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
@@ -89,6 +89,28 @@ def taken(transport: Any) -> int | None:
     except OSError:
         return None
     return struct.unpack_from("=Q", info, _BYTES_ACKED)[0] if len(info) >= _BYTES_ACKED + 8 else None
+
+
+class Way(NamedTuple):
+    """
+    What is between us and a connection's peer.
+
+    @ivar taken: bytes that the peer has acknowledged so far. @ivar sent: bytes that the system was given.
+    """
+
+    taken: int
+    sent: int
+
+
+def way(transport: Any) -> Way | None:
+    """See L{Way}; None where the system does not tell."""
+    before, handle = taken(transport), _handle(transport)
+    if before is None or fcntl is None:
+        return None
+    try:
+        return Way(before, before + _unacknowledged(handle))
+    except OSError:
+        return None
 
 
 def idle(transport: Any) -> bool:

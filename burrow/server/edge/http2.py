@@ -55,7 +55,7 @@ from burrow.server.edge.http2_stream import Http2Stream
 from burrow.server.edge.pace import Pace
 from burrow.server.edge.shown import Shown
 from burrow.server.route import IRoute
-from burrow.sockets import lowest_transport
+from burrow.sockets import lowest_transport, taken, way
 
 MAX_STREAMS = 100
 """Requests of one connection under way, at most."""
@@ -113,9 +113,12 @@ class Http2Visitor(Protocol):
         self._waiting: dict[int, Http2Stream] = {}  # those that have something to send
         self.lanes = Lanes(self)
         self._calm = Calm()
-        self._takes = AnswersPace(edge.sweep, edge.rate, self._taken, self.abort, self._waiting)
+        self._takes = AnswersPace(
+            edge.sweep, edge.rate, self._taken, self.abort, self._waiting, lambda: way(self.transport)
+        )
         self._sends = Pace(edge.sweep, edge.rate, self._sent, self.abort)
         self._moved = self._came = self._updates = 0
+        self._flushed: int | None = None  # bytes that it had taken at the last look, since it is closed
         self._begun = self._closing = self._gone = self._receiving = self._leaving = False
 
     # -- the connection's events --------------------------------------------------------------------------
@@ -179,10 +182,18 @@ class Http2Visitor(Protocol):
 
     def timed_out(self) -> None:
         """Called by the sweep: no request came in time; or the peer does not let the connection close."""
-        if self._closing:
-            self.abort()
-        else:
+        if not self._closing:
             self.go_away()
+        elif self._goes_out():
+            self.edge.sweep.add(self, self.edge.idle_timeout)
+        else:
+            self.abort()
+
+    def _goes_out(self) -> bool:
+        """Whether a visitor whose connection is closed still takes what was written, as fast as it has to."""
+        before, self._flushed = self._flushed, taken(self.transport)
+        least = self.edge.rate.least * self.edge.idle_timeout
+        return before is not None and self._flushed is not None and self._flushed - before >= max(least, 1)
 
     # -- what a visitor sends -----------------------------------------------------------------------------
 
@@ -366,6 +377,7 @@ class Http2Visitor(Protocol):
             if self.full:
                 self.transport.resumeProducing()  # to see the end
             self.transport.loseConnection()
+            self._flushed = None if ended else taken(self.transport)
             self.edge.sweep.add(self, ENDED_WITHIN if ended else self.edge.idle_timeout)
 
     def abort(self) -> None:

@@ -10,7 +10,7 @@ from twisted.internet.testing import StringTransport
 
 from burrow.server.edge.pace import Pace, Rate
 from burrow.server.edge.sweep import Sweep
-from burrow.sockets import taken
+from burrow.sockets import taken, way
 
 
 class Paced:
@@ -91,7 +91,15 @@ def test_what_a_peer_has_acknowledged():
                 while taken(transport) - before < 1000 and time.monotonic() < deadline:
                     pass
                 assert taken(transport) - before == 1000
+                assert way(transport) == (before + 1000, before + 1000)
+                receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                sender.setblocking(False)
+                size = sender.send(bytes(10_000_000))
+                under_way = way(transport)
+                assert under_way.taken < under_way.sent <= before + 1000 + size
             else:
                 assert before is None
+                assert way(transport) is None
             receiver.close()
         assert taken(transport) is None
+        assert way(transport) is None
