@@ -33,10 +33,12 @@ class ICertificates(Interface):
     def stop():  # type: ignore[no-untyped-def]
         """End the regular work. Fires with None when it has ended."""
 
-    def ready(name):  # type: ignore[no-untyped-def]
+    def ready(name, token=""):  # type: ignore[no-untyped-def]
         """
         Obtain a certificate for C{name} before its tunnel is announced. Fires with None; fails with
         L{CertificateFailed<burrow.errors.CertificateFailed>}, whose text says why.
+
+        @param token: the id of the token that owns the name, so that it gets no more than its share.
         """
 
     def context(name):  # type: ignore[no-untyped-def]

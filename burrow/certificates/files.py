@@ -109,7 +109,7 @@ class FileCertificates:
         """See L{ICertificates}: nothing to do."""
         return succeed(None)
 
-    def ready(self, name: str) -> Deferred[None]:
+    def ready(self, name: str, token: str = "") -> Deferred[None]:
         """See L{ICertificates}."""
         self._refresh()
         if covers(self._chain[0], name):

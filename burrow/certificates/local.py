@@ -165,7 +165,7 @@ class LocalCertificates:
         """See L{ICertificates}: nothing to do."""
         return succeed(None)
 
-    def ready(self, name: str) -> Deferred[None]:
+    def ready(self, name: str, token: str = "") -> Deferred[None]:
         """See L{ICertificates}: a certificate is made at the first handshake."""
         if self._may_issue(name):
             return succeed(None)

@@ -134,6 +134,12 @@ class ServerConfig:
         parse=parse_count,
         metavar="N",
     )
+    acme_token_limit: int | None = option(
+        None,
+        "of these, those for the names of one token; 0 for no such limit (default: half of --acme-limit)",
+        parse=parse_count,
+        metavar="N",
+    )
     public_url: str = option(
         "", "how visitors reach this server, when a proxy in front has another address", metavar="URL"
     )
@@ -415,6 +421,16 @@ class ServerConfig:
         if self.acme_limit is not None:
             return self.acme_limit
         return 45 if (urlsplit(url).hostname or "").endswith(".letsencrypt.org") else 0
+
+    def acme_share(self, url: str) -> int:
+        """
+        How many of them are for the names of one token; 0 for no limit.
+
+        @param url: the CA's directory.
+        """
+        if self.acme_token_limit is not None:
+            return self.acme_token_limit
+        return -(-self.acme_weekly(url) // 2)
 
     @property
     def node_address(self) -> ListenAddress:

@@ -83,7 +83,8 @@ class Opening:
     @param url: makes the public URL of a host.
     @param tls_url: makes the public URL of a host whose TLS the tunnel takes; raises L{BadOption} if this
         server has no TLS port.
-    @param ready: fires once a host has its certificate, or fails with CertificateFailed.
+    @param ready: called with a host and its token's id: fires once the host has its certificate, or fails
+        with CertificateFailed.
     @param reserved: names that agents cannot have, beside L{burrow.server.names.RESERVED}.
     @param http2: whether HTTP/2 is spoken with visitors.
     @param now: returns the time, in seconds since the epoch.
@@ -106,7 +107,7 @@ class Opening:
         domains: Domains,
         url: Callable[[str], str],
         tls_url: Callable[[str], str],
-        ready: Callable[[str], Deferred[None]],
+        ready: Callable[[str, str], Deferred[None]],
         announce: Callable[[], Awaitable[None]],
         reserved: Container[str] = (),
         http2: bool = True,
@@ -238,10 +239,10 @@ class Opening:
         elif tunnel.reach is Reach.SNI:
             tunnel.url = self._tls_url(host)
             if terminates(tunnel.options):
-                await self._ready(host)
+                await self._ready(host, owner.token)
             tunnel.factory = self._visitor_factory(tunnel)
         else:
-            await self._ready(host)
+            await self._ready(host, owner.token)
         await self._tunnels.hold(tunnel)
         if owner.session.going:
             if self._tunnels.by_name(tunnel.name) is None:

@@ -414,10 +414,10 @@ class BurrowServer(MultiService):
             await stop_listening(self._node_port)
         await self.store.close()
 
-    def _certificate_ready(self, host: str) -> Deferred[None]:
+    def _certificate_ready(self, host: str, token: str) -> Deferred[None]:
         if self.certificates is None:
             return succeed(None)
-        ready: Deferred[None] = self.certificates.ready(host)
+        ready: Deferred[None] = self.certificates.ready(host, token)
         return ready
 
     # -- what changes on other nodes -------------------------------------------------------------------------

@@ -239,6 +239,24 @@ def test_certs_shows_them(acme, hello):
     wait_for(told, "the events")
 
 
+def test_one_token_gets_its_share(make_acme, hello):
+    world, pebble = make_acme(acme_token_limit="1")
+    world.agent("http", hello, "--name", "first").ready()
+    asked = pebble.log.read_text().count("POST /order-plz")
+    refused = world.agent("http", hello, "--name", "second")
+    assert refused.program.wait() == 77
+    assert (
+        "limit of 1 certificate for new names of one token a week is reached until" in refused.program.output
+    )
+    assert pebble.log.read_text().count("POST /order-plz") == asked
+    command = burrow("certs", "--state", world.folder / "state")
+    assert command.wait() == 0
+    assert any(
+        line.startswith(f"second.{DOMAIN} ") and "of one token a week" in line for line in command.lines
+    ), command.output
+    world.agent("http", hello, "--name", "third", BURROW_TOKEN=world.token("another")).ready()
+
+
 def test_certificates_are_migrated(acme, hello, tmp_path):
     world, pebble = acme
     world.agent("http", hello, "--name", "moved").ready()

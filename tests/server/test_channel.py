@@ -60,7 +60,7 @@ class Connected(SynchronousTestCase):
         self.store = MemoryStore(self.clock.seconds)
         self.kinds = {"http": HttpProtocol()}
         ports = Ports(None, "127.0.0.1", range(20_000, 20_003))
-        parts = Parts(self.clock, self.store, self.kinds, ports, ready=lambda host: self.ready(host))
+        parts = Parts(self.clock, self.store, self.kinds, ports, ready=lambda host, token: self.ready(host))
         self.opening = parts.opening
         self.routes, self.tunnels, self.cluster = parts.routes, parts.tunnels, parts.cluster
         self.ready = lambda host: succeed(None)

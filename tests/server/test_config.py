@@ -11,3 +11,12 @@ def test_defaults_follow_the_domain():
     assert ServerConfig(https="off", http="off").https_listen is None
     assert ServerConfig(https="off", http="off").http_listen is None
     assert str(ServerConfig(node="off").node_address) == "127.0.0.1:0"
+
+
+def test_a_tokens_share_of_certificates_is_half_of_what_there_is():
+    lets_encrypt, other = ServerConfig().acme_url, "https://ca.example/dir"
+    assert (ServerConfig().acme_weekly(lets_encrypt), ServerConfig().acme_share(lets_encrypt)) == (45, 23)
+    assert (ServerConfig().acme_weekly(other), ServerConfig().acme_share(other)) == (0, 0)
+    assert ServerConfig(acme_limit=1).acme_share(other) == 1
+    assert ServerConfig(acme_limit=10, acme_token_limit=3).acme_share(other) == 3
+    assert ServerConfig(acme_token_limit=0).acme_share(lets_encrypt) == 0

@@ -98,7 +98,7 @@ class Case(SynchronousTestCase):
     def closed(self, port):
         pass
 
-    def ready(self, host):
+    def ready(self, host, token):
         self.certified.append(host)
         return succeed(None)
 

@@ -42,7 +42,7 @@ class Opening(SynchronousTestCase):
             self.store,
             {"http": HttpProtocol(), "tcp": TcpProtocol()},
             self.ports,
-            ready=lambda host: self.ready(host),
+            ready=lambda host, token: self.ready(host),
             announce=self.announce,
             reserved={"ours"},
             now=lambda: 1000.0 + self.reactor.seconds(),

@@ -29,7 +29,7 @@ class Authority:
     The settings of one CA.
 
     @ivar directory: its directory's URL. @ivar trust_root: which CAs may vouch for its HTTPS server.
-    @ivar weekly: see L{Limits}. @ivar profile: the kind of certificate; empty for the CA's default.
+    @ivar weekly, share: see L{Limits}. @ivar profile: the kind of certificate; empty for the CA's default.
     """
 
     directory: str
@@ -37,6 +37,7 @@ class Authority:
     external: ExternalAccount | None = None
     trust_root: Any = None
     weekly: int = 0
+    share: int = 0
     profile: str = ""
 
 
@@ -71,7 +72,7 @@ class CertificateAuthority:
         check: Callable[[], Awaitable[None]],
         check_every: float,
     ) -> None:
-        self.limits = Limits(store, authority.directory, authority.weekly, now)
+        self.limits = Limits(store, authority.directory, authority.weekly, now, authority.share)
         self._reactor = reactor
         self._store = store
         self._authority = authority

@@ -28,16 +28,23 @@ LOOKS = 20
 
 class Demand:
     """
-    @param order: orders the certificate of a host. @param now: seconds since the epoch.
+    @param order: orders the certificate of a host, the second argument is its owner's token.
+    @param owner: returns the id of the token that owns a host's wildcard name; empty if nobody is known to.
+    @param now: seconds since the epoch.
     """
 
     log = Logger()
 
     def __init__(
-        self, limits: Limits, order: Callable[[str], Awaitable[None]], now: Callable[[], float]
+        self,
+        limits: Limits,
+        order: Callable[[str, str], Awaitable[None]],
+        owner: Callable[[str], Awaitable[str]],
+        now: Callable[[], float],
     ) -> None:
         self._limits = limits
         self._order = order
+        self._owner = owner
         self._now = now
         self._pauses: dict[str, float] = {}
         self._looks: dict[str, int] = {}
@@ -78,5 +85,6 @@ class Demand:
             )
 
     async def _obtain(self, host: str) -> None:
-        await self._limits.demanded(host.partition(".")[2])
-        await self._order(host)
+        token = await self._owner(host)
+        await self._limits.demanded(host.partition(".")[2], token)
+        await self._order(host, token)

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred, DeferredSemaphore, TimeoutError, ensureDeferred, succeed
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -33,10 +34,11 @@ from burrow.certificates.acme.renewals import Renewals
 from burrow.certificates.acme.responder import TLSALPNResponder
 from burrow.certificates.acme.single_flight import SingleFlight
 from burrow.certificates.acme.tidy import Tidy
+from burrow.certificates.acme.turns import Turns
 from burrow.certificates.acme.unwritten import Unwritten
 from burrow.certificates.base import HasOwner, ICertificates, wildcard_of
 from burrow.certificates.sealed import Sealer
-from burrow.errors import CertificateFailed, Unavailable
+from burrow.errors import CertificateFailed
 from burrow.store.base import IStore
 from burrow.wording import at
 
@@ -45,9 +47,6 @@ CHECK_EVERY = 10.0
 
 RELOAD_EVERY = 10.0
 """Seconds after which a certificate in use is read from the store again: another node may have renewed it."""
-
-ORDERS_AT_ONCE = 20
-"""Certificates that are ordered at the same time for tunnels that open; further ones wait."""
 
 _LOCK_POLL = 0.2
 
@@ -79,6 +78,7 @@ class AcmeCertificates:
         tell: Callable[[str, str], None] = lambda kind, text: None,
     ) -> None:
         self._reactor = reactor
+        self._store = store
         self._domain = domain
         self._in_use = in_use
         self._has_owner = has_owner
@@ -87,7 +87,7 @@ class AcmeCertificates:
         sealer = sealer or Sealer()
         plans = Plans(now)
         self._obtaining = SingleFlight()
-        self._room = DeferredSemaphore(ORDERS_AT_ONCE)
+        self._turns = Turns(reactor)
         self._responder = TLSALPNResponder(store)
         self._locks = Locks(reactor, store)
         self._unwritten = Unwritten(store, folder)
@@ -108,9 +108,7 @@ class AcmeCertificates:
             )
             for authority in authorities
         ]
-        self._demand = Demand(
-            self._authorities[0].limits, lambda name: self._obtaining.do(name, self._in_turn), now
-        )
+        self._demand = Demand(self._authorities[0].limits, self._order, self._owner_of, now)
         self._orders = Orders(reactor, self._authorities, self._locks, self._responder)
         self.renewals = Renewals(
             store,
@@ -214,29 +212,36 @@ class AcmeCertificates:
 
     # -- tunnels that open ----------------------------------------------------------------------------------
 
-    def ready(self, name: str) -> Deferred[None]:
+    def ready(self, name: str, token: str = "") -> Deferred[None]:
         """See L{ICertificates}."""
-        return Deferred.fromCoroutine(self._ready(name))
+        return Deferred.fromCoroutine(self._ready(name, token))
 
-    async def _ready(self, name: str) -> None:
+    async def _ready(self, name: str, token: str) -> None:
         if name.startswith("*."):
             return  # its hosts get theirs when they are asked for
         known = self.cache.get(name) or await self.cache.load(name)
-        if not self.cache.valid(known):
-            await self._obtaining.do(name, self._in_turn)
-
-    async def _in_turn(self, name: str) -> None:
-        """Obtain one when fewer than L{ORDERS_AT_ONCE} others are ordered. @raise Unavailable: too late."""
+        if self.cache.valid(known):
+            return
         try:
-            await self._room.acquire().addTimeout(ISSUE_TIMEOUT, self._reactor)
-        except TimeoutError as error:
-            raise Unavailable("the server orders many certificates; the agent tries again") from error
-        try:
-            await self._obtain(name)
-        finally:
-            self._room.release()
+            await self._order(name, token)
+        except CertificateFailed as error:
+            await self.renewals.tell_failed(name, str(error))
+            raise
 
-    async def _obtain(self, name: str) -> None:
+    async def _order(self, name: str, token: str) -> None:
+        """Obtain a certificate when it is its turn. @raise Unavailable: too late."""
+        await self._obtaining.do(name, partial(self._in_turn, token=token))
+
+    async def _in_turn(self, name: str, token: str) -> None:
+        await self._turns.take(token, lambda: self._obtain(name, token))
+
+    async def _owner_of(self, host: str) -> str:
+        """The id of the token that owns the wildcard name of a host; empty if that is not known."""
+        wild = wildcard_of(host, self._domain).removesuffix(f".{self._domain}")
+        reservation = await self._store.reservation(wild)
+        return "" if reservation is None else str(reservation.token)
+
+    async def _obtain(self, name: str, token: str) -> None:
         """Order a certificate, or wait for the node that does. @raise CertificateFailed: there is none."""
         ends = self._reactor.seconds() + ISSUE_TIMEOUT
         while not await self._locks.take(name):
@@ -248,6 +253,6 @@ class AcmeCertificates:
         try:
             known = await self.cache.load(name)
             if not self.cache.valid(known):
-                await self._orders.order(name, renewal=known is not None)
+                await self._orders.order(name, renewal=known is not None, token=token)
         finally:
             await self._orders.release(name)

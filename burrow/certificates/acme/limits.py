@@ -19,16 +19,22 @@ from burrow.clock import DAY, HOUR, WEEK
 from burrow.errors import CertificateFailed, StoreError
 from burrow.store.base import IStore
 from burrow.store.spaces import LIMITS
-from burrow.wording import at
+from burrow.wording import at, count_of
 
 SAME_NAME, FAILED = 4, 4
 """Certificates for one name a week; failed validations of one name an hour."""
+
+FAILED_OF_ONE = 20
+"""Failed validations an hour of all names of one token: each takes an order, of which an account has few."""
 
 DEMANDED = 5
 """Certificates a day for hosts of one wildcard name, which visitors ask for."""
 
 DEMANDED_PART = 3
 """All those together have one part in so many of the certificates for new names a week."""
+
+DEMANDED_PART_OF_ONE = 2
+"""And those of one token's wildcard names one part in so many of that."""
 
 INFORMED = 2
 """Renewals of one name a day whose order says what it replaces: the CA may request one at any time."""
@@ -41,12 +47,16 @@ class Limits:
     @ivar refusals: what the CA refused.
     @param weekly: certificates for new names a week; 0 for no limit.
     @param now: seconds since the epoch.
+    @param share: certificates for new names of one token a week; 0 for no limit.
     """
 
-    def __init__(self, store: IStore, authority: str, weekly: int, now: Callable[[], float]) -> None:
+    def __init__(
+        self, store: IStore, authority: str, weekly: int, now: Callable[[], float], share: int = 0
+    ) -> None:
         self._store = store
         self._authority = authority
         self._weekly = weekly
+        self._share = share
         self._now = now
         self.refusals = Refusals(store, authority, now)
 
@@ -79,24 +89,26 @@ class Limits:
                 return 0.0
         raise StoreError("other servers write the count of certificates all the time; try again")
 
-    async def begin(self, name: str, *, renewal: bool, informed: bool = False) -> list[tuple[str, float]]:
+    async def begin(
+        self, name: str, *, renewal: bool, informed: bool = False, token: str = ""
+    ) -> list[tuple[str, float]]:
         """
         Count an order before it is made.
 
         @param renewal: whether the name has a certificate. @param informed: whether the order tells the CA
             which certificate it replaces: the CA's own limits do not apply then.
+        @param token: the id of the token whose order it is; empty for the server's own.
         @return: the argument for L{undo} if nothing is issued.
         @raise CertificateFailed: a limit is reached; the text says which, and until when.
         """
         now = self._now()
         if not informed:
             await self.refusals.check(name, renewal=renewal)
-        _, failures = await self._times(f"failed {name}", HOUR)
-        if len(failures) >= FAILED:
-            text = f"{name} failed {FAILED} validations within an hour: the next is tried after"
-            raise CertificateFailed(f"{text} {at(sorted(failures)[-FAILED] + HOUR)}")
+        await self._check_failures(name, name, FAILED)
+        if token:
+            await self._check_failures(f"of {token}", "the names of this token", FAILED_OF_ONE)
         counted: list[tuple[str, float]] = []
-        for what, most, window, text in self._rules(name, renewal=renewal, informed=informed):
+        for what, most, window, text in self._rules(name, token, renewal=renewal, informed=informed):
             free = await self._change(what, window, now, most)
             if free:
                 await self.undo(counted)
@@ -104,27 +116,43 @@ class Limits:
             counted.append((what, now))
         return counted
 
-    def _rules(self, name: str, *, renewal: bool, informed: bool) -> list[tuple[str, int, float, str]]:
+    async def _check_failures(self, what: str, whose: str, most: int) -> None:
+        _, failures = await self._times(f"failed {what}", HOUR)
+        if len(failures) >= most:
+            text = f"{whose} failed {most} validations within an hour: the next is tried after"
+            raise CertificateFailed(f"{text} {at(sorted(failures)[-most] + HOUR)}")
+
+    def _rules(
+        self, name: str, token: str, *, renewal: bool, informed: bool
+    ) -> list[tuple[str, int, float, str]]:
         """Per count: its key, its limit, the seconds in which it holds, and the limit in words."""
         if informed:
             return [(f"informed {name}", INFORMED, DAY, f"{INFORMED} renewals of {name} a day")]
-        if not self._weekly:
-            return []
-        rules = [(f"name {name}", SAME_NAME, WEEK, f"{SAME_NAME} certificates for {name} a week")]
-        if not renewal:
+        rules = []
+        if self._weekly:
+            rules.append((f"name {name}", SAME_NAME, WEEK, f"{SAME_NAME} certificates for {name} a week"))
+        if self._share and token and not renewal:
+            text = f"{count_of(self._share, 'certificate')} for new names of one token a week"
+            rules.append((f"new of {token}", self._share, WEEK, text))
+        if self._weekly and not renewal:
             rules.append(("new", self._weekly, WEEK, f"{self._weekly} certificates for new names a week"))
         return rules
 
-    async def demanded(self, wildcard: str) -> None:
+    async def demanded(self, wildcard: str, token: str = "") -> None:
         """
         Count an order for a host under a wildcard name before it is made, which a stranger asks for.
 
+        @param token: the id of the token that owns the wildcard name; empty if that is not known.
         @raise CertificateFailed: a limit is reached.
         """
         now = self._now()
         rules = [(f"demanded {wildcard}", DEMANDED, DAY, f"{DEMANDED} new hosts under {wildcard} a day")]
         if self._weekly:
             most = max(self._weekly // DEMANDED_PART, 1)
+            own = max(most // DEMANDED_PART_OF_ONE, 1)
+            if token and self._share:
+                text = f"{count_of(own, 'new host')} under one token's wildcard names a week"
+                rules.append((f"demanded of {token}", own, WEEK, text))
             rules.append(("demanded", most, WEEK, f"{most} new hosts under wildcard names a week"))
         counted: list[tuple[str, float, float]] = []
         for what, most, window, text in rules:
@@ -141,6 +169,7 @@ class Limits:
             window = DAY if what.startswith("informed ") else WEEK
             await self._change(what, window, when, 0, remove=True)
 
-    async def failed(self, name: str) -> None:
-        """Count a failed validation."""
-        await self._change(f"failed {name}", HOUR, self._now(), 0)
+    async def failed(self, name: str, token: str = "") -> None:
+        """Count a failed validation. @param token: see L{begin}."""
+        for what in (name, *((f"of {token}",) if token else ())):
+            await self._change(f"failed {what}", HOUR, self._now(), 0)

@@ -86,7 +86,13 @@ class Orders:
         return name in self._late
 
     async def order(
-        self, name: str, *, renewal: bool, early: bool = False, within: float = ISSUE_TIMEOUT
+        self,
+        name: str,
+        *,
+        renewal: bool,
+        early: bool = False,
+        within: float = ISSUE_TIMEOUT,
+        token: str = "",
     ) -> None:
         """
         Order a certificate for C{name} from the first CA, or the next one. The caller holds the name's lock,
@@ -94,6 +100,7 @@ class Orders:
 
         @param renewal: whether the name has a certificate. @param early: whether it is renewed before its
             usual time, because the first CA wants it. @param within: seconds until an order is given up.
+        @param token: see L{Limits.begin<burrow.certificates.acme.limits.Limits.begin>}.
         @raise CertificateFailed: no CA issues; the text has each CA's reason.
         @raise RenewedTooOften: the limit for C{early} is reached; no other CA was asked.
         @raise StoreError: the limits cannot be read or written.
@@ -101,7 +108,9 @@ class Orders:
         reasons = []
         for authority in self._authorities:
             try:
-                await self._order_from(authority, name, renewal=renewal, early=early, within=within)
+                await self._order_from(
+                    authority, name, renewal=renewal, early=early, within=within, token=token
+                )
             except RenewedTooOften:
                 raise
             except CertificateFailed as error:
@@ -114,11 +123,18 @@ class Orders:
         raise CertificateFailed("; then ".join(reasons))
 
     async def _order_from(
-        self, authority: CertificateAuthority, name: str, *, renewal: bool, early: bool, within: float
+        self,
+        authority: CertificateAuthority,
+        name: str,
+        *,
+        renewal: bool,
+        early: bool,
+        within: float,
+        token: str,
     ) -> None:
         informed = renewal and await authority.informs()
         try:
-            counted = await authority.limits.begin(name, renewal=renewal, informed=informed)
+            counted = await authority.limits.begin(name, renewal=renewal, informed=informed, token=token)
         except CertificateFailed as error:
             if early and informed:
                 raise RenewedTooOften(str(error)) from error
@@ -126,7 +142,7 @@ class Orders:
         try:
             await self._in_time(authority, name, within)
         except Exception as error:
-            await self._not_issued(authority, name, error, counted)
+            await self._not_issued(authority, name, error, counted, token)
             if not isinstance(error, (BurrowError, AuthorizationFailed, TimeoutError, CancelledError)):
                 self.log.failure("the order of a certificate for {name} failed", name=name)
             if isinstance(error, StoreError):
@@ -178,12 +194,13 @@ class Orders:
         name: str,
         error: Exception,
         counted: list[tuple[str, float]],
+        token: str,
     ) -> None:
         """An order failed. It stays counted if the CA may have issued. @raise StoreError: see L{order}."""
         if not authority.may_have_issued(name):
             await authority.limits.undo(counted)
         if isinstance(error, AuthorizationFailed):
-            await authority.limits.failed(name)
+            await authority.limits.failed(name, token)
         elif isinstance(error, AcmeProblem) and error.kind == "rateLimited":
             await authority.limits.refusals.add(name, error)
         if name not in self._late:

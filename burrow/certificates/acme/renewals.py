@@ -196,6 +196,22 @@ class Renewals:
             state=state,
             again=at(self._retry[name][0]),
         )
+        await self._show(name, reason)
+
+    async def tell_failed(self, name: str, reason: str) -> None:
+        """
+        A first certificate was not issued, as its agent is told: show the operator, likewise, and once,
+        though the agent asks again.
+        """
+        try:
+            shown = await self._store.note(ERRORS, name)
+        except StoreError:
+            shown = None
+        if shown != reason:
+            self.log.warn("no certificate for {name}: {reason}", name=name, reason=reason)
+            await self._show(name, reason)
+
+    async def _show(self, name: str, reason: str) -> None:
         self._tell("certificate-failed", f"no new certificate for {name}: {reason}")
         try:
             await self._store.put_note(ERRORS, name, reason, _ERROR_TTL)

@@ -63,6 +63,9 @@ class AcmeOptions(Protocol):
     def acme_weekly(self, url: str) -> int:
         """Certificates for new names a week that the CA at C{url} may be asked for; 0 for any number."""
 
+    def acme_share(self, url: str) -> int:
+        """Of these, those for the names of one token; 0 for any number."""
+
 
 def acme_certificates(
     reactor: Any,
@@ -81,7 +84,8 @@ def acme_certificates(
 
     def authority(url: str, kid: str, key: str, profile: str) -> Authority:
         external = ExternalAccount(kid, key) if kid else None
-        return Authority(url, options.acme_email, external, trust, options.acme_weekly(url), profile)
+        weekly, share = options.acme_weekly(url), options.acme_share(url)
+        return Authority(url, options.acme_email, external, trust, weekly, share, profile)
 
     authorities = [
         authority(options.acme_url, options.acme_eab_kid, options.acme_eab_key, options.acme_profile),

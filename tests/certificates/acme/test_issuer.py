@@ -3,11 +3,11 @@
 import tempfile
 from pathlib import Path
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredSemaphore, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from burrow.certificates.acme import cache, issuer, plans, renewals
+from burrow.certificates.acme import cache, issuer, plans, renewals, turns
 from burrow.certificates.acme.authority import Authority
 from burrow.certificates.acme.client import ExternalAccount
 from burrow.certificates.acme.demand import LOOKS, PAUSE
@@ -18,8 +18,9 @@ from burrow.certificates.acme.refusals import REFUSED_LIMIT
 from burrow.certificates.acme.tidy import KEEP_EXPIRED
 from burrow.certificates.sealed import Sealer
 from burrow.errors import CertificateFailed, StoreError, Unavailable
+from burrow.store.base import Reservation
 from burrow.store.memory import MemoryStore
-from burrow.store.spaces import ACCOUNTS, CERTIFICATES, LIMITS
+from burrow.store.spaces import ACCOUNTS, CERTIFICATES, ERRORS, LIMITS
 from tests.certificates.acme.fake_ca import FakeCA
 
 DOMAIN = "tunnel.example"
@@ -282,31 +283,70 @@ class AtOnce(WithFakeCA):
         self.assertEqual(set(self.ca.issued.values()), {2})
 
     def test_tunnels_that_open_together_order_a_few_at_a_time(self):
-        names = [f"n{number}.{DOMAIN}" for number in range(issuer.ORDERS_AT_ONCE + 1)]
+        names = [f"n{number}.{DOMAIN}" for number in range(turns.ORDERS_AT_ONCE + 1)]
         self.ca.held["newOrder"] = waiting = []
         opening = [self.certificates.ready(name) for name in names]
-        self.assertEqual(len(waiting), issuer.ORDERS_AT_ONCE)
+        self.assertEqual(len(waiting), turns.ORDERS_AT_ONCE)
         waiting.pop(0).callback(None)
         self.successResultOf(opening[0])
-        self.assertEqual(len(waiting), issuer.ORDERS_AT_ONCE)
+        self.assertEqual(len(waiting), turns.ORDERS_AT_ONCE)
         self.clock.advance(ISSUE_TIMEOUT)
         for each in opening[1:]:
             self.failureResultOf(each, CertificateFailed)
+
+    def test_one_tokens_orders_leave_room_for_others(self):
+        self.ca.held["newOrder"] = waiting = []
+        most = turns.AT_ONCE_OF_ONE
+        greedy = [
+            self.certificates.ready(f"n{number}.greedy.example", "greedy") for number in range(most + 2)
+        ]
+        self.assertEqual(len(waiting), most)
+        self.certificates.ready(f"modest.{DOMAIN}", "modest").addErrback(lambda reason: None)
+        self.assertEqual(len(waiting), most + 1)
+        waiting.pop(0).callback(None)
+        self.successResultOf(greedy[0])
+        self.assertEqual(len(waiting), most + 1)
+        self.clock.advance(ISSUE_TIMEOUT)
+        for each in greedy[1:-1]:
+            self.failureResultOf(each, CertificateFailed)
+        self.assertEqual(list(self.certificates._turns._of_token), ["greedy"])
+        self.clock.advance(ISSUE_TIMEOUT)
+        self.failureResultOf(greedy[-1], CertificateFailed)
+        self.assertEqual(self.certificates._turns._of_token, {})
+
+    def test_turn_of_a_tokens_own_that_does_not_come(self):
+        self.ca.held["newOrder"] = waiting = []
+        self.certificates._turns._of_token["greedy"] = own = DeferredSemaphore(1)
+        own.acquire()
+        waits = self.certificates.ready("n.greedy.example", "greedy")
+        self.clock.advance(ISSUE_TIMEOUT)
+        text = str(self.failureResultOf(waits, Unavailable).value)
+        self.assertIn("other certificates of this token; the agent tries again", text)
+        self.assertEqual(waiting, [])
+
+    def test_a_tokens_turns_end_with_the_rooms(self):
+        """It waits for both together no longer than for one."""
+        self.ca.held["newOrder"] = []
+        self.certificates._turns._room.tokens = 0
+        waits = self.certificates.ready(f"late.{DOMAIN}", "late")
+        self.clock.advance(ISSUE_TIMEOUT)
+        self.assertIn("many certificates", str(self.failureResultOf(waits, Unavailable).value))
+        self.assertEqual(self.certificates._turns._of_token, {})
 
     def test_turn_that_does_not_come(self):
         """The agent is told to come again, and not that its certificate failed."""
         self.ca.held["newOrder"] = waiting = []
         self.ca.held["finalize"] = []
-        opening = [self.certificates.ready(f"n{number}.{DOMAIN}") for number in range(issuer.ORDERS_AT_ONCE)]
+        opening = [self.certificates.ready(f"n{number}.{DOMAIN}") for number in range(turns.ORDERS_AT_ONCE)]
         self.clock.advance(1)
         late = self.certificates.ready(f"late.{DOMAIN}")
         self.clock.advance(ISSUE_TIMEOUT - 1)
         for each in opening:
             self.failureResultOf(each, CertificateFailed)
-        self.assertEqual(len(waiting), issuer.ORDERS_AT_ONCE + 1)
+        self.assertEqual(len(waiting), turns.ORDERS_AT_ONCE + 1)
         self.clock.advance(ISSUE_TIMEOUT)
         self.failureResultOf(late, CertificateFailed)
-        self.certificates._room.tokens = 0
+        self.certificates._turns._room.tokens = 0
         again = self.certificates.ready(f"late.{DOMAIN}")
         self.clock.advance(ISSUE_TIMEOUT)
         self.failureResultOf(again, Unavailable)
@@ -581,10 +621,39 @@ class Shown(WithFakeCA):
         self.assertEqual(sum(self.ca.issued.values()), most)
         self.ready("blog")
 
+    def test_hosts_of_a_wildcard_count_for_its_owner(self):
+        self.certificates = self.make([Authority("https://ca/dir", weekly=self.weekly, share=2)])
+        for name in ("blog", "*.blog", "*.shop"):
+            token = "modest" if "shop" in name else "greedy"
+            wanted = Reservation(name, "http", token, "agent", "http://localhost", None, False, BEGIN, BEGIN)
+            self.successResultOf(self.store.reserve(wanted))
+        self.successResultOf(self.certificates.ready(f"blog.{DOMAIN}", "greedy"))
+        self.assertIsNotNone(self.context(f"a.blog.{DOMAIN}"))
+        self.assertIsNone(self.context(f"b.blog.{DOMAIN}"))
+        self.assertIsNotNone(self.context(f"a.shop.{DOMAIN}"))
+
+    def test_first_certificate_that_is_refused_is_shown(self):
+        told = []
+        authorities = [Authority("https://ca/dir", share=1)]
+        self.certificates = self.make(authorities, tell=lambda kind, text: told.append((kind, text)))
+        self.successResultOf(self.certificates.ready("one.example.org", "greedy"))
+        for _ in range(2):  # an agent asks again and again
+            refused = self.certificates.ready("two.example.org", "greedy")
+            error = self.failureResultOf(refused, CertificateFailed).value
+        self.assertIn("of one token a week is reached until", str(error))
+        self.assertEqual(self.note(ERRORS, "two.example.org"), str(error))
+        failed = [text for kind, text in told if kind == "certificate-failed"]
+        self.assertEqual(failed, [f"no new certificate for two.example.org: {error}"])
+        self.clock.advance(7 * DAY + 1)
+        self.successResultOf(self.certificates.ready("two.example.org", "greedy"))
+        self.assertIsNone(self.note(ERRORS, "two.example.org"))
+
     def test_after_a_refusal_nothing_is_asked_for_a_while(self):
         order = self.certificates._demand._order
         asked = []
-        self.certificates._demand._order = lambda name: asked.append(name) or fail(CertificateFailed("no"))
+        self.certificates._demand._order = lambda name, token: (
+            asked.append(name) or fail(CertificateFailed("no"))
+        )
         for label in "abc":
             self.assertIsNone(self.context(f"{label}.blog.{DOMAIN}"))
         self.assertEqual(asked, [f"a.blog.{DOMAIN}"])
@@ -595,7 +664,7 @@ class Shown(WithFakeCA):
     def test_in_that_while_strangers_cost_few_reads(self):
         self.assertIsNotNone(self.context(f"x.blog.{DOMAIN}"))
         self.certificates.cache._known.clear()  # as after a restart
-        self.certificates._demand._order = lambda name: fail(CertificateFailed("no"))
+        self.certificates._demand._order = lambda name, token: fail(CertificateFailed("no"))
         self.context(f"a.blog.{DOMAIN}")
         reads, note = [], self.store.note
         self.patch(self.store, "note", lambda space, key: reads.append(key) or note(space, key))

@@ -5,7 +5,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.certificates.acme.limits import (
     DAY,
+    DEMANDED,
+    DEMANDED_PART,
+    DEMANDED_PART_OF_ONE,
     FAILED,
+    FAILED_OF_ONE,
     HOUR,
     INFORMED,
     SAME_NAME,
@@ -25,14 +29,15 @@ class Counting(SynchronousTestCase):
         self.store = MemoryStore(lambda: self.now)
         self.limits = self.make()
 
-    def make(self, weekly=10):
-        return Limits(self.store, "https://ca.example/dir", weekly, lambda: self.now)
+    def make(self, weekly=10, share=0):
+        return Limits(self.store, "https://ca.example/dir", weekly, lambda: self.now, share)
 
-    def begin(self, name, *, renewal=False):
-        return self.successResultOf(Deferred.fromCoroutine(self.limits.begin(name, renewal=renewal)))
+    def begin(self, name, *, renewal=False, token=""):
+        begun = self.limits.begin(name, renewal=renewal, token=token)
+        return self.successResultOf(Deferred.fromCoroutine(begun))
 
-    def refused(self, name, *, renewal=False):
-        asked = Deferred.fromCoroutine(self.limits.begin(name, renewal=renewal))
+    def refused(self, name, *, renewal=False, token=""):
+        asked = Deferred.fromCoroutine(self.limits.begin(name, renewal=renewal, token=token))
         return str(self.failureResultOf(asked, CertificateFailed).value)
 
     def do(self, coroutine):
@@ -49,6 +54,55 @@ class Counting(SynchronousTestCase):
         self.now = 1_000_000.0 + WEEK + 1
         self.begin("more.example.com")
         self.refused("another.example.com")
+
+    def test_one_token_gets_its_share_of_new_names(self):
+        self.limits = self.make(share=4)
+        for number in range(4):
+            self.begin(f"n{number}.greedy.example", token="greedy")
+        refused = self.refused("more.greedy.example", token="greedy")
+        self.assertIn(
+            "limit of 4 certificates for new names of one token a week is reached until 1970-", refused
+        )
+        self.limits = self.make(share=4)  # a restart forgets nothing
+        self.refused("more.greedy.example", token="greedy")
+        self.begin("n0.greedy.example", renewal=True, token="greedy")
+        for number in range(4):
+            self.begin(f"n{number}.example.com", token="modest")
+        self.begin("example.com")  # the server's own
+        # A refusal leaves nothing counted, and what was not issued neither.
+        counted = self.begin("another.example.com", token="third")
+        self.assertIn("10 certificates for new names a week", self.refused("more.example.com", token="third"))
+        self.do(self.limits.undo(counted))
+        self.begin("more.example.com", token="third")
+        self.now += WEEK + 1
+        self.begin("more.greedy.example", token="greedy")
+
+    def test_a_share_without_a_limit_for_all(self):
+        self.limits = self.make(0, share=1)
+        self.begin("one.example.com", token="a")
+        self.assertIn("1 certificate for new names of one token", self.refused("two.example.com", token="a"))
+        self.begin("two.example.com", token="b")
+
+    def test_one_tokens_wildcard_names_leave_hosts_to_others(self):
+        self.limits = self.make(60, share=30)
+        most = 60 // DEMANDED_PART // DEMANDED_PART_OF_ONE
+        for number in range(most):
+            self.do(self.limits.demanded(f"n{number // DEMANDED}.example.com", "greedy"))
+        asked = Deferred.fromCoroutine(self.limits.demanded("more.example.com", "greedy"))
+        text = str(self.failureResultOf(asked, CertificateFailed).value)
+        self.assertIn(f"limit of {most} new hosts under one token's wildcard names a week", text)
+        for number in range(DEMANDED):  # the refusal has counted none of them
+            self.do(self.limits.demanded("more.example.com", f"token{number}"))
+
+    def test_failed_validations_of_one_token_an_hour(self):
+        for number in range(FAILED_OF_ONE):
+            self.do(self.limits.failed(f"n{number}.bad.example", "bad"))
+            self.now += 1
+        refused = self.refused("another.bad.example", token="bad")
+        self.assertIn(f"the names of this token failed {FAILED_OF_ONE} validations within an hour", refused)
+        self.begin("good.example.com", token="good")
+        self.now += HOUR - FAILED_OF_ONE + 1
+        self.begin("another.bad.example", token="bad")
 
     def test_what_was_not_issued_does_not_count(self):
         for _ in range(50):
