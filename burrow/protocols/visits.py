@@ -16,7 +16,7 @@ from burrow.policy.routing import RouteByPath
 from burrow.protocols.access import ACCESS, access, check_access
 from burrow.protocols.base import Kind
 from burrow.protocols.changes import HEADERS, change_rules, check_changes
-from burrow.protocols.options import KindOption, kind_option
+from burrow.protocols.options import KindOption, kind_option, sent_options
 from burrow.protocols.private import PRIVATE
 from burrow.protocols.routing import ROUTE, check_routes
 from burrow.protocols.rules import RULES, check_rules, first_rules, last_rules
@@ -83,6 +83,11 @@ def check_visits(options: Mapping[str, Any]) -> None:
                     f"{each.flag} is for visitors of a public URL: the server does not read what passes "
                     "through a private tunnel; leave one of both out"
                 )
+
+
+def has_rules(kind: Kind, options: dict[str, Any]) -> bool:
+    """Whether something depends on a tunnel's options but its Host: perhaps whom it lets in."""
+    return bool(sent_options(kind.options, options).keys() - {HOST_HEADER.key})
 
 
 def settled(kind: Kind, options: dict[str, Any], upstream: str) -> dict[str, Any]:

@@ -35,13 +35,14 @@ from burrow.protocols.base import Kind, Reach
 from burrow.protocols.private import kept_kind, reach_of
 from burrow.protocols.sharing import is_shared
 from burrow.protocols.tls import terminates
-from burrow.protocols.visits import settled
+from burrow.protocols.visits import has_rules, settled
 from burrow.server.domains import Domains
 from burrow.server.events import Events
 from burrow.server.given import common_version, plugin_failed, read_given
 from burrow.server.hosts import Hosts
 from burrow.server.names import assigned_name, check_name
 from burrow.server.nodes.cluster import Cluster
+from burrow.server.nodes.records import Lease
 from burrow.server.owning import Owning
 from burrow.server.ports import Ports
 from burrow.server.quotas import Quotas
@@ -77,8 +78,8 @@ class Opening:
 
     @param tunnels: takes the opened tunnels. @param routes: lets visitors wait while a tunnel is opened.
     @param quotas: limits how many are open.
-    @param cluster: takes their leases. @param announce: makes the other nodes read the leases; fires when
-        they have.
+    @param cluster: takes their leases. @param announce: makes the other nodes read the leases, or tells
+        them one; fires when they know.
     @param hosts: says which host a name has. @param domains: says whose a domain is.
     @param url: makes the public URL of a host.
     @param tls_url: makes the public URL of a host whose TLS the tunnel takes; raises L{BadOption} if this
@@ -108,7 +109,7 @@ class Opening:
         url: Callable[[str], str],
         tls_url: Callable[[str], str],
         ready: Callable[[str, str], Deferred[None]],
-        announce: Callable[[], Awaitable[None]],
+        announce: Callable[[Lease | None], Awaitable[None]],
         reserved: Container[str] = (),
         http2: bool = True,
         now: Callable[[], float] = time.time,
@@ -250,8 +251,9 @@ class Opening:
             await self._tunnels.unlisten(tunnel)
             raise StreamGone("the agent left while its tunnel was being opened")
         await self._tunnels.add(tunnel)
-        if tunnel.reach.by_port:
-            await self._announce()  # the other nodes open the port too
+        if tunnel.reach.by_port or has_rules(tunnel.kind, tunnel.options):
+            # The other nodes open the port too, and decide by these options from now on whom they let in.
+            await self._announce(self._cluster.leases.held.get(tunnel.name))
         return tunnel
 
     def _visitor_factory(self, tunnel: Tunnel, target: Any = None) -> IProtocolFactory:

@@ -7,6 +7,7 @@ Long because each of its parts is made by a call that names all that it needs.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from secrets import token_hex, token_urlsafe
 from typing import Any
 
@@ -44,7 +45,7 @@ from burrow.server.listening import Listeners, TcpSockets
 from burrow.server.means import make_means
 from burrow.server.metrics.service import Metrics
 from burrow.server.metrics.stored import MeasuredStore
-from burrow.server.nodes.announce import Announcer
+from burrow.server.nodes.announce import Announcer, refresh
 from burrow.server.nodes.arrivals import Arrivals
 from burrow.server.nodes.asking import Questions
 from burrow.server.nodes.cluster import Cluster
@@ -218,7 +219,7 @@ class BurrowServer(MultiService):
             self._node,
             self._node_secret,
             self._routes.of_node,
-            self.cluster.look,
+            partial(refresh, self.cluster),
             accept,
             questions.asked,
         )

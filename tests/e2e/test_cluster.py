@@ -116,6 +116,23 @@ def test_visitor_reaches_any_node(nodes, upstream):
     wait_for(lambda: two.get(agent.host)[0] == 503, "the other node to know that the agent is gone")
 
 
+def test_rules_hold_on_every_node_once_the_agent_is_told(nodes, upstream):
+    """Of the agent that takes over from one without; by the store, and while that is away."""
+    one, two = nodes.worlds
+    port = upstream(lambda handler: reply(handler, b"hello")).port
+    for number in range(4):
+        agents = [one.agent("http", port, "--name", "ruled")]
+        agents[0].ready()
+        wait_for(lambda agent=agents[0]: two.get(agent.host)[0] == 200, "the other node to know")
+        if number == 3:
+            nodes.redis.stop()
+        agents.append(one.agent("http", port, "--name", "ruled", "--basic-auth", "ann:secret"))
+        agents[1].ready()
+        assert two.get(agents[1].host)[0] == 401
+        for agent in agents:
+            agent.program.stop()
+
+
 def test_bytes_through_two_nodes(nodes, upstream):
     one, two = nodes.worlds
     size = 50 * 1024**2

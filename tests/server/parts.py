@@ -39,6 +39,6 @@ class Parts:
             url=lambda host: f"https://{host}",
             tls_url=lambda host: f"tls://{host}",
             ready=ready,
-            announce=announce or (lambda: succeed(None)),
+            announce=announce or (lambda lease: succeed(None)),
             **options,
         )

@@ -50,10 +50,14 @@ class Opening(SynchronousTestCase):
         self.opener, self.routes, self.tunnels = parts.opening, parts.routes, parts.tunnels
         self.quotas = parts.quotas
         self.displaced = []
-        self.announced = 0
+        self.announced, self.told, self.telling = 0, None, None
+        self.cluster = parts.cluster
 
-    async def announce(self):
+    async def announce(self, lease):
         self.announced += 1
+        self.told = lease
+        if self.telling is not None:
+            await self.telling
 
     # The sockets of the ports.
 
@@ -154,6 +158,17 @@ class Opening(SynchronousTestCase):
         self.assertEqual(self.announced, 0)
         self.open(self.owner(), kind="tcp")
         self.assertEqual(self.announced, 1)
+
+    def test_other_nodes_know_whom_to_let_in_before_the_agent_is_told(self):
+        self.telling = Deferred()
+        opening = self.opening(self.owner(), name="blog", allow=["192.0.2.0/24"])
+        self.assertNoResult(opening)
+        self.assertEqual(
+            self.told.options, '{"host-header": "auto=http://localhost:3000", "allow": ["192.0.2.0/24"]}'
+        )
+        self.assertEqual(self.told, self.cluster.leases.held["blog"])
+        self.telling.callback(None)
+        self.assertIs(self.successResultOf(opening), self.tunnels.by_name("blog"))
 
     def test_port_passes_to_the_newer_session(self):
         first = self.open(self.owner(), kind="tcp", name="db")

@@ -44,8 +44,8 @@ See L{Routes.of_node<burrow.server.routes.Routes.of_node>}.
 class Arrivals:
     """
     @param secret: what other nodes must send. @param find: finds the route of a visitor from another node.
-    @param refresh: reads what changed in the store. @param agents: accepts agents' WebSockets that other
-        nodes relay. @param asked: answers their questions.
+    @param refresh: reads what changed in the store, or takes the lease that it is given.
+    @param agents: accepts agents' WebSockets that other nodes relay. @param asked: answers their questions.
     @ivar factory: accepts the connections of other nodes.
     """
 
@@ -55,7 +55,7 @@ class Arrivals:
         own_id: str,
         secret: str,
         find: Find,
-        refresh: Callable[[], Awaitable[None]],
+        refresh: Callable[[str], Awaitable[None]],
         agents: IProtocolFactory,
         asked: Asked,
     ) -> None:
@@ -111,7 +111,7 @@ class _Streams(Factory):
     noisy = False
 
     def __init__(
-        self, find: Find, refresh: Callable[[], Awaitable[None]], agents: IProtocolFactory, asked: Asked
+        self, find: Find, refresh: Callable[[str], Awaitable[None]], agents: IProtocolFactory, asked: Asked
     ) -> None:
         self.find = find
         self.refresh = refresh
@@ -172,12 +172,12 @@ class _ArrivingStream(PipeEnd):
             self.transport.become(protocol, self._data)
             return
         self.transport.pauseProducing()
-        answering = self._refresh() if isinstance(box, RefreshBox) else self._serve(box)
+        answering = self._refresh(box) if isinstance(box, RefreshBox) else self._serve(box)
         self._answering = Deferred.fromCoroutine(answering)
         self._answering.addErrback(self._failed)
 
-    async def _refresh(self) -> None:
-        await self._streams.refresh()
+    async def _refresh(self, box: RefreshBox) -> None:
+        await self._streams.refresh(box.lease)
         self.transport.loseConnection()
 
     async def _serve(self, box: VisitorBox) -> None:

@@ -15,6 +15,9 @@ from burrow.mux.control import decode_box, encode_box
 MAX_HOPS = 2
 """Nodes that pass a visitor's connection on, at most: leases may change on the way."""
 
+MAX_TOLD = 60_000
+"""Bytes of a lease in a box, at most."""
+
 
 class VisitorBox(NamedTuple):
     """
@@ -56,11 +59,18 @@ class AgentBox(NamedTuple):
 
 
 class RefreshBox(NamedTuple):
-    """Leases changed: the receiver reads what changed in the store, then ends the stream."""
+    """
+    Leases changed: the receiver reads what changed in the store, then ends the stream.
+
+    @ivar lease: the sender's lease that changed, as it is in the store; it is taken in the place of reading.
+        Empty if there is none, or from older releases, and ignored by them.
+    """
+
+    lease: str = ""
 
     def encode(self) -> bytes:
         """The box's bytes."""
-        return encode_box({"what": "look"})
+        return encode_box({"what": "look", **({"lease": self.lease} if self.lease else {})})
 
 
 class AskBox(NamedTuple):
@@ -93,7 +103,7 @@ def decode(data: bytes) -> tuple[VisitorBox | AgentBox | RefreshBox | AskBox, by
     if what == "agent":
         return AgentBox(fields.get("peer", "")), rest
     if what == "look":
-        return RefreshBox(), rest
+        return RefreshBox(fields.get("lease", "")), rest
     if what == "ask":
         return AskBox(fields.get("question", ""), fields.get("of", "")), rest
     if what != "visitor":

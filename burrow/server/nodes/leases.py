@@ -46,12 +46,14 @@ class Leases:
         self._again: set[str] = set()
         self._unwritten: set[str] = set()
         self._stray: set[str] = set()
+        self._told: dict[str, Lease] = {}
 
     # -- ours -----------------------------------------------------------------------------------------------
 
     def hold(self, lease: Lease) -> bool:
         """This node holds the name now. @return: whether another node held it."""
         self.held[lease.name] = lease
+        self._told.pop(lease.name, None)
         return self._forget(lease.name)
 
     def known(self, name: str) -> bool:
@@ -76,6 +78,19 @@ class Leases:
             self._take_over(lease)
             self._again.add(lease.name)
 
+    def told(self, lease: Lease) -> bool:
+        """
+        Take a lease that its node, which lives, has told: it counts until one is read that is no older, or
+        that there is none. @return: whether it is new.
+        """
+        known = self.theirs.get(lease.name)
+        if lease.name in self.held or (known is not None and not lease.newer_than(known)):
+            return False
+        self._told[lease.name] = lease
+        self._take_over(lease)
+        self._again.add(lease.name)
+        return True
+
     def read(self, notes: Mapping[str, str | None], whole: bool) -> None:
         """
         Take the notes that were read.
@@ -95,6 +110,9 @@ class Leases:
             self._drop(self._names_of, before[1].node, name)
         # A lease that this release cannot read is ignored, and stays in the store.
         lease = None if text is None else from_notes(Lease, {name: text}).get(name)
+        told = self._told.get(name)
+        if told is not None and (text is None or (lease is not None and not told.newer_than(lease))):
+            del self._told[name]
         if text is not None and lease is not None:
             ours = self.held.get(name)
             if ours is not None and lease == ours:
@@ -127,6 +145,8 @@ class Leases:
         self._again = set()
         resolved = Resolved([], [], [])
         for name in names:
+            if name in self._told and self._told[name].node not in alive:
+                del self._told[name]
             lease = self._lease(name, unnoted, whole)
             if lease is not None and lease.node not in alive:
                 lease = None
@@ -151,6 +171,8 @@ class Leases:
         return resolved
 
     def _lease(self, name: str, unnoted: Collection[str], whole: bool) -> Lease | None:
+        if name in self._told:
+            return self._told[name]
         if name in self._noted:
             return self._noted[name][1]
         known = self.theirs.get(name)

@@ -25,6 +25,14 @@ RETRY_AFTER = 5.0
 """Seconds until a port that was busy is tried again."""
 
 
+_By = tuple[Any, ...]
+
+
+def _served_by(lease: Lease) -> _By:
+    """The port of a lease, and what its visitors are served, and let in, by."""
+    return lease.port, lease.kind, lease.options, lease.version
+
+
 class _ByName:
     """
     The tunnel of a name, for L{ITunnelProtocol.visitor_factory<burrow.protocols.base.ITunnelProtocol>}: each
@@ -69,7 +77,7 @@ class RemotePorts:
         self._ports = ports
         self._cluster = cluster
         self._find = find
-        self._served: dict[str, tuple[int, IProtocolFactory]] = {}
+        self._served: dict[str, tuple[_By, IProtocolFactory]] = {}
         self._busy: set[str] = set()
         self._draining = self._stopped = False
         cluster.on_leases.append(self.update)
@@ -80,20 +88,22 @@ class RemotePorts:
         if self._draining:
             return
         leases = [self._cluster.elsewhere(name) for name in names]
+        before = []
         for name, lease in zip(names, leases, strict=True):
-            if name in self._served and (lease is None or lease.port != self._served[name][0]):
-                port, factory = self._served.pop(name)
-                closing = Deferred.fromCoroutine(self._ports.close(port, factory))
-                closing.addErrback(
-                    lambda reason: self.log.failure(
-                        "cannot close the port of a tunnel that another node held", reason
-                    )
-                )
+            if name in self._served and (lease is None or _served_by(lease) != self._served[name][0]):
+                before.append(self._served.pop(name))
             if lease is None:
                 self._busy.discard(name)
         for lease in leases:
             if lease is not None and lease.name not in self._served:
                 self.serve(lease)
+        for (port, *_), factory in before:  # unless it is served by another factory now
+            closing = Deferred.fromCoroutine(self._ports.close(port, factory))
+            closing.addErrback(
+                lambda reason: self.log.failure(
+                    "cannot close the port of a tunnel that another node held", reason
+                )
+            )
         if not self._busy:
             self._cancel_retry()
 
@@ -138,7 +148,7 @@ class RemotePorts:
                 self._retrying = self._clock.callLater(RETRY_AFTER, self._retry)
             return
         self._busy.discard(lease.name)
-        self._served[lease.name] = port, factory
+        self._served[lease.name] = _served_by(lease), factory
 
     def _same_group(self, node: str) -> bool:
         """Whether a node is a process of the same C{burrow server} as this one."""

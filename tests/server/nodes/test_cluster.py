@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.errors import StoreError
 from burrow.server.nodes import cluster, members
+from burrow.server.nodes.announce import refresh
 from burrow.server.nodes.cluster import LEASE_TTL, RENEW_LEASES, Cluster
 from burrow.server.nodes.members import BEAT, NODE_TTL
 from burrow.server.nodes.records import Lease, Node, to_text
@@ -261,6 +262,65 @@ class Nodes(SynchronousTestCase):
         self.linked["two"].clear()
         self.pass_time(2 * BEAT)
         self.assertEqual((self.lost, self.two.others), (["blog"], {}))
+
+    def tell(self, told_by, name="blog", to=None):
+        """A node tells the other what it holds."""
+        return self.do(refresh(to or self.two, to_text(told_by.leases.held[name])))
+
+    def test_lease_that_its_node_tells(self):
+        self.pass_time(BEAT)
+        changed = []
+        self.two.on_leases.append(changed.extend)
+        self.do(self.one.hold("blog", "http", None, options='{"allow": []}'))
+        asked = self.ways["two"].cut()
+        self.tell(self.one)
+        self.assertEqual(self.two.elsewhere("blog").options, '{"allow": []}')
+        self.assertEqual((changed, asked.asked), (["blog"], 0))
+        self.tell(self.one)
+        self.assertEqual(changed, ["blog"])
+
+    def test_lease_that_its_node_tells_while_the_store_is_away(self):
+        """Nor is the one before it seen again when the store is back, which has that still."""
+        self.hold(self.one)
+        self.pass_time(BEAT)
+        ways = [self.ways["one"], self.ways["two"]]
+        for way in ways:
+            way.cut()
+        self.do(self.one.hold("blog", "http", None, options='{"allow": []}'))
+        self.tell(self.one)
+        ways[1].mend()
+        for _ in range(3):
+            self.assertEqual(self.two.elsewhere("blog").options, '{"allow": []}')
+            self.pass_time(BEAT)
+        ways[0].mend()
+        self.pass_time(3 * BEAT)
+        self.assertEqual(self.two.elsewhere("blog").options, '{"allow": []}')
+        self.do(self.one.let_go("blog"))
+        self.pass_time(BEAT)
+        self.assertIsNone(self.two.elsewhere("blog"))
+
+    def test_lease_that_is_told_by_a_node_that_is_not_known_yet(self):
+        three = self.make("three")
+        self.hold(three)
+        self.tell(three)
+        self.assertEqual(self.two.elsewhere("blog").node, "three")
+
+    def test_lease_that_is_told_on_a_name_that_is_held_here(self):
+        self.pass_time(BEAT)
+        self.hold(self.two)
+        self.hold(self.one)
+        self.tell(self.one)
+        self.assertEqual(self.taken, [("two", "blog", "one")])
+        self.assertEqual(self.two.elsewhere("blog").node, "one")
+
+    def test_what_is_told_and_is_no_lease_is_read(self):
+        self.pass_time(BEAT)
+        self.hold(self.one)
+        for told in ("", "no JSON", "{}"):
+            self.two.leases.theirs.clear()
+            self.two.leases._again.add("blog")
+            self.do(refresh(self.two, told))
+            self.assertEqual(self.two.elsewhere("blog").node, "one")
 
     def test_node_that_goes_away_is_not_kept_by_its_link(self):
         self.pass_time(BEAT)

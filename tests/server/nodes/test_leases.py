@@ -172,6 +172,46 @@ def test_a_contested_lease_is_told_until_it_is_settled():
     assert leases.unwritten() == []
 
 
+def test_a_lease_that_was_told_counts_until_one_is_read_that_is_no_older():
+    leases = Leases("us")
+    before, told, later = (Lease("a", "one", "http", None, since, "x") for since in (1.0, 2.0, 3.0))
+    leases.read({"a": to_text(before)}, True)
+    leases.resolve({"one"}, (), True, False)
+    assert leases.told(told)
+    assert not leases.told(told)
+    assert not leases.told(before)
+    assert leases.theirs == {"a": told}
+    for _ in range(2):  # the store may have the older one for long, if it was away
+        leases.read({"a": to_text(before)}, True)
+        assert leases.resolve({"one"}, (), True, False).changed == []
+        assert leases.theirs == {"a": told}
+    leases.read({"a": to_text(later)}, False)
+    assert leases.resolve({"one"}, (), True, False).changed == ["a"]
+    assert leases.theirs == {"a": later}
+    leases.read({"a": to_text(before)}, False)
+    leases.resolve({"one"}, (), True, False)
+    assert leases.theirs == {"a": before}
+
+
+def test_a_lease_that_was_told_ends_with_its_note_its_node_or_ours():
+    leases = Leases("us")
+    told = Lease("a", "one", "http", None, 2.0)
+    for end in ("note", "node", "ours"):
+        assert leases.told(told)
+        assert leases.resolve({"one"}, (), True, False).changed == []
+        assert leases.theirs == {"a": told}
+        if end == "note":
+            leases.read({"a": None}, False)
+        elif end == "node":
+            leases.of_nodes(["one"])
+        else:
+            leases.hold(Lease("a", "us", "http", None, 3.0))
+            assert not leases.told(told)
+            leases.let_go("a")
+        leases.resolve(set() if end == "node" else {"one"}, (), True, False)
+        assert (leases.theirs, leases._told) == ({}, {})
+
+
 def test_a_lease_that_was_read_by_itself_counts_until_the_next_look():
     leases = Leases("us")
     lease = Lease("a", "one", "http", None, 1.0)

@@ -26,7 +26,7 @@ from burrow.server.nodes.arrivals import Arrivals
 from burrow.server.nodes.asking import Questions
 from burrow.server.nodes.link import make_certificate, node_context
 from burrow.server.nodes.links import Links
-from burrow.server.nodes.records import Lease, Node
+from burrow.server.nodes.records import Lease, Node, to_text
 
 
 class Collect(Protocol):
@@ -79,8 +79,8 @@ class OverTLS(TestCase):
     async def found(self, tunnel, hops, asking):
         self.asked.append((tunnel, hops))
 
-    async def refreshed(self):
-        self.asked.append("refresh")
+    async def refreshed(self, lease):
+        self.asked.append(("refresh", lease))
 
     async def test_visitor_whose_tunnel_is_gone_is_told_so(self):
         self.one.update({"two": self.node})
@@ -133,8 +133,10 @@ class OverTLS(TestCase):
     async def test_node_that_is_asked_to_refresh(self):
         self.one.update({"two": self.node})
         await self.up
-        await Announcer(reactor, lambda: self.one.sessions).announce()
-        self.assertEqual(self.asked, ["refresh"])
+        announcer = Announcer(reactor, lambda: self.one.sessions)
+        await announcer.announce()
+        await announcer.announce(LEASE)
+        self.assertEqual(self.asked, [("refresh", ""), ("refresh", to_text(LEASE))])
 
     async def test_nobody_links_without_the_secret_or_to_another_certificate(self):
         _, other = make_certificate("127.0.0.1")
