@@ -96,7 +96,7 @@ class Option:
                 for item in items:
                     if isinstance(given, list) and not isinstance(item, str):
                         raise ValueError("write texts")
-                    values.append(self.parse(item.strip()))
+                    values.append(self._parsed(item.strip()))
                 return tuple(values)
             return _switch(given) if self.is_switch else self._single(given)
         except ValueError as error:
@@ -111,6 +111,10 @@ class Option:
         text = str(given)
         if self.choices and text not in self.choices:
             raise ValueError(f"write one of {', '.join(self.choices)}{did_you_mean(text, self.choices)}")
+        return self._parsed(text)
+
+    def _parsed(self, text: str) -> Any:
+        """@raise ValueError: the text stands for no possible value."""
         return self.parse(text)
 
 

@@ -7,9 +7,11 @@ Each takes a text and returns the value, or raises a L{ValueError} whose text sa
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from burrow.addresses import parse_ports
+from burrow.addresses import parse_port, parse_ports
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -145,6 +147,18 @@ def parse_days(text: str) -> float:
 
 NUMERIC = (parse_seconds, parse_grace, parse_rate, parse_count, parse_most, parse_ports)
 """Parsers of values that a TOML file may write as numbers."""
+
+NUMBERS: dict[Callable[[str], Any], dict[str, Any]] = {
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    parse_port: {"type": "integer", "minimum": 1, "maximum": 65_535},
+    parse_seconds: {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1e9},
+    parse_grace: {"type": "number", "minimum": 0, "exclusiveMaximum": 1e9},
+    parse_rate: {"type": "number", "minimum": 0, "exclusiveMaximum": 1e12},
+    parse_count: {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+    parse_most: {"type": "integer", "minimum": 0, "maximum": 999_999_999},
+}
+"""The JSON schemas (2020-12) of the numbers that parsers return."""
 
 # -- paths ----------------------------------------------------------------------------------------------
 

@@ -64,6 +64,10 @@ class ClientCAs:
     def __str__(self) -> str:
         return self.text
 
+    def told(self) -> str:
+        """The subjects of the CAs (RFC 4514): the certificates may have 16 KiB."""
+        return "; ".join(each.to_cryptography().subject.rfc4514_string() for each in self._cas)
+
     @classmethod
     def read(cls, text: str) -> ClientCAs:
         """@raise ValueError: the text holds no such certificates; it says what to write."""

@@ -34,6 +34,10 @@ class FieldChange:
             return self.name.decode("latin-1")
         return f"{self.name.decode('latin-1')}: {self.value.decode('latin-1')}"
 
+    def told(self) -> str:
+        """The name alone: a value may be a credential, as in Authorization."""
+        return self.name.decode("latin-1")
+
     def __call__(self, fields: Fields) -> Fields:
         """See L{Change<burrow.policy.base.Change>}. Names are compared as a careless reader would."""
         if not self.also:

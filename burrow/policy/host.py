@@ -42,6 +42,10 @@ class HostHeader:
             return self.origin
         return f"{self.mode}={self.origin}" if self.origin else self.mode
 
+    def told(self) -> str:
+        """As the owner wrote it, without what follows from the upstream."""
+        return self.origin if self.mode == "fixed" else self.mode
+
     def of(self, upstream: str) -> HostHeader:
         """
         The same, knowing the upstream.

@@ -8,6 +8,7 @@ declaration, since an agent may be anybody's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -15,6 +16,7 @@ from typing import Any
 
 from burrow.errors import ConfigError
 from burrow.options import Option
+from burrow.values import NUMBERS
 from burrow.wording import did_you_mean
 
 
@@ -32,10 +34,13 @@ class KindOption(Option):
     One option of a kind; see L{kind_option}.
 
     @ivar side: who has to know it. @ivar number: whether it is a number in files and on the wire.
+    @ivar least, most: of a number, both included; None for no bound beside C{parse}'s.
     """
 
     side: Side = Side.SERVER
     number: bool = False
+    least: float | None = None
+    most: float | None = None
 
     @property
     def full_help(self) -> str:
@@ -52,11 +57,45 @@ class KindOption(Option):
         """Whether the server has to know it."""
         return self.side is not Side.AGENT
 
+    def _parsed(self, text: str) -> Any:
+        value = super()._parsed(text)
+        if self.number and isinstance(value, (int, float)):
+            low = -math.inf if self.least is None else self.least
+            high = math.inf if self.most is None else self.most
+            # JSON has no infinity and no NaN, and the second is not less than anything.
+            if not (low <= value <= high and math.isfinite(value)):
+                raise ValueError(f"write a number{self._range()}")
+        return value
+
+    def _range(self) -> str:
+        """Its bounds, as a sentence about a number goes on."""
+        if self.least is not None and self.most is not None:
+            return f" from {self.least} to {self.most}"
+        if self.least is not None:
+            return f", {self.least} or more"
+        return "" if self.most is None else f", {self.most} or less"
+
     def schema(self) -> dict[str, Any]:
-        """The JSON schema of its value on the wire."""
-        kind = "boolean" if self.is_switch else "number" if self.number else "string"
-        one: dict[str, Any] = {"type": kind, **({"enum": list(self.choices)} if self.choices else {})}
-        return {"description": self.help, **({"type": "array", "items": one} if self.many else one)}
+        """The JSON schema (2020-12) of its value on the wire."""
+        one: dict[str, Any] = {"type": "boolean" if self.is_switch else "string"}
+        if self.number:
+            one = {**NUMBERS.get(self.parse, {"type": "number"})}
+            one |= {} if self.least is None else {"minimum": self.least}
+            one |= {} if self.most is None else {"maximum": self.most}
+        if self.choices:
+            one["enum"] = list(self.choices)
+        found = {"description": self.help, **({"type": "array", "items": one} if self.many else one)}
+        return found if self.default is None else {**found, "default": _json(self.default)}
+
+    def told_schema(self) -> dict[str, Any]:
+        """The JSON schema of what L{told_options} has of it."""
+        if self.secret:
+            return {
+                "description": f"{self.help}; a secret: true if it is set",
+                "type": "boolean",
+                "const": True,
+            }
+        return self.schema()
 
 
 def kind_option(
@@ -71,6 +110,8 @@ def kind_option(
     choices: tuple[str, ...] = (),
     many: bool = False,
     secret: bool = False,
+    least: float | None = None,
+    most: float | None = None,
 ) -> KindOption:
     """
     Declare an option of a kind.
@@ -81,12 +122,24 @@ def kind_option(
     @param parse: returns the value that a text stands for; its ValueError says what to write instead.
     @param number: whether files and the wire have it as a number; C{parse} is given the number's text.
     @param many: whether it may be given more than once: the value is a tuple, and the default an empty one.
-    @param secret: whether the value is left out of errors.
+    @param secret: whether the value is left out of errors, and of what the server tells of a tunnel.
+    @param least, most: of a number, what it may be, both included.
     """
     if many and default is None:
         default = ()
     return KindOption(
-        name.replace("-", "_"), default, help, parse, metavar, choices, many, secret, side, number
+        name.replace("-", "_"),
+        default,
+        help,
+        parse,
+        metavar,
+        choices,
+        many,
+        secret,
+        side,
+        number,
+        least,
+        most,
     )
 
 
@@ -127,9 +180,28 @@ def sent_options(
     }
 
 
-def _json(value: Any, salt: bytes) -> Any:
+def told_options(options: Iterable[KindOption], values: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The same for people, who need not be the tunnel's owner: without what may be a secret. Of an option that
+    is one only that it is set, as True. A value that holds more than others should read has a C{told} method,
+    which returns what they may.
+    """
+    found = {}
+    for each in options:
+        value = values.get(each.key, each.default)
+        if not each.for_server or value == each.default:
+            continue
+        told = True if each.secret else _json(value, tell=True)
+        if told != _json(each.default, tell=True):
+            found[each.key] = told
+    return found
+
+
+def _json(value: Any, salt: bytes = b"", tell: bool = False) -> Any:
     if isinstance(value, (tuple, list)):
-        return [_json(one, salt) for one in value]
+        return [_json(one, salt, tell) for one in value]
     if salt and hasattr(value, "sealed"):
         value = value.sealed(salt)
+    if tell and hasattr(value, "told"):
+        value = value.told()
     return value if isinstance(value, (bool, int, float)) else str(value)

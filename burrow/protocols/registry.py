@@ -6,6 +6,7 @@ A plugin that cannot be loaded, or is none, is kept as L{Broken}, and all others
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import traceback
@@ -176,6 +177,7 @@ def _fault(plugin: Any, known: dict[str, Kind]) -> str:
                 return f"the help of its option {option.key!r} is no text"
             if [each.name for each in plugin.options].count(option.name) > 1:
                 return f"it has two options {option.key!r}"
+            json.dumps([option.schema(), option.told_schema()], allow_nan=False)
     except Invalid as error:
         return " ".join(str(error).split())
     except Exception as error:

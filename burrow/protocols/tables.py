@@ -55,6 +55,13 @@ class Table:
     def __str__(self) -> str:
         return self.text
 
+    def told(self) -> str:
+        """Without the values of header fields, which may be credentials."""
+        table = _read(self.text)
+        for key in table.keys() & _NAMES_ALONE:
+            table[key] = [str(text).partition(":")[0].strip() for text in _texts(table[key])]
+        return _inside(table)
+
     def explained(self) -> str:
         """What it does, in a sentence."""
         table = _read(self.text)
@@ -66,6 +73,9 @@ class Table:
 
 _WORDS = {"method": "by", "path": "for", "header": "with", "address": "from"}
 """The conditions, and what a sentence says before their values."""
+
+_NAMES_ALONE = {"header", *(each.key for each in HEADERS)}
+"""Keys whose values have header fields."""
 
 _EXPLAINED = {
     "cors": "may be made by pages of %",
@@ -158,6 +168,11 @@ def _written(value: Any) -> str:
     raise ValueError("values are texts, numbers, true and lists of texts")
 
 
+def _inside(table: Mapping[str, Any]) -> str:
+    """The inside of an inline table."""
+    return ", ".join(f"{key} = {_written(value)}" for key, value in table.items())
+
+
 def parse_table(text: str) -> Table:
     """A table as it is written on the command line."""
     if len(text) > MAX_TABLE:
@@ -171,7 +186,7 @@ def table_of(table: Mapping[str, Any]) -> Table:
     for key in table:
         if key not in known:
             raise ValueError(f"there is no key {shown(str(key))[1:-1]}{did_you_mean(key, known)}")
-    text = ", ".join(f"{key} = {_written(value)}" for key, value in table.items())
+    text = _inside(table)
     if len(text) > MAX_TABLE:
         raise ValueError(f"it has {MAX_TABLE} characters at most")
     conditions = {

@@ -92,10 +92,9 @@ def serve(world, upstream, tokens):
     """Opens a tunnel; closes it at the end of the test."""
     started = []
 
-    def start(name, token=None, answer=lambda handler: reply(handler, b"hello"), wait=True):
-        agent = world.agent(
-            "http", upstream(answer).port, "--name", name, BURROW_TOKEN=token or tokens["agent"]
-        )
+    def start(name, *flags, token=None, answer=lambda handler: reply(handler, b"hello"), wait=True):
+        arguments = ["http", upstream(answer).port, "--name", name, *flags]
+        agent = world.agent(*arguments, BURROW_TOKEN=token or tokens["agent"])
         started.append(agent)
         if wait:
             agent.ready()
@@ -118,7 +117,7 @@ MAY = {
 
 
 def test_each_role_sees_what_it_may(page, chromium, tokens, serve):
-    for agent in (serve("mine", wait=False), serve("others", tokens["admin"], wait=False)):
+    for agent in (serve("mine", wait=False), serve("others", token=tokens["admin"], wait=False)):
         agent.ready()
     for role, (views, may) in MAY.items():
         page.sign_in(tokens[role])
@@ -266,10 +265,13 @@ def test_a_request_is_followed_and_the_tunnel_closed(page, chromium, world, toke
             time.sleep(1)
         reply(handler, b"x" * 2000, 503 if "down" in handler.path else 200)
 
-    agent = serve("shop", answer=answer)
+    agent = serve("shop", "--compress", "--request-header-set", "X-Key: a-secret", answer=answer)
     page.sign_in(tokens["admin"])
     chromium.click("td a", "shop")
     chromium.sees("No request yet")
+    chromium.sees("--compress", ".facts .lines")
+    assert chromium.text(".facts .lines") == "--request-header-set X-Key\n--compress"
+    assert "a-secret" not in chromium.text("main")
     chromium.sees("live", ".tools")
     world.get(agent.host, f"/a?q={EVIL.replace(' ', '%20')}", X_Request_Id="order-17")
     world.get(agent.host, "/down", "POST", b"12345")

@@ -9,13 +9,22 @@ from burrow.protocols.options import Side, kind_option, read_options, sent_optio
 
 OPTIONS = (
     kind_option("port", "the port", parse=parse_port, number=True),
+    kind_option("size", "of a word", parse=float, number=True, least=1, most=40),
     kind_option("read-only", "refuse writes", False, side=Side.BOTH),
     kind_option("allow", "who may", many=True),
     kind_option("mode", "how", "slow", choices=("slow", "fast")),
     kind_option("ca", "a file", side=Side.AGENT),
     kind_option("key", "a secret", secret=True, parse=lambda text: (_ for _ in ()).throw(ValueError("no"))),
 )
-DEFAULTS = {"port": None, "read-only": False, "allow": (), "mode": "slow", "ca": None, "key": None}
+DEFAULTS = {
+    "port": None,
+    "size": None,
+    "read-only": False,
+    "allow": (),
+    "mode": "slow",
+    "ca": None,
+    "key": None,
+}
 
 
 def test_what_is_not_given_has_its_default():
@@ -57,6 +66,9 @@ def test_values_of_command_lines_and_files(given):
         ({"port": "x"}, True, '--port "x" is not possible'),
         ({"port": True}, False, "port = true is not possible: write a number"),
         ({"port": [1]}, False, "port = [1] is not possible: write a number"),
+        ({"size": 0.5}, False, "size = 0.5 is not possible: write a number from 1 to 40"),
+        ({"size": "nan"}, True, "write a number from 1 to 40"),
+        ({"size": "inf"}, True, "write a number from 1 to 40"),
         ({"read-only": "perhaps"}, False, "write true or false"),
         ({"allow": [1]}, False, "write texts"),
         ({"mode": "fats"}, True, "did you mean fast?"),

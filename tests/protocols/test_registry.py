@@ -89,6 +89,7 @@ def test_a_good_plugin_beside_broken_ones(package, capfd):
         ("options = 5", "it cannot be asked"),
         ("options = (kind_option('name', 'x'),)", "its option 'name' would hide one"),
         ("options = (kind_option('Name', 'x'),)", "make it by kind_option"),
+        ("options = (kind_option('size', 'x', 1.0, number=True, least=1e999),)", "it cannot be asked"),
         ("observer = property(lambda self: 1 / 0)", "it cannot be asked"),
         ("agent_protocol = None", "agent_protocol"),
     ],

@@ -8,6 +8,8 @@ from cryptography import x509
 
 from burrow.certificates.issued import read_chain, renewal_time
 from burrow.mux.control import shown
+from burrow.protocols.options import told_options
+from burrow.protocols.private import public_kind
 from burrow.server.audit import Entry
 from burrow.server.events import Event
 from burrow.server.nodes.records import Lease, Node
@@ -30,6 +32,18 @@ def iso_or_none(when: float | None) -> str | None:
 def session_id(node: str, agent: Agent) -> str:
     """The id of an agent's session."""
     return f"{node}-{agent.number}"
+
+
+def told(tunnel: Tunnel) -> Item:
+    """The options that a tunnel's owner set, by key, without secrets."""
+    found = told_options(tunnel.kind.options, tunnel.options)
+    return {key: _escaped(value) for key, value in found.items()}
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_escaped(one) for one in value]
+    return escaped(value) if isinstance(value, str) else value
 
 
 def tunnel_item(node: str, tunnel: Tunnel, agent: Agent, since: float) -> Item:
@@ -59,7 +73,7 @@ def away_item(lease: Lease, owner: str) -> Item:
     """A tunnel of a node that does not answer, as far as its lease tells."""
     return {
         "name": lease.name,
-        "kind": lease.kind,
+        "kind": public_kind(lease.kind) or lease.kind,
         "url": None,
         "upstream": None,
         "port": lease.port,

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from burrow.mux.interfaces import CloseCode
-from burrow.server.admin.describe import Item, event_item, session_id, session_item, tunnel_item
+from burrow.server.admin.describe import Item, event_item, session_id, session_item, told, tunnel_item
 from burrow.server.admin.seen import SeenRequests, Wants
 from burrow.server.agent import Agent
 from burrow.server.agents import Agents
@@ -97,9 +97,10 @@ class LocalPart:
             agent = None if tunnel is None else agents.get(id(tunnel.owner.session))
             if tunnel is not None and agent is not None and token in (None, tunnel.owner.token):
                 lease = self._cluster.leases.held.get(name)
-                items.append(
-                    tunnel_item(self._node, tunnel, agent, agent.since if lease is None else lease.since)
-                )
+                since = agent.since if lease is None else lease.since
+                item = tunnel_item(self._node, tunnel, agent, since)
+                # Not in lists: those of one tunnel may have 60 KB.
+                items.append(item if wanted is None else {**item, "options": told(tunnel)})
                 if len(items) == most:
                     break
         visitors, requests = self._visitors(), self._links.requests

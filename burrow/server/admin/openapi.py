@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
 from burrow import __version__
+from burrow.protocols.base import Kind
+from burrow.protocols.options import Side
+from burrow.protocols.registry import kinds
 from burrow.server.admin import API_PATH, problems
 from burrow.server.admin.paths import EVENTS, HTML, JSON, OPERATIONS, Operation
 from burrow.server.admin.schemas import SCHEMAS, Schema, ref
@@ -90,8 +94,46 @@ def _operation(operation: Operation) -> Schema:
     return found
 
 
-def document() -> Schema:
-    """The document."""
+def _options_name(kind: str) -> str:
+    """What the schema of a kind's options is called."""
+    return f"{kind.capitalize()}Options"
+
+
+def _options(kind: Kind) -> Schema:
+    """The schema of a kind's options."""
+    found: Schema = {}
+    for each in kind.options:
+        schema = each.told_schema()
+        if each.side is Side.AGENT:
+            schema["description"] += "; the agent alone knows it, so it is in no answer"
+        found[each.key] = {**schema, "x-side": each.side.value}
+    return {
+        "description": f"The options of tunnels of kind {kind.name}: {kind.summary}. Each is a flag of "
+        f"`burrow {kind.name}` and a key of a tunnel in the agent's file.",
+        "type": "object",
+        "properties": found,
+        "additionalProperties": False,
+    }
+
+
+def _schemas(known: Mapping[str, Kind]) -> Schema:
+    """L{SCHEMAS}, with the options of these kinds."""
+    of_kinds = [
+        {
+            "if": {"properties": {"kind": {"const": name}}},
+            "then": {"properties": {"options": ref(_options_name(name))}},
+        }
+        for name in sorted(known)
+    ]
+    return {
+        **SCHEMAS,
+        "Tunnel": {**SCHEMAS["Tunnel"], "allOf": of_kinds},
+        **{_options_name(name): _options(kind) for name, kind in sorted(known.items())},
+    }
+
+
+def document(known: Mapping[str, Kind] | None = None) -> Schema:
+    """The document. @param known: the kinds of tunnels by name; by default all that are installed."""
     paths: dict[str, Any] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
@@ -111,7 +153,7 @@ def document() -> Schema:
         "security": [{"token": []}],
         "paths": paths,
         "components": {
-            "schemas": SCHEMAS,
+            "schemas": _schemas(kinds() if known is None else known),
             "securitySchemes": {
                 "token": {
                     "type": "http",

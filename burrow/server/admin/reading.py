@@ -13,7 +13,7 @@ from typing import Any
 from burrow.server.admin import API_PATH
 from burrow.server.admin.openapi import document, statuses
 from burrow.server.admin.paths import OPERATIONS, Operation
-from burrow.server.admin.schemas import SCHEMAS, Schema
+from burrow.server.admin.schemas import Schema
 
 _TEMPLATE = (files(__package__) / "reading.html").read_text(encoding="utf-8")
 _STYLE = _TEMPLATE.partition("<style>")[2].partition("</style>")[0]
@@ -86,7 +86,8 @@ def _schema(name: str, schema: Schema) -> str:
 @lru_cache(maxsize=1)
 def page() -> bytes:
     """The page."""
-    info: dict[str, Any] = document()["info"]
+    whole = document()
+    info: dict[str, Any] = whole["info"]
     groups: dict[str, list[Operation]] = {}
     for operation in OPERATIONS:
         groups.setdefault(operation.parts[0], []).append(operation)
@@ -101,10 +102,10 @@ def page() -> bytes:
         "base": escape(API_PATH),
         "contents": contents,
         "operations": "".join(_operation(operation) for operation in OPERATIONS),
-        "schemas": "".join(_schema(name, schema) for name, schema in SCHEMAS.items()),
+        "schemas": "".join(_schema(name, schema) for name, schema in whole["components"]["schemas"].items()),
         "errors": "".join(
             f"<tr><td><code>{status}</code></td><td>{_marked(response['description'])}</td></tr>"
-            for status, response in document()["components"]["responses"].items()
+            for status, response in whole["components"]["responses"].items()
         ),
     }
     return Template(_TEMPLATE).substitute(values).encode()

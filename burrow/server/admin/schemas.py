@@ -92,7 +92,13 @@ SCHEMAS: dict[str, Schema] = {
                 "bytes that visitors sent since it opened, heads included; null as with `requests`",
             ),
             "sent": or_null(COUNT, "bytes that visitors were sent, likewise"),
+            "options": {
+                "type": "object",
+                "description": "of one tunnel, not in lists: the options of its kind that its owner set and "
+                "the server knows, as in `HttpOptions`, without secrets",
+            },
         },
+        ("options",),
         description="A public name, or port, that an agent serves now.",
     ),
     "Session": _object(

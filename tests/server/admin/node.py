@@ -12,7 +12,10 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from burrow.http.request_head import RequestReader
 from burrow.link.accept import Handshake
 from burrow.protocols.http import HttpProtocol
+from burrow.protocols.kind import PORT, TunnelKind
+from burrow.protocols.options import Side, kind_option, read_options, sent_options
 from burrow.protocols.tcp import TcpProtocol
+from burrow.protocols.udp.kind import UdpProtocol
 from burrow.server.admin import API_PATH
 from burrow.server.admin.openapi import document
 from burrow.server.admin.service import Admin
@@ -29,7 +32,25 @@ from burrow.store.tokens import make_token
 from burrow.testing import HalfCloseRecorder, Recorders, SessionPair
 from tests.server.parts import Parts
 
-DOCUMENT = document()
+
+class WordsKind(TunnelKind):
+    """A third party's kind, with an option of each sort."""
+
+    name = "words"
+    summary = "a TCP port, and count words"
+    options = (
+        PORT,
+        kind_option("least", "letters of a word", 3, parse=int, number=True, least=1, most=40),
+        kind_option("mode", "how they are counted", "all", choices=("all", "once")),
+        kind_option("skip", "a word that does not count", many=True),
+        kind_option("loud", "tell all", False, side=Side.BOTH),
+        kind_option("key", "who may ask", secret=True),
+        kind_option("file", "a list of words", side=Side.AGENT),
+    )
+
+
+KINDS = {each.name: each for each in (HttpProtocol(), TcpProtocol(), UdpProtocol(), WordsKind())}
+DOCUMENT = document(KINDS)
 
 
 def validator(schema):
@@ -144,9 +165,8 @@ class ApiNode:
         for name, role in (("ann", "agent"), ("bob", "agent"), ("eve", "viewer"), ("boss", "admin")):
             self.add_token(name, role)
         ports = Ports(self, "127.0.0.1", range(20_000, 20_003))
-        kinds = {"http": HttpProtocol(), "tcp": TcpProtocol()}
         parts = Parts(
-            self.reactor, self.store, kinds, ports, ready=lambda host: succeed(None), max_tunnels=2000
+            self.reactor, self.store, KINDS, ports, ready=lambda host: succeed(None), max_tunnels=2000
         )
         self.parts, self.cluster, self.tunnels, self.events = (
             parts,
@@ -197,15 +217,18 @@ class ApiNode:
     def closed(self, port):
         pass
 
-    def open(self, owner, *names, kind="http"):
-        """An agent with a session and these tunnels."""
+    def open(self, owner, *names, kind="http", **options):
+        """An agent with a session and these tunnels. C{options}: of the kind, as a person gives them."""
+        options = {key.replace("_", "-"): value for key, value in options.items()}
+        read = read_options(KINDS[kind].options, options)
+        sent = json.dumps(sent_options(KINDS[kind].options, read, bytes(16)))
         pair = SessionPair(clock=self.reactor, agent_factory=Factory())
         handshake = Handshake(self.texts[owner], f"agent-of-{owner}", "1.2", "192.0.2.7:5")
         before = set(self.agents.connected)
         self.agents.begin(pair.server, None, self.tokens[owner], handshake)
         (agent,) = self.agents.connected - before
         for name in names:
-            opening = Deferred.fromCoroutine(agent.open(Asked(kind, "localhost:3000", name)))
+            opening = Deferred.fromCoroutine(agent.open(Asked(kind, "localhost:3000", name, sent)))
             assert opening.called
             opening.addErrback(lambda reason: reason.raiseException())
         return agent, pair

@@ -319,6 +319,54 @@ def test_a_tunnel_is_told_and_closed(node):
     assert node.ask("GET", "/names/blog").body["open"] is False
 
 
+def options_of(node, name):
+    return node.ask("GET", f"/tunnels/{name}").body["options"]
+
+
+def test_a_tunnels_options_are_told_without_secrets(node):
+    node.open("ann", "plain")
+    assert options_of(node, "plain") == {}
+    node.open(
+        "ann",
+        "blog",
+        allow=["10.0.0.0/8"],
+        compress=True,
+        host_header="upstream",
+        basic_auth=["me:hunter2"],
+        oidc_issuer="https://id.example.com",
+        oidc_client="burrow",
+        oidc_secret="hunter2",
+        oidc_allow=["@example.com"],
+        request_header_set=["Authorization: hunter2"],
+        policy=['header = ["X-Key: hunter2"], path = "/a", response-header-add = "X-A: hunter2"'],
+        route=["/api=4000"],
+    )
+    assert options_of(node, "blog") == {
+        "allow": ["10.0.0.0/8"],
+        "compress": True,
+        "host-header": "upstream",
+        "basic-auth": True,
+        "oidc-issuer": "https://id.example.com",
+        "oidc-client": "burrow",
+        "oidc-secret": True,
+        "oidc-allow": ["@example.com"],
+        "request-header-set": ["Authorization"],
+        "policy": ['header = ["X-Key"], path = "/a", response-header-add = ["X-A"]'],
+        "route": ["/api"],
+    }
+    assert "hunter2" not in node.ask("GET", "/tunnels/blog").text
+    assert all("options" not in item for item in node.ask("GET", "/tunnels").body["items"])
+
+
+def test_options_of_a_third_partys_kind_are_told(node):
+    given = {"port": 20_001, "least": "4", "mode": "once", "skip": ["the", "a\x1b"], "loud": True}
+    node.open("ann", "count", kind="words", key="hunter2", file="words.txt", **given)
+    told = {**given, "least": 4, "skip": ["the", "a\\x1b"], "key": True}
+    assert options_of(node, "count") == told
+    node.open("ann", "game", kind="udp", idle=5, private=True)
+    assert options_of(node, "game") == {"idle": 5, "private": True}
+
+
 def test_a_session_is_told_and_ended(node):
     _, pair = node.open("ann", "blog", "shop")
     (told,) = node.ask("GET", "/sessions").body["items"]
@@ -407,6 +455,8 @@ def test_a_node_is_drained_if_there_is_another(node):
 def test_what_is_on_a_node_that_does_not_answer_is_told_as_far_as_it_is_known(node):
     node.cluster.members.others["node2"] = Node("node2", "127.0.0.1", 2, "s", "", "1.0", 1.0)
     node.cluster.leases.theirs["far"] = Lease("far", "node2", "tcp", 20_000, 5.0, node.tokens["ann"].id)
+    node.cluster.leases.theirs["box"] = Lease("box", "node2", "private-tcp", None, 5.0, node.tokens["ann"].id)
+    assert node.ask("GET", "/tunnels/box").body["kind"] == "tcp"
     told = node.ask("GET", "/tunnels/far").body
     assert (told["state"], told["owner"], told["port"], told["url"]) == ("away", "ann", 20_000, None)
     assert node.ask("GET", "/sessions/node2-1").status == 504

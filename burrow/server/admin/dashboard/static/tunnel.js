@@ -11,6 +11,13 @@ function fact(label, ...content) {
   return h("div", {}, h("dt", { text: label }), h("dd", {}, content));
 }
 
+/** The options that its owner set, as on the command line; of a secret only that it is set. */
+export function flags(options) {
+  return Object.entries(options || {})
+    .flatMap(([key, value]) => (Array.isArray(value) ? value : [value]).map((one) => (one === true ? `--${key}` : `--${key} ${one}`)))
+    .join("\n");
+}
+
 export function tunnelView(context, name) {
   const path = `/tunnels/${encodeURIComponent(name)}`;
   const state = badge();
@@ -20,7 +27,7 @@ export function tunnelView(context, name) {
   const url = h("a", { target: "_blank", rel: "noopener noreferrer", class: "url" });
   const plain = h("span", { class: "url mono" });
   const values = Object.fromEntries(
-    ["owner", "agent", "address", "upstream", "node", "visitors", "requests", "received", "sent", "rate"].map((key) => [key, h("span")]),
+    ["owner", "agent", "address", "upstream", "node", "visitors", "requests", "received", "sent", "rate", "options"].map((key) => [key, h("span")]),
   );
   for (const key of ["received", "sent"]) values[key].title = "since it opened, heads included";
   let now = null;
@@ -42,6 +49,8 @@ export function tunnelView(context, name) {
       ).then((done) => done && context.poll.now()),
   });
   const closed = h("p", { class: "notice", role: "status", hidden: true, text: "This tunnel is closed. If its agent opens it again, this page goes on." });
+  const options = fact("Options", h("span", { class: "mono lines" }, values.options));
+  options.classList.add("all");
   const facts = h(
     "div",
     { class: "card" },
@@ -58,6 +67,7 @@ export function tunnelView(context, name) {
       fact("Requests", values.requests),
       fact("Received", values.received),
       fact("Sent", values.sent),
+      options,
     ),
     h("div", { class: "big-rate" }, line.element, h("span", { class: "value" }, values.rate), h("span", { class: "muted", text: "requests" })),
   );
@@ -84,6 +94,8 @@ export function tunnelView(context, name) {
     put(values.requests, count(item.requests));
     put(values.received, bytes(item.received));
     put(values.sent, bytes(item.sent));
+    put(values.options, flags(item.options));
+    visible(options, values.options.textContent !== "");
     visible(close, mayChange());
     visible(closed, false);
     if (panel === null) {
