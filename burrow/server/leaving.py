@@ -17,6 +17,7 @@ from burrow.server.nodes.links import Links
 from burrow.server.nodes.neighbours import Neighbours
 from burrow.server.nodes.ports import RemotePorts
 from burrow.server.ports import Ports
+from burrow.server.ssh.connections import Connections
 from burrow.server.tunnels import Tunnels
 
 LEAVE_WITHIN = 10.0
@@ -28,6 +29,7 @@ class Leaving:
     @param listeners: the main ports. @param edge: the HTTP visitors' connections.
     @param ports: the public TCP ports. @param remote_ports: those of other nodes' tunnels.
     @param finishing: ends what is idle, and says whether something still runs.
+    @param ssh: the connections of agents that are a plain ssh, which cannot move by themselves.
     """
 
     log = Logger()
@@ -47,7 +49,9 @@ class Leaving:
         tunnels: Tunnels,
         agents: Agents,
         finishing: Finishing,
+        ssh: Connections,
     ) -> None:
+        self._ssh = ssh
         self._clock = clock
         self._listeners = listeners
         self._edge = edge
@@ -72,12 +76,17 @@ class Leaving:
         self.log.info(
             "draining: agents move to other nodes; running streams have {seconds:g} s to end", seconds=within
         )
+        self._ssh.tell(
+            f"this process of the server is being replaced: your connection goes on, for {within:g} s at "
+            "most; start ssh again to come to the new one"
+        )
         ends = self._clock.seconds() + within
         while self._clock.seconds() < ends and (
             self._edge.visitors
             or self._finishing.greeting
             or self._ports.visitors
             or self._agents.connected
+            or self._ssh.open
             or self._arrivals.busy
         ):
             await self._send_agents_away()
@@ -106,6 +115,7 @@ class Leaving:
         )
         while True:
             await self._send_agents_away()
+            self._ssh.end_idle("this node of the server stops: start ssh again, which leads to another")
             now = self._clock.seconds()
             running = self._finishing.running() or (self._agents.connected and now < agents_until)
             if not running or now >= ends:

@@ -63,6 +63,7 @@ from burrow.server.quotas import Quotas
 from burrow.server.released import NameWatch
 from burrow.server.routes import Routes
 from burrow.server.site import Site
+from burrow.server.ssh.connections import Connections
 from burrow.server.stores import open_store
 from burrow.server.tunnels import Tunnels
 from burrow.server.upkeep import Upkeep
@@ -189,6 +190,8 @@ class BurrowServer(MultiService):
         )
 
         # Agents, and what other nodes pass on.
+        self._ssh = Connections(reactor)
+        self._replaced = False
         questions = Questions(reactor, self._node, self._links.session_with, lambda: self.cluster.others)
         private = Private(reactor, self.store, known_kinds, self.cluster, self._routes, traffic, questions)
         self.agents = Agents(
@@ -299,6 +302,7 @@ class BurrowServer(MultiService):
             tunnels=self.tunnels,
             agents=self.agents,
             finishing=self._finishing,
+            ssh=self._ssh,
         )
         self.tunnels.on_closed.append(self._finishing.end_idle)
         self.cluster.on_nodes.append(self._nodes_changed)
@@ -360,7 +364,9 @@ class BurrowServer(MultiService):
             except (OSError, ValueError) as error:
                 raise ConfigError(f"--ssh has no key: {error}") from error
             in_thread = self._means.in_thread
-            server = SshServer(self._reactor, self.store, self.agents, config.ssh_keys, key, in_thread)
+            server = SshServer(
+                self._reactor, self.store, self.agents, config.ssh_keys, key, in_thread, self._ssh
+            )
             self._listeners.listen("ssh", config.ssh_listen, server.factory())
 
     def _not_ready(self) -> str:
@@ -373,6 +379,7 @@ class BurrowServer(MultiService):
         """See L{Leaving.drain}."""
         self.admin.lives.stop()  # so that their readers come to another node
         await self._leaving.drain(within)
+        self._replaced = True
 
     def stopService(self) -> Deferred[Any]:
         """
@@ -385,6 +392,8 @@ class BurrowServer(MultiService):
 
     async def _stop(self) -> None:
         await MultiService.stopService(self)
+        if not self._replaced:
+            self._ssh.tell("the server stops: your connection ends when nothing runs on it")
         try:
             if self.cluster.node is not None:  # None if the start failed
                 await self._leaving.finish(self.config.stop_grace)
@@ -404,6 +413,11 @@ class BurrowServer(MultiService):
             await self.certificates.stop()
         self._remote_ports.stop()
         await self._ports.close_all()
+        await self._ssh.end_all(
+            "this process of the server was replaced: start ssh again to come to the new one"
+            if self._replaced
+            else "the server stops: start ssh again when it is back"
+        )
         for agent in list(self.agents.connected):
             agent.session.close("the server stops", CloseCode.RESTART)
         self.events.add("node-stopped", f"a node of {self.site.own_url} stopped")

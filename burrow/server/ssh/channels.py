@@ -318,4 +318,4 @@ class Terminal(SSHChannel):
 
     def _leave(self) -> None:
         connection: Any = self.conn
-        connection.transport.loseConnection()
+        connection.transport.end("the ssh client left")

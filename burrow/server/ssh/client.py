@@ -12,8 +12,10 @@ from twisted.conch.ssh.connection import MSG_REQUEST_FAILURE, MSG_REQUEST_SUCCES
 from twisted.conch.ssh.forwarding import unpackGlobal_tcpip_forward
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.endpoints import connectProtocol
+from twisted.internet.error import ConnectionClosed
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from burrow.errors import BurrowError
 from burrow.link.accept import Handshake, HandshakeRefused
@@ -22,7 +24,7 @@ from burrow.mux.control import Drain, Notice, OpenTunnel, VisitorHead, shown
 from burrow.mux.endpoint import StreamClientEndpoint
 from burrow.mux.session import Session
 from burrow.server.agents import Agents
-from burrow.server.ssh.channels import Terminal, Visitor, channel_for
+from burrow.server.ssh.channels import Forwarded, Terminal, Visitor, channel_for
 from burrow.server.ssh.memory import join_sessions
 from burrow.store.base import Token
 
@@ -49,8 +51,7 @@ class _Control(BoundedAMP):
 
     @Drain.responder
     def drain(self) -> dict[str, str]:
-        """An ssh client cannot move: its connection ends with this server."""
-        self._client.say("the server restarts: start ssh again when it ends")
+        """An ssh client cannot move. What it is told: see L{burrow.server.leaving}."""
         return {}
 
     @Notice.responder
@@ -79,6 +80,7 @@ class SshClient(ConchUser):
         self._opening = DeferredLock()
         self._listening: dict[str, tuple[str, int]] = {}
         self._said: list[str] = []
+        self._early: list[tuple[Visitor, VisitorHead]] = []
         self._terminal: Terminal | None = None
 
     # -- what the client is told ----------------------------------------------------------------------------
@@ -94,7 +96,9 @@ class SshClient(ConchUser):
         """A terminal is there."""
         self._terminal = terminal
         said, self._said = self._said, []
-        for text in said or ["no tunnel is open: give -R 80:localhost:3000"]:
+        if not (said or self._listening or self._opening.locked):
+            said = ["no tunnel is open: give -R 80:localhost:3000"]
+        for text in said:
             terminal.say(text)
 
     # -- its tunnels ----------------------------------------------------------------------------------------
@@ -111,10 +115,20 @@ class SshClient(ConchUser):
             there.listen(_Visitors(self))
             agents.begin(here, None, self._token, handshake)
             self._session = there
-            there.on_lost.append(lambda reason: self.conn.transport.loseConnection())
+            there.on_lost.append(self._session_lost)
             join_sessions(clock, there, here, peer)
             connectProtocol(StreamClientEndpoint(there), self._control)
         return self._session
+
+    def _session_lost(self, reason: Failure) -> None:
+        """The server ended the session: for a revoked token, or since another client took the name over."""
+        said = getattr(reason.value, "args", ())
+        self.conn.transport.end(str(said[0]) if said else "the session was ended")
+
+    @property
+    def has_visitors(self) -> bool:
+        """Whether a visitor has a channel now."""
+        return any(isinstance(channel, Forwarded) for channel in self.conn.channels.values())
 
     async def open(self, address: str, port: int) -> int:
         """Open a tunnel. @return: its port, or the one asked for. @raise BurrowError: it is refused."""
@@ -138,12 +152,22 @@ class SshClient(ConchUser):
         return got
 
     def visit(self, visitor: Visitor, head: VisitorHead) -> bool:
-        """A visitor came. @return: whether there is a tunnel for it."""
+        """A visitor came. @return: whether there is a tunnel for it, or may be."""
         listening = self._listening.get(head.tunnel)
-        if listening is None:
+        if listening is None and not self._opening.locked:
             return False
-        channel_for(visitor, head, listening, self.conn)
+        if listening is None:  # one that waited for the tunnel may come before the answer that it is open
+            self._early.append((visitor, head))
+        else:
+            channel_for(visitor, head, listening, self.conn)
         return True
+
+    def _visit_early(self) -> None:
+        """A tunnel is open, or refused."""
+        early, self._early = self._early, []
+        for visitor, head in early:
+            if not self.visit(visitor, head):
+                visitor.fail()
 
     def forward(self, data: bytes, reply: Any) -> None:
         """The client wants a port forwarded. @param reply: called with the answer's type and data."""
@@ -155,18 +179,25 @@ class SshClient(ConchUser):
             reply(MSG_REQUEST_SUCCESS, struct.pack(">L", got) if port == 0 else b"")
 
         def refused(reason: Any) -> None:
-            if not reason.check(BurrowError, HandshakeRefused):
+            if not reason.check(BurrowError, HandshakeRefused, ConnectionClosed):
                 self.log.failure("cannot open a tunnel for an ssh client", reason)
             self.say(f"-R {port}: {reason.getErrorMessage()}")
             reply(MSG_REQUEST_FAILURE, b"")
 
         opening.addCallbacks(opened, refused)
+        # Once the client knows the port: it refuses channels of one that it does not know.
+        opening.addCallback(lambda _: self._visit_early())
 
     def logout(self) -> None:
-        """The connection is lost."""
+        """The connection is lost. Who did not say good-bye is expected back: its visitors wait."""
         session, self._session = self._session, None
-        if session is not None and not session.lost:
-            session.close("the ssh client left")
+        if session is None or session.lost:
+            return
+        farewell = self.conn.transport.farewell
+        if farewell:
+            session.close(farewell)
+        else:
+            session.abort()
 
 
 class _Visitors(Factory):

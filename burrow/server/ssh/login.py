@@ -9,7 +9,7 @@ from twisted.conch.error import ValidPublicKey
 from twisted.conch.interfaces import IConchUser
 from twisted.conch.ssh.factory import SSHFactory
 from twisted.conch.ssh.keys import BadKeyError, Key
-from twisted.conch.ssh.transport import SSHServerTransport
+from twisted.conch.ssh.transport import DISCONNECT_BY_APPLICATION, SSHServerTransport
 from twisted.conch.ssh.userauth import SSHUserAuthServer
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import ISSHPrivateKey, IUsernamePassword
@@ -25,6 +25,7 @@ from burrow.errors import StoreError
 from burrow.link.accept import HandshakeRefused
 from burrow.server.ssh.channels import QUIET, FlowingConnection
 from burrow.server.ssh.client import SshClient
+from burrow.server.ssh.connections import Connections
 from burrow.store.base import Token
 
 LOGIN_WITHIN = 60
@@ -36,10 +37,16 @@ class _Login(SSHUserAuthServer):
 
 
 class _Transport(SSHServerTransport):
-    """One connection: bounds what a stranger takes, where Conch begins to only once keys are exchanged."""
+    """
+    One connection: bounds what a stranger takes, where Conch begins to only once keys are exchanged. See
+    L{Connection<burrow.server.ssh.connections.Connection>}.
+
+    @ivar farewell: why it ends, if one of both sides said so before it was lost; else empty.
+    """
 
     _log = QUIET
     _deadline: Any = None
+    farewell = ""
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -48,15 +55,48 @@ class _Transport(SSHServerTransport):
         transport.registerProducer(transport, True)
         factory: Any = self.factory
         self._deadline = factory.clock.callLater(LOGIN_WITHIN, transport.abortConnection)
+        factory.connections.open.add(self)
 
     def setService(self, service: Any) -> None:
         if service.name == b"ssh-connection":
             cancel(self._deadline)
         super().setService(service)
+        factory: Any = self.factory
+        if self._client is not None and factory.connections.notice:
+            self.tell(factory.connections.notice)
+
+    def ssh_DISCONNECT(self, packet: bytes) -> None:
+        """The client leaves on purpose: nobody waits for it."""
+        self.farewell = self.farewell or "the ssh client left"
+        super().ssh_DISCONNECT(packet)
 
     def connectionLost(self, reason: Failure | None = connectionDone) -> None:
         cancel(self._deadline)
+        factory: Any = self.factory
+        factory.connections.open.discard(self)
         super().connectionLost(reason)
+
+    @property
+    def _client(self) -> SshClient | None:
+        """Who is let in; None before."""
+        return getattr(self, "avatar", None)
+
+    @property
+    def idle(self) -> bool:
+        return self._client is None or not self._client.has_visitors
+
+    def tell(self, text: str) -> None:
+        if self._client is not None:
+            self._client.say(text)
+
+    def end(self, why: str) -> None:
+        if not self.farewell:
+            self.farewell = why
+            self.sendDisconnect(DISCONNECT_BY_APPLICATION, why.encode())
+
+    def abort(self) -> None:
+        transport: Any = self.transport
+        transport.abortConnection()
 
 
 class LoginFactory(SSHFactory):
@@ -68,6 +108,7 @@ class LoginFactory(SSHFactory):
         L{HandshakeRefused}.
     @param by_key: awaited with a public key (RFC 4253 section 6.6), returns the token of who has it, or None.
     @param client: called with a user's name and token, makes the L{SshClient} of who is let in.
+    @param connections: has those that are open.
     """
 
     services = {b"ssh-userauth": _Login, b"ssh-connection": FlowingConnection}
@@ -82,8 +123,10 @@ class LoginFactory(SSHFactory):
         by_password: Callable[[str, str], Awaitable[Token]],
         by_key: Callable[[bytes], Awaitable[Token | None]],
         client: Callable[[str, Token], SshClient],
+        connections: Connections,
     ) -> None:
         self.clock = clock
+        self.connections = connections
         self.publicKeys = {b"ssh-ed25519": host.public()}
         self.privateKeys = {b"ssh-ed25519": host}
         self.portal = Portal(_Realm(client), [_Checker(by_password, by_key)])

@@ -30,6 +30,7 @@ from burrow.link.accept import Handshake
 from burrow.policy.means import Busy, InThread
 from burrow.server.agents import Agents
 from burrow.server.ssh.client import SshClient, agent_id
+from burrow.server.ssh.connections import Connections
 from burrow.server.ssh.login import LoginFactory
 from burrow.store.base import IStore, Token
 
@@ -61,14 +62,22 @@ def _lines(file: Path) -> list[str]:
 class SshServer:
     """
     @param agents: takes its sessions. @param keys: the file of C{--ssh-keys}; None without. @param in_thread:
-        reads it.
+        reads it. @param connections: gets those that are open.
     """
 
     log = Logger()
 
     def __init__(
-        self, clock: Any, store: IStore, agents: Agents, keys: Path | None, host: Key, in_thread: InThread
+        self,
+        clock: Any,
+        store: IStore,
+        agents: Agents,
+        keys: Path | None,
+        host: Key,
+        in_thread: InThread,
+        connections: Connections,
     ) -> None:
+        self._connections = connections
         self._clock = clock
         self._agents = agents
         self._store = store
@@ -78,7 +87,9 @@ class SshServer:
 
     def factory(self) -> IProtocolFactory:
         """What serves the port."""
-        made: Any = LoginFactory(self._clock, self._host, self.by_password, self.by_key, self._client)
+        made: Any = LoginFactory(
+            self._clock, self._host, self.by_password, self.by_key, self._client, self._connections
+        )
         result: IProtocolFactory = made
         return result
 

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from burrow.mux.control import VisitorHead
 from burrow.mux.session import Session
 from burrow.server.ssh.channels import WINDOW, FlowingConnection, Forwarded, Visitor
+from burrow.server.ssh.connections import Connections
 from burrow.server.ssh.login import LOGIN_WITHIN
 from burrow.server.ssh.memory import join_sessions
 from burrow.server.ssh.service import SshServer, host_key
@@ -79,7 +80,7 @@ class Keys(SynchronousTestCase):
         tokens = [Token("1", "laptop", "agent", b"", 0.0), Token("2", "screen", "viewer", b"", 0.0)]
         store = SimpleNamespace(tokens=lambda: succeed(tokens))
         file = self.folder / "keys"
-        server = SshServer(Clock(), store, None, file, None, execute)
+        server = SshServer(Clock(), store, None, file, None, execute, Connections(Clock()))
 
         def token(key):
             return self.successResultOf(Deferred.fromCoroutine(server.by_key(key.public().blob())))
@@ -106,12 +107,54 @@ class Strangers(SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
         key = host_key(Path(self.mktemp()))
-        factory = SshServer(self.clock, None, None, None, key, execute).factory()
+        self.connections = Connections(self.clock)
+        factory = SshServer(self.clock, None, None, None, key, execute, self.connections).factory()
         factory.doStart()
         self.protocol = factory.buildProtocol(PEER)
         self.transport = StringTransportWithDisconnection()
         self.transport.protocol = self.protocol
         self.protocol.makeConnection(self.transport)
+
+    def let_in(self):
+        """Go on as after the login. @return: the client."""
+        service = FlowingConnection()
+        self.said = []
+        client = self.protocol.avatar = SimpleNamespace(conn=None, has_visitors=False, say=self.said.append)
+        self.protocol.setService(service)
+        return client
+
+    def test_a_connection_is_there_from_its_begin_to_its_end(self):
+        self.assertEqual(self.connections.open, {self.protocol})
+        self.assertTrue(self.protocol.idle)
+        self.connections.tell("nobody hears this")
+        self.transport.loseConnection()
+        self.assertEqual(self.connections.open, set())
+
+    def test_who_has_visitors_is_not_idle(self):
+        client = self.let_in()
+        self.assertTrue(self.protocol.idle)
+        client.has_visitors = True
+        self.assertFalse(self.protocol.idle)
+
+    def test_who_comes_after_the_news_hears_it(self):
+        self.connections.tell("news")
+        self.let_in()
+        self.assertEqual(self.said, ["news"])
+        self.connections.tell("more")
+        self.assertEqual(self.said, ["news", "more"])
+
+    def test_who_is_ended_is_told_why_once(self):
+        self.transport.clear()
+        self.protocol.end("the server stops")
+        self.protocol.end("again")
+        self.assertEqual(self.transport.value().count(b"\0\0\0\x0b\0\0\0\x10the server stops"), 1)
+        self.assertNotIn(b"again", self.transport.value())
+        self.assertFalse(self.transport.connected)
+        self.assertEqual(self.protocol.farewell, "the server stops")
+
+    def test_who_says_good_bye_has_left(self):
+        self.protocol.ssh_DISCONNECT(b"\0\0\0\x0b\0\0\0\0\0\0\0\0")
+        self.assertEqual(self.protocol.farewell, "the ssh client left")
 
     def test_who_says_nothing_is_not_waited_for(self):
         self.clock.advance(LOGIN_WITHIN - 1)
@@ -126,9 +169,7 @@ class Strangers(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_who_is_let_in_may_stay(self):
-        service = FlowingConnection()
-        self.protocol.avatar = SimpleNamespace(conn=None)
-        self.protocol.setService(service)
+        self.let_in()
         self.clock.advance(10 * LOGIN_WITHIN)
         self.assertTrue(self.transport.connected)
 
