@@ -15,6 +15,7 @@ from typing import Any
 from burrow.cli.line_writer import LineWriter
 from burrow.cli.run import before_the_end, complain, say, stdout_is_broken
 from burrow.client.agent import Agent
+from burrow.client.counted import CountsTold, counted_by, sentences
 from burrow.client.screen.lines import HumanLines, JsonLines
 from burrow.client.screen.terminal import can_show
 from burrow.client.wanted import Opened
@@ -50,6 +51,8 @@ class Screen:
         self._live: Any = None
         self._held: Any = None
         self._output: LineWriter | None = None
+        self._agent: Agent | None = None
+        self._counts: CountsTold | None = None
         self._inspector = ""
 
     def watch(self, agent: Agent) -> None:
@@ -65,6 +68,10 @@ class Screen:
             1, MAX_WAITING, self._dropped, lambda error: reactor.callFromThread(self._broken, error)
         )
         agent.traffic.add((JsonLines if self._json else HumanLines)(self._output.put))
+        self._agent = agent
+        if self._json:
+            self._counts = CountsTold(agent, self._counted)
+            self._counts.start()
 
     def inspector_at(self, url: str) -> None:
         """The inspector serves at this URL. Call it before a tunnel is open."""
@@ -90,7 +97,13 @@ class Screen:
             self._held.end()
             for line in lines:
                 say(escaped(line))
+        agent, self._agent = self._agent, None
+        if self._counts is not None:
+            self._counts.stop()
         if self._output is not None:
+            if agent is not None and not self._json:
+                for line in sentences(counted_by(agent)):
+                    self._output.put(line)
             self._output.close()
 
     # -- on a terminal --------------------------------------------------------------------------------------
@@ -156,6 +169,10 @@ class Screen:
 
     def _emit(self, event: str, **fields: Any) -> None:
         say(json.dumps({"event": event, **fields}))
+
+    def _counted(self, kind: str, counts: dict[str, int]) -> None:
+        if self._output is not None:
+            self._output.put(json.dumps({"event": "counts", "kind": kind, "counts": counts}))
 
     # -- lines of requests ----------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import struct
+from urllib.request import urlopen
 
 import pytest
 
@@ -230,6 +231,25 @@ def test_messages_of_a_websocket_appear_as_they_come(inspected, browser):
         visitor.sendall(b"\x81\x84\x00\x00\x00\x00ping")
         see(browser, "document.querySelectorAll('#messages .message').length >= 3", "what came after")
         assert "ping" in text_of(browser, "#messages")
+
+
+def test_what_a_kind_counts_is_on_the_page(world, browser):
+    """Datagrams to a service that is not there are dropped, and counted by the kind udp."""
+    address = f"127.0.0.1:{free_port()}"
+    agent = world.agent("udp", free_port(), "--name", "nobody", "--inspect", address)
+    port = int(agent.url.rpartition(":")[2])
+
+    def dropped():
+        visitor.sendto(b"lost", ("127.0.0.1", port))
+        with urlopen(f"http://{address}/api/status", timeout=20) as answer:
+            return json.load(answer)["counts"].get("udp", {}).get("dropped")
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as visitor:
+        wait_for(dropped, "a datagram that was dropped")
+    browser.get(f"http://{address}/")
+    see(browser, "/^udp: [1-9][0-9]* dropped$/.test(document.querySelector('#counts').textContent)", "counts")
+    assert not no_errors(browser)
+    agent.program.stop()
 
 
 def test_keys_and_a_narrow_window(inspected, browser):

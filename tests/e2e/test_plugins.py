@@ -6,6 +6,7 @@ agent and a server say to each other of which only one has the plugin.
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -157,6 +158,27 @@ def test_read_only_redis(environment, equipped, redis, with_plugin):
     assert (told["protocol"], told["path"]) == ("redis", "return 1")
     assert told["error"].startswith("READONLY EVAL is refused")
     assert redis_cli(redis.port, "DBSIZE") == "1\n"
+
+
+def test_what_the_kind_counts_is_told(environment, equipped, redis, with_plugin):
+    agent = equipped.agent("redis", redis.port, "--readonly", "--name", "counted", "--no-inspect")
+    arguments = ["redis", redis.port, "--readonly", "--name", "people", "--no-inspect"]
+    people = environment.burrow(*arguments, env=equipped.env)
+    equipped.started.append(people)
+    port = int(people.line("redis://[^ ]*:([0-9]+)")[1])
+    for one in (port_of(agent), port):
+        redis_cli(one, "GET", "a")
+        redis_cli(one, "SET", "a", "b")
+    agent.program.kill(signal.SIGTERM)
+    assert agent.program.wait() == 0
+    assert agent.events("counts")[-1] == {
+        "event": "counts",
+        "kind": "redis",
+        "counts": {"passed": 1, "refused": 1},
+    }
+    people.kill(signal.SIGTERM)
+    assert people.wait() == 0
+    assert people.lines[-1] == "redis: 1 passed, 1 refused"
 
 
 def test_commands_in_the_inspector(equipped, redis, with_plugin):

@@ -166,6 +166,7 @@ class Visitors(SynchronousTestCase):
         stream = self.stream(ANN)
         self.assertEqual(stream.datagrams, [b"%d" % number for number in range(visitors.MAX_EARLY)])
         self.assertEqual(stream.protocol.dropped, 5)
+        self.assertEqual(self.port.counts, {"dropped": 5})
 
     def test_no_agent_costs_nothing(self):
         self.tunnel.finding = fail(StreamGone("away"))
@@ -194,6 +195,7 @@ class Visitors(SynchronousTestCase):
         for self.socket.error in (OSError(90, "too long"), MessageLengthError("too long")):
             self.stream(ANN).protocol.dataReceived(framed(b"answer"))
         self.assertEqual(self.port.dropped, 2)
+        self.assertEqual(self.port.counts, {"dropped": 2})
 
     def test_a_stream_that_is_none_is_reset(self):
         self.port.datagramReceived(b"1", ANN)

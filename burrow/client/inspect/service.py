@@ -18,13 +18,13 @@ from twisted.logger import Logger
 from burrow.addresses import ListenAddress, authority, is_loopback
 from burrow.client.agent import Agent
 from burrow.client.config import ClientConfig
+from burrow.client.counted import counted_by
 from burrow.client.inspect.store import Store
 from burrow.client.tunnels import TunnelRequest
 from burrow.client.wanted import Opened
 from burrow.errors import ConfigError
 from burrow.folders import state_folder
 from burrow.protocols.base import AgentTunnel
-from burrow.protocols.counted import counts_of
 from burrow.protocols.upstream import Upstream
 
 TRIED_PORTS = 100
@@ -174,7 +174,7 @@ class Inspector(Service):
                 for each in self._opened.values()
                 if each.request in wanted
             ],
-            "counts": counts_of({each.kind for each in wanted}),
+            "counts": counted_by(self._agent),
         }
 
 

@@ -16,6 +16,7 @@ from twisted.internet.task import LoopingCall
 
 from burrow import __version__
 from burrow.client.agent import Agent
+from burrow.client.counted import counted_by, sentences
 from burrow.client.screen.amounts import duration, number, span
 from burrow.client.screen.browser import open_browser
 from burrow.client.screen.controls import Controls
@@ -117,7 +118,8 @@ class LiveScreen:
         lines = [f"{opened.url} -> {opened.request.upstream}" for opened in self._opened.values()]
         served = count_of(self.requests.count, "request")
         failed = f", {number(self.requests.failed)} failed" if self.requests.failed else ""
-        return [*lines, f"{served}{failed} in {span(self._clock.seconds() - self._began)}"]
+        took = span(self._clock.seconds() - self._began)
+        return [*lines, f"{served}{failed} in {took}", *sentences(counted_by(self._agent))]
 
     # -- what happens ---------------------------------------------------------------------------------------
 
@@ -191,6 +193,7 @@ class LiveScreen:
             duration(linked.session.pings.last or 0) if linked is not None else "",
             self._agent.visitors,
             [(wanted.open, wanted.refusal) for wanted in self._agent.wanted.all],
+            sentences(counted_by(self._agent)),
         )
         if signature != self._signature:
             self._signature = signature
@@ -218,6 +221,7 @@ class LiveScreen:
             connections=agent.visitors,
             received=requests.received,
             sent=requests.sent,
+            counts=sentences(counted_by(agent)),
             rows=requests.newest(controls.filter, controls.first, height),
             matching=requests.matching(controls.filter),
             first=controls.first,

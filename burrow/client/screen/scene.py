@@ -53,6 +53,7 @@ class Scene:
     @ivar round_trip: in seconds; None if unknown. @ivar trouble: one sentence that says what is wrong and
         what is done about it; empty if nothing is. @ivar message: something else to be told: a notice, an
         answer to a key. @ivar note: what stays to be read. @ivar inspector: its URL; empty if there is none.
+    @ivar counts: what kinds count of their own, a line for each kind.
     @ivar rows: at least those that fit, the newest first. @ivar matching: how many rows match the filter.
     @ivar first: how many of them are above the first that is shown. @ivar frozen: whether the list stands
         still. @ivar hidden: how many came since.
@@ -76,6 +77,7 @@ class Scene:
     connections: int = 0
     received: int = 0
     sent: int = 0
+    counts: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     matching: int = 0
     first: int = 0

@@ -83,7 +83,7 @@ def view(scene: Scene, width: int, height: int) -> list[Text]:
     room = max(3, height - len(footer) - 4)
     head = [*_head(scene, width), *_tunnels(scene, width, room), *_troubles(scene, width)]
     head = head[: max(1, height - len(footer) - 3)]
-    head += [_sums(scene, width), Text("─" * width, "dim")]
+    head += [_sums(scene, width), *_counts(scene, height), Text("─" * width, "dim")]
     room = max(0, height - len(head) - len(footer))
     middle = _help(width, room) if scene.overlay is Overlay.HELP else _requests(scene, width, room)
     middle = middle[:room]
@@ -211,6 +211,11 @@ def _sums(scene: Scene, width: int) -> Text:
         parts.append((count_of(scene.connections, "connection"), ""))
         parts += [(f"in {size(scene.received)}", ""), (f"out {size(scene.sent)}", "")]
     return Text.assemble(*[part for each in parts for part in ((" · ", "dim"), each)][1:])
+
+
+def _counts(scene: Scene, height: int) -> list[Text]:
+    """What kinds count of their own; on a terminal of few lines requests come first."""
+    return [Text(escaped(line)) for line in scene.counts[: max(0, height - 16)]][:4]
 
 
 # -- the list -----------------------------------------------------------------------------------------------

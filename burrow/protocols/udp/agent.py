@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -27,8 +28,8 @@ class UdpForward(DatagramStream):
 
     refused = ""
 
-    def __init__(self, reactor: Any, upstream: Upstream) -> None:
-        super().__init__()
+    def __init__(self, reactor: Any, upstream: Upstream, counts: Counter[str] | None = None) -> None:
+        super().__init__(counts)
         self._reactor = reactor
         self._upstream = upstream
         self._socket: _Socket | None = None
@@ -73,7 +74,7 @@ class UdpForward(DatagramStream):
         elif len(self._early) < MAX_EARLY:
             self._early.append(datagram)
         else:
-            self.dropped += 1
+            self.drop()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The server forgot the visitor, or the session is lost."""
@@ -101,7 +102,7 @@ class _Socket(DatagramProtocol):
         try:
             self.transport.write(datagram)
         except (OSError, MessageLengthError):
-            self._stream.dropped += 1
+            self._stream.drop()
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """From the upstream."""
@@ -109,7 +110,7 @@ class _Socket(DatagramProtocol):
 
     def connectionRefused(self) -> None:
         """ICMP says that nothing listens there. It may be started later: the visitor tries again."""
-        self._stream.dropped += 1
+        self._stream.drop()
 
     def close(self) -> None:
         """Close the socket."""

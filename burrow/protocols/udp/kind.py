@@ -47,8 +47,8 @@ class UdpProtocol(TunnelKind):
 
     def visitor_factory(self, tunnel: Any) -> Any:
         """See L{TunnelKind}: for UDP it is a protocol that takes datagrams, and not a factory."""
-        return UdpVisitors(tunnel, tunnel.options["idle"])
+        return UdpVisitors(tunnel, tunnel.options["idle"], counts=self.counts)
 
     def agent_protocol(self, tunnel: AgentTunnel, head: VisitorHead) -> IProtocol:
         """See L{TunnelKind}."""
-        return UdpForward(tunnel.reactor, tunnel.upstream)
+        return UdpForward(tunnel.reactor, tunnel.upstream, self.counts)

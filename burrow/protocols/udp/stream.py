@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
@@ -17,6 +18,7 @@ class DatagramStream(Protocol):
     """
     A subclass overrides L{datagram_received}.
 
+    @param counts: the kind's: see L{TunnelKind.counts<burrow.protocols.kind.TunnelKind.counts>}.
     @ivar dropped: datagrams that were not passed on: to the stream, since it was full, or to the network,
         which refused them. @ivar late: whether the stream is full.
     """
@@ -24,7 +26,8 @@ class DatagramStream(Protocol):
     log = Logger()
     transport: Any
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Counter[str] | None = None) -> None:
+        self._counts: Counter[str] = Counter() if counts is None else counts
         self._reader = DatagramReader()
         self.late = False
         self.dropped = 0
@@ -47,10 +50,15 @@ class DatagramStream(Protocol):
     def send(self, datagram: bytes) -> bool:
         """Pass a datagram on, or drop it. @return: whether it was passed on."""
         if self.late or len(datagram) > MAX_DATAGRAM:
-            self.dropped += 1
+            self.drop()
             return False
         self.transport.write(framed(datagram))
         return True
+
+    def drop(self) -> None:
+        """Count one that is not passed on."""
+        self.dropped += 1
+        self._counts["dropped"] += 1
 
     def close(self) -> None:
         """End the stream once what was passed on is sent: it does not wait for this producer's end."""

@@ -8,7 +8,7 @@ answered before others.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -43,13 +43,20 @@ class UdpVisitors(DatagramProtocol):
     @param tunnel: see L{ITunnelProtocol.visitor_factory<burrow.protocols.base.ITunnelProtocol>}.
     @param idle: seconds without a datagram after which an address is forgotten.
     @ivar began: called with each L{UdpVisitor} that is new, and its address; it may set C{on_end}.
-    @ivar dropped: datagrams that were dropped.
+    @ivar dropped: datagrams that were dropped. @ivar counts: of their kind, which has them, too.
     """
 
     log = Logger()
     transport: Any
 
-    def __init__(self, tunnel: Any, idle: float, most: int = MAX_VISITORS) -> None:
+    def __init__(
+        self,
+        tunnel: Any,
+        idle: float,
+        most: int = MAX_VISITORS,
+        counts: Counter[str] | None = None,
+    ) -> None:
+        self.counts: Counter[str] = Counter() if counts is None else counts
         self._most = most
         self.tunnel = tunnel
         self.began: Callable[[UdpVisitor, str], None] = lambda visitor, address: None
@@ -86,6 +93,7 @@ class UdpVisitors(DatagramProtocol):
             self.transport.write(datagram, visitor.address)
         except (OSError, MessageLengthError):
             self.dropped += 1  # the network refuses it: a datagram may always be lost
+            self.counts["dropped"] += 1
 
     def forget(self, visitor: UdpVisitor) -> None:
         """Its stream has ended."""
@@ -135,7 +143,7 @@ class UdpVisitor(DatagramStream):
     answered = False
 
     def __init__(self, port: UdpVisitors, address: Address) -> None:
-        super().__init__()
+        super().__init__(port.counts)
         self.address = address
         self.on_end: Callable[[], None] = lambda: None
         self.counted: Callable[[int, int], None] = lambda received, sent: None
@@ -180,7 +188,7 @@ class UdpVisitor(DatagramStream):
         elif len(self._early) < MAX_EARLY:
             self._early.append(datagram)
         else:
-            self.dropped += 1
+            self.drop()
 
     def datagram_received(self, datagram: bytes) -> None:
         """From the upstream."""

@@ -87,6 +87,12 @@ def warned(shown):
     shown.live.note = TRUST
 
 
+def counting(shown):
+    """A kind counts things of its own."""
+    busy(shown)
+    shown.requests[0].kind.counts.update(passed=12_345, refused_writes=6)
+
+
 def long_url(shown):
     """A URL that is longer than a narrow terminal."""
     shown.open_all()
@@ -103,6 +109,7 @@ FRAMES = {
     "long": (["blog"], long_url, []),
     "help": (["blog"], busy, ["?"]),
     "qr": (["blog"], busy, ["q"]),
+    "counting": (["blog"], counting, []),
     "filtered": (["blog"], busy, [*"/-status:2xx path:/", "\r"]),
     "typing": (["blog"], busy, [*"/status:5xx me"]),
     "complaint": (["blog"], busy, [*"/status:5xy"]),

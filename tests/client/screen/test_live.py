@@ -52,6 +52,17 @@ def test_sums_have_what_runs(shown):
     assert shown.asked[2:] == [shown.requests[0].upstream]  # perhaps nothing listens there any more
 
 
+def test_what_a_kind_counts_is_shown_though_nothing_else_happens(shown):
+    counts = shown.requests[0].kind.counts
+    assert "refused" not in shown.frame(1)
+    counts["refused"] += 3
+    assert "http: 3 refused" in shown.frame(1)
+    counts.clear()
+    counts["refused"] += 4
+    assert "http: 4 refused" in shown.frame(1)
+    assert shown.live.close()[-1] == "http: 4 refused"
+
+
 def test_memory_is_bounded(shown):
     for _ in range(KEPT + 10):
         shown.request("/" + "x" * 60_000)

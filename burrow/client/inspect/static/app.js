@@ -88,6 +88,7 @@ function happened(kind, data) {
   if (kind === "reset") { refreshSoon(800); later(); return; }
   if (kind === "cleared") { list.set([]); return; }
   if (kind === "message") { detail.add(data.id, data.message); return; }
+  countSoon();
   if (filter) refreshSoon();
   else list.update(data);
   if (detail.one?.id === data.id) later();
@@ -102,9 +103,25 @@ function connected(there) {
   wasAway = !there;
 }
 
+/** What kinds count of their own, as in "redis: 12 passed, 3 refused". */
+function counted(counts) {
+  const words = (found) => Object.entries(found).map(([name, value]) => `${value} ${name.replaceAll("_", " ")}`).join(", ");
+  byId("counts").textContent = Object.entries(counts).map(([kind, found]) => `${kind}: ${words(found)}`).join(" · ");
+}
+
+let counting = 0;
+function countSoon() {
+  if (!counting) counting = setTimeout(async () => {
+    counting = 0;
+    try { counted((await (await ask("/api/status")).json()).counts); } catch { /* said elsewhere */ }
+  }, 1000);
+}
+
 async function about() {
   try {
-    ({ tunnels } = await (await ask("/api/status")).json());
+    const status = await (await ask("/api/status")).json();
+    ({ tunnels } = status);
+    counted(status.counts);
     byId("tunnels").replaceChildren(...tunnels.slice(0, 6).map((tunnel) => el("a", { href: /^https?:/.test(tunnel.url) ? tunnel.url : undefined, target: "_blank", rel: "noreferrer noopener", title: `leads to ${tunnel.upstream}` }, tunnel.url.replace(/^https?:\/\//, ""))));
     if (location.pathname === "/") detail.empty(tunnels);
   } catch { /* said elsewhere */ }
