@@ -5,8 +5,11 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived, ResponseReceived
 from h2.settings import SettingCodes
+from hpack import Decoder, NeverIndexedHeaderTuple
+from hypothesis import given
+from hypothesis import strategies as st
 
-from burrow.http.http2 import MAX_ENCODER_TABLE, Http2Connection
+from burrow.http.http2 import MAX_ENCODER_TABLE, Http2Connection, Http2Encoder
 
 REQUEST = [(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/"), (b":authority", b"t")]
 
@@ -100,3 +103,52 @@ def test_peer_that_allows_as_much_again_is_told_nothing(pair):
     pair.allow(2**20, 2**21)
     pair.say((b"x-after", b"y"))
     assert pair.first == []
+
+
+def test_values_that_change_do_not_push_out_what_stays(pair):
+    same = [(b"x-same-%d" % number, b"y" * 20) for number in range(20)]
+    pair.say(*same, (b"x-id", b"0"))
+    used = pair.used
+    for number in range(90):
+        pair.say(*same, (b"x-id", b"%016x" % number))
+    assert pair.used - used < 200  # the :status, or the request's own, at most
+    assert all(pair.ours.encoder.header_table.search(*field)[2] for field in same)
+
+
+def test_names_of_hpacks_own_are_in_the_table_with_their_newest_value(pair):
+    for date in (b"one", b"two"):
+        pair.say((b"date", date))
+        assert pair.ours.encoder.header_table.search(b"date", date)[2] == date
+
+
+def test_field_that_is_never_to_be_indexed_is_not():
+    encoder, decoder = Http2Encoder(), Decoder()
+    for _ in range(2):
+        (field,) = decoder.decode(encoder.encode([NeverIndexedHeaderTuple(b"x-key", b"secret")]), raw=True)
+        assert field == (b"x-key", b"secret")
+        assert not field.indexable
+    assert not encoder.header_table.dynamic_entries
+
+
+NAMES = st.sampled_from([b":status", b"date", b"server", *(b"x-%d" % number for number in range(80))])
+VALUES = st.sampled_from([b"", b"200", b"a", b"b", b"c" * 100, b"d" * 5000]) | st.binary(max_size=10)
+
+
+@given(st.lists(st.lists(st.tuples(NAMES, VALUES), max_size=90), max_size=5), st.sampled_from([0, 50, 4096]))
+def test_what_is_encoded_is_decoded(heads, size):
+    encoder, decoder = Http2Encoder(), Decoder(max_header_list_size=1 << 20)
+    encoder.header_table_size = size
+    for head in heads:
+        assert decoder.decode(encoder.encode(iter(head)), raw=True) == head
+        assert list(decoder.header_table.dynamic_entries) == list(encoder.header_table.dynamic_entries)
+
+
+def test_many_fields_in_the_table():
+    """Indexes of more than one byte."""
+    encoder, decoder = Http2Encoder(), Decoder()
+    fields = [(b"x-%d" % number, b"") for number in range(100)]
+    for _ in range(2):
+        assert decoder.decode(encoder.encode(fields), raw=True) == fields
+    changed = [(name, b"y") for name, _ in fields]
+    assert decoder.decode(encoder.encode(changed), raw=True) == changed
+    assert len(encoder.header_table.dynamic_entries) == 100

@@ -368,6 +368,12 @@ class Exchange:
         """Whether the request may be sent twice."""
         return self.request.method in _IDEMPOTENT and self.request.length == 0
 
+    @property
+    def ends(self) -> bool:
+        """Whether the end of the answer follows what of its body is passed on now, in this call."""
+        responses = self._responses
+        return self._over or (responses is not None and responses.has_end)
+
     def answer_body(self, data: bytes) -> None:
         """See L{IAnswered}."""
         if self._refused:

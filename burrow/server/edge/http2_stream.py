@@ -203,8 +203,15 @@ class Http2Stream:
         self._headers(head.status, fields, end=self._all)
 
     def answer_data(self, data: bytes) -> None:
-        """See L{IConnection}. What the visitor does not take now keeps the tunnel's stream waiting."""
+        """See L{IConnection}."""
         self._pending += data
+        exchange = self._exchange
+        if exchange is not None and exchange.ends and self._socket is None:
+            return  # its end follows in this call, and goes in the same frame if that has room
+        self._push()
+
+    def _push(self) -> None:
+        """Send what the visitor takes now; what it does not take keeps the tunnel's stream waiting."""
         self._visitor.flush(self)
         if self._pending and not self._over and (source := self._source) is not None:
             source.pauseProducing()
@@ -352,8 +359,7 @@ class Http2Stream:
             self._ended()
             return
         self._last = list(trailers)
-        self._visitor.flush(self)
-        self._visitor.send()
+        self._push()
 
     def _sent_end(self) -> None:
         """All is sent, of a WebSocket on our half alone."""

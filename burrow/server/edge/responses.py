@@ -91,6 +91,11 @@ class Responses(Protocol):
         return self._answered is not None
 
     @property
+    def has_end(self) -> bool:
+        """Whether the end of the body has come, which is told behind the bytes that are told now."""
+        return self._body is not None and self._body.done
+
+    @property
     def usable(self) -> bool:
         """
         Whether another request may be sent on it. The last one must be sent to its end, or the next would be

@@ -1,5 +1,6 @@
 """A visitor's HTTP/2 connection and a tunnel, without sockets; the visitor is h2's own client."""
 
+import gzip
 from types import SimpleNamespace
 
 import pytest
@@ -7,11 +8,13 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
+    DataReceived,
     InformationalResponseReceived,
     StreamEnded,
     StreamReset,
     TrailersReceived,
 )
+from hyperframe.frame import Frame
 from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
@@ -29,6 +32,7 @@ from burrow.server.edge.pace import Rate
 from burrow.server.edge.tls import Shown
 from tests.server.edge.edges import Exchange, Peer, Wire
 from tests.server.edge.http2_visitors import HOST, OK, Connection
+from tests.server.edge.test_policed import tunnel
 
 GOAWAY = b"\0\0\x08\7\0\0\0\0\0" + bytes(8)
 
@@ -217,6 +221,54 @@ def test_window_that_is_opened_by_settings():
     one.client.update_settings({4: 100})
     one.pump()
     assert len(one.body(1)) == 20
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "sent"),
+    [
+        ([OK], ["HEADERS", "DATA 2 END_STREAM"]),
+        ([OK[:-1], OK[-1:]], ["HEADERS", "DATA 1", "DATA 1 END_STREAM"]),
+        ([b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"], ["HEADERS END_STREAM"]),
+        ([CHUNKED + b"2\r\nok\r\n0\r\n\r\n"], ["HEADERS", "DATA 2 END_STREAM"]),
+        ([CHUNKED + b"2\r\nok\r\n", b"0\r\n\r\n"], ["HEADERS", "DATA 2", "DATA 0 END_STREAM"]),
+        ([CHUNKED + b"2\r\nok\r\n0\r\nX-T: u\r\n\r\n"], ["HEADERS", "DATA 2", "HEADERS END_STREAM"]),
+        (
+            [b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + bytes(20_000)],
+            ["HEADERS", "DATA 16384", "DATA 3616 END_STREAM"],
+        ),
+    ],
+)
+def test_end_goes_with_the_last_bytes_where_it_is_known(pieces, sent):
+    one = Connection()
+    one.ask()
+    frames = []
+    for piece in pieces:
+        one.edge.streams[0].protocol.dataReceived(piece)
+        data = one.wire.value()
+        while data:
+            frame, length = Frame.parse_frame_header(memoryview(data[:9]))
+            said = type(frame).__name__.removesuffix("Frame").upper()
+            said += f" {length}" if said == "DATA" else ""
+            frames.append(f"{said} END_STREAM" if "END_STREAM" in frame.flags else said)
+            data = data[9 + length :]
+        one.pump()
+    assert frames == sent
+    assert one.of(StreamEnded)
+
+
+def test_end_goes_with_the_last_bytes_of_a_compressed_answer():
+    one = Connection(tunnel(options={"compress": True}))
+    one.ask(1, b"GET", b"/", (b"accept-encoding", b"gzip"))
+    body = b"all of it " * 1000
+    one.answer(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    )
+    assert gzip.decompress(one.body()) == body
+    assert one.of(DataReceived)[-1].stream_ended is not None
+    assert one.of(DataReceived)[-1].data
 
 
 def test_socket_that_takes_no_more():
