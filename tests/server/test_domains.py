@@ -154,7 +154,7 @@ class Tunnels(SynchronousTestCase):
             self.store,
             kinds,
             Ports(None, "", range(1)),
-            ready=lambda host: succeed(self.readied.append(host)),
+            ready=lambda host, token: succeed(self.readied.append(host)),
             dns=self.dns,
         )
         self.greeting = Greeting(self.parts.routes, self.parts.cluster, Hosts("example.com"), kinds)

@@ -53,7 +53,11 @@ class Kinds(SynchronousTestCase):
         self.store = MemoryStore(self.reactor.seconds)
         self.ports = Ports(self, "127.0.0.1", range(20_000, 20_003))
         self.parts = Parts(
-            self.reactor, self.store, {"fancy": self.kind}, self.ports, ready=lambda host: succeed(None)
+            self.reactor,
+            self.store,
+            {"fancy": self.kind},
+            self.ports,
+            ready=lambda host, token: succeed(None),
         )
 
     def listen(self, port, factory, interface, *, shared):

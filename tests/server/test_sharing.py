@@ -33,7 +33,12 @@ class Case(SynchronousTestCase):
         self.ports = Ports(self, "127.0.0.1", range(20_000, 20_003))
         self.kinds = {"http": HttpProtocol(), "tcp": TcpProtocol()}
         self.parts = Parts(
-            self.clock, self.store, self.kinds, self.ports, ready=lambda host: succeed(None), max_tunnels=9
+            self.clock,
+            self.store,
+            self.kinds,
+            self.ports,
+            ready=lambda host, token: succeed(None),
+            max_tunnels=9,
         )
         self.routes, self.tunnels, self.cluster = self.parts.routes, self.parts.tunnels, self.parts.cluster
         self.displaced = []

@@ -166,7 +166,7 @@ class ApiNode:
             self.add_token(name, role)
         ports = Ports(self, "127.0.0.1", range(20_000, 20_003))
         parts = Parts(
-            self.reactor, self.store, KINDS, ports, ready=lambda host: succeed(None), max_tunnels=2000
+            self.reactor, self.store, KINDS, ports, ready=lambda host, token: succeed(None), max_tunnels=2000
         )
         self.parts, self.cluster, self.tunnels, self.events = (
             parts,
