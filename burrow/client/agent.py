@@ -125,6 +125,10 @@ class Agent(Service):
         """This agent's id."""
         return self._dialer.credentials.agent
 
+    def holds(self, text: str) -> bool:
+        """Whether an event's sentence is of the present session's tunnels, and still true."""
+        return self._registration is not None and text in self._registration.holds.values()
+
     def tell(self, event: str, text: str) -> None:
         """Call each of C{on_event}."""
         for listener in self.on_event:

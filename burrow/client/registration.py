@@ -95,6 +95,8 @@ class Registration:
     An agent's tunnels on one session.
 
     @ivar asking: how many requests the server has not answered yet.
+    @ivar holds: what was told and is true now, but need not stay so: of a tunnel that is open, by its name,
+        and of one that is asked for again.
     """
 
     log = Logger()
@@ -104,6 +106,7 @@ class Registration:
         self._linked = linked
         self._control = _Control(self, linked)
         self.asking = 0
+        self.holds: dict[str | Wanted, str] = {}
         self._attempts: dict[Wanted, Deferred[None]] = {}
         self._stopped = False
         self._had = {wanted.tunnel for wanted in agent.wanted.all if wanted.been_open}
@@ -149,6 +152,7 @@ class Registration:
         """
         wanted.dropped = True
         self._cancel(wanted)
+        self.holds.pop(wanted, None)
         replaced, wanted.replaces = wanted.replaces, None
         if replaced is not None:
             self.drop(replaced, successor)
@@ -159,6 +163,7 @@ class Registration:
             return
         wanted.open = False
         if not self._agent.wanted.is_open(wanted.tunnel):
+            self.holds.pop(wanted.tunnel, None)
             closing: Deferred[Any] = self._control.callRemote(CloseTunnel, tunnel=wanted.tunnel)
             closing.addErrback(self._not_closed, wanted)
 
@@ -183,9 +188,12 @@ class Registration:
         if code in ("taken-over", "released") and tunnel is not None:
             self._agent.streams.remove(tunnel)
             self._agent.wanted.remove_open(tunnel)
+            self.holds.pop(tunnel, None)
             if not self._agent.wanted.all:
                 self._agent.end(Refused(text))
                 return
+        if code == "http1-only" and tunnel is not None and len(self.holds) < 2 * len(self._agent.wanted.all):
+            self.holds[tunnel] = text
         self._agent.tell("notice", text)
 
     # -- one request ----------------------------------------------------------------------------------------
@@ -199,6 +207,8 @@ class Registration:
             the server answers all the same, and what it opens then is closed.
         """
         request = wanted.request
+        if request.name is not None:
+            self.holds.pop(request.name, None)  # the server says it again, before it answers, if it is so
         asking: Deferred[Any] = self._control.callRemote(
             OpenTunnel,
             kind=request.kind.name,
@@ -221,6 +231,7 @@ class Registration:
         failure = answer if isinstance(answer, Failure) else None
         if failure is None:
             wanted.tunnel, wanted.open, wanted.refusal = answer["tunnel"], True, None
+            self.holds.pop(wanted, None)
             if wanted.dropped:
                 self.drop(wanted)
             else:
@@ -245,11 +256,13 @@ class Registration:
             error, been_open=wanted.been_open, first_start=first_start
         ):
             wanted.refusal = error
+            self.holds.pop(wanted, None)
             self._drop_replaced(wanted)
             if len(self._agent.wanted.all) > 1:
                 self._agent.tell("refused", str(error))
             return True
-        self._agent.tell("refused", f"{reason(failure)}; trying again")
+        self.holds[wanted] = f"{reason(failure)}; trying again"
+        self._agent.tell("refused", self.holds[wanted])
         return False
 
     def _drop_replaced(self, wanted: Wanted) -> None:

@@ -252,6 +252,39 @@ class Asking(AgentCase):
         self.assertEqual([event for event, _ in self.events].count("notice"), 1)
         self.assertNoResult(self.agent.done)
 
+    def test_what_is_told_of_a_tunnel_holds_until_it_is_asked_for_again(self):
+        self.answers = {"blog": True, "shop": True}
+        self.start("blog", "shop")
+        self.notice("http1-only", "blog")
+        self.assertTrue(self.agent.holds("a text"))
+        self.change(*self.requests("blog"))
+        self.assertTrue(self.agent.holds("a text"))
+        self.change(*self.requests("blog", upstream="4000"))
+        self.assertFalse(self.agent.holds("a text"))
+        self.notice("http1-only", "blog")
+        self.lose()
+        self.assertFalse(self.agent.holds("a text"))
+        self.notice("http1-only", "blog")
+        self.change(*self.requests("shop"))
+        self.assertFalse(self.agent.holds("a text"))
+
+    def test_only_so_much_of_what_a_server_tells_is_kept(self):
+        self.answers = {"blog": True}
+        self.start("blog")
+        for number in range(9):
+            self.notice("http1-only", f"other{number}")
+        self.assertEqual(len(self.agent._registration.holds), 2)
+
+    def test_that_it_asks_again_holds_until_the_tunnel_is_open(self):
+        self.answers = {"blog": True, "db": BUSY}
+        self.start("blog", "db")
+        (said,) = [text for event, text in self.events if event == "refused"]
+        self.assertTrue(self.agent.holds(said))
+        self.answers = {"db": True}
+        self.advance(SOON_FIRST)
+        self.assertEqual(self.opened, ["blog", "db"])
+        self.assertFalse(self.agent.holds(said))
+
     def test_token_that_is_revoked_ends_the_agent(self):
         self.answers = {"blog": True}
         self.start("blog")

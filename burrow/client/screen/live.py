@@ -93,6 +93,7 @@ class LiveScreen:
         self._opened: dict[Any, Opened] = {}
         self._began = self._clock.seconds()
         self._message = ""
+        self._passing = False  # whether the message goes when it is true no more
         self._flash: Any = None
 
     # -- beginning and end ----------------------------------------------------------------------------------
@@ -132,7 +133,7 @@ class LiveScreen:
     def event(self, event: str, text: str) -> None:
         """See C{on_event} of L{Agent}."""
         if not self._status.event(event, text):
-            self._message = text
+            self._message, self._passing = text, self._agent.holds(text)
         self.changed()
 
     def logged(self, text: str) -> None:
@@ -202,6 +203,8 @@ class LiveScreen:
     def _scene(self, height: int) -> Scene:
         agent, requests, controls = self._agent, self.requests, self._controls
         self._status.look()
+        if self._passing and not agent.holds(self._message):
+            self._message, self._passing = "", False
         linked = agent.linked
         return Scene(
             state=self._status.state,
@@ -300,7 +303,7 @@ class LiveScreen:
     def _tell_shortly(self, text: str, seconds: float = _FLASH) -> None:
         """Show a message for so long."""
         cancel(self._flash)
-        self._message = text
+        self._message, self._passing = text, False
         self._flash = self._clock.callLater(seconds, self._tell_no_more, text)
 
     def _tell_no_more(self, text: str) -> None:

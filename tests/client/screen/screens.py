@@ -67,6 +67,7 @@ class Shown:
     A screen of an agent that was made for it.
 
     @param names: the names of its tunnels. @ivar cpu: seconds of CPU used.
+    @ivar holding: the events' sentences that are true until they are taken out.
     """
 
     cpu = 0.0
@@ -90,7 +91,9 @@ class Shown:
             visitors=0,
             server=ServerAddress.parse("https://example.com"),
             traffic=Traffic(),
+            holds=lambda text: text in self.holding,
         )
+        self.holding = set()
         self.quits = 0
         self.live = LiveScreen(
             self.agent,

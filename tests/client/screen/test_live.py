@@ -293,6 +293,17 @@ def test_a_message_stays_until_escape(shown):
     assert "something" not in shown.frame()
 
 
+def test_a_message_that_is_true_no_more_goes(shown):
+    shown.holding.add("visitors come by HTTP/1.1 alone")
+    shown.live.event("notice", "visitors come by HTTP/1.1 alone")
+    assert "HTTP/1.1 alone" in shown.frame(100)
+    shown.holding.clear()
+    shown.live.opened(Opened(shown.requests[0], "blog", "https://blog.example.com"))
+    assert "HTTP/1.1 alone" not in shown.frame()
+    shown.live.event("notice", "visitors come by HTTP/1.1 alone")
+    assert "HTTP/1.1 alone" in shown.frame()
+
+
 def test_what_is_logged_is_shown_for_a_while(shown):
     shown.live.logged("something strange")
     assert "something strange" in shown.frame(20)
