@@ -5,6 +5,7 @@ Reads a command line with argparse; errors are one line with a suggestion, and o
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -69,6 +70,22 @@ class Parser(argparse.ArgumentParser):
         options.setdefault("allow_abbrev", False)
         super().__init__(*arguments, **options)
         self.instead: Callable[[str], str] | None = None
+        self._between = False  # whether options and arguments are being told apart
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """See L{argparse.ArgumentParser}. Options may stand between any arguments."""
+        wanted = {action.nargs for action in self._actions if not action.option_strings}
+        args = sys.argv[1:] if args is None else list(args)
+        # argparse by itself takes an argument that may be left out for left out as soon as an option comes.
+        if self._between or not wanted & {"?", "*", "+"} or argparse.PARSER in wanted or "--" in args:
+            return super().parse_known_args(args, namespace)
+        self._between = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._between = False
 
     def error(self, message: str) -> NoReturn:
         """Print one line, and end the program with exit code 2."""

@@ -110,6 +110,22 @@ def check_rules(options: Mapping[str, Any]) -> None:
             )
     if sum(len(options.get(each.key, ())) for each in PATHS) > MAX_PATHS:
         raise ConfigError(f"one tunnel answers and changes {MAX_PATHS} paths at most: leave some out")
+    _check_paths(options)
+
+
+def _check_paths(options: Mapping[str, Any]) -> None:
+    """@raise ConfigError: a path is answered before what else is said of it could act."""
+    answered: dict[Any, str] = {}
+    for option in (RESPOND, REDIRECT, REWRITE_PATH):
+        for each in options.get(option.key, ()):
+            first = answered.get(each.pattern)
+            if first is not None:
+                both = f"{first} is given twice"
+                if first != option.flag:
+                    both = f"{first} and {option.flag} are both given"
+                raise ConfigError(f"{both} for {each.pattern}, and only the first acts: leave one out")
+            if option is not REWRITE_PATH:
+                answered[each.pattern] = option.flag
 
 
 def first_rules(options: Mapping[str, Any]) -> list[Any]:

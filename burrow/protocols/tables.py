@@ -24,7 +24,18 @@ from burrow.policy.match import Conditional, Match, TextPattern
 from burrow.policy.paths import REDIRECTS, PathPattern, RewritePath
 from burrow.protocols.changes import HEADERS, change_rules, check_changes
 from burrow.protocols.options import KindOption, Side
-from burrow.protocols.rules import PATHS, REDIRECT, RULES, check_rules, first_rules, last_rules
+from burrow.protocols.rules import (
+    CIRCUIT_BREAKER,
+    COMPRESS,
+    PATHS,
+    REDIRECT,
+    RESPOND,
+    REWRITE_PATH,
+    RULES,
+    check_rules,
+    first_rules,
+    last_rules,
+)
 from burrow.wording import did_you_mean, shown
 
 MAX_TABLES = 50
@@ -37,6 +48,11 @@ MAX_TEXT = 30_000
 """Characters of all tables of a tunnel, which one command of the control channel carries."""
 
 _ACTS = {each.key: each for each in (*RULES, *HEADERS)}
+_LATER = frozenset(
+    each.key for each in (RESPOND, REDIRECT, REWRITE_PATH, CIRCUIT_BREAKER, COMPRESS, *HEADERS)
+)
+"""What is done only to requests that reach the service, or to its answers."""
+
 _STATUS = "status"
 _EVERYWHERE = "/*"
 
@@ -66,9 +82,13 @@ class Table:
         """What it does, in a sentence."""
         table = _read(self.text)
         who = [f"{word} {_listed(table[key])}" for key, word in _WORDS.items() if key in table]
-        what = [explained(key, value) for key, value in table.items() if key in _ACTS]
         status = f" ({table[_STATUS]})" if _STATUS in table else ""
-        return f"{' '.join(['requests', *who]) if who else 'all requests'} {', and '.join(what)}{status}"
+        what = [
+            explained(key, value) + (status if key == REDIRECT.key else "")
+            for key, value in table.items()
+            if key in _ACTS
+        ]
+        return f"{' '.join(['requests', *who]) if who else 'all requests'} {', and '.join(what)}"
 
 
 _WORDS = {"method": "by", "path": "for", "header": "with", "address": "from"}
@@ -199,6 +219,13 @@ def table_of(table: Mapping[str, Any]) -> Table:
         raise ValueError(f"it says nothing to do: write one of {', '.join(_ACTS)}")
     if _STATUS in table:
         options |= _with_status(table[_STATUS], options)
+    for first in (RESPOND.key, REDIRECT.key):
+        others = [key for key in options if key != first and key in _LATER]
+        if first in options and others:
+            raise ValueError(
+                f"{first} answers its requests, so {others[0]} does nothing to them: leave one of the two "
+                "out, or write a table for each"
+            )
     try:
         check_rules(options)
         check_changes(options)

@@ -58,7 +58,8 @@ class Lookups:
 
     async def kind_of(self, name: str) -> str | None:
         """
-        The kind of the tunnel that a name was last opened for; None for a name without an owner.
+        The kind of the tunnel that a name was last opened for; None for a name without an owner, and empty
+        for one that was never opened.
 
         @raise StoreError: the store cannot tell.
         """

@@ -56,6 +56,7 @@ class Owning:
     async def _keep(self, parent: Reservation, known: Reservation | None, limits: Limits) -> None:
         """Own the name that a wildcard is under, for as long as the wildcard: it is not freed when unused."""
         if known is None:
-            await self._store.reserve(parent, limits)
+            # Of no kind, so that it is nobody's for visitors until it is opened.
+            await self._store.reserve(attr.evolve(parent, kind="", upstream="", used=None), limits)
         elif not known.asked:
             await self._store.reserve(attr.evolve(known, asked=True), limits)

@@ -110,7 +110,7 @@ class Routes:
             raise NoRoute(Why.UNKNOWN)
         found = await self.wait_for(name, asking)
         if found is None:
-            if not await self.owned(name):
+            if not await self.kind_of(name):  # it has no owner, or was never opened
                 raise NoRoute(Why.UNKNOWN)
             raise NoRoute(Why.AWAY if self.expected(name) else Why.LEFT)
         if found.reach is not Reach.HOST:
@@ -177,8 +177,10 @@ class Routes:
         if name in self._opening:
             return True
         failed: StoreError | None = None
+        kind = None
         try:
-            if not await self.owned(name) and self._store.whole:
+            kind = await self.kind_of(name)
+            if kind is None and self._store.whole:
                 return False
         except StoreError as error:
             failed = error
@@ -189,7 +191,7 @@ class Routes:
             return True
         if failed is not None and self._store.whole and not self._expected.decided(name):
             raise failed
-        return self.expected(name)
+        return kind != "" and self.expected(name)  # no agent comes back to what was never opened
 
     def serves(self, host: str) -> Deferred[bool]:
         """Whether a host belongs to a tunnel, open or not: see L{burrow.certificates.base.HasOwner}."""

@@ -88,7 +88,7 @@ class Reservation:
     """
     Who owns a name.
 
-    @ivar name: the label. @ivar kind: the kind of the tunnel that was last opened with it.
+    @ivar name: the label. @ivar kind: the kind of the tunnel that was last opened with it; empty if none was.
     @ivar token: the id of the token that owns it.
     @ivar agent: the agent that last opened it. @ivar upstream: the upstream it was last opened for.
     @ivar port: its public port, for kinds that have one. @ivar assigned: whether the server chose the name;

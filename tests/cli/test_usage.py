@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from burrow.certificates.files import read_files
-from burrow.cli.main import main
+from burrow.cli.main import main, make_parser
 from burrow.errors import ConfigError
 from burrow.options import read_toml
 from burrow.store.base import OverQuota
@@ -42,6 +42,23 @@ def test_questions_are_answered(capsys, arguments):
     code, out, err = outcome(capsys, *arguments)
     assert (code, err) == (0, "")
     assert "burrow" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        ("login URL --ca-file F -", {"server": "URL", "token": "-", "ca_file": Path("F").absolute()}),
+        ("login --insecure URL --ca-file F t", {"server": "URL", "token": "t", "insecure": True}),
+        ("login URL --insecure", {"server": "URL", "token": None, "insecure": True}),
+        ("start a --no-retry b", {"names": ["a", "b"], "no_retry": True}),
+        ("up 3000 --name x 4000", {"upstreams": ["3000", "4000"], "name": "x"}),
+        ("run --name x -- app --name y", {"command": ["app", "--name", "y"], "name": "x"}),
+    ],
+)
+def test_options_may_stand_between_arguments(arguments, given):
+    words = arguments.split()
+    parsed = vars(make_parser(words[0]).read(words))
+    assert {key: parsed[key] for key in given} == given
 
 
 @pytest.mark.parametrize(

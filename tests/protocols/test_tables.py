@@ -98,6 +98,12 @@ def test_what_is_asked_before_anybody_is_let_in_and_what_counts():
         ('max-body = "much"', "max-body: write a size"),
         ('rate-limit-by = "X-A"', "add --rate-limit"),
         ('cors = "*", cors-credentials = true', "name the origins"),
+        ('respond = 403, redirect = "/new"', "respond answers its requests, so redirect does nothing"),
+        ('redirect = "/new", respond = 403', "respond answers its requests, so redirect does nothing"),
+        ('path = "/a", redirect = "/b", rewrite-path = "/c"', "redirect answers .* so rewrite-path does"),
+        ('respond = 403, response-header-set = "X: y"', "so response-header-set does nothing"),
+        ('redirect = "/new", circuit-breaker = "5/30s"', "so circuit-breaker does nothing"),
+        ('path = ["/a", "/a"], respond = 403', "--respond is given twice for /a"),
         ("compress = false", "compress: write true"),
         ('request-header-set = "Host: x"', "frames the message"),
         ('request-header-set = "Transfer-Encoding: chunked"', "frames the message"),
@@ -140,11 +146,27 @@ def test_private_tunnels_have_none():
         KIND.check_options(options)
 
 
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"respond": ["/a=403"], "redirect": ["/a=/b"]}, "--respond and --redirect are both given for /a,"),
+        (
+            {"redirect": ["/a*=/b"], "rewrite-path": ["/a*=/c"]},
+            "--redirect and --rewrite-path are both .* /a*",
+        ),
+        ({"respond": ["/a=403", "/a=404"]}, "--respond is given twice for /a,"),
+    ],
+)
+def test_paths_of_which_one_never_acts(given, error):
+    with pytest.raises(ConfigError, match=error):
+        KIND.check_options(read_options(KIND.options, given))
+    others = {"respond": ["/a=403"], "redirect": ["/a*=/b"], "rewrite-path": ["/c=/d", "/c=/e"]}
+    KIND.check_options(read_options(KIND.options, others))
+
+
 def test_tables_are_explained():
-    table = (
-        'method = "GET", path = ["/old/*", "/older/*"], redirect = "/new/*", status = 308, compress = true'
-    )
+    table = 'method = "GET", path = ["/old/*", "/b/*"], redirect = "/new/*", status = 308, max-body = "1K"'
     assert parse_table(table).explained() == (
-        "requests by GET for /old/*, /older/* are sent to /new/*, and are answered compressed (308)"
+        "requests by GET for /old/*, /b/* are sent to /new/* (308), and have a body of 1K at most"
     )
     assert parse_table('max-body = "5M"').explained() == "all requests have a body of 5M at most"

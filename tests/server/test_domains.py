@@ -19,7 +19,7 @@ from burrow.server.greeting import Greeting
 from burrow.server.hosts import Hosts
 from burrow.server.owning import Owning
 from burrow.server.ports import Ports
-from burrow.server.route import NoRoute
+from burrow.server.route import NoRoute, Why
 from burrow.server.tunnel import Owner
 from burrow.store.base import Reservation
 from burrow.store.memory import MemoryStore
@@ -213,9 +213,17 @@ class Tunnels(SynchronousTestCase):
         for host in ("a.x.blog.example.com", "x.shop.example.com"):
             self.failureResultOf(self.parts.routes.of_host(host, None), NoRoute)
             self.reactor.advance(1)
+        finding = self.parts.routes.of_host("blog.example.com", None)
+        self.reactor.pump([0.1] * 3)  # it asks the store twice
+        self.assertIs(self.failureResultOf(finding, NoRoute).value.why, Why.UNKNOWN)
+        self.assertTrue(self.successResultOf(self.parts.routes.serves("blog.example.com")))
         exact = self.successResultOf(self.opening("blog"))
         self.assertIs(self.parts.routes.of_host("blog.example.com", None), exact)
         self.assertIs(self.parts.routes.of_host("x.blog.example.com", None), wild)
+        self.successResultOf(Deferred.fromCoroutine(self.parts.tunnels.close(exact)))
+        finding = self.parts.routes.of_host("blog.example.com", None)
+        self.reactor.pump([0.1] * 3)
+        self.assertIs(self.failureResultOf(finding, NoRoute).value.why, Why.LEFT)
 
     def test_who_owns_a_name_owns_what_is_under_it(self):
         self.successResultOf(self.opening("blog"))

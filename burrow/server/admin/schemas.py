@@ -120,7 +120,7 @@ SCHEMAS: dict[str, Schema] = {
     "Name": _object(
         {
             "name": TEXT,
-            "kind": TEXT,
+            "kind": _said(TEXT, "of the tunnel that was last opened with it; empty if none was"),
             "owner": _said(TEXT, "the token's name; its id if it was revoked"),
             "reserved": WHEN,
             "last_seen": or_null(WHEN, "when its tunnel was last open; null: not known"),
