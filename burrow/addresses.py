@@ -101,9 +101,9 @@ def parse_ports(text: str) -> range:
     try:
         ports = range(parse_port(first), parse_port(last or first) + 1)
     except ValueError:
-        ports = range(0)
+        raise ValueError("write FIRST-LAST, both from 1 to 65535") from None
     if not ports:
-        raise ValueError("write FIRST-LAST, both from 1 to 65535")
+        raise ValueError(f"the lower port comes first: write {last}-{first}")
     return ports
 
 

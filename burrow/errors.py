@@ -34,6 +34,12 @@ class ConfigError(BurrowError):
     exit_code = 78
 
 
+class UsageError(ConfigError):
+    """A command has an argument too few or too many, or two that do not go together."""
+
+    exit_code = 2
+
+
 class ServerUnreachable(BurrowError):
     """Nothing answers at the server's address, or it is no Burrow server. A later attempt may succeed."""
 

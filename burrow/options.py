@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from twisted.python import usage
 
 from burrow.errors import ConfigError
-from burrow.values import NUMERIC
+from burrow.values import NUMERIC, what_to_write
 from burrow.wording import did_you_mean, shown
 
 _C = TypeVar("_C")
@@ -91,6 +91,8 @@ class Option:
         item = given
         try:
             if self.many:
+                if isinstance(given, (bool, dict)):
+                    raise ValueError("write a text, or several in a list")
                 items = given if isinstance(given, (list, tuple)) else str(given).split(",")
                 values = []
                 for item in items:
@@ -101,7 +103,7 @@ class Option:
             return _switch(given) if self.is_switch else self._single(given)
         except ValueError as error:
             value = "" if self.secret else f"{equals}{shown(item)}"
-            raise ConfigError(f"{source}{value} is not possible: {error}") from error
+            raise ConfigError(f"{source}{value} is not possible: {what_to_write(error)}") from error
 
     def _single(self, given: Any) -> Any:
         kinds = (str, int, float) if self.numeric else (str, Path)
@@ -266,10 +268,15 @@ def flags_given(arguments: argparse.Namespace, cls: type[Any]) -> dict[str, Any]
     return {name: value for name, value in vars(arguments).items() if name in names}
 
 
-def twistd_options(cls: type[Any], synopsis_text: str) -> type[usage.Options]:
+def twistd_options(
+    cls: type[Any], synopsis_text: str, instead: Callable[[str, str], str] = lambda key, flag: ""
+) -> type[usage.Options]:
     """
     The same options for a twistd plugin. The C{flags_given} of an instance returns what L{load} takes as
     C{flags}.
+
+    @param instead: returns for the key and the flag of an option that it has not what to write instead, or
+        nothing.
     """
     options = options_of(cls)
 
@@ -287,7 +294,10 @@ def twistd_options(cls: type[Any], synopsis_text: str) -> type[usage.Options]:
                 name = str(word)[2:].partition("=")[0]
                 known = {one.rstrip("=") for one in self.longOpt}
                 if str(word).startswith("--") and name and name not in known:
-                    raise usage.UsageError(f"there is no option --{name}{did_you_mean(name, known)}")
+                    raise usage.UsageError(
+                        instead(name, f"--{name}")
+                        or f"there is no option --{name}{did_you_mean(name, known)}"
+                    )
             super().parseOptions(options)
 
         def flags_given(self) -> dict[str, Any]:

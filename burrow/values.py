@@ -20,6 +20,19 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 """By the letters of units of time."""
 
 
+def what_to_write(error: ValueError) -> str:
+    """
+    What the error of any parser says for the person who wrote the value. Those of C{int} and C{float}, which
+    a plugin's option may have as its parser, are in the words of a Python programmer.
+    """
+    text = str(error)
+    if text.startswith("invalid literal for int()"):
+        return "write a whole number"
+    if text.startswith("could not convert string to float"):
+        return "write a number"
+    return text or "write another value"
+
+
 # -- names ----------------------------------------------------------------------------------------------
 
 
@@ -29,6 +42,8 @@ MAX_DOMAIN = 189
 
 def parse_domain(text: str) -> str:
     """A domain name in ASCII; returned in lower case and without a final dot."""
+    if "/" in text or "*" in text:
+        raise ValueError("write the domain's name alone, as in tunnel.example.com")
     domain = text.lower().rstrip(".")
     if not domain.isascii():
         raise ValueError("write the domain's ASCII form, whose labels begin with xn--")
@@ -139,7 +154,10 @@ def parse_most(text: str) -> int:
 
 def parse_days(text: str) -> float:
     """A number of days, 1 or more."""
-    days = float(text)
+    try:
+        days = float(text)
+    except ValueError:
+        days = 0.0
     if not 1 <= days < 1e6:
         raise ValueError("write a number of days, 1 or more")
     return days

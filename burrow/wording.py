@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 
 _LONGEST = 80
 
@@ -25,8 +25,19 @@ def count_of(number: int, thing: str) -> str:
 
 def shown(value: object) -> str:
     """A value that a person wrote, as TOML writes it: on one line, and shortened if it is long."""
-    text = json.dumps(value) if isinstance(value, (str, bool)) else repr(value)
+    text = _toml(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 20]}... ({len(text)} characters)"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, (str, bool)):
+        return json.dumps(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, dict):
+        inside = ", ".join(f"{key} = {_toml(each)}" for key, each in value.items())
+        return f"{{ {inside} }}" if inside else "{}"
+    return value.isoformat() if isinstance(value, (date, time)) else repr(value)
 
 
 def at(when: float) -> str:

@@ -9,6 +9,7 @@ from twisted.python.usage import UsageError
 from burrow.client.config import ClientConfig
 from burrow.errors import ConfigError
 from burrow.options import add_arguments, load, twistd_options
+from burrow.protocols.options import kind_option
 from burrow.server.config import ServerConfig
 
 
@@ -77,3 +78,17 @@ def test_twistd_takes_no_shortened_options(cls):
     for word in ("--log-l", "--log-l=warn", "--confi"):
         with pytest.raises(UsageError, match=r"there is no option --.*did you mean"):
             twistd_options(cls, "")().parseOptions([word, "x"])
+
+
+@pytest.mark.parametrize(
+    ("parse", "words"),
+    [
+        (int, '--shown "ten" is not possible: write a whole number$'),
+        (float, '--shown "ten" is not possible: write a number$'),
+    ],
+)
+def test_parsers_of_pythons_own(parse, words):
+    """A plugin's option may have C{int} as its parser, whose error is in a programmer's words."""
+    option = kind_option("shown", "how much", parse=parse)
+    with pytest.raises(ConfigError, match=words):
+        option.value("ten", option.flag)

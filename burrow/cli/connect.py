@@ -23,7 +23,7 @@ from burrow.client.local_port import LocalPort
 from burrow.client.settings import client_settings, looking_credentials
 from burrow.client.socks import SUFFIX, SocksPort
 from burrow.client.standard import Blocking, StandardEnd, connect_standard
-from burrow.errors import BurrowError, ConfigError
+from burrow.errors import BurrowError, ConfigError, UsageError
 from burrow.hangup import stop_on_hangup
 from burrow.options import add_arguments, flags_given
 from burrow.values import parse_name
@@ -83,20 +83,20 @@ def connect(arguments: argparse.Namespace) -> int:
     """C{burrow connect NAME}."""
     if arguments.socks is not None:
         if arguments.name is not None:
-            raise ConfigError(f"--socks leads to all private tunnels: leave {arguments.name} out")
+            raise UsageError(f"--socks leads to all private tunnels: leave {arguments.name} out")
         config, _ = client_settings(flags_given(arguments, ClientConfig), os.environ, None)
         return run(
             lambda reactor: _Listener(reactor, config, arguments.socks, "", arguments.json).serve(),
             log_level=config.log_level,
         )
     if arguments.name is None:
-        raise ConfigError("which tunnel? Give its NAME, as in `burrow connect box --stdio`")
+        raise UsageError("which tunnel? Give its NAME, as in `burrow connect box --stdio`")
     try:
         name = parse_name(arguments.name.removeprefix("private://"))
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if arguments.json and arguments.stdio:
-        raise ConfigError("--json is for --listen: with --stdio, standard output is the tunnel's")
+        raise UsageError("--json is for --listen: with --stdio, standard output is the tunnel's")
     config, _ = client_settings(flags_given(arguments, ClientConfig), os.environ, None)
     if arguments.stdio:
         return _standard(config, name)

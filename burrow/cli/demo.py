@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from burrow.client.wanted import Opened
 from burrow.errors import ConfigError, ServerUnreachable
 from burrow.hangup import stop_on_hangup
 from burrow.server.config import ServerConfig
+from burrow.traffic.hub import Listener
+from burrow.traffic.record import Record
 from burrow.trust import trust_root
 
 _PATIENCE = 30.0
@@ -63,6 +66,17 @@ class _DemoPage(Resource):
             "<h1>It works</h1><p>This page came from a web app on this machine, through a Burrow tunnel, "
             f"to a visitor at {visitor}.</p>\n"
         ).encode()
+
+
+class _Before(Listener):
+    """Keeps the last requests that come before there is a screen. @ivar records: these."""
+
+    def __init__(self) -> None:
+        self.records: deque[Record] = deque(maxlen=100)
+
+    def begun(self, record: Record) -> None:
+        """See L{Listener.begun}."""
+        self.records.append(record)
 
 
 @implementer(IAgentEndpointFactory)
@@ -107,6 +121,8 @@ def demo(arguments: argparse.Namespace) -> int:
         try:
             request = tunnel_request("http", str(app.getHost().port), "demo", {})
             agent = await together.agent([request])
+            shown = _Before()
+            agent.traffic.add(shown)
             opened: Deferred[Opened] = Deferred()
             agent.on_opened.append(lambda tunnel: None if opened.called else opened.callback(tunnel))
             agent.on_event.append(_complain)
@@ -121,9 +137,10 @@ def demo(arguments: argparse.Namespace) -> int:
                     raise ServerUnreachable(f"no tunnel was open after {_PATIENCE:.0f} seconds") from error
                 say(f"{tunnel.url} leads to a web app at {request.upstream}")
                 await _show(reactor, tunnel.url, together.server.certificates.ca_file)
+                agent.traffic.remove(shown)
                 if not arguments.check and can_show(os.environ):
                     agent.on_event.remove(_complain)
-                    screen.watch(agent)
+                    screen.watch(agent, shown.records)
                     screen.opened(tunnel)
                     screen.tell(f"Browsers believe it once they trust {together.server.certificates.ca_file}")
                     await Deferred()

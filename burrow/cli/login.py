@@ -12,7 +12,7 @@ from burrow.cli.run import run, say
 from burrow.client.config import ClientConfig
 from burrow.client.secret import read_secret
 from burrow.client.settings import CREDENTIALS_FILE, credentials_of
-from burrow.errors import ConfigError
+from burrow.errors import ConfigError, UsageError
 from burrow.folders import config_folder, write_whole
 from burrow.link.address import ServerAddress
 from burrow.link.dial import Dialer
@@ -43,7 +43,12 @@ def add_login(commands: Any) -> None:
     parser.add_argument(
         "--ca-file", type=typed(parse_path), metavar="FILE", help="believe the CAs in this file alone"
     )
+    parser.instead = _token_is_an_argument
     parser.set_defaults(run=login)
+
+
+def _token_is_an_argument(flag: str) -> str:
+    return "write the token behind the URL, or - to read it from standard input" if flag == "--token" else ""
 
 
 def login(arguments: argparse.Namespace) -> int:
@@ -51,7 +56,7 @@ def login(arguments: argparse.Namespace) -> int:
     ServerAddress.parse(arguments.server)  # an error in it is told before a token is asked for
     ca_file = arguments.ca_file.absolute() if arguments.ca_file else None
     if arguments.token_file is not None and arguments.token not in (None, "-"):
-        raise ConfigError("there is a token and a token file: give one of both")
+        raise UsageError("there is a token and a token file: give one of both")
     token = arguments.token
     if arguments.token_file is not None or token in (None, "-"):
         token = read_secret(arguments.token_file or STDIN, "token")

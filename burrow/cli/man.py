@@ -12,6 +12,7 @@ from pathlib import Path
 from burrow import __version__
 from burrow.cli.help import EXIT_CODES, TASKS, WISHES
 from burrow.errors import ConfigError
+from burrow.wording import shown
 
 _FILES = (
     ("config.toml", "an agent's settings and tunnels, in $XDG_CONFIG_HOME/burrow, else ~/.config/burrow"),
@@ -77,7 +78,12 @@ def _line(text: str) -> str:
 
 
 def _head(name: str, text: str) -> list[str]:
-    when = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+    epoch = (
+        os.environ.get("SOURCE_DATE_EPOCH") or ""
+    )  # https://reproducible-builds.org/specs/source-date-epoch/
+    if epoch and not (epoch.isascii() and epoch.isdigit() and len(epoch) < 12):
+        raise ConfigError(f"SOURCE_DATE_EPOCH {shown(epoch)} is not possible: write seconds since 1970")
+    when = int(epoch or time.time())
     date = time.strftime("%Y-%m-%d", time.gmtime(when))
     title = _escaped(name.upper())
     head = f'.TH "{title}" "1" "{date}" "burrow {_escaped(__version__)}" "Burrow"'

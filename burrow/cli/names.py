@@ -73,7 +73,9 @@ async def _to_change(store: IStore, arguments: argparse.Namespace) -> Reservatio
     leases = {} if arguments.force else await live_leases(store)
     for one in await with_twin(store, known):
         if one.name in leases:
-            raise ConfigError(f"the tunnel {one.name} is open: add --force to close it")
+            raise ConfigError(
+                f"the tunnel {one.name} is open, and would be closed: close it first, or add --force"
+            )
     return known
 
 
@@ -92,8 +94,7 @@ def names_release(arguments: argparse.Namespace) -> int:
         known = await _to_change(store, arguments)
         gone = also(known.name, await release(store, known))
         await audit_command(store, "name.release", known.name, gone.strip(", ") or "ok")
-        if gone:
-            say(f"Released {known.name}{gone}")
+        say(f"Released {known.name}{gone}")
 
     return with_store(arguments, work)
 
@@ -112,15 +113,16 @@ def names_transfer(arguments: argparse.Namespace) -> int:
 
     async def work(store: IStore) -> None:
         token = await token_named(store, arguments.owner)
-        known = await _to_change(store, arguments)
-        if known.token == token.id:
+        before = await store.reservation(arguments.name)
+        if before is not None and before.token == token.id:
+            say(f"{before.name} is {token.name}'s already")
             return
+        known = await _to_change(store, arguments)
         moved = await transfer(store, known, token.id)
         if known.name not in [one.name for one in moved]:
             raise ConfigError(f"nobody owns the name {arguments.name!r} any more")
         with_it = also(known.name, moved)
         await audit_command(store, "name.transfer", known.name, f"to {token.name}{with_it}")
-        if with_it:
-            say(f"{known.name} is {token.name}'s now{with_it}")
+        say(f"{known.name} is {token.name}'s now{with_it}")
 
     return with_store(arguments, work)

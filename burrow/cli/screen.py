@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from burrow.cli.line_writer import LineWriter
@@ -20,6 +21,7 @@ from burrow.client.screen.lines import HumanLines, JsonLines
 from burrow.client.screen.terminal import can_show
 from burrow.client.wanted import Opened
 from burrow.shown import escaped
+from burrow.traffic.record import Record
 from burrow.wording import count_of
 
 MAX_WAITING = 2 * 1024 * 1024
@@ -55,13 +57,21 @@ class Screen:
         self._counts: CountsTold | None = None
         self._inspector = ""
 
-    def watch(self, agent: Agent) -> None:
-        """Show what happens to C{agent}, which has not started yet."""
+    def watch(self, agent: Agent, before: Iterable[Record] = ()) -> None:
+        """
+        Show what happens to C{agent}.
+
+        @param before: the requests that came before this, if it has started already.
+        """
         agent.on_opened.append(self.opened)
         agent.on_event.append(self.event)
         if self._quiet:
             return
         if not self._json and can_show(os.environ) and self._begin(agent):
+            for record in before:
+                self._live.requests.begun(record)
+                if record.took is not None:
+                    self._live.requests.ended(record)
             return
         reactor = agent.reactor
         self._output = LineWriter(

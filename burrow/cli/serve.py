@@ -14,10 +14,11 @@ from burrow.cli.run import complain, run, say
 from burrow.cli.store import read_config
 from burrow.errors import ConfigError
 from burrow.hangup import on_hangup
-from burrow.options import add_arguments
+from burrow.options import add_arguments, options_of
 from burrow.server.admin import API_PATH
 from burrow.server.checking import check_server, without_effect
 from burrow.server.config import ServerConfig
+from burrow.server.reading import of_tunnels
 from burrow.supervisor.pipe import Inherited
 from burrow.supervisor.reload import reload_server
 from burrow.values import parse_path
@@ -42,7 +43,17 @@ def add_server(commands: Any) -> None:
         metavar="FILE",
         help="a TOML file with these options, without the dashes",
     )
+    parser.instead = _of_agents
     parser.set_defaults(run=serve)
+
+
+def _of_agents(flag: str) -> str:
+    from burrow.client.config import ClientConfig
+
+    key = flag.removeprefix("--")
+    if key in [each.key for each in options_of(ClientConfig)]:
+        return f"{flag} is an option of agents: give it to burrow http, burrow start and the like"
+    return of_tunnels(key, flag)
 
 
 def serve(arguments: argparse.Namespace) -> int:

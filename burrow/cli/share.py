@@ -16,7 +16,7 @@ from burrow.client.api import Api
 from burrow.client.asked import path_of
 from burrow.client.config import ClientConfig
 from burrow.client.sharing import share_key
-from burrow.errors import ConfigError
+from burrow.errors import ConfigError, UsageError
 from burrow.folders import state_folder
 from burrow.options import add_arguments
 from burrow.policy.share import public_half, share_link
@@ -75,13 +75,13 @@ def share(arguments: argparse.Namespace) -> int:
     key = share_key(state_folder(), new=arguments.new_key)
     if arguments.show_key or arguments.new_key:
         if arguments.name:
-            raise ConfigError("--show-key and --new-key are for all tunnels: leave the name out")
+            raise UsageError("--show-key and --new-key are for all tunnels: leave the name out")
         say(str(public_half(key)))
         if arguments.new_key:
             complain("restart the agents of this machine, so that links of the old key open nothing")
         return 0
     if not arguments.name:
-        raise ConfigError("which tunnel? Write its name or its URL, as in burrow share blog --for 2h")
+        raise UsageError("which tunnel? Write its name or its URL, as in burrow share blog --for 2h")
     until = time.time() + arguments.lasts
 
     def link(url: str) -> None:

@@ -7,10 +7,10 @@ import time
 from typing import Any
 
 from burrow.cli.completion import completed_by, token_names
-from burrow.cli.run import complain
+from burrow.cli.run import complain, say
 from burrow.cli.store import has_server, place_of, read_config, server_elsewhere, which_store, with_store
 from burrow.cli.table import show_table, when
-from burrow.errors import ConfigError
+from burrow.errors import ConfigError, UsageError
 from burrow.server.audit import audit_command
 from burrow.server.config import ServerConfig
 from burrow.store.base import ROLES, IStore, Taken, Token
@@ -160,13 +160,14 @@ def token_set(arguments: argparse.Namespace) -> int:
     """C{burrow token set NAME}."""
     changes = _changes(arguments)
     if not changes:
-        raise ConfigError("nothing to set: give --role, --names, --ports, --tunnels or --sessions")
+        raise UsageError("nothing to set: give --role, --names, --ports, --tunnels or --sessions")
 
     async def work(store: IStore) -> None:
         if await store.change_token(arguments.name, changes) is None:
             raise _no_token(arguments.name)
         text = ", ".join(f"{field}={value}" for field, value in changes.items())
         await audit_command(store, "token.change", arguments.name, text)
+        say(f"Changed {arguments.name}: {text.replace('max_', '').replace('=None', '=default')}")
 
     return with_store(arguments, work)
 
@@ -192,5 +193,6 @@ def token_revoke(arguments: argparse.Namespace) -> int:
         if not await store.revoke_token(arguments.name):
             raise _no_token(arguments.name)
         await audit_command(store, "token.revoke", arguments.name)
+        say(f"Revoked {arguments.name}")
 
     return with_store(arguments, work)

@@ -25,7 +25,7 @@ from burrow.errors import BurrowError, ConfigError
 from burrow.hangup import on_hangup, stop_on_hangup
 from burrow.options import add_arguments, add_flags, flags_given
 from burrow.protocols.base import Kind
-from burrow.protocols.elsewhere import no_option, who_has
+from burrow.protocols.elsewhere import COMMAND_LINE, no_option, who_has
 from burrow.supervisor.systemd import notify
 from burrow.values import parse_path
 
@@ -69,7 +69,7 @@ def add_start(commands: Any) -> None:
 
 def _of_other_kinds(kind: Kind, flag: str) -> str:
     key = flag.removeprefix("--")
-    return no_option(kind, key, flags=True) if who_has(key) else ""
+    return no_option(kind, key, COMMAND_LINE) if who_has(key) else ""
 
 
 def _of_tables(flag: str) -> str:

@@ -13,7 +13,7 @@ from burrow.cli.tunnel import live
 from burrow.client.config import ClientConfig
 from burrow.client.inspect.service import make_inspector
 from burrow.client.tunnels import tunnel_request
-from burrow.errors import BurrowError, ConfigError
+from burrow.errors import BurrowError, ConfigError, UsageError
 from burrow.hangup import stop_on_hangup
 from burrow.options import add_arguments, flags_given, load
 
@@ -45,7 +45,7 @@ def up(arguments: argparse.Namespace) -> int:
     if arguments.name == "":
         raise ConfigError('--name "" is not possible: write a name, or leave --name away')
     if arguments.name and len(arguments.upstreams) > 1:
-        raise ConfigError("--name is for one upstream, and there are more")
+        raise UsageError("--name is for one upstream, and there are more")
     requests = [tunnel_request("http", upstream, arguments.name, {}) for upstream in arguments.upstreams]
     screen = Screen(as_json=arguments.json, quiet=arguments.quiet)
 

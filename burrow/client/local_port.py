@@ -141,7 +141,7 @@ class LocalPort:
             except BurrowError as error:
                 if str(error) != told:
                     told = str(error)
-                    self._failed(Failure())
+                    self._failed(Failure(type(error)(f"{told}; asking again every {ASK_AGAIN:.0f} s")))
             await deferLater(self._reactor, ASK_AGAIN)
         if carries == DATAGRAMS:
             await self.close()

@@ -12,7 +12,7 @@ from burrow.client.sharing import with_share_key
 from burrow.errors import BurrowError, ConfigError
 from burrow.protocols.base import Kind
 from burrow.protocols.domain import DOMAIN
-from burrow.protocols.elsewhere import no_option
+from burrow.protocols.elsewhere import COMMAND_LINE, FILE, no_option
 from burrow.protocols.options import read_options, sent_options
 from burrow.protocols.registry import broken, kinds
 from burrow.protocols.tcp import AsKind
@@ -93,7 +93,7 @@ def tunnel_request(
     known = {each.key for each in kind.options}
     for key in given:
         if key not in known:
-            raise ConfigError(no_option(kind, key, flags))
+            raise ConfigError(no_option(kind, key, COMMAND_LINE if flags else FILE))
     try:
         options = read_options(kind.options, given, flags)
         if options.get(DOMAIN.key):

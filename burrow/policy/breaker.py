@@ -29,7 +29,9 @@ class Break:
 def parse_break(text: str) -> Break:
     """C{5/30s}: after 5 failures in a row 30 seconds of rest."""
     found = _BREAK.fullmatch(text.strip())
-    if found is None or not int(found[1]) or not int(found[2]):
+    if found is not None and not (int(found[1]) and int(found[2])):
+        raise ValueError("both numbers are 1 or more, as in 5/30s")
+    if found is None:
         raise ValueError("write failures/seconds, as in 5/30s: after 5 failures in a row 30 seconds of rest")
     return Break(int(found[1]), int(found[2]))
 

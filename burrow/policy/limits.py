@@ -79,8 +79,12 @@ class Rate:
 def parse_requests(text: str) -> Rate:
     """C{COUNT/UNIT}: a second, minute, hour or day."""
     found = _RATE.fullmatch(text.strip())
-    if found is None or not int(found[1]):
+    if found is None:
         raise ValueError("write how many requests in which time, as in 10/s, 100/m, 1000/h or 5000/d")
+    if not int(found[1]):
+        raise ValueError(
+            "that would let no request through: write 1 or more, as in 100/m, or leave it out for no limit"
+        )
     return Rate(int(found[1]), SECONDS[found[2].lower()], text.strip())
 
 

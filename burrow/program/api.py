@@ -12,6 +12,9 @@ from burrow.client.tunnels import tunnel_request
 from burrow.errors import ConfigError
 from burrow.options import options_of
 from burrow.program.tunnel import Opening, Plan, Tunnel
+from burrow.protocols.elsewhere import PROGRAM, no_option
+from burrow.protocols.registry import broken, kinds
+from burrow.wording import did_you_mean, shown
 
 _COMMAND_LINE = {
     "inspect": "tunnel.requests has what the inspector shows; leave it out",
@@ -19,7 +22,8 @@ _COMMAND_LINE = {
 }
 """Settings of agents that are not for programs, and what to write instead."""
 
-SETTINGS = {each.name for each in options_of(ClientConfig)} - set(_COMMAND_LINE)
+_SETTINGS = {each.name: each for each in options_of(ClientConfig)}
+SETTINGS = _SETTINGS.keys() - set(_COMMAND_LINE)
 """What of C{options} is the agent's, and not the kind's."""
 
 
@@ -59,7 +63,20 @@ def aforward(upstream: int | str, *, name: str | None = None, kind: str = "http"
 
 def plan_forward(upstream: int | str, name: str | None, kind: str, options: dict[str, Any]) -> Plan:
     """What C{forward} is to open. @raise ConfigError: it is not possible."""
+    for word, text in (("kind", kind), ("name", name)):
+        if text is not None and not isinstance(text, str):
+            raise ConfigError(f"{word}={text!r} is not possible: write a text")
+    known = kinds()
+    if kind not in known:
+        raise ConfigError(
+            f"kind={shown(kind)} is not possible: this Burrow knows {', '.join(sorted(known))}"
+            f"{did_you_mean(kind, known)}{''.join(f'; {one}' for one in broken())}; where only the server "
+            f'has the plugin for such tunnels, write kind="tcp", **{{"as": {shown(kind)}}}'
+        )
     config, given = settings(options)
+    for key in given:
+        if key not in [each.key for each in known[kind].options]:
+            raise ConfigError(no_option(known[kind], key, PROGRAM, ["name", "kind", *sorted(SETTINGS)]))
     return Plan(config, tunnel_request(kind, str(upstream), name, given))
 
 
@@ -74,6 +91,7 @@ def settings(options: dict[str, Any]) -> tuple[ClientConfig, dict[str, Any]]:
         if key in _COMMAND_LINE:
             raise ConfigError(f"{key} is for the command line: {_COMMAND_LINE[key]}")
         if key in SETTINGS:
+            _SETTINGS[key].value(text, key, "=")  # so that an error in it is not about a flag
             flags[key] = text
         else:
             given[key.replace("_", "-")] = text

@@ -24,7 +24,7 @@ from burrow.clock import cancel
 from burrow.errors import BurrowError, ConfigError
 from burrow.mux.control import VisitorHead
 from burrow.mux.pipe import PipeEnd
-from burrow.program.api import settings
+from burrow.program.api import SETTINGS, settings
 from burrow.program.asgi import AsgiApp
 from burrow.program.stream import AppStream, Handle
 from burrow.program.tunnel import Opening, Plan, Tunnel
@@ -32,6 +32,7 @@ from burrow.program.wsgi import WsgiApp
 from burrow.protocols.base import AgentTunnel
 from burrow.protocols.elsewhere import who_has
 from burrow.protocols.http import HttpProtocol
+from burrow.wording import did_you_mean
 
 END_WITHIN = 35.0
 """Seconds that an app's end may take."""
@@ -164,10 +165,13 @@ class Serving:
         kind = AppKind()
         if given:
             key = next(iter(given))
+            word = key.replace("-", "_")
             instead = "leave it out"
+            if guess := did_you_mean(word, [*SETTINGS, "name", "interface"]):
+                instead = guess.removeprefix("; ")
             if "http" in who_has(key):
-                instead = f"start its own server, and write burrow.forward(PORT, {key.replace('-', '_')}=...)"
-            raise ConfigError(f"a served app has no option {key}: {instead}")
+                instead = f"start its own server, and write burrow.forward(PORT, {word}=...)"
+            raise ConfigError(f"a served app has no option {word}: {instead}")
         handle: Handle
         if is_asgi:
             if loop is None:

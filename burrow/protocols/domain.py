@@ -11,6 +11,13 @@ MAX_DOMAINS = 20
 
 def parse_own_domain(text: str) -> str:
     """A domain in ASCII, of two labels or more."""
+    if text.startswith("*."):
+        rest = text.removeprefix("*.")
+        wild = text if "." not in rest else "*.blog"
+        raise ValueError(
+            f"a domain is one host: write --name '{wild}' for all hosts under a name of the server's, or a "
+            "--domain for each host of your own"
+        )
     domain = parse_domain(text)
     if "." not in domain:
         raise ValueError(

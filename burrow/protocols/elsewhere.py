@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from burrow.protocols.base import Kind, Reach
 from burrow.protocols.registry import kinds
@@ -40,32 +41,49 @@ _INSTEAD: Mapping[Reach, Mapping[str, str]] = {
 """By where visitors reach a kind: what does the same. For all other options who has them is named."""
 
 
+@dataclass(frozen=True)
+class Written:
+    """
+    How options are written somewhere.
+
+    @ivar option: makes of an option's key what is written. @ivar kind: of the kind C{{}}. @ivar name: the
+        name NAME. @ivar private: that the tunnel is private.
+    """
+
+    option: Callable[[str], str]
+    kind: str
+    name: str
+    private: str
+
+
+FILE = Written(str, 'kind = "{}"', 'name = "NAME"', "private = true")
+COMMAND_LINE = Written("--{}".format, "burrow {}", "--name NAME", "--private")
+PROGRAM = Written(lambda key: key.replace("-", "_"), 'kind="{}"', 'name="NAME"', "private=True")
+
+
 def who_has(key: str) -> list[str]:
     """The kinds that have an option."""
     return [name for name, each in sorted(kinds().items()) if key in _keys(each)]
 
 
-def no_option(kind: Kind, key: str, flags: bool = False) -> str:
+def no_option(kind: Kind, key: str, written: Written = FILE, others: Iterable[str] = ()) -> str:
     """
     The sentence that refuses an option.
 
-    @param key: of an option that the kind has not. @param flags: whether it was given on the command line.
+    @param key: of an option that the kind has not. @param written: where it was given.
+    @param others: what else may be given there, as it is written.
     """
-    spelled = f"--{key}" if flags else key
+    spelled = written.option(key)
     begins = f"tunnels of kind {kind.name} have no option {spelled}"
     owners = who_has(key)
-    known = [f"--{each}" if flags else each for each in _keys(kind)]
+    known = [*others, *map(written.option, _keys(kind))]
     if not owners:
         return f"{begins}{did_you_mean(spelled, known) or ': leave it out'}"
     instead = _INSTEAD.get(kind.reach, {}).get(key)
     if instead is None:
         has = "has" if len(owners) == 1 else "have"
-        return f"{begins}: write {_kinds(owners, flags)}, which {has} it, or leave it out"
-    texts = {
-        "name": "--name NAME" if flags else 'name = "NAME"',
-        "private": "--private" if flags else "private = true",
-        "tcp": _kinds(["tcp"], flags),
-    }
+        return f"{begins}: write {_kinds(owners, written)}, which {has} it, or leave it out"
+    texts = {"name": written.name, "private": written.private, "tcp": _kinds(["tcp"], written)}
     return f"{begins}: {instead.format_map(texts)}"
 
 
@@ -73,7 +91,7 @@ def _keys(kind: Kind) -> list[str]:
     return [each.key for each in kind.options]
 
 
-def _kinds(names: Iterable[str], flags: bool) -> str:
+def _kinds(names: Iterable[str], written: Written) -> str:
     """Kinds as they are written, the last one behind an "or"."""
-    texts = [f"burrow {name}" if flags else f'kind = "{name}"' for name in names]
+    texts = [written.kind.format(name) for name in names]
     return " or ".join([", ".join(texts[:-1]), texts[-1]] if texts[1:] else texts)

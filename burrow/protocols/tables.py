@@ -9,8 +9,6 @@ both. A table is one of TOML; on the command line and on the wire it is the insi
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,6 +21,7 @@ from burrow.policy.breaker import CircuitBreaker
 from burrow.policy.match import Conditional, Match, TextPattern
 from burrow.policy.paths import REDIRECTS, PathPattern, RewritePath
 from burrow.protocols.changes import HEADERS, change_rules, check_changes
+from burrow.protocols.inline import inside, read_inside
 from burrow.protocols.options import KindOption, Side
 from burrow.protocols.rules import (
     CIRCUIT_BREAKER,
@@ -73,14 +72,14 @@ class Table:
 
     def told(self) -> str:
         """Without the values of header fields, which may be credentials."""
-        table = _read(self.text)
+        table = read_inside(self.text)
         for key in table.keys() & _NAMES_ALONE:
             table[key] = [str(text).partition(":")[0].strip() for text in _texts(table[key])]
-        return _inside(table)
+        return inside(table)
 
     def explained(self) -> str:
         """What it does, in a sentence."""
-        table = _read(self.text)
+        table = read_inside(self.text)
         who = [f"{word} {_listed(table[key])}" for key, word in _WORDS.items() if key in table]
         status = f" ({table[_STATUS]})" if _STATUS in table else ""
         what = [
@@ -162,42 +161,11 @@ _CONDITIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 """By key: the attribute of L{Match}, and what reads it."""
 
 
-def _read(text: str) -> dict[str, Any]:
-    """@raise ValueError: it is not the inside of a table."""
-    inside = text.strip()
-    if inside.startswith("{") and inside.endswith("}"):
-        inside = inside[1:-1]
-    try:
-        table = tomllib.loads(f"one = {{{inside}}}")
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ValueError(f"""write TOML, as in 'path = "/admin*", respond = 403': {error}""") from error
-    if set(table) != {"one"} or not isinstance(table["one"], dict):
-        raise ValueError("write one table of TOML, the inside of it")
-    return table["one"]
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, list):
-        return f"[{', '.join(map(_written, value))}]"
-    raise ValueError("values are texts, numbers, true and lists of texts")
-
-
-def _inside(table: Mapping[str, Any]) -> str:
-    """The inside of an inline table."""
-    return ", ".join(f"{key} = {_written(value)}" for key, value in table.items())
-
-
 def parse_table(text: str) -> Table:
     """A table as it is written on the command line."""
     if len(text) > MAX_TABLE:
         raise ValueError(f"it has {MAX_TABLE} characters at most")
-    return table_of(_read(text))
+    return table_of(read_inside(text))
 
 
 def table_of(table: Mapping[str, Any]) -> Table:
@@ -206,7 +174,7 @@ def table_of(table: Mapping[str, Any]) -> Table:
     for key in table:
         if key not in known:
             raise ValueError(f"there is no key {shown(str(key))[1:-1]}{did_you_mean(key, known)}")
-    text = _inside(table)
+    text = inside(table)
     if len(text) > MAX_TABLE:
         raise ValueError(f"it has {MAX_TABLE} characters at most")
     conditions = {
@@ -295,7 +263,7 @@ class TableOption(KindOption):
                 return parse_table(item)
             raise ValueError("write a table")
         except ValueError as error:
-            raise ConfigError(f"{source}{equals}{shown(str(item))} is not possible: {error}") from error
+            raise ConfigError(f"{source}{equals}{shown(item)} is not possible: {error}") from error
 
 
 POLICY = TableOption(

@@ -82,7 +82,10 @@ class Domains:
                 del self._asking[token]
         if missing:
             what = "; and ".join(missing)
-            raise NotAllowed(f"{domain} is not this token's until DNS says so. Set {what}. Then ask again")
+            raise NotAllowed(
+                f"{domain} is not this token's until DNS says so. Set {what}. Then ask again. A name under "
+                f"{self._base} is written without a dot, as in --name {domain.partition('.')[0]}"
+            )
 
     async def _missing(self, domain: str, proof: str) -> list[str]:
         missing = []

@@ -8,6 +8,7 @@ from collections.abc import Container
 from burrow.errors import BadOption
 from burrow.server.hosts import WILD, Hosts, is_domain, is_wildcard
 from burrow.values import parse_name
+from burrow.wording import shown
 
 
 def _words(text: str) -> list[str]:
@@ -61,9 +62,16 @@ def check_name(name: str, hosts: Hosts, reserved: Container[str] = ()) -> str:
     @param reserved: names that the server's owner reserves, beside L{RESERVED}.
     @raise BadOption: it is neither a valid label, nor one behind C{*.}, nor a domain, or is reserved.
     """
+    if "/" in name:
+        raise BadOption(f"{shown(name)} is no possible name: write the name alone, as in --name blog")
     if is_domain(name):
         return hosts.check(name)
     wild = WILD if is_wildcard(name) else ""
+    if "*" in name.removeprefix(wild) or (wild and "." in name.removeprefix(wild)):
+        raise BadOption(
+            f"{shown(name)} is no possible name: for all hosts one label under a name write *. and that "
+            "name, as in --name '*.blog'"
+        )
     try:
         label = parse_name(name.removeprefix(wild))
     except ValueError as error:

@@ -28,7 +28,12 @@ class Owning:
         """
         name = wanted.name
         if (is_domain(name) or is_wildcard(name)) and reach not in (Reach.HOST, Reach.SNI):
-            raise BadOption(f"{name} is for tunnels whose visitors come by host: this one has none")
+            where = "it is private" if reach is Reach.NOWHERE else "its visitors come to a port"
+            label = twin(name) or name.partition(".")[0]
+            raise BadOption(
+                f"{name} is for tunnels whose visitors come by host, and this one has none, since {where}: "
+                f"write --name {label}"
+            )
         if is_domain(name):
             if await self._store.reservation(name) is None:
                 await self._domains.check(name, wanted.token)

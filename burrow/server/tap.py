@@ -10,11 +10,11 @@ from burrow.clock import measure_by_ticks
 from burrow.errors import BurrowError
 from burrow.options import twistd_options
 from burrow.server.config import ServerConfig
-from burrow.server.reading import server_config
+from burrow.server.reading import of_tunnels, server_config
 from burrow.server.service import BurrowServer
 from burrow.twistd import Stoppable, end_by, prepare_process, refuse
 
-Options = twistd_options(ServerConfig, "[options]")
+Options = twistd_options(ServerConfig, "[options]", of_tunnels)
 
 
 def makeService(options: Any) -> IService:

@@ -66,13 +66,36 @@ def test_options_may_stand_between_arguments(arguments, given):
     [
         (["htpp", "3000"], "did you mean http?"),
         (["help", "htpp"], "did you mean http?"),
-        (["token", "crate"], "did you mean create?"),
+        (["token", "crate"], 'did you mean "token create"?'),
         (["http", "3000", "--nam", "x"], "did you mean --name?"),
         (["http", "3000", "--sever=x"], "did you mean --server?"),
         (["server", "reloda"], 'there is no "server reloda"; did you mean "server reload"?'),
         (["server", "stop"], 'there is no "server stop": there is "server reload"'),
         (["http", "3000", "4000"], "one argument too many"),
-        (["http"], "UPSTREAM"),
+        (["http"], "UPSTREAM is missing: what to open: PORT, HOST:PORT, a URL or unix:/PATH"),
+        (["login", "u", "--ca-file"], "--ca-file needs a value: write --ca-file FILE"),
+        (["login", "u", "--token", "x"], "write the token behind the URL"),
+        (["login", "https://h", "t", "--token-file", "/x"], "there is a token and a token file"),
+        (["config"], 'which one? There is "config check"'),
+        (["config", "check"], 'which one? There is "config check agent", "config check server"'),
+        (["config", "check", "--all"], "there is no option --all here: burrow config check agent and"),
+        (["config", "check", "agnt"], 'did you mean "config check agent"?'),
+        (["tunnels", "foo"], 'there is no "tunnels foo": there is "tunnels list", "tunnels close"'),
+        (["connect", "box"], "one of --listen [HOST:]PORT, --stdio or --socks [HOST:]PORT is missing"),
+        (["connect", "--stdio"], "which tunnel? Give its NAME"),
+        (["connect", "box", "--socks", "1080"], "leave box out"),
+        (["share"], "which tunnel? Write its name or its URL"),
+        (["share", "x", "--show-key"], "leave the name out"),
+        (["up", "3000", "4000", "--name", "x"], "--name is for one upstream"),
+        (["token", "set", "x"], "nothing to set"),
+        (["server", "--client-ca", "x"], "--client-ca is an option of tunnels, which the agent opens: give"),
+        (["server", "--port", "5"], "as in burrow tcp UPSTREAM --port"),
+        (["server", "--no-retry"], "--no-retry is an option of agents: give it to burrow http, burrow start"),
+        (["server", "--name", "x"], "here: burrow http, burrow files, burrow tcp and others have it"),
+        (["http", "3000", "--tcp-ports", "1-2"], "no option --tcp-ports here: burrow server has it"),
+        (["up", "3000", "--tls", "acme"], "no option --tls here: burrow server has it"),
+        (["tunnels", "--basic-auth", "x"], "here: burrow files and burrow http have it"),
+        (["http", "3000", "--state", "x"], "here: burrow server, burrow up, burrow demo and others have it"),
         (["3000"], 'there is no command "3000": write `burrow http 3000`'),
         (["authtoken", "x"], "write `burrow login URL -`"),
         (["http", "3000", "--subdomain", "blog"], "there is no option --subdomain: write --name NAME"),
@@ -90,7 +113,6 @@ def test_options_may_stand_between_arguments(arguments, given):
             ["udp", "53", "--route=/a=1"],
             "no option --route: write burrow http, which has it, or leave it out",
         ),
-        (["http", "3000", "--state", "x"], "there is no option --state"),
         (["names", "list", "--dns", "x"], "there is no option --dns"),
         (
             ["start", "--port", "80"],
@@ -135,6 +157,15 @@ def test_wrong_usage(capsys, arguments, words):
         (["server", "--state", __file__], "is no folder"),
         (["token", "create", "x", "--state", __file__], "is no folder"),
         (["server", "--log-level", "inof"], "did you mean info?"),
+        (["server", "--tcp-ports", "5-2"], "the lower port comes first: write 2-5"),
+        (["server", "--free-after", "x"], "write a number of days, 1 or more"),
+        (["server", "--domain", "https://example.com/"], "write the domain's name alone"),
+        (["http", "3000", "--rate-limit", "0/m"], "that would let no request through: write 1 or more"),
+        (["http", "3000", "--circuit-breaker", "0/5s"], "both numbers are 1 or more"),
+        (["http", "3000", "--policy", 'path = "/a", x'], "after a key in a key/value pair (at its end)"),
+        (["http", "3000", "--policy", " { resp ond = 3 } "], "key/value pair (at character 9)"),
+        (["http", "3000", "--domain", "*.x"], "a domain is one host: write --name '*.x' for all hosts"),
+        (["http", "3000", "--domain", "*.example.org"], "or a --domain for each host of your own"),
         (["server", "--domain", "a..b"], "domain name"),
         (["server", "--trusted-proxy", "x"], "10.0.0.0/8"),
         (["server", "--trusted-proxy", "127.0.0.1/8"], "write 127.0.0.0/8 for the network, or 127.0.0.1"),
@@ -193,6 +224,12 @@ def _run(main):
         ("[tunnels.a]\nname = 5\nupstream = 1", "write a text"),
         ('tokne = "x"', "did you mean token?"),
         ("[tunnel.a]\nupstream = 1", "did you mean tunnels?"),
+        (
+            '[tunnels.a]\nupstream = 1\n[[tunnels.a.policy]]\npath = ["/b"]\nrespond = true',
+            'policy = { path = ["/b"], respond = true } is not possible: respond: write a text',
+        ),
+        ("[tunnels.a]\nupstream = 1\nallow = {a = 1}", "allow = { a = 1 } is not possible: write a text, or"),
+        ("[tunnels.a]\nupstream = 1\nallow = [5]", "allow = 5 is not possible: write texts"),
         ('[tunnels.""]\nupstream = 1', "'' is no possible name"),
         ("tunnels = 5", "write [tunnels.NAME] tables"),
         ("server = 5", "server = 5 is not possible: write a text"),
@@ -285,6 +322,21 @@ def test_certificate_files_that_do_not_fit(tmp_path):
 def test_options_without_what_they_belong_to(capsys, monkeypatch, arguments, text):
     monkeypatch.setattr("burrow.cli.serve.run", lambda main, **options: 0)
     assert outcome(capsys, "server", *arguments) == (0, "", f"burrow: warning: {text}\n")
+
+
+def test_option_of_a_tunnel_in_the_servers_file(capsys, tmp_path):
+    file = tmp_path / "server.toml"
+    for text in ('client-ca = "x"', '[server]\nclient-ca = "x"'):
+        file.write_text(text)
+        code, _, err = outcome(capsys, "config", "check", "server", "--config", file)
+        assert code == 78
+        assert "client-ca is an option of tunnels, which the agent opens" in err
+
+
+def test_time_of_the_manual_pages(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    code, _, err = outcome(capsys, "help", "--man", tmp_path / "man")
+    assert (code, "write seconds since 1970" in err) == (78, True)
 
 
 def test_python_m():

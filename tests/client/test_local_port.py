@@ -128,7 +128,7 @@ class Which(Case):
         settling = self.settle()
         for text, told in (("no tunnel", ["no tunnel"]), ("no tunnel", []), ("away", ["away"])):
             self.answer(ConnectAnswer.refusing(Unavailable(text)))
-            self.assertEqual(self.told(), told)
+            self.assertEqual(self.told(), [f"{text}; asking again every 5 s" for text in told])
             self.reactor.advance(ASK_AGAIN)
             self.pair.pump()
         self.assertNoResult(settling)

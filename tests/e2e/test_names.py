@@ -32,12 +32,12 @@ def test_role_of_a_token_is_set_and_changes_are_kept(world, hello, command):
     token = {"BURROW_TOKEN": command("token", "create", "changing")[-1]}
     agent = world.agent("http", hello.port, "--name", "changing-one", **token)
     assert world.get(agent.host)[2] == b"hello"
-    assert command("token", "set", "changing", "--role", "viewer") == []
+    assert command("token", "set", "changing", "--role", "viewer") == ["Changed changing: role=viewer"]
     assert rows(command("token", "list"))["changing"][0] == "viewer"
     assert agent.program.wait() == 77
     assert "role viewer" in agent.program.output
     assert command("token", "rotate", "changing")[-1] != token["BURROW_TOKEN"]
-    assert command("names", "release", "changing-one") == []
+    assert command("names", "release", "changing-one") == ["Released changing-one"]
     admin = command("token", "create", "looking", "--role", "admin")[-1]
     audit = world.get("localhost", "/_burrow/api/v1/audit?limit=5", Authorization=f"Bearer {admin}")[2]
     assert [(one["action"], one["target"], one["result"]) for one in json.loads(audit)["items"]] == [
@@ -63,15 +63,16 @@ def test_limits_of_a_token_are_set_and_count_at_once(world, hello, command):
         error = refused.events("error")[0]
         assert error["error"] == "TooManyTunnels"
         assert f"owns {what}, as many as it may" in error["message"]
-    assert command("token", "set", "limited", "--names", "default", "--tunnels", "2", "--sessions", "2") == []
+    changed = command("token", "set", "limited", "--names", "default", "--tunnels", "2", "--sessions", "2")
+    assert changed == ["Changed limited: names=default, tunnels=2, sessions=2"]
     assert "0 ports, 2 tunnels, 2 sessions" in " ".join(rows(command("token", "list"))["limited"])
     second = world.agent("http", hello.port, "--name", "limited-two", **token)
     assert world.get(second.host)[2] == b"hello"
     third = world.agent("http", hello.port, "--name", "limited-three", "--no-retry", **token)
     assert third.program.wait() == 69
     assert "2 agents connected" in third.program.output
-    for arguments in (("nobody", "--names", "1"), ("limited",)):
-        assert command("token", "set", *arguments)[0] == 78
+    for arguments, code in ((("nobody", "--names", "1"), 78), (("limited",), 2)):
+        assert command("token", "set", *arguments)[0] == code
     for wrong in ("-1", "many", "", "1.5"):
         assert command("token", "set", "limited", f"--names={wrong}")[0] == 78
 
@@ -104,8 +105,9 @@ def test_names_are_listed_released_and_transferred(world, hello, command):
     for arguments in (("release", "names-blog"), ("transfer", "names-shop", "two")):
         code, output = command("names", *arguments)
         assert (code, "--force" in output) == (78, True)
-    assert command("names", "release", "names-blog", "--force") == []
-    assert command("names", "transfer", "names-shop", "two", "--force") == []
+    assert command("names", "transfer", "names-shop", "one") == ["names-shop is one's already"]
+    assert command("names", "release", "names-blog", "--force") == ["Released names-blog"]
+    assert command("names", "transfer", "names-shop", "two", "--force") == ["names-shop is two's now"]
     for agent, why in ((blog, "released it"), (shop, "gave it to another token")):
         assert agent.program.wait() == 77
         assert why in agent.events("error")[0]["message"]

@@ -78,6 +78,15 @@ def test_a_person_sees_requests_as_they_happen(world, watch, upstream):
     assert "3 requests, 1 failed in" in said
 
 
+def test_the_demo_shows_its_request(watch, tmp_path):
+    screen = watch("demo", "--https", "127.0.0.1:0", "--state", tmp_path)
+    screen.shows("1 request ·")
+    screen.shows("GET     200 /")
+    screen.child.send("x")
+    assert screen.wait() == 0
+    assert b"\n1 request in" in screen.output.rpartition(b"\x1b[?1049l")[2]
+
+
 def test_nothing_listens_on_the_upstream_until_something_does(world, watch):
     port = free_port()
     screen = watch("http", port, "--name", "later", size=(100, 24))

@@ -102,7 +102,9 @@ def test_what_is_none():
     for text in ("", "M", "-1", "1.5M", "10X"):
         with pytest.raises(ValueError, match="write a size"):
             parse_size(text)
-    for text in ("", "10", "0/s", "10/w", "x/s", "-1/s"):
+    with pytest.raises(ValueError, match="would let no request through: write 1 or more"):
+        parse_requests("0/s")
+    for text in ("", "10", "10/w", "x/s", "-1/s"):
         with pytest.raises(ValueError, match="write how many"):
             parse_requests(text)
     for text in ("", "a b", "a:"):

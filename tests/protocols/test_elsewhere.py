@@ -63,15 +63,20 @@ def keys(name):
 PAIRS = sorted({(name, key) for name in OURS for other in OURS for key in keys(other) - keys(name)})
 
 
-def words(name, key, flags):
+WRITTEN = {
+    "flags": ("burrow {}", "--name NAME", "--private"),
+    "file": ('kind = "{}"', 'name = "NAME"', "private = true"),
+    "program": ('kind="{}"', 'name="NAME"', "private=True"),
+}
+
+
+def words(name, key, where):
     """What the refusal has to say."""
-    owners = [other for other in OURS if key in keys(other)]
-    texts = [f"burrow {owner}" if flags else f'kind = "{owner}"' for owner in owners]
+    kind, named, private = WRITTEN[where]
+    texts = [kind.format(other) for other in OURS if key in keys(other)]
     said = INSTEAD[key][name]
     said = said.replace("OWNERS", " or ".join([", ".join(texts[:-1]), texts[-1]] if texts[1:] else texts))
-    said = said.replace("NAME", "--name NAME" if flags else 'name = "NAME"')
-    said = said.replace("TCP", "burrow tcp" if flags else 'kind = "tcp"')
-    return said.replace("PRIVATE", "--private" if flags else "private = true")
+    return said.replace("NAME", named).replace("TCP", kind.format("tcp")).replace("PRIVATE", private)
 
 
 @pytest.fixture(autouse=True)
@@ -93,31 +98,33 @@ def test_on_the_command_line(capsys):
         said = capsys.readouterr().err
         assert (end.value.code, said.count("\n")) == (2, 1)
         assert f"tunnels of kind {name} have no option --{key}: " in said
-        assert words(name, key, True) in said
+        assert words(name, key, "flags") in said
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_in_a_file_and_in_a_program(name):
     upstream = os.curdir if name == "files" else 3000
     for key in [key for each, key in PAIRS if each == name]:
-        begins, said = f"tunnels of kind {name} have no option {key}: ", words(name, key, False)
+        begins = f"tunnels of kind {name} have no option "
         with pytest.raises(ConfigError) as error:
             read_tunnels({"a": {"kind": name, "upstream": upstream, key: "x"}}, "the file")
-        assert str(error.value).startswith("the file: [tunnels.a]: " + begins)
-        assert said in str(error.value)
-        options = {"server": "https://localhost:9", "token": "x", key.replace("-", "_"): "x"}
+        assert str(error.value).startswith(f"the file: [tunnels.a]: {begins}{key}: ")
+        assert words(name, key, "file") in str(error.value)
+        word = key.replace("-", "_")
+        options = {"server": "https://localhost:9", "token": "x", word: "x"}
         with pytest.raises(ConfigError) as error:
             burrow.forward(upstream, kind=name, **options)
-        assert str(error.value).startswith(begins)
-        assert said in str(error.value)
+        assert str(error.value).startswith(f"{begins}{word}: ")
+        assert words(name, key, "program") in str(error.value)
 
 
 def test_options_of_a_tunnel_that_are_given_for_an_app():
     for key in set().union(*map(keys, OURS)):
-        options = {"server": "https://localhost:9", "token": "x", key.replace("-", "_"): "x"}
-        said = f"a served app has no option {key}: "
+        word = key.replace("-", "_")
+        options = {"server": "https://localhost:9", "token": "x", word: "x"}
+        said = f"a served app has no option {word}: "
         if key in keys("http"):
-            said += f"start its own server, and write burrow.forward(PORT, {key.replace('-', '_')}=...)"
+            said += f"start its own server, and write burrow.forward(PORT, {word}=...)"
         with pytest.raises(ConfigError) as error:
             burrow.serving(lambda environ, start: [], **options)
         assert str(error.value).startswith(said)

@@ -195,13 +195,15 @@ class Tunnels(SynchronousTestCase):
         self.successResultOf(self.opening(token="token2"))
 
     def test_who_does_not_prove_it_reserves_nothing(self):
-        self.failureResultOf(self.opening(token="token2"), NotAllowed)
+        refused = self.failureResultOf(self.opening(token="token2"), NotAllowed)
+        self.assertIn("under example.com is written without a dot, as in --name app", str(refused.value))
         self.assertIsNone(self.successResultOf(self.store.reservation(APP)))
         self.assertEqual(self.readied, [])
 
     def test_kinds_whose_visitors_do_not_come_by_host(self):
         for kind, options in (("tcp", {}), ("http", {"private": True})):
-            self.failureResultOf(self.opening(kind=kind, **options), BadOption)
+            refused = self.failureResultOf(self.opening(kind=kind, **options), BadOption)
+            self.assertIn("write --name app", str(refused.value))
         self.assertEqual(self.dns.asked, [])
 
     def test_a_wildcard(self):
@@ -266,7 +268,8 @@ class Tunnels(SynchronousTestCase):
 
     def test_wildcards_of_kinds_whose_visitors_do_not_come_by_host(self):
         for kind, options in (("tcp", {}), ("http", {"private": True})):
-            self.failureResultOf(self.opening("*.blog", kind=kind, **options), BadOption)
+            refused = self.failureResultOf(self.opening("*.blog", kind=kind, **options), BadOption)
+            self.assertIn("write --name blog", str(refused.value))
         self.assertIsNone(self.successResultOf(self.store.reservation("blog")))
 
     def test_by_its_server_name(self):

@@ -72,6 +72,11 @@ def test_domains_of_users_own():
         (f"{'x' * 64}.org", "no possible domain"),
         ("org.", "whole domain"),
         ("com.example.com", "--name com"),
+        ("*", "write *. and that name, as in --name '*.blog'"),
+        ("*.*", "write *. and that name, as in --name '*.blog'"),
+        ("*.blog.example.com", "write *. and that name"),
+        ("blog*", "write *. and that name"),
+        ("https://blog.example.com", "write the name alone, as in --name blog"),
     ],
 )
 def test_domains_that_are_not_possible(name, words):

@@ -233,7 +233,27 @@ def _nothing(scene: Scene) -> str:
         return f"No request so far matches {escaped(scene.filter)}"
     if scene.state in (State.CONNECTING, State.OPENING):
         return ""
-    return "No requests yet: open the URL in a browser"
+    return f"No {_BEGINNING.get(_scheme(scene), _BEGINNING[''])}"
+
+
+_BEGINNING = {
+    "": "requests yet: open the URL in a browser",
+    "*": "requests yet: open a host under the URL in a browser",
+    "tcp": "connections yet: connect to the address above",
+    "tls": "connections yet: connect to the address above, by TLS",
+    "udp": "datagrams yet: send one to the address above",
+    "private": "connections yet: `burrow connect NAME --listen PORT` leads here",
+}
+"""How the first visitor comes, by the scheme of the tunnel's URL."""
+
+
+def _scheme(scene: Scene) -> str:
+    """That of the tunnels' URLs; empty if a browser opens one of them, or they have several."""
+    urls = [tunnel.url for tunnel in scene.tunnels if tunnel.url]
+    if urls and all(url.partition("://")[2].startswith("*.") for url in urls):
+        return "*"
+    schemes = {url.partition("://")[0] for url in urls}
+    return schemes.pop() if len(schemes) == 1 else ""
 
 
 def _status(row: Row) -> tuple[str, str]:

@@ -293,6 +293,27 @@ def test_a_message_stays_until_escape(shown):
     assert "something" not in shown.frame()
 
 
+@pytest.mark.parametrize(
+    ("urls", "words"),
+    [
+        (["https://blog.example.com"], "No requests yet: open the URL in a browser"),
+        (["https://*.blog.example.com"], "No requests yet: open a host under the URL in a browser"),
+        (["tcp://example.com:20000"], "No connections yet: connect to the address above"),
+        (["tls://blog.example.com"], "No connections yet: connect to the address above, by TLS"),
+        (["udp://example.com:20000"], "No datagrams yet: send one to the address above"),
+        (["private://blog"], "No connections yet: `burrow connect NAME --listen PORT` leads here"),
+        (["private://blog", "https://shop.example.com"], "No requests yet: open the URL in a browser"),
+        (["private://a", "private://b"], "`burrow connect NAME --listen PORT` leads here"),
+    ],
+)
+def test_how_the_first_visitor_comes(urls, words):
+    shown = Shown(*(f"name{number}" for number in range(len(urls))))
+    shown.open_all()
+    for request, url in zip(shown.requests, urls, strict=True):
+        shown.live.opened(Opened(request, request.name, url))
+    assert words in shown.frame()
+
+
 def test_a_message_that_is_true_no_more_goes(shown):
     shown.holding.add("visitors come by HTTP/1.1 alone")
     shown.live.event("notice", "visitors come by HTTP/1.1 alone")
