@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time
 
@@ -38,6 +39,23 @@ def _toml(value: object) -> str:
         inside = ", ".join(f"{key} = {_toml(each)}" for key, each in value.items())
         return f"{{ {inside} }}" if inside else "{}"
     return value.isoformat() if isinstance(value, (date, time)) else repr(value)
+
+
+def system_words(error: BaseException) -> str:
+    """
+    The system's message for what failed, as the end of a sentence: without a number, a class, or what Twisted
+    says around it.
+    """
+    inner = getattr(error, "socketError", None) or error  # a CannotListenError
+    reason = getattr(inner, "osError", None)  # a ConnectError has the number or the text
+    if isinstance(reason, int):
+        text = os.strerror(reason)
+    else:
+        text = str(reason or getattr(inner, "strerror", None) or inner)
+    if not text:
+        return "it took too long" if isinstance(inner, TimeoutError) else type(inner).__name__
+    # An abbreviation, such as TLS or I/O, is left as it is.
+    return (text[:1].lower() + text[1:] if text[1:2].islower() else text).rstrip(".")
 
 
 def at(when: float) -> str:

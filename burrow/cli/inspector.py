@@ -15,6 +15,7 @@ from burrow.addresses import ListenAddress, authority
 from burrow.client.inspect.service import DEFAULT, NOTES
 from burrow.errors import BurrowError, ConfigError, ServerUnreachable
 from burrow.folders import state_folder
+from burrow.wording import system_words
 
 PROBED_PORTS = 10
 """Ports where an agent of another user, or in a container, is looked for, from the first one on."""
@@ -48,7 +49,7 @@ class Client:
             answer = connection.getresponse()
             parsed = json.loads(answer.read() or b"null")
         except (OSError, http.client.HTTPException) as error:
-            raise ServerUnreachable(f"no inspector answers at {self.url}: {error}") from error
+            raise ServerUnreachable(f"no inspector answers at {self.url}: {system_words(error)}") from error
         except ValueError:
             raise ServerUnreachable(f"what answers at {self.url} is no inspector of Burrow's") from None
         finally:

@@ -260,7 +260,7 @@ class Parser(argparse.ArgumentParser):
             is_here = not here.startswith("--") or here.split()[0] in parser.options
             guess = f": write {here}" if here and is_here else ""
             if not here:  # what others call so is no misspelling
-                guess = self._whose(name) or did_you_mean(name, parser.options)
+                guess = parser._whose(name) or self._whose(name) or did_you_mean(name, parser.options)
             if not guess:
                 longer = [option for option in parser.options if option.startswith(name)]
                 guess = f"; did you mean {longer[0]}?" if longer else ""

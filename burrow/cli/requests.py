@@ -16,7 +16,7 @@ from burrow.cli.inspector import Client, choose
 from burrow.cli.parsing import typed
 from burrow.cli.run import complain, say
 from burrow.cli.table import show_table
-from burrow.client.config import parse_inspect
+from burrow.client.config import parse_local
 from burrow.errors import ConfigError
 from burrow.shown import escaped
 from burrow.traffic.filter import Filter
@@ -74,7 +74,7 @@ def add_replay(commands: Any) -> None:
 def _which(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--inspect",
-        type=typed(parse_inspect),
+        type=typed(parse_local),
         metavar="ADDRESS",
         help="the inspector's address, where more than one agent runs, as in 4041",
     )

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from burrow.descriptors import exhausted
 from burrow.errors import BurrowError, Refused, ServerUnreachable
 from burrow.link.address import ServerAddress
+from burrow.wording import system_words
 
 _UNCLEAN = re.compile(r'^connection was closed uncleanly \("(.*)"\)$', re.DOTALL)
 
@@ -48,17 +49,10 @@ def explain(error: BaseException, address: ServerAddress) -> ServerUnreachable:
             return ServerUnreachable(f"cannot reach {address}: {os.strerror(errno.EMFILE).lower()}")
         return ServerUnreachable(f"no address is known for {address.host}")
     if isinstance(error, ConnectError):
-        return ServerUnreachable(f"cannot reach {address}: {_words(error)}")
+        return ServerUnreachable(f"cannot reach {address}: {system_words(error)}")
     if _is_distrust(str(error)):
         return _distrusted(address)
     return ServerUnreachable(f"the connection to {address} was lost: {error}")
-
-
-def _words(error: ConnectError) -> str:
-    """The system's message for a failed connection. Twisted keeps its number or its text."""
-    reason = error.osError
-    text = os.strerror(reason) if isinstance(reason, int) else str(reason or error)
-    return text[:1].lower() + text[1:].rstrip(".")
 
 
 def closed(address: ServerAddress, reason: str) -> ServerUnreachable:

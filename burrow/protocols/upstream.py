@@ -22,6 +22,7 @@ from twisted.internet.error import (
 from burrow.addresses import DEFAULT_PORTS, authority, is_localhost
 from burrow.errors import BurrowError, ConfigError
 from burrow.trust import trust_root
+from burrow.wording import system_words
 
 CONNECT_TIMEOUT = 10.0
 """Seconds."""
@@ -210,7 +211,7 @@ class Upstream:
             )
         if isinstance(error, DNSLookupError):
             return self._failed("unknown-host", f"No address is known for {self.host}.")
-        return self._failed("failed", f"Connecting to {where} failed: {error}.")
+        return self._failed("failed", f"Connecting to {where} failed: {system_words(error)}.")
 
     def _instead(self) -> str:
         """What to do about an upstream that speaks no HTTP/2."""

@@ -95,6 +95,7 @@ def test_options_may_stand_between_arguments(arguments, given):
         (["http", "3000", "--tcp-ports", "1-2"], "no option --tcp-ports here: burrow server has it"),
         (["up", "3000", "--tls", "acme"], "no option --tls here: burrow server has it"),
         (["tunnels", "--basic-auth", "x"], "here: burrow files and burrow http have it"),
+        (["doctor", "--server", "x"], "here: burrow doctor agent has it"),
         (["http", "3000", "--state", "x"], "here: burrow server, burrow up, burrow demo and others have it"),
         (["3000"], 'there is no command "3000": write `burrow http 3000`'),
         (["authtoken", "x"], "write `burrow login URL -`"),

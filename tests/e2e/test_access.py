@@ -14,26 +14,13 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
 import pytest
-import websocket
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.e2e.harness import Upstream, World, burrow, reply
+from tests.e2e.websockets import accept_websocket, websocket_status
 
 KEY = rsa.generate_private_key(65537, 2048)
 JWK = {**jwt.get_algorithm_by_name("RS256").to_jwk(KEY.public_key(), as_dict=True), "kid": "k1"}
-
-
-def accept_websocket(handler):
-    """Answer a WebSocket handshake (RFC 6455 section 4.2.2), send "hi" and close."""
-    key = handler.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-    accept = b64encode(hashlib.sha1(key.encode()).digest()).decode()
-    handler.send_response(101)
-    handler.send_header("Upgrade", "websocket")
-    handler.send_header("Connection", "Upgrade")
-    handler.send_header("Sec-WebSocket-Accept", accept)
-    handler.end_headers()
-    handler.wfile.write(b"\x81\x02hi")
-    handler.close_connection = True
 
 
 class Provider:
@@ -148,17 +135,7 @@ class Tunnels:
 
     def socket(self, name, *fields):
         """The status of a WebSocket handshake by a real client."""
-        made = websocket.WebSocket()
-        host = self.hosts[name]
-        try:
-            connected = self.world.connect(host.partition(":")[0])
-            made.connect(f"wss://{host}/", header=list(fields), socket=connected)
-            assert made.recv() == "hi"
-            return 101
-        except websocket.WebSocketBadStatusException as error:
-            return error.status_code
-        finally:
-            made.close()
+        return websocket_status(self.world, self.hosts[name], *fields)
 
     def close(self):
         self.world.close()

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -16,7 +17,8 @@ import time
 import pytest
 from cryptography import x509
 
-from tests.e2e.harness import World, burrow, free_port, reply, wait_for
+from tests.e2e.acme import DOMAIN, acme_server, acme_world, shown
+from tests.e2e.harness import burrow, free_port, reply, wait_for
 from tests.e2e.test_nginx import configuration, passing_through, start_nginx
 from tests.e2e.test_restart import Load, reload
 from tests.files import make_certificate
@@ -24,68 +26,29 @@ from tests.pebble import Pebble
 from tests.programs import program
 from tests.redis import RedisServer
 
-DOMAIN = "burrow.localhost"
-
-
-def acme_world(folder, pebble, https, **options):
-    """A world whose server gets its certificates from Pebble; not started."""
-    options = {"acme_directory": pebble.directory, "acme_ca_file": pebble.ca_file, **options}
-    world = World(folder, ca_file=pebble.root, tls="acme", domain=DOMAIN, **options)
-    world.https = https
-    world.env["BURROW_SERVER"] = f"https://{DOMAIN}:{https}"
-    return world
-
 
 @pytest.fixture(scope="module")
 def acme(tmp_path_factory):
     """A world and its Pebble; private keys are encrypted in the store."""
-    https = free_port()
-    pebble = Pebble(https)
     folder = tmp_path_factory.mktemp("acme")
     (folder / "secret").write_text("a secret that nobody finds by trying\n")
-    world = acme_world(folder, pebble, https, store_key=folder / "secret")
-    world.start_server()
-    world.env["BURROW_TOKEN"] = world.token()
-    yield world, pebble
-    world.close()
-    pebble.close()
+    with acme_server(folder, store_key=folder / "secret") as pair:
+        yield pair
 
 
 @pytest.fixture
 def make_acme(tmp_path):
     """Makes pairs of a started world and its Pebble."""
-    made = []
-
-    def make(pebble_options=None, **options):
-        https = free_port()
-        pebble = Pebble(https, **(pebble_options or {}))
-        world = acme_world(tmp_path / f"acme{len(made)}", pebble, https, **options)
-        made.append((world, pebble))
-        world.start_server()
-        world.env["BURROW_TOKEN"] = world.token()
-        return world, pebble
-
-    yield make
-    for world, pebble in made:
-        world.close()
-        pebble.close()
+    with contextlib.ExitStack() as made:
+        number = itertools.count()
+        yield lambda pebble_options=None, **options: made.enter_context(
+            acme_server(tmp_path / f"acme{next(number)}", pebble_options=pebble_options, **options)
+        )
 
 
 @pytest.fixture
 def hello(upstream):
     return upstream(lambda handler: reply(handler, b"hello")).port
-
-
-def shown(world, name):
-    """The certificate that a handshake for a name shows, unverified; None if there is none."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with socket.create_connection((world.address, world.https), 20) as plain:
-        try:
-            with context.wrap_socket(plain, server_hostname=name) as secure:
-                return secure.getpeercert(True)
-        except ssl.SSLError:
-            return None
 
 
 def test_curl_believes_the_url(acme, hello, tmp_path):

@@ -6,8 +6,8 @@ from http.client import HTTPConnection
 import pytest
 from cryptography import x509
 
+from tests.e2e.acme import acme_server, shown
 from tests.e2e.harness import World, burrow, free_port, reply, wait_for
-from tests.e2e.test_acme import acme_world, shown
 from tests.files import make_certificate
 from tests.pebble import Pebble
 
@@ -17,24 +17,16 @@ APP = "app.example.org"
 @pytest.fixture(scope="module")
 def acme(tmp_path_factory):
     """A server of two processes, its CA, which is also the DNS that the server asks, and a token."""
-    https = free_port()
-    pebble = Pebble(https)
-    world = acme_world(
-        tmp_path_factory.mktemp("domains"),
-        pebble,
-        https,
-        dns_server=f"127.0.0.1:{pebble.dns}",
-        public_address=["127.0.0.1", "127.0.0.2"],
-        workers=2,
-    )
-    pebble.mock("set-default-ipv4", ip="")
-    for name in ("burrow.localhost", "shop.burrow.localhost"):
-        pebble.point(name, "127.0.0.1")
-    world.start_server()
-    world.env["BURROW_TOKEN"] = world.token()
-    yield world, pebble
-    world.close()
-    pebble.close()
+
+    def prepare(pebble):
+        pebble.mock("set-default-ipv4", ip="")
+        for name in ("burrow.localhost", "shop.burrow.localhost"):
+            pebble.point(name, "127.0.0.1")
+        return {"dns_server": f"127.0.0.1:{pebble.dns}"}
+
+    options = {"public_address": ["127.0.0.1", "127.0.0.2"], "workers": 2}
+    with acme_server(tmp_path_factory.mktemp("domains"), prepare, **options) as pair:
+        yield pair
 
 
 @pytest.fixture

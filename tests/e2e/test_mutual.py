@@ -6,10 +6,9 @@ import ssl
 import subprocess
 
 import pytest
-import websocket
 
 from tests.e2e.harness import Upstream, World, burrow, reply
-from tests.e2e.test_access import accept_websocket
+from tests.e2e.websockets import accept_websocket, websocket_status
 from tests.files import make_certificate
 
 DOMAIN = "burrow.localhost"
@@ -101,16 +100,7 @@ class Tunnels:
         context = ssl.create_default_context(cafile=str(self.world.ca_file))
         if who:
             context.load_cert_chain(self.files / f"{who}.pem", self.files / f"{who}.key")
-        made = websocket.WebSocket()
-        host = f"mutual.{DOMAIN}"
-        try:
-            made.connect(f"wss://{host}/", socket=self.world.connect(host, context=context))
-            assert made.recv() == "hi"
-            return 101
-        except websocket.WebSocketBadStatusException as error:
-            return error.status_code
-        finally:
-            made.close()
+        return websocket_status(self.world, f"mutual.{DOMAIN}", context=context)
 
     def close(self):
         self.world.close()

@@ -82,18 +82,21 @@ class Visitor:
             while self.socket.recv(65_535) is not None:
                 pass
 
+    def has_all_sizes_echoed(self):
+        """Check that an echo gives datagrams of all sizes back, the empty one included."""
+        self.wait(b"hello")
+        self.drain()
+        for size in (1, 2, 508, 1472, 1473, 8192, 8193, 16_384, 65_000, 65_507):
+            datagram = os.urandom(size)
+            assert wait_for(lambda each=datagram: self.ask(each, 5) == each, f"{size} bytes back")
+            self.drain()
+        self.socket.settimeout(5)
+        self.socket.send(b"")
+        assert self.socket.recv(10) == b""  # the loopback loses none that is alone
+
 
 def test_sizes(world, echo):
-    visitor = Visitor(world.agent("udp", echo.port).url)
-    visitor.wait(b"hello")
-    visitor.drain()
-    for size in (1, 2, 508, 1472, 1473, 8192, 8193, 16_384, 65_000, 65_507):
-        datagram = os.urandom(size)
-        assert wait_for(lambda each=datagram: visitor.ask(each, 5) == each, f"{size} bytes back")
-        visitor.drain()
-    visitor.socket.settimeout(5)
-    visitor.socket.send(b"")
-    assert visitor.socket.recv(10) == b""  # the loopback loses none that is alone
+    Visitor(world.agent("udp", echo.port).url).has_all_sizes_echoed()
 
 
 def test_three_players(world, echo):

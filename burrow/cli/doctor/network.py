@@ -18,6 +18,7 @@ from burrow.errors import ConfigError
 from burrow.link.address import ServerAddress
 from burrow.link.proxy import ConnectProxyEndpoint, proxy_for
 from burrow.server.site import HEALTH_PATH
+from burrow.wording import system_words
 
 TIMEOUT = 10.0
 """Seconds that each step may take."""
@@ -116,7 +117,7 @@ class Way:
             ) from error
         except OSError as error:
             raise Wrong(
-                f"{host} port {port} does not answer: {error.strerror or error}",
+                f"{host} port {port} does not answer: {system_words(error)}",
                 "a firewall between here and there may drop the packets: ask for the port to be opened; or "
                 "name an HTTP proxy in HTTPS_PROXY",
             ) from error
@@ -135,7 +136,7 @@ class Way:
             answer.begin()
         except (OSError, HTTPException) as error:
             raise Wrong(
-                f"the proxy does not answer as an HTTP proxy: {error}",
+                f"the proxy does not answer as an HTTP proxy: {system_words(error)}",
                 "look for its port: HTTPS_PROXY=http://HOST:PORT",
             ) from error
         if answer.status != 200:
@@ -170,7 +171,7 @@ class Way:
             ) from error
         except OSError as error:
             raise Wrong(
-                f"{self._address} ended the TLS handshake: {error.strerror or error}",
+                f"{self._address} ended the TLS handshake: {system_words(error)}",
                 "look in the server's log; something between may forbid it",
             ) from error
         self._socket = secured
@@ -185,7 +186,8 @@ class Way:
             return ssl.create_default_context(cafile=str(self._ca_file))
         except (OSError, ssl.SSLError) as error:
             raise Wrong(
-                f"the CA file {self._ca_file} cannot be used: {error}", "name another with --ca-file"
+                f"the CA file {self._ca_file} cannot be used: {system_words(error)}",
+                "name another with --ca-file",
             ) from error
 
     def _mistrust(self, error: ssl.SSLCertVerificationError) -> Wrong:

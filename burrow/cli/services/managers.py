@@ -12,6 +12,7 @@ from pathlib import Path
 
 from burrow.cli.services.units import LABELS, RELOADS_SINCE, Job, launchd_plist, systemd_unit
 from burrow.errors import BurrowError, ConfigError
+from burrow.wording import system_words
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
 
@@ -81,7 +82,7 @@ def ask(*command: str, check: bool = True) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_PATIENCE)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise BurrowError(f"cannot run {command[0]}: {error}") from error
+        raise BurrowError(f"cannot run {command[0]}: {system_words(error)}") from error
     if check and done.returncode != 0:
         said = " ".join((done.stderr or done.stdout).split()) or f"exit code {done.returncode}"
         raise BurrowError(f"`{' '.join(command)}` failed: {said}")

@@ -15,6 +15,7 @@ from burrow.errors import ConfigError
 from burrow.server.listening import wait_when_exhausted
 from burrow.server.nodes.link import make_certificate, node_context
 from burrow.server.nodes.records import Node
+from burrow.wording import system_words
 
 BACKLOG = 64
 """Nodes' connections that wait in the kernel to be accepted."""
@@ -47,7 +48,7 @@ def listen_for_nodes(
             listening = reactor.listenSSL(where.port, factory, node_context(*identity), **options)
     except (CannotListenError, ValueError) as error:
         raise ConfigError(
-            f"cannot listen on {where}: {error}; choose another with --node HOST:PORT, "
+            f"cannot listen on {where}: {system_words(error)}; choose another with --node HOST:PORT, "
             "where HOST is an IP address of this machine's"
         ) from error
     port: Any = wait_when_exhausted(reactor, listening)
