@@ -387,7 +387,7 @@ def test_login(world, hello, tmp_path):
             secret = burrow("login", url, *arguments, "--ca-file", ca_file, env=env, stdin=stdin)
             assert secret.wait() == 0, secret.output
     both = burrow("login", url, token, "--token-file", token_file, env=env)
-    assert both.wait() == 78
+    assert both.wait() == 2
     by_file = world.agent("http", hello.port, "--token-file", token_file, BURROW_TOKEN="wrong")
     assert by_file.url
     right = burrow("login", f"https://localhost:{world.https}", token, "--ca-file", ca_file, env=env)

@@ -138,7 +138,7 @@ def test_all_of_a_token_by_one_socks_proxy(world, upstream):
         (["--listen", "0"], "which tunnel"),
     ):
         wrong = burrow("connect", *arguments, env=world.env)
-        assert wrong.wait() == 78, wrong.output
+        assert wrong.wait() == 2, wrong.output
         assert words in wrong.output
 
 
@@ -179,10 +179,10 @@ def test_what_cannot_work_is_told(world, tcp_upstream):
         assert busy.wait() == 78
         assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in busy.output
     for arguments, code, words in (
-        (["closed"], 2, "--listen --stdio"),
+        (["closed"], 2, "one of --listen [HOST:]PORT, --stdio or --socks [HOST:]PORT is missing"),
         (["closed", "--listen", "1", "--stdio"], 2, "not allowed with"),
         (["closed", "--listen", "box"], 78, "write PORT, HOST:PORT"),
-        (["closed", "--stdio", "--json"], 78, "--json is for --listen"),
+        (["closed", "--stdio", "--json"], 2, "--json is for --listen"),
         (["no name", "--stdio"], 78, "no possible name"),
     ):
         wrong = burrow("connect", *arguments, env=world.env)
