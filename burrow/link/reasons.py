@@ -77,8 +77,8 @@ def _is_distrust(text: str) -> bool:
 
 def _distrusted(address: ServerAddress) -> ServerUnreachable:
     return ServerUnreachable(
-        f"{address} has a certificate that this machine does not believe; "
-        "with a CA of your own, name it with --ca-file FILE"
+        f"{address} has a certificate that this machine does not believe; with a CA of your own, name it "
+        "with --ca-file FILE (ca.pem in the state folder of a Burrow server with --tls local)"
     )
 
 

@@ -151,9 +151,8 @@ class Agent:
         self.tunnels[tunnel.name] = tunnel
         if asked.upstream.startswith(_HTTP2_UPSTREAMS) and not self._opening.http2:
             text = (
-                f"visitors of {tunnel.name} come by HTTP/1.1 alone, since the server runs without --http2: "
-                "web pages and WebSockets reach the upstream by HTTP/2, gRPC does not until its owner starts "
-                "it with that"
+                f"visitors of {tunnel.name} come by HTTP/1.1 alone: web pages and WebSockets work so, "
+                "gRPC does not until the server's owner starts it with --http2"
             )
             self.tell(Notice, code="http1-only", text=text, tunnel=tunnel.name)
         answer = {"tunnel": tunnel.name, "name": tunnel.name, "url": tunnel.url}

@@ -233,7 +233,10 @@ def _nothing(scene: Scene) -> str:
         return f"No request so far matches {escaped(scene.filter)}"
     if scene.state in (State.CONNECTING, State.OPENING):
         return ""
-    return f"No {_BEGINNING.get(_scheme(scene), _BEGINNING[''])}"
+    beginning = _BEGINNING.get(_scheme(scene), _BEGINNING[""])
+    if len(scene.tunnels) == 1:
+        beginning = beginning.replace("NAME", escaped(scene.tunnels[0].name))
+    return f"No {beginning}"
 
 
 _BEGINNING = {

@@ -206,7 +206,7 @@ class AdminChannel(HTTPChannel):
         closed instead, and their sender asks again (RFC 9112 section 9.3.2).
         """
         self.requests.remove(request)
-        behind = self._dataBuffer or self.clearLineBuffer()
+        behind = any(self._dataBuffer) or self.clearLineBuffer()  # behind a body Twisted adds what is empty
         self._leave()
         self.setTimeout(None)
         transport: Any = self.transport

@@ -301,7 +301,7 @@ def test_a_message_stays_until_escape(shown):
         (["tcp://example.com:20000"], "No connections yet: connect to the address above"),
         (["tls://blog.example.com"], "No connections yet: connect to the address above, by TLS"),
         (["udp://example.com:20000"], "No datagrams yet: send one to the address above"),
-        (["private://blog"], "No connections yet: `burrow connect NAME --listen PORT` leads here"),
+        (["private://name0"], "No connections yet: `burrow connect name0 --listen PORT` leads here"),
         (["private://blog", "https://shop.example.com"], "No requests yet: open the URL in a browser"),
         (["private://a", "private://b"], "`burrow connect NAME --listen PORT` leads here"),
     ],

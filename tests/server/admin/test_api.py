@@ -515,6 +515,24 @@ def test_after_an_answer_the_connection_is_the_edges_again(node):
     assert next_one.received == b"GET / HTTP/1.1\r\n"
 
 
+def test_after_a_body_as_well(node):
+    connection = node.connect("POST", "/tokens", body={"name": "new"})
+    if not connection.transport.value():
+        node.reactor.advance(0)
+    assert connection.answer.status == 201
+    assert connection.transport.protocol is node.back.built[0]
+    assert not connection.transport.disconnecting
+
+
+def test_what_comes_behind_a_body_is_not_lost_in_silence(node):
+    connection = node.connect("POST", "/tokens", body={"name": "new"}, behind=b"GET /next HTTP/1.1\r\n\r\n")
+    if not connection.transport.value():
+        node.reactor.advance(0)
+    assert connection.answer.status == 201
+    assert connection.transport.disconnecting
+    assert node.back.built == []
+
+
 def test_what_comes_behind_a_request_is_not_lost_in_silence(node):
     """The connection is closed behind the answer, so whoever sent it asks again."""
     waiting = Deferred()
