@@ -34,11 +34,11 @@ def show(arguments: argparse.Namespace) -> int:
         }
         say(json.dumps(whole, indent=2))
     else:
-        rows: list[tuple[str, ...]] = [("KIND", "REACHED BY", "PACKAGE", "OPTIONS", "OPENS")]
+        rows: list[tuple[str, ...]] = [("KIND", "REACHED BY", "PACKAGE", "OPENS", "OPTIONS")]
         for name in sorted(kinds):
             kind = kinds[name]
             flags = " ".join(each.flag for each in kind.options) or "-"
-            rows.append((name, kind.reach.value, package_of(kind) or "-", flags, kind.summary))
+            rows.append((name, kind.reach.value, package_of(kind) or "-", kind.summary, flags))
         show_table(rows, ("OPTIONS", "PACKAGE"))
     if not arguments.json:
         for one in broken:

@@ -86,7 +86,7 @@ def share(arguments: argparse.Namespace) -> int:
 
     def link(url: str) -> None:
         say(share_link(key, url, until))
-        complain(f"it lets in whoever has it, until {at(until)}")
+        complain(f"it lets in whoever has it, until {at(until)}, if the tunnel was opened with --share-links")
 
     if "://" in arguments.name:
         parts = urlsplit(arguments.name)

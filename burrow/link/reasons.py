@@ -29,7 +29,7 @@ def refusal(address: ServerAddress, status: int, fields: dict[str, str], body: b
         target = urlsplit(fields.get("location", ""))
         return Refused(
             f"the server takes agents at {target.scheme}://{target.netloc} and not at {address}: "
-            f"use --server {target.scheme}://{target.netloc}"
+            f"use {target.scheme}://{target.netloc}"
         )
     if status in (400, 401, 403) and text:
         return Refused(f"{address} refused this agent: {text}")
