@@ -58,22 +58,28 @@ class KindOption(Option):
         return self.side is not Side.AGENT
 
     def _parsed(self, text: str) -> Any:
-        value = super()._parsed(text)
+        try:
+            value = super()._parsed(text)
+        except ValueError:
+            if self.parse in (int, float):  # Python's own sentence says not what to write
+                raise ValueError(self._wanted()) from None
+            raise
         if self.number and isinstance(value, (int, float)):
             low = -math.inf if self.least is None else self.least
             high = math.inf if self.most is None else self.most
             # JSON has no infinity and no NaN, and the second is not less than anything.
             if not (low <= value <= high and math.isfinite(value)):
-                raise ValueError(f"write a number{self._range()}")
+                raise ValueError(self._wanted())
         return value
 
-    def _range(self) -> str:
-        """Its bounds, as a sentence about a number goes on."""
+    def _wanted(self) -> str:
+        """What to write, of a number."""
+        kind = "a whole number" if self.parse is int else "a number"
         if self.least is not None and self.most is not None:
-            return f" from {self.least} to {self.most}"
+            return f"write {kind} from {self.least} to {self.most}"
         if self.least is not None:
-            return f", {self.least} or more"
-        return "" if self.most is None else f", {self.most} or less"
+            return f"write {kind}, {self.least} or more"
+        return f"write {kind}" if self.most is None else f"write {kind}, {self.most} or less"
 
     def schema(self) -> dict[str, Any]:
         """The JSON schema (2020-12) of its value on the wire."""

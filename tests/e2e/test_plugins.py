@@ -36,6 +36,21 @@ def run(*arguments, cwd=None, code=0):
     return ran.stdout + ran.stderr
 
 
+def make_venv(folder, *installed, editable=()):
+    """
+    An environment with these packages, and what Burrow depends on from the tests' own. @return: its programs.
+    """
+    venv.create(folder, with_pip=False, symlinks=True)
+    pip = (sys.executable, "-m", "pip", "--python", folder / "bin" / "python")
+    install = (*pip, "install", "--no-index", "--no-deps", "--no-build-isolation")
+    run(*install, *installed)
+    site = sysconfig.get_path("purelib", "venv", {"base": str(folder)})
+    Path(site, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    for source in editable:  # setuptools is there now
+        run(*install, "-e", source)
+    return folder / "bin"
+
+
 class Environment:
     """
     A new environment with the two wheels alone. What Burrow depends on comes from the environment of the
@@ -57,13 +72,10 @@ class Environment:
                 *(sys.executable, "-m", "pip", "wheel", "--no-index", "--no-deps", "--no-build-isolation"),
                 *("--wheel-dir", wheels, source),
             )
-        venv.create(folder / "venv", with_pip=False, symlinks=True)
-        self.bin = folder / "venv" / "bin"
+        self.wheels = sorted(wheels.glob("*.whl"))
+        self.bin = make_venv(folder / "venv", *self.wheels)
         site = sysconfig.get_path("purelib", "venv", {"base": str(folder / "venv")})
         self.plugins = Path(site) / "twisted" / "plugins"
-        pip = (sys.executable, "-m", "pip", "--python", self.bin / "python")
-        run(*pip, "install", "--no-index", "--no-deps", *sorted(wheels.glob("*.whl")))
-        Path(site, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
     def burrow(self, *arguments, env=None, stdin=None, files=None):
         """In the place of the harness's C{burrow}."""
@@ -238,3 +250,12 @@ def test_the_sdist_has_the_examples(environment):
         names = {name.partition("/")[2] for name in archive.getnames()}
     for name in ("pyproject.toml", "burrow_redis/kind.py", "twisted/plugins/burrow_redis_plugins.py"):
         assert f"docs/examples/burrow-redis/{name}" in names
+
+
+def test_plugin_that_is_installed_for_development(environment, tmp_path):
+    """As its author does, by `pip install -e`: Twisted looks for plugins on the path alone."""
+    burrow = next(wheel for wheel in environment.wheels if "tunnel" in wheel.name)
+    source = tmp_path / "burrow-redis"
+    shutil.copytree(environment.sources / "docs" / "examples" / "burrow-redis", source)
+    bin = make_venv(tmp_path / "venv", burrow, editable=[source])
+    assert "burrow-redis 1.0" in run(bin / "burrow", "protocols", cwd=tmp_path)

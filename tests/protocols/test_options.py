@@ -67,6 +67,7 @@ def test_values_of_command_lines_and_files(given):
         ({"port": True}, False, "port = true is not possible: write a number"),
         ({"port": [1]}, False, "port = [1] is not possible: write a number"),
         ({"size": 0.5}, False, "size = 0.5 is not possible: write a number from 1 to 40"),
+        ({"size": "x"}, True, '--size "x" is not possible: write a number from 1 to 40'),
         ({"size": "nan"}, True, "write a number from 1 to 40"),
         ({"size": "inf"}, True, "write a number from 1 to 40"),
         ({"read-only": "perhaps"}, False, "write true or false"),

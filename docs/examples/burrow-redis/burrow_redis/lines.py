@@ -5,7 +5,7 @@ from burrow.protocols.kind import PORT, TunnelKind
 from burrow.protocols.options import Side, kind_option
 from burrow.traffic.record import Record
 
-LIMIT = kind_option("shown", "characters of a line to show", 80, side=Side.AGENT, parse=int, number=True)
+LIMIT = kind_option("shown", "characters of a line", 80, side=Side.AGENT, parse=int, number=True, least=1)
 
 
 class Lines(TunnelKind):

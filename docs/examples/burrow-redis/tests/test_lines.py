@@ -17,6 +17,7 @@ def test_lines_are_told_and_bytes_pass_as_they_are():
     assert [each.target for each in tunnel.records] == ["NICK bob", "JOIN #burr"]
 
 
-def test_option_that_is_no_number():
-    with pytest.raises(ConfigError, match="shown"):
-        MemoryTunnel(Lines(), {"shown": "ten"})
+@pytest.mark.parametrize("shown", ["ten", "0", "1.5"])
+def test_option_that_is_no_possible_number(shown):
+    with pytest.raises(ConfigError, match="write a whole number, 1 or more"):
+        MemoryTunnel(Lines(), {"shown": shown})
