@@ -13,7 +13,7 @@ from burrow.addresses import parse_ports
 from burrow.client.tunnels import TunnelRequest, find_kind, tunnel_request
 from burrow.errors import ConfigError
 from burrow.protocols.kind import PORT
-from burrow.wording import shown
+from burrow.wording import count_of, shown
 
 MAX_PORTS = 100
 """Ports of one range, at most."""
@@ -48,8 +48,8 @@ def tunnel_requests(
         publics = list(_ports(str(wanted), option))
         if len(publics) != len(services):
             raise ConfigError(
-                f"{option} {wanted} has {len(publics)} ports and {shown(upstream)} has {len(services)}: "
-                "write as many, or leave the public ones to the server"
+                f"{option} {wanted} has {count_of(len(publics), 'port')} and {shown(upstream)} has "
+                f"{len(services)}: write as many, or leave the public ones to the server"
             )
     return [
         tunnel_request(

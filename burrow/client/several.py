@@ -9,6 +9,7 @@ from burrow.client import port_ranges
 from burrow.client.tunnels import TunnelRequest, find_kind, tunnel_request
 from burrow.errors import ConfigError
 from burrow.protocols.domain import DOMAIN, MAX_DOMAINS
+from burrow.protocols.private import PRIVATE
 
 
 def tunnel_requests(
@@ -27,5 +28,11 @@ def tunnel_requests(
     if len(domains) > MAX_DOMAINS:
         raise ConfigError(f"{len(domains)} domains are too many for one tunnel: {MAX_DOMAINS} are possible")
     given = {key: value for key, value in given.items() if key != DOMAIN.key}
+    if (private := given.get(PRIVATE.key)) and PRIVATE.value(private, PRIVATE.key):
+        spelled = DOMAIN.flag if flags else DOMAIN.key
+        raise ConfigError(
+            f"{spelled} is for visitors of a public URL, which a private tunnel has not: leave one of both "
+            "out"
+        )
     names = dict.fromkeys([*([] if name is None else [name]), *domains])
     return [tunnel_request(kind_name, upstream, each, given, flags) for each in names]

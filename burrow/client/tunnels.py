@@ -13,7 +13,7 @@ from burrow.errors import BurrowError, ConfigError
 from burrow.protocols.base import Kind
 from burrow.protocols.domain import DOMAIN
 from burrow.protocols.elsewhere import COMMAND_LINE, FILE, no_option
-from burrow.protocols.options import read_options, sent_options
+from burrow.protocols.options import by_keys, read_options, sent_options
 from burrow.protocols.registry import broken, kinds
 from burrow.protocols.tcp import AsKind
 from burrow.values import parse_name
@@ -101,6 +101,10 @@ def tunnel_request(
         kind.check_options(options)
         options = with_client_ca(with_share_key(options))
         parsed = kind.parse_upstream(upstream, options)
+    except ConfigError as error:
+        if flags:
+            raise
+        raise ConfigError(by_keys(str(error), kind.options)) from error
     except BurrowError:
         raise
     except Exception as error:  # a kind is anybody's code
@@ -108,8 +112,15 @@ def tunnel_request(
             f"the plugin for tunnels of kind {kind_name} failed: {type(error).__name__}: {error}"
         ) from error
     if options.get("end-to-end") and name is not None and name.startswith("*."):
-        raise ConfigError(f"--end-to-end gets a certificate for one host, and {name} has many: leave it out")
+        spelled = "--end-to-end" if flags else "end-to-end"
+        raise ConfigError(f"{spelled} gets a certificate for one host, and {name} has many: leave it out")
     if options.get("as"):
+        if options["as"] in kinds():
+            other = f"burrow {options['as']}" if flags else f'kind = "{options["as"]}"'
+            spelled = "--as" if flags else "as"
+            raise ConfigError(
+                f"this Burrow has tunnels of kind {options['as']}: write {other}, without {spelled}"
+            )
         kind = AsKind(options["as"])
     elif options.get("end-to-end"):
         from burrow.client.endtoend.kind import EndToEndKind, authority_of  # others need no cryptography

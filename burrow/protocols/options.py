@@ -9,6 +9,7 @@ declaration, since an agent may be anybody's.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -169,6 +170,25 @@ def read_options(
         else each.value(given[key], each.flag if flags else key, " " if flags else " = ")
         for key, each in known.items()
     }
+
+
+_FLAG = re.compile(r"(add )?--([a-z][a-z0-9-]*)")
+
+
+def by_keys(sentence: str, options: Iterable[KindOption]) -> str:
+    """
+    A sentence that names options as on the command line, for whoever wrote a file: a kind's C{check_options}
+    does not know where they were given.
+    """
+    known = {each.key: each for each in options}
+
+    def written(found: re.Match[str]) -> str:
+        add, key = found[1] or "", found[2]
+        if key not in known:
+            return found[0]
+        return f"{add}{key} = true" if add and known[key].is_switch else f"{add}{key}"
+
+    return _FLAG.sub(written, sentence)
 
 
 def sent_options(

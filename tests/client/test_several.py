@@ -54,6 +54,15 @@ def test_what_is_not_possible(domains, words):
         names(None, domains)
 
 
+def test_a_private_tunnel_has_no_domain():
+    with pytest.raises(ConfigError, match=r"--domain is for visitors of a public URL.*leave one of both out"):
+        tunnel_requests("http", "3000", None, {"domain": ["a.example.org"], "private": True}, flags=True)
+    with pytest.raises(ConfigError, match=r"^domain is for visitors"):
+        tunnel_requests("http", "3000", None, {"domain": "a.example.org", "private": "yes"})
+    told = {"domain": "a.example.org", "private": False}
+    assert [each.name for each in tunnel_requests("http", "3000", None, told)] == ["a.example.org"]
+
+
 def test_programs_give_one_as_the_name():
     with pytest.raises(ConfigError, match=r"give a\.example\.org as its name"):
         tunnel_request("http", "3000", None, {"domain": ["a.example.org"]})

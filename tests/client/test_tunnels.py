@@ -39,3 +39,39 @@ def test_a_plugin_that_fails_is_named(monkeypatch, method):
     said = "plugin for tunnels of kind tcp failed: ZeroDivisionError: a plugin's fault"
     with pytest.raises(ConfigError, match=said):
         tunnel_request("tcp", "6379", None, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "on_the_command_line", "in_files"),
+    [
+        (
+            "tcp",
+            {"private": True, "port": 20_000},
+            "a private tunnel has no public port: leave --port away, or --private",
+            "a private tunnel has no public port: leave port away, or private",
+        ),
+        (
+            "http",
+            {"sticky": True},
+            "--sticky is for a name that agents share: add --share",
+            "sticky is for a name that agents share: add share = true",
+        ),
+        (
+            "http",
+            {"cors-credentials": True},
+            "--cors-credentials says what allowed origins may send: add --cors ORIGIN",
+            "cors-credentials says what allowed origins may send: add cors ORIGIN",
+        ),
+        (
+            "tcp",
+            {"as": "udp"},
+            "this Burrow has tunnels of kind udp: write burrow udp, without --as",
+            'this Burrow has tunnels of kind udp: write kind = "udp", without as',
+        ),
+    ],
+)
+def test_options_are_spelled_as_they_were_given(kind, given, on_the_command_line, in_files):
+    for flags, sentence in ((True, on_the_command_line), (False, in_files)):
+        with pytest.raises(ConfigError) as raised:
+            tunnel_request(kind, "3000", None, given, flags)
+        assert str(raised.value) == sentence

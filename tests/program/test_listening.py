@@ -91,6 +91,18 @@ def test_addresses():
         _visitor(b"SSH-2.0-x\r\n")
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("udp", "tunnels of kind udp have none: write tcp"),
+        ("files", "write tcp, tls or http, or burrow.forward"),
+    ],
+)
+def test_kinds_that_have_no_connections_for_a_program(kind, words):
+    with pytest.raises(ConfigError, match=words):
+        burrow.listen(kind)
+
+
 def test_option_that_it_sets_itself():
     with pytest.raises(ConfigError, match="leave proxy_protocol out"):
         burrow.listen("tcp", proxy_protocol="v2")
