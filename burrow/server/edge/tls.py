@@ -5,7 +5,7 @@ While the certificate is looked for, the connection is not read: it takes the me
 one read at most. The edge's sweep closes a connection whose hello is not complete, or whose certificate is
 not found, in time. What is refused here, and how (alerts of RFC 8446 section 6):
 
-- bytes that are not TLS: decode_error; a request in clear gets an HTTP answer;
+- bytes that are not TLS: decode_error; a request in clear gets an HTTP answer (L{answer_in_clear});
 - a server name that no host can have, or that there is no certificate for: unrecognized_name;
 - the name of a tunnel that takes the TLS itself (L{Reach.SNI}), if its agent is away: unrecognized_name,
   since no page can be shown. RFC 6066 section 3 has this alert for names that a server does not serve;
@@ -42,6 +42,7 @@ from burrow.protocols.access import CLIENT_CA
 from burrow.protocols.base import Reach
 from burrow.protocols.tls import terminates
 from burrow.server.edge.front import HandOver, stay
+from burrow.server.edge.in_clear import answer_in_clear
 from burrow.server.edge.passing import MAX_EARLY, Passing
 from burrow.server.edge.shown import Shown, VisitorTLS, VisitorTLSFactory
 from burrow.server.edge.sweep import Sweep
@@ -56,11 +57,6 @@ _ALERT_NOT_TLS = b"\x15\x03\x01\x00\x02\x02\x32"  # fatal decode_error (RFC 8446
 _ALERT_NO_NAME = b"\x15\x03\x03\x00\x02\x02\x70"  # fatal unrecognized_name (RFC 6066 section 3)
 _ALERT_INTERNAL = b"\x15\x03\x03\x00\x02\x02\x50"  # fatal internal_error
 _ALERT_NO_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"  # fatal no_application_protocol
-
-_PLAIN_ANSWER = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 52\r\nConnection: close\r\n\r\n"
-    b"This port speaks HTTPS: write https:// in the URL. \r\n"
-)
 
 
 class TLSFront(Protocol):
@@ -105,7 +101,8 @@ class TLSFront(Protocol):
             self._refuse(_ALERT_NO_NAME)
             return
         except NotTLS:
-            self._refuse(_PLAIN_ANSWER if self._hello.received[:1].isalpha() else _ALERT_NOT_TLS)
+            received = bytes(self._hello.received)
+            self._refuse(answer_in_clear(received) if received[:1].isalpha() else _ALERT_NOT_TLS)
             return
         if hello is not None:
             self._waiting = True

@@ -240,6 +240,10 @@ class Front(SynchronousTestCase):
         visit.send(b"GET / HTTP/1.1\r\n")
         self.assertIn(b"400 Bad Request", visit.transport.value())
         self.assertTrue(visit.transport.disconnecting)
+        visit = Visit(self.factory)
+        visit.send(b"GET /a HTTP/1.1\r\nHost: demo.test:8443\r\n\r\n")
+        self.assertIn(b"Location: https://demo.test:8443/a\r\n", visit.transport.value())
+        self.assertTrue(visit.transport.disconnecting)
 
     def test_source_that_fails_or_has_nothing(self):
         for answer, alert in (
