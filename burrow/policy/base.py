@@ -75,6 +75,7 @@ class Visit:
     @ivar request: its head, as it came. @ivar address: the visitor's address, as far as proxies in front are
         believed. @ivar scheme: the visitor's, "https" or "http".
     @ivar target: path and query that the upstream gets. @ivar host: the Host that it gets.
+    @ivar forwards: whether the upstream is told the visitor's host and scheme (X-Forwarded-Host and others).
     @ivar on_request: changes of the fields that go to the upstream, in order.
     @ivar on_answer: changes of the fields of the answer, interim ones included, in order.
     @ivar on_end: called with the answer's status once it is over; with 0 if it did not come whole.
@@ -102,6 +103,7 @@ class Visit:
     means: Means = field(default_factory=Means)
     body: ReadBody | None = None
     shown: IsShown | None = None
+    forwards: bool = True
 
     def read_body(self, limit: int) -> Deferred[bytes | None]:
         """

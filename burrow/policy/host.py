@@ -5,7 +5,11 @@ Development servers answer only hosts that they know, as a protection of the dev
 rebinding). With another Host, the request has to be the upstream's throughout, or its checks of Origin (CSRF,
 CORS, WebSocket handshakes) fail; and what it says of itself in its answer means nothing to the visitor. So
 both are rewritten: Origin and Referer on the way in; Location, Content-Location, Refresh, Link, the Domain of
-cookies and Access-Control-Allow-Origin on the way out. X-Forwarded-Host keeps the visitor's.
+cookies and Access-Control-Allow-Origin on the way out.
+
+X-Forwarded-Host keeps the visitor's where the upstream's Host was asked for by an option. Where an upstream
+refused the visitor's, it is told that host nowhere: Rails refuses it in X-Forwarded-Host, too, and others
+compare Origin with it.
 """
 
 from __future__ import annotations
@@ -95,21 +99,28 @@ class RewriteHost:
     The rule: requests are for the upstream's own origin.
 
     @param origin: as in C{http://localhost:3000}.
+    @param forwards: whether the upstream is told the visitor's host and scheme (X-Forwarded-Host and others).
     """
 
-    __slots__ = ("_authority", "_host", "_origin")
+    __slots__ = ("_authority", "_forwards", "_host", "_origin")
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, *, forwards: bool = True) -> None:
         self._origin = origin.encode()
+        self._forwards = forwards
         self._authority = self._origin.partition(b"://")[2]
         self._host = (urlsplit(origin).hostname or "").encode()
 
     def visit(self, visit: Visit) -> None:
         """See L{IRule<burrow.policy.base.IRule>}."""
         visit.host = self._authority
+        visit.forwards = visit.forwards and self._forwards
         public, secure = visit.origin, visit.scheme == "https"
         visit.on_request.append(lambda fields: self._to_upstream(fields, public))
         visit.on_answer.append(lambda fields: self._to_visitor(fields, public, secure))
+
+    def holds(self, visit: Visit) -> bool:
+        """Whether a request is for the upstream's own host already."""
+        return visit.host == self._authority
 
     def _to_upstream(self, fields: Fields, public: bytes) -> Fields:
         """Of its own pages' requests Origin and Referer; those of another site stay what they are."""
@@ -159,6 +170,24 @@ class RewriteHost:
                 continue
             kept.append(attribute)
         return b";".join([first, *kept])
+
+
+class OfHandshakes:
+    """
+    A rule for WebSocket handshakes alone: some upstreams take any Host, and refuse another Origin there.
+
+    @param rule: it.
+    """
+
+    __slots__ = ("_rule",)
+
+    def __init__(self, rule: RewriteHost) -> None:
+        self._rule = rule
+
+    def visit(self, visit: Visit) -> None:
+        """See L{IRule<burrow.policy.base.IRule>}."""
+        if visit.request.upgrade:
+            self._rule.visit(visit)
 
 
 def _moved(url: bytes, old: bytes, new: bytes) -> bytes:

@@ -110,8 +110,10 @@ def policies(kind: Kind, options: Mapping[str, Any]) -> Policies:
     if routes := options.get(ROUTE.key):
         rules.append(RouteByPath(route.path for route in routes))
     host = options.get(HOST_HEADER.key)
-    own = RewriteHost(host.origin) if host is not None and host.origin else None
-    if own is not None and host is not None and host.mode != AUTO:
-        rules.append(own)
-        own = None
+    own = None
+    if host is not None and host.origin:
+        own = RewriteHost(host.origin, forwards=host.mode != AUTO)
+        if host.mode != AUTO:
+            rules.append(own)
+            own = None
     return Policies(Policy(rules) if rules else None, own)

@@ -44,7 +44,7 @@ from burrow.server.edge.context import Edge
 from burrow.server.edge.failing import FAILURE_FIELD, Failing
 from burrow.server.edge.gathering import CONTINUE, Gathering
 from burrow.server.edge.hops import last_stop
-from burrow.server.edge.policed import NO_RULES, REFUSING, Policed, keep_own_host
+from burrow.server.edge.policed import NO_RULES, REFUSING, REFUSING_HANDSHAKE, Policed, keep_own_host
 from burrow.server.edge.responses import IAnswered, Responses
 from burrow.server.edge.telling import answered, record_of
 from burrow.server.route import IRoute, NoRoute
@@ -326,7 +326,9 @@ class Exchange:
                 self._begin_response_time()  # the upstream works on it (RFC 2518 section 10.1)
         elif FAILURE_FIELD in head.headers and (failing := Failing.of(head)):
             self._failing = failing
-        elif (head.status in REFUSING or self._policed is not None) and self._refuses_host(head.status):
+        elif (
+            head.status in REFUSING or self._policed is not None or self.request.upgrade
+        ) and self._refuses_host(head.status):
             self._refused = True  # once this answer is over, the request is sent again
         elif self.request.upgrade and self._connection.only_switches and head.status < 300:
             raise BadMessage(502, "it opens no WebSocket")
@@ -344,19 +346,22 @@ class Exchange:
     def _refuses_host(self, status: int) -> bool:
         """
         Whether an answer of this status may refuse the visitor's Host alone: then the upstream is asked for
-        its own. If it answers to that, all requests to the tunnel have it from then on.
+        its own. If it answers to that, all requests to the tunnel have it from then on; or all WebSocket
+        handshakes, if it was one.
+
+        @param status: 0 if what came is no answer.
         """
-        route = self._route
+        route, policed, handshake = self._route, self._policed, bool(self.request.upgrade)
         assert route is not None
         rule = route.policies.own_host
         if rule is None:
             return False
-        tried = self._policed is not None and self._policed.own_host
-        if status not in REFUSING:
-            if tried:
-                keep_own_host(route)
+        refused = status in (REFUSING_HANDSHAKE if handshake else REFUSING)
+        if policed is not None and policed.own_host:
+            if not refused:
+                keep_own_host(route, handshakes=handshake)
             return False
-        if tried or not self._only_asks:
+        if not (refused and self._only_asks) or (policed is not None and rule.holds(policed.visit)):
             return False
         if self._policed is None:
             self._policed = self._police(NO_RULES)
@@ -462,6 +467,8 @@ class Exchange:
         elif only_asks and responses.used:
             # The upstream closed a kept connection while this request was on its way to it.
             self._find_route()
+        elif request.upgrade and self._refuses_host(0):
+            self._ask_again()
         else:
             self._page(pages.upstream_failed("failed", f"The upstream failed: {error}."))
 

@@ -30,6 +30,14 @@ _NODE = rb'(?:[!#$%&\'*+.^_`|~0-9A-Za-z-]+|"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\
 _PAIR = rb"[A-Za-z-]+=" + _NODE
 _ELEMENT = rb"[ \t]*(?:" + _PAIR + rb"(?:[ \t]*;[ \t]*" + _PAIR + rb")*[ \t]*)?"
 _FORWARDED = re.compile(_ELEMENT + rb"(?:," + _ELEMENT + rb")*")
+_PUBLIC = (
+    b"x-forwarded-proto",
+    b"x-forwarded-scheme",
+    b"x-forwarded-ssl",
+    b"x-forwarded-host",
+    b"x-forwarded-port",
+)
+_PARTS = re.compile(rb"(,)|(" + _PAIR + rb")")
 _AUTHORITY = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
 
 
@@ -172,11 +180,12 @@ class Hop:
         if head.max_forwards is not None:
             left = b"%d" % max(head.max_forwards - 1, 0)
             passing = [(name, left if name.lower() == b"max-forwards" else value) for name, value in passing]
-        host, target = head.authority, head.target
+        host, target, said = head.authority, head.target, self._added.fields
         if visit is not None:
             host, target = visit.host, visit.target
+            said = said if visit.forwards else of_visitor_alone(said)
             passing = changed(passing, visit.on_request, may_be_changed) + visit.identity
-        fields = [(b"Host", host), *passing, *self._added.fields]
+        fields = [(b"Host", host), *passing, *said]
         fields.append((b"Via", f"{head.version} {self._forwarding.pseudonym}".encode()))
         # What frames the body is written from what was understood, with the name as it was spelled.
         if head.length is None:
@@ -220,6 +229,32 @@ class Hop:
             (b"Forwarded", b", ".join(forwarded)),
         ]
         return Added(fields, self._forwarding.visitor(chain), scheme)
+
+
+def of_visitor_alone(fields: Fields) -> Fields:
+    """
+    What the edge adds, without what tells the public host and the scheme: C{Forwarded} keeps its C{for}, and
+    X-Forwarded-For stays, since a visitor must not pass for somebody at the upstream's own machine.
+    """
+    kept: Fields = []
+    for name, value in fields:
+        key = canonical(name)
+        if key == b"forwarded":
+            value = _without_public(value)
+        if key not in _PUBLIC:
+            kept.append((name, value))
+    return kept
+
+
+def _without_public(forwarded: bytes) -> bytes:
+    """A value of Forwarded without the parameters C{host} and C{proto} of its elements."""
+    elements: list[list[bytes]] = [[]]
+    for comma, pair in _PARTS.findall(forwarded):
+        if comma:
+            elements.append([])
+        elif pair.partition(b"=")[0].lower() not in (b"host", b"proto"):
+            elements[-1].append(pair)
+    return b", ".join(b";".join(pairs) for pairs in elements if pairs)
 
 
 def _element(peer: str, scheme: str, authority: bytes) -> bytes:

@@ -14,7 +14,7 @@ from burrow.http.request_head import RequestHead
 from burrow.http.response_head import ResponseHead
 from burrow.policy.base import Outcome, Policy, ReadBody, Visit, changed, may_be_answered
 from burrow.policy.compress import Encoder, compressed
-from burrow.policy.host import RewriteHost
+from burrow.policy.host import OfHandshakes, RewriteHost
 from burrow.policy.means import Means
 from burrow.policy.shown import IsShown
 from burrow.server.edge import pages
@@ -27,6 +27,12 @@ _CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 REFUSING = (400, 403, 421)
 """Statuses of an upstream that does not know the host that it is asked for."""
+
+REFUSING_HANDSHAKE = (0, 401, *REFUSING)
+"""
+Of an upstream that refuses a WebSocket handshake for its Origin: some close the connection or answer with
+what is no HTTP (0), and C{ws}, which is under most servers in Node.js, says 401.
+"""
 
 
 class Policed:
@@ -135,10 +141,25 @@ class Policed:
             each(0 if self.answer is not None else status)
 
 
-def keep_own_host(route: IRoute) -> None:
-    """All requests to a tunnel have the upstream's own Host from now on: it refuses the visitors'."""
+def keep_own_host(route: IRoute, *, handshakes: bool) -> None:
+    """
+    All requests to a tunnel have the upstream's own Host from now on: it refuses the visitors'.
+
+    @param handshakes: WebSocket handshakes alone have it: of another request that is not known.
+    """
     usual, own = route.policies
-    rules = (*(usual.rules if usual is not None else ()), own)
+    rules = usual.rules if usual is not None else ()
+    if handshakes:
+        if own is not None and not any(isinstance(rule, OfHandshakes) for rule in rules):
+            route.policies = route.policies._replace(usual=Policy((*rules, OfHandshakes(own))))
+            Policed.log.info(
+                "the upstream of tunnel {name} refuses WebSocket handshakes with the visitors' Host and "
+                "Origin and takes those with its own: from now on they have these (--host-header preserve "
+                "leaves both as they are)",
+                name=route.name,
+            )
+        return
+    rules = (*(rule for rule in rules if not isinstance(rule, OfHandshakes)), own)
     route.policies = route.policies._replace(usual=Policy(rules), own_host=None)
     Policed.log.info(
         "the upstream of tunnel {name} refuses the visitors' Host and answers to its own: from now on it "

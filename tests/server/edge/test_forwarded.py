@@ -9,7 +9,7 @@ from burrow.addresses import parse_network
 from burrow.errors import ConfigError
 from burrow.http.fields import canonical, for_upstream, is_forwarding
 from burrow.http.headers import Headers
-from burrow.server.edge.forwarded import Forwarding, Hop
+from burrow.server.edge.forwarded import Forwarding, Hop, of_visitor_alone
 from tests.server.edge.edges import Exchange, Peer
 
 
@@ -226,3 +226,20 @@ def test_via_names_what_was_spoken():
         "Via: 1.0 fred",
         "Via: 1.0 burrow",
     ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "kept"),
+    [
+        ([(b"X-Forwarded-Host", b"a"), (b"X-Forwarded-Proto", b"https"), (b"X-Forwarded-Port", b"443")], []),
+        ([(b"X_Forwarded_Ssl", b"on"), (b"X-Forwarded-Scheme", b"https")], []),
+        ([(b"X-Forwarded-For", b"192.0.2.1"), (b"X-Real-IP", b"192.0.2.1")], None),
+        (
+            [(b"Forwarded", b'for="[2001:db8::1]";proto=https;host="a:8443", host=a; for=unknown')],
+            [(b"Forwarded", b'for="[2001:db8::1]", for=unknown')],
+        ),
+        ([(b"Forwarded", b"by=_gone;HOST=a;for=192.0.2.1")], [(b"Forwarded", b"by=_gone;for=192.0.2.1")]),
+    ],
+)
+def test_what_tells_of_the_visitor_alone(fields, kept):
+    assert of_visitor_alone(fields) == (fields if kept is None else kept)

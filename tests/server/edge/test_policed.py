@@ -16,8 +16,9 @@ from burrow.policy.host import parse_host_header
 from burrow.protocols.http import HttpProtocol
 from burrow.protocols.options import read_options
 from burrow.protocols.visits import UNREADABLE, Policies, policies, settled
+from burrow.server.edge.http1 import VisitorFactory
 from tests.policy.visiting import World, outcome, visit
-from tests.server.edge.edges import Exchange
+from tests.server.edge.edges import Exchange, Peer, Wire
 
 GET = b"GET /a HTTP/1.1\r\nHost: t.example.com\r\n\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: t.example.com\r\nContent-Length: 5\r\n\r\nhello"
@@ -355,12 +356,89 @@ def test_upstream_that_answers_to_its_own_host_alone(request_, good, status, kep
     said = exchange.answer(good)
     assert said.count(b"HTTP/1.1 ") == 1
     assert said.startswith(good[:12])
-    # From now on all requests are for its own host, POST, too.
-    other = Exchange()
-    other.policies = exchange.policies
-    other.ask(POST)
-    assert b"\r\nHost: localhost:3000\r\n" in asked(other)
-    assert other.answer(OK).count(b"HTTP/1.1 ") == 1
+    # From now on all requests are for its own host, POST, too; or all handshakes, if it was one.
+    for again, own in ((POST, request_ is GET), (request_, True)):
+        other = Exchange()
+        other.policies = exchange.policies
+        other.ask(again)
+        host = b"localhost:3000" if own else b"t.example.com"
+        assert b"\r\nHost: " + host + b"\r\n" in asked(other)
+        assert other.answer(good if again is request_ else OK).count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [b"Unauthorized", b"", REFUSED.replace(b"403 Forbidden", b"401 Unauthorized")]
+)
+def test_handshake_that_is_refused_in_other_ways(answer):
+    """Next.js answers with what is no HTTP, others close the connection, C{ws} says 401."""
+    exchange = tunnel(options={})
+    exchange.ask(UPGRADE)
+    assert exchange.answer(answer, end=True) == b""
+    assert b"\r\nOrigin: http://localhost:3000\r\n" in asked(exchange)
+    assert exchange.answer(SWITCHED).startswith(b"HTTP/1.1 101 ")
+    assert len(exchange.policies.usual.rules) == 1
+
+
+@pytest.mark.parametrize("status", [b"", b"401 Unauthorized"])
+def test_handshake_that_is_refused_with_the_own_host_too(status):
+    exchange = tunnel(options={})
+    answer = REFUSED.replace(b"403 Forbidden", status) if status else b"Unauthorized"
+    exchange.ask(UPGRADE)
+    exchange.answer(answer, end=not status)
+    assert exchange.answer(answer, end=not status).startswith(b"HTTP/1.1 " + (status or b"502 Bad Gateway"))
+    assert exchange.upstream.count(b"GET /ws ") == 2
+    assert exchange.policies.usual is None
+
+
+def test_page_refused_after_a_handshake_was():
+    """First handshakes alone have the upstream's Host, then all; each refusal is asked about once."""
+    exchange = tunnel(options={})
+    exchange.ask(UPGRADE)
+    exchange.answer(REFUSED)
+    exchange.answer(SWITCHED)
+    refused, page = Exchange(), Exchange()
+    refused.policies = page.policies = exchange.policies
+    refused.ask(UPGRADE)
+    assert refused.answer(REFUSED).startswith(b"HTTP/1.1 403 ")
+    assert refused.upstream.count(b"GET /ws ") == 1
+    page.ask(GET)
+    page.answer(REFUSED)
+    assert page.answer(OK).startswith(b"HTTP/1.1 200 ")
+    assert len(page.policies.usual.rules) == 1
+    assert page.policies.own_host is None
+
+
+def test_two_handshakes_that_are_refused_at_once():
+    exchange = tunnel(options={})
+    exchange.ask(UPGRADE)
+    other = VisitorFactory(exchange.edge, "https").buildProtocol(None)
+    Wire(Peer()).become(other, b"")
+    other.dataReceived(UPGRADE)
+    for answer in (REFUSED, SWITCHED):
+        for stream in exchange.streams:
+            stream.protocol.dataReceived(answer)
+    assert exchange.upstream.count(b"Host: localhost:3000\r\n") == 2
+    assert len(exchange.policies.usual.rules) == 1
+
+
+def test_page_that_wants_a_password_is_not_asked_for_twice():
+    exchange = tunnel(options={})
+    exchange.ask(GET)
+    wanted = REFUSED.replace(b"403 Forbidden", b"401 Unauthorized")
+    assert exchange.answer(wanted).startswith(b"HTTP/1.1 401 ")
+    assert exchange.upstream.count(b"GET /") == 1
+
+
+def test_upstream_that_refused_the_visitors_host_is_told_it_nowhere():
+    exchange = tunnel(options={})
+    exchange.ask(GET)
+    first = len(asked(exchange))
+    exchange.answer(REFUSED)
+    second = asked(exchange)[first:].lower()
+    assert b"t.example.com" not in second
+    assert b"x-forwarded-proto" not in second
+    assert b"\r\nx-forwarded-for: 203.0.113.7\r\n" in second
+    assert b"\r\nforwarded: for=203.0.113.7\r\n" in second
 
 
 def test_upstream_that_refuses_whatever_host_has_its_answer_passed_on():
