@@ -23,6 +23,7 @@ PACKAGES = {
     "dnsmasq": "dnsmasq-base",
     "dig": "bind9-dnsutils",
     "runuser": "util-linux",
+    "setsid": "util-linux",
     "nginx": "nginx-light",
     "redis-server": "redis-server",
     "redis-cli": "redis-tools",
@@ -37,6 +38,7 @@ PACKAGES = {
     "sshd": "openssh-server",
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
+    "php": "php-cli",
 }
 
 _PLACES = ("/usr/sbin", "/sbin", "/usr/lib/go/bin")

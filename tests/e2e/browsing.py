@@ -97,6 +97,10 @@ class Chromium:
         """Wait until it has not."""
         wait_for(lambda: words not in self.text(selector), f"the end of {words!r}")
 
+    def wait_for(self, script, what=""):
+        """Wait until what a script in the page returns is true; return that."""
+        return wait_for(lambda: self.run(script), what or script)
+
     def find(self, selector, words=""):
         """The first element that is seen and whose text has these words."""
 
