@@ -13,3 +13,6 @@ settings.load_profile("burrow")
 # Programs inherit what is ignored: under nohup agents would go on at a hangup, as they should.
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# They need what scripts/dev-servers installs, which takes minutes: it runs them.
+collect_ignore = ["devservers"]

@@ -1,0 +1,4 @@
+export default {
+  stories: ["../stories/*.stories.js"],
+  framework: "@storybook/html-vite",
+};
