@@ -1,0 +1,1 @@
+"""Programs that run in the environments of the suites, not in that of the tests."""
