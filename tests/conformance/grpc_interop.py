@@ -62,6 +62,9 @@ def _options(case: str, dashes: str) -> list[str]:
     options = [f"{dashes}test_case={case}"]
     if case.startswith("orca"):
         options.append(f"{dashes}service_config_json={BALANCING}")
+    if case.endswith("soak"):  # which wants a second for each call, unless told: a busy machine is no failure
+        options.append(f"{dashes}soak_per_iteration_max_acceptable_latency_ms=20000")
+        options.append(f"{dashes}soak_overall_timeout_seconds=80")
     return options
 
 
