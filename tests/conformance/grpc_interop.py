@@ -38,7 +38,8 @@ COMMON = (
 )
 """
 What the clients of both languages have. Left out are credentials of Google's (C{compute_engine_creds} and the
-like), which need its cloud, and C{pick_first_unary}, which needs a server that tells its name.
+like), which need its cloud; C{pick_first_unary}, which needs a server that tells its name; and
+C{cacheable_unary}, which needs a cache on the way.
 """
 
 JAVA = (

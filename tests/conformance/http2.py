@@ -75,7 +75,7 @@ def _run(tunnels: Tunnels, command: list[str | Path]) -> str:
 
 
 def _wanted(name: str, seen: Mapping[str, str], explained: Mapping[str, str] | None = None) -> Comparison:
-    return Comparison(name, dict.fromkeys(seen, "pass"), seen, explained=explained or {})
+    return Comparison(name, dict.fromkeys(seen, "pass"), seen, explained=explained or {}, reference="wanted")
 
 
 def h2spec(tunnels: Tunnels) -> list[Comparison]:

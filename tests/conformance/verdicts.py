@@ -36,6 +36,7 @@ class Comparison:
         tunnel.
     @ivar passing: verdicts, or beginnings of verdicts, that are a pass.
     @ivar explained: why a case does not pass, or differs, where that is known.
+    @ivar reference: what C{direct} is, in words.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Comparison:
     through: Mapping[str, str]
     passing: tuple[str, ...] = ("pass",)
     explained: Mapping[str, str] = field(default_factory=dict)
+    reference: str = "directly"
 
     @property
     def passed(self) -> int:
@@ -86,7 +88,7 @@ class Comparison:
         for finding in self.findings[:SHOWN]:
             verdict = finding.direct
             if finding.direct != finding.through:
-                verdict = f"directly {finding.direct}, through the tunnel {finding.through}"
+                verdict = f"{self.reference} {finding.direct}, through the tunnel {finding.through}"
             lines.append(f"    {finding.case}: {verdict}: {finding.reason or 'NOT EXPLAINED'}")
         more = len(self.findings) - SHOWN
         if more > 0:
