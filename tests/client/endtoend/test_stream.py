@@ -270,10 +270,10 @@ class Kinds(SynchronousTestCase):
 
     def test_refusals(self):
         for options, words in (
-            ({"share": True}, "--share is done by the server"),
-            ({"private": True}, "--private is done by the server"),
-            ({"request-header-set": ["A: b"]}, "--request-header-set is done by the server"),
-            ({"end-to-end": False, "acme-email": "a@b.example"}, "add --end-to-end"),
+            ({"share": True}, "share is done by the server"),
+            ({"private": True}, "private is done by the server"),
+            ({"request-header-set": ["A: b"]}, "request-header-set is done by the server"),
+            ({"end-to-end": False, "acme-email": "a@b.example"}, "add end-to-end = true"),
         ):
             with self.assertRaises(ConfigError) as caught:
                 self.request(**options)
