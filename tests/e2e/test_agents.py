@@ -264,7 +264,7 @@ def test_plain_port_tells_agents_the_right_url(world):
     env = {**world.env, "BURROW_SERVER": f"http://localhost:{world.http}"}
     program = burrow("http", "3000", env=env)
     assert program.wait() == 77
-    assert f"--server https://localhost:{world.https}" in program.output
+    assert f"use https://localhost:{world.https}" in program.output
 
 
 def test_agent_waits_for_its_server(make_world, hello):
