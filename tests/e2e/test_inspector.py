@@ -246,6 +246,7 @@ def test_what_a_kind_counts_is_on_the_page(world, browser):
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as visitor:
         wait_for(dropped, "a datagram that was dropped")
+    no_errors(browser)  # what tests before have left
     browser.get(f"http://{address}/")
     see(browser, "/^udp: [1-9][0-9]* dropped$/.test(document.querySelector('#counts').textContent)", "counts")
     assert not no_errors(browser)

@@ -192,7 +192,7 @@ def test_server_without_file_descriptors_goes_on(make_world, upstream, tcp_upstr
     with connect(port, "127.0.0.1") as waiting:
         close_all(visitors)
         waiting.sendall(f"GET / HTTP/1.1\r\nHost: {agent.host}\r\n\r\n".encode())
-        assert read_response(waiting)[0] == (400 if world.tls else 200)  # TLS is spoken there
+        assert read_response(waiting)[0] == (308 if world.tls else 200)  # TLS is spoken there
     assert world.get(agent.host)[::2] == (200, b"ok")
     with contextlib.closing(connect(tcp_port, "127.0.0.1")) as client:
         assert client.recv(2) == b"ok"

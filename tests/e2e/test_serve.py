@@ -267,11 +267,17 @@ async def app(scope, receive, send):
             if message["type"] == "lifespan.shutdown": return
 def interrupt(*arguments):
     print("interrupted", flush=True)
-    signal.raise_signal(signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)  # to the main thread, wherever this runs
 """
     if when == "opening":
-        code += "threading.Timer(0.5, interrupt).start()\n_resolve = socket.getaddrinfo\n"
-        code += "socket.getaddrinfo = lambda *more, **named: (time.sleep(2), _resolve(*more, **named))[1]\n"
+        code += """
+_resolve = socket.getaddrinfo
+def resolve(*more, **named):  # by the reactor's thread for names
+    interrupt()
+    time.sleep(2)
+    return _resolve(*more, **named)
+socket.getaddrinfo = resolve
+"""
     code += "burrow.serve(app, ready=interrupt)\nprint('end', flush=True)"
     program = run(world, code)
     assert program.wait() == 0, program.output
