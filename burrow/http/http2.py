@@ -10,9 +10,8 @@ from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, Event
 from h2.exceptions import FrameTooLargeError
 from h2.settings import SettingCodes
-from hpack import Encoder, NeverIndexedHeaderTuple
-from hpack.hpack import encode_integer
-from hpack.table import HeaderTable
+
+from burrow.http.hpack import Http2Decoder, Http2Encoder
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -21,47 +20,18 @@ if TYPE_CHECKING:
 MAX_ENCODER_TABLE = 4096
 """Bytes of the table that heads are written with, whatever the peer allows: HPACK's default."""
 
+MAX_CLOSED = 1024
+"""Streams that are closed of which it is known how, so that late frames for them are no error, at most."""
 
-_INDEXED = [bytes([0x80 | index]) for index in range(127)]
-"""Of each index, the form of a field that is in the table (RFC 7541 section 6.1), where it is one byte."""
+SMALL = 1024
+"""Bytes of a frame that costs its sender less than its reader."""
 
-
-class Http2Encoder(Encoder):
-    """
-    hpack's encoder, of which two things differ. An answer's head takes 3 us of CPU, and took 14.
-
-    - A value that is not the one that its name last had goes without being put into the table (RFC 7541
-      section 6.2.2), and without Huffman's code, unless the name is one of HPACK's own: it will be another
-      one the next time, as a request's id. It would push out of the table what does not change, and the
-      longer the table, the longer is each search in it.
-    - Nothing is logged, and nothing is made anew of what is in the table.
-    """
-
-    def encode(self, headers: Any, huffman: bool = True) -> bytes:
-        """See L{Encoder}. @param headers: pairs of bytes, as h2 passes them."""
-        table = self.header_table
-        block = []
-        if table.resized:
-            block.append(self._encode_table_size_change())
-            table.resized = False
-        for header in headers:
-            name, value = header
-            if type(header) is NeverIndexedHeaderTuple:
-                block.append(self.add((name, value), True, huffman))
-                continue
-            index, _, known = table.search(name, value) or (0, name, None)
-            if known is not None:
-                block.append(_INDEXED[index] if index < 127 else self._encode_indexed(index))
-            elif index > HeaderTable.STATIC_TABLE_LENGTH:
-                block += (bytes(encode_integer(index, 4)), bytes(encode_integer(len(value), 7)), value)
-            else:
-                block.append(self.add((name, value), False, huffman))
-        return b"".join(block)
+_KNOWN_SETTINGS = frozenset(SettingCodes)
 
 
 class Http2Connection(H2Connection):
     """
-    An L{H2Connection} of which four things differ.
+    An L{H2Connection} of which six things differ.
 
     - A frame that is longer than allowed is refused at its head (RFC 9113 section 4.2). h2 gathers all of it
       before, up to 16 MiB.
@@ -70,12 +40,22 @@ class Http2Connection(H2Connection):
     - The encoder's table has L{MAX_ENCODER_TABLE} bytes at most, and less if the peer says so (RFC 7541
       section 4.2). h2's grows as far as the peer's SETTINGS say, up to 4 GiB, and each field is searched
       for in all of it.
-    - The encoder is an L{Http2Encoder}.
+    - How a stream was closed is known of the last L{MAX_CLOSED}. h2 keeps 65,536, of 100 bytes each.
+    - Settings that are not known are ignored (RFC 9113 section 6.5.2). h2 keeps up to 65,536, of 700 bytes
+      each, and goes through all of them at each SETTINGS.
+    - Heads are compressed by an L{Http2Encoder} and an L{Http2Decoder}.
+
+    @ivar idle: how many frames of less than L{SMALL} bytes have come that were for nothing: on streams that
+        are closed, or of types that are ignored without an event. Whoever counts them may set it back.
     """
+
+    MAX_CLOSED_STREAMS = MAX_CLOSED
 
     def __init__(self, config: H2Configuration) -> None:
         super().__init__(config)
+        self.idle = 0
         self.encoder = Http2Encoder()
+        self.decoder = Http2Decoder(self.decoder.max_header_list_size)
 
     def receive_data(self, data: Buffer) -> list[Event]:
         """See L{H2Connection}."""
@@ -86,7 +66,17 @@ class Http2Connection(H2Connection):
             raise FrameTooLargeError("a frame is longer than allowed")
         return events
 
+    def _receive_frame(self, frame: Any) -> list[Event]:
+        events = super()._receive_frame(frame)
+        if not events and frame.body_len < SMALL:
+            self.idle += 1
+        return events
+
     def _receive_settings_frame(self, frame: Any) -> tuple[list[Any], list[Event]]:
+        if not frame.settings.keys() <= _KNOWN_SETTINGS:
+            frame.settings = {
+                code: value for code, value in frame.settings.items() if code in _KNOWN_SETTINGS
+            }
         size = frame.settings.get(SettingCodes.HEADER_TABLE_SIZE)
         if size is not None:
             frame.settings[SettingCodes.HEADER_TABLE_SIZE] = min(size, MAX_ENCODER_TABLE)

@@ -1,15 +1,19 @@
 """Tests for L{burrow.http.http2}: each role, with h2's own connection as the peer."""
 
+import struct
+
 import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived, ResponseReceived
 from h2.settings import SettingCodes
 from hpack import Decoder, NeverIndexedHeaderTuple
+from hyperframe.frame import AltSvcFrame, DataFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from burrow.http.http2 import MAX_ENCODER_TABLE, Http2Connection, Http2Encoder
+from burrow.http.hpack import Http2Encoder
+from burrow.http.http2 import MAX_CLOSED, MAX_ENCODER_TABLE, SMALL, Http2Connection
 
 REQUEST = [(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/"), (b":authority", b"t")]
 
@@ -152,3 +156,43 @@ def test_many_fields_in_the_table():
     changed = [(name, b"y") for name, _ in fields]
     assert decoder.decode(encoder.encode(changed), raw=True) == changed
     assert len(encoder.header_table.dynamic_entries) == 100
+
+
+def test_settings_that_are_not_known_are_not_kept(pair):
+    frame = SettingsFrame(0, settings={SettingCodes.INITIAL_WINDOW_SIZE: 1234})
+    body = b"".join(struct.pack(">HL", code, 1) for code in range(0x10, 2000))
+    data = frame.serialize() + len(body).to_bytes(3, "big") + b"\4\0\0\0\0\0" + body
+    before = len(pair.ours.remote_settings)
+    pair.ours.receive_data(data)
+    assert pair.ours.remote_settings.initial_window_size == 1234
+    assert len(pair.ours.remote_settings) <= before + 1
+
+
+def test_streams_that_are_closed_are_forgotten():
+    pair = Pair(client=False)
+    for _ in range(MAX_CLOSED + 200):
+        pair.say()
+    assert len(pair.ours._closed_streams) == MAX_CLOSED
+    late = pair.stream - 2 * MAX_CLOSED + 100
+    pair.ours.receive_data(RstStreamFrame(late, error_code=8).serialize())
+    pair.ours.receive_data(WindowUpdateFrame(1, window_increment=1).serialize())
+    pair.ours.receive_data(DataFrame(1, data=b"x").serialize())
+    pair.say()
+
+
+def test_frames_for_nothing_are_counted():
+    pair = Pair(client=False)
+    for _ in range(3):
+        pair.say()
+    assert pair.ours.idle == 0
+    frames = [
+        RstStreamFrame(1, error_code=8),
+        WindowUpdateFrame(1, window_increment=1),
+        DataFrame(1, data=b"x"),
+        AltSvcFrame(0, origin=b"x", field=b"y"),
+    ]
+    for number, frame in enumerate(frames):
+        pair.ours.receive_data(frame.serialize())
+        assert pair.ours.idle == number + 1
+    pair.ours.receive_data(DataFrame(1, data=bytes(SMALL)).serialize())
+    assert pair.ours.idle == len(frames)

@@ -1,0 +1,103 @@
+"""Tests for L{burrow.http.hpack}, against hpack's own encoder and decoder."""
+
+import random
+
+import pytest
+from hpack import Decoder, Encoder, HPACKDecodingError, NeverIndexedHeaderTuple
+from hpack.exceptions import OversizedHeaderListError
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
+
+from burrow.http.hpack import MAX_CODED, Http2Decoder, Http2Encoder, Huffman
+
+LIMIT = 64 * 1024
+
+
+def test_huffmans_code_is_hpacks():
+    theirs, ours = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH), Huffman()
+    chosen = random.Random(1)
+    samples = [b"", b"0", b"\xff" * 9, bytes(range(256)), *(chosen.randbytes(size) for size in range(1, 60))]
+    for data in samples:
+        assert ours.encode(data) == theirs.encode(data)
+
+
+@pytest.mark.parametrize("size", [MAX_CODED - 1, MAX_CODED, 250_000])
+@pytest.mark.parametrize("field", [b"x", b"location"])
+@pytest.mark.parametrize("sensitive", [False, True])
+def test_long_fields_go_as_they_are(size, field, sensitive):
+    value = b"~" * size
+    header = NeverIndexedHeaderTuple(field, value) if sensitive else (field, value)
+    encoder, decoder = Http2Encoder(), Decoder(10**6)
+    for _ in range(3):
+        block = encoder.encode([(b":status", b"200"), header, (b"a", b"b")])
+        assert decoder.decode(block, raw=True) == [(b":status", b"200"), (field, value), (b"a", b"b")]
+        if len(field) + size > MAX_CODED:
+            assert len(block) < size + 20
+    assert len(encoder.huffman_coder.encode(value)) > size * 3 // 2
+
+
+def test_name_may_be_long():
+    name = b"~" * 250_000
+    assert name in Http2Encoder().encode([(name, b"x")])
+
+
+def heads(chosen):
+    names = [b"x-%d" % number for number in range(9)] + [b"cookie", b":path", b"y" * 300]
+    for _ in range(40):
+        fields = []
+        for _ in range(chosen.randrange(60)):
+            pair = (chosen.choice(names), chosen.randbytes(chosen.choice([0, 3, 100, 700])))
+            fields.append(NeverIndexedHeaderTuple(*pair) if chosen.random() < 0.3 else pair)
+        yield fields
+
+
+@pytest.mark.parametrize("huffman", [False, True])
+def test_heads_of_any_length_are_read_as_hpack_reads_them(huffman):
+    encoder, ours, theirs = Encoder(), Http2Decoder(10**6), Decoder(10**6)
+    lengths = []
+    for fields in heads(random.Random(2)):
+        block = encoder.encode(fields, huffman)
+        lengths.append(len(block))
+        assert ours.decode(block, raw=True) == theirs.decode(block, raw=True) == fields
+        assert ours.header_table.dynamic_entries == theirs.header_table.dynamic_entries
+    assert max(lengths) > 8192
+
+
+def test_decoder_does_not_copy_the_rest_of_a_head_for_each_field(monkeypatch):
+    copied = []
+    whole = Decoder._decode_literal
+
+    def decode_literal(self, data, should_index):
+        copied.append(len(data))
+        return whole(self, data, should_index)
+
+    monkeypatch.setattr(Decoder, "_decode_literal", decode_literal)
+    block = Encoder().encode([(b"%d" % number, bytes(20)) for number in range(1000)], huffman=False)
+    Http2Decoder(LIMIT).decode(block, raw=True)
+    assert len(copied) == 1000
+    assert sum(copied) < 20 * len(block)
+
+
+@pytest.mark.parametrize(
+    "field", [b"\0\1x\x7f", b"\0\1x\x7f\xff", b"\0\x7f\x80\x80\x80\x80\x80\x80", b"\x3f"]
+)
+def test_fields_that_are_cut_off(field):
+    block = Encoder().encode([(b"x", bytes(5000))], huffman=False)
+    for data in (field, block[:-1], block[:2] + field, b"\0\1a\x7f\x80\x80\1" + bytes(6000) + field):
+        with pytest.raises(HPACKDecodingError):
+            Http2Decoder(LIMIT).decode(data, raw=True)
+
+
+def test_head_that_is_longer_than_it_may_be_is_not_decoded():
+    decoder = Http2Decoder(LIMIT)
+    with pytest.raises(OversizedHeaderListError):
+        decoder.decode(b"\x82" + bytes(LIMIT), raw=True)
+    assert list(decoder.decode(b"\x82", raw=True)) == [(b":method", b"GET")]
+
+
+def test_table_changes_its_size_twice_at_most():
+    decoder = Http2Decoder(LIMIT)
+    for _ in range(3):
+        assert list(decoder.decode(b"\x20\x3f\xe1\x1f\x82", raw=True)) == [(b":method", b"GET")]
+    with pytest.raises(HPACKDecodingError, match="more than 2"):
+        decoder.decode(b"\x20" * 3 + b"\x82", raw=True)
