@@ -13,7 +13,8 @@ class Calm:
     """
     A token bucket of what a visitor does that asks for no answer, or for one that it then resets: streams
     reset (a request that is reset at once costs its sender a frame, and others a connection of the upstream:
-    CVE-2023-44487), PING, SETTINGS, PRIORITY, empty DATA (CVE-2019-9512 to -9518).
+    CVE-2023-44487), PING, SETTINGS, empty DATA (CVE-2019-9512 to -9518), and more of other frames that bring
+    nothing than go with its requests and answers.
     """
 
     __slots__ = ("_at", "_left")

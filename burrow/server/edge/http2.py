@@ -24,7 +24,6 @@ from h2.events import (
     DataReceived,
     Event,
     PingReceived,
-    PriorityUpdated,
     RemoteSettingsChanged,
     RequestReceived,
     StreamEnded,
@@ -72,8 +71,11 @@ ENDED_WITHIN = 2.0
 UPDATE_EACH = 1024
 """Bytes of an answer for which a visitor may open a window once: most do so for a frame of 16 KiB."""
 
-SPARE_UPDATES = 1000
-"""Times that it may do so beyond."""
+FRAMES_EACH = 4
+"""Frames that bring nothing by themselves, as priorities, that it may send for each request."""
+
+SPARE_FRAMES = 1000
+"""Such frames, windows among them, that it may send beyond."""
 
 _CONFIGURATION = H2Configuration(
     client_side=False,
@@ -126,7 +128,7 @@ class Http2Visitor(Protocol):
             edge.sweep, edge.rate, self._taken, self.abort, self._waiting, lambda: way(self.transport)
         )
         self._sends = Pace(edge.sweep, edge.rate, self._sent, self.abort)
-        self._moved = self._came = self._updates = 0
+        self._moved = self._came = self._asked = self._idle = 0
         self._flushed: int | None = None  # bytes that it had taken at the last look, since it is closed
         self._begun = self._closing = self._gone = self._receiving = self._leaving = False
 
@@ -158,6 +160,9 @@ class Http2Visitor(Protocol):
                 self._event(event)
                 if self._closing:
                     return
+            if self.h2.idle:
+                self._for_nothing(self.h2.idle)
+                self.h2.idle = 0
         except ProtocolError as error:
             # h2 has written the GOAWAY (RFC 9113 section 5.4.1).
             self.log.debug("an HTTP/2 connection is ended: {error}", error=error)
@@ -221,18 +226,19 @@ class Http2Visitor(Protocol):
             if stream := self._streams.get(event.stream_id):
                 stream.left()
         elif isinstance(event, WindowUpdated):
-            self._updates += 1
-            if self._updates > SPARE_UPDATES + self._moved // UPDATE_EACH:
-                self.costs(0.2)
+            self._for_nothing()
             self.flush()
-        elif isinstance(event, (PingReceived, RemoteSettingsChanged, PriorityUpdated)):
-            self.costs(0.2)
+        elif isinstance(event, (PingReceived, RemoteSettingsChanged)):
+            self.costs(0.2)  # each is answered
             self.flush()  # settings may have opened windows
         elif isinstance(event, ConnectionTerminated):
             if event.error_code or not self._streams:
                 self._close()
-            else:
-                self._leaving = True  # what is under way is answered still
+                return
+            self._leaving = True  # what is under way is answered still
+            self._for_nothing()
+        else:  # priorities, acknowledgements, frames of types that are not known
+            self._for_nothing()
 
     def _request(self, event: RequestReceived) -> None:
         ended = event.stream_ended is not None
@@ -245,6 +251,7 @@ class Http2Visitor(Protocol):
             stream.refuse(error)
             return
         self.asked = True
+        self._asked += 1
         self.edge.sweep.discard(self)
         stream = self._streams[event.stream_id] = Http2Stream(self, event.stream_id, head)
         stream.begin()
@@ -267,6 +274,15 @@ class Http2Visitor(Protocol):
             self.taken(event.stream_id, size)
         else:
             stream.body(event.data, size)
+
+    def _for_nothing(self, frames: int = 1) -> None:
+        """
+        Frames came that bring nothing by themselves. Those that go with requests and answers cost nothing.
+        """
+        self._idle += frames
+        beyond = self._idle - SPARE_FRAMES - self._moved // UPDATE_EACH - self._asked * FRAMES_EACH
+        if beyond > 0:
+            self.costs(0.2 * min(frames, beyond))
 
     def costs(self, amount: float) -> None:
         """The visitor did something that costs it nothing."""

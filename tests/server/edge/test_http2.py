@@ -14,7 +14,17 @@ from h2.events import (
     StreamReset,
     TrailersReceived,
 )
-from hyperframe.frame import Frame
+from hyperframe.frame import (
+    AltSvcFrame,
+    DataFrame,
+    Frame,
+    GoAwayFrame,
+    PingFrame,
+    PriorityFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
 from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
@@ -678,6 +688,74 @@ def test_other_floods_end_the_connection(flood):
         if one.code is not None:
             break
     assert one.code == ErrorCodes.ENHANCE_YOUR_CALM
+
+
+def unknown(kind, body):
+    return len(body).to_bytes(3, "big") + bytes([kind, 0]) + bytes(4) + body
+
+
+FOR_NOTHING = {
+    "a type that is not known": unknown(0xEE, b"x"),
+    "an acknowledgement of settings": SettingsFrame(0, flags=["ACK"]),
+    "an acknowledgement of a PING": PingFrame(0, opaque_data=bytes(8), flags=["ACK"]),
+    "a reset of a closed stream": RstStreamFrame(1, error_code=8),
+    "a window of a closed stream": WindowUpdateFrame(1, window_increment=1),
+    "bytes on a closed stream": DataFrame(1, data=b"x"),
+    "nothing on a closed stream": DataFrame(1),
+    "GOAWAY": GoAwayFrame(0),
+    "ALTSVC": AltSvcFrame(0, origin=b"x", field=b"y"),
+    "PRIORITY": PriorityFrame(5, depends_on=1),
+    "PRIORITY_UPDATE": unknown(0x10, b"\0\0\0\3u=1"),
+}
+
+
+@pytest.mark.parametrize("name", FOR_NOTHING)
+def test_frames_for_nothing_end_the_connection(name):
+    one = Connection()
+    one.ask(1)
+    one.answer(OK)
+    one.ask(3)  # which is under way
+    data, sent = FOR_NOTHING[name], 0
+    data = data if isinstance(data, bytes) else data.serialize()
+    while not one.wire.disconnecting and sent < 10_000:
+        one.protocol.dataReceived(data * 100)
+        sent += 100
+    one.pump()
+    assert one.code == ErrorCodes.ENHANCE_YOUR_CALM
+    assert 1000 < sent < 3000
+
+
+def test_frames_that_go_with_requests_are_no_flood():
+    one = Connection()
+    for number in range(600):  # at one moment
+        stream = 1 + 2 * number
+        one.ask(stream)
+        one.answer(OK)
+        with_it = [
+            PriorityFrame(stream, depends_on=0),
+            WindowUpdateFrame(stream, window_increment=2),
+            RstStreamFrame(stream, error_code=8),
+        ]
+        update = unknown(0x10, stream.to_bytes(4, "big") + b"u=1")
+        one.protocol.dataReceived(update + b"".join(frame.serialize() for frame in with_it))
+        one.pump()
+    assert one.code is None
+    assert one.status(1199) == 200
+
+
+def test_what_is_on_its_way_when_a_stream_is_reset_is_no_flood():
+    one = Connection()
+    one.ask(1, b"POST", b"/", end=False)
+    one.answer(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n")
+    assert one.status() == 502
+    one.edge.edge.sweep.clock.advance(3)
+    one.edge.edge.sweep._check()
+    one.pump()
+    assert one.of(StreamReset)
+    for _ in range(STREAM_WINDOW // 16384 * 40):
+        one.protocol.dataReceived(DataFrame(1, data=bytes(16384)).serialize())
+    one.pump()
+    assert one.code is None
 
 
 def test_usual_use_is_no_flood():
