@@ -47,11 +47,11 @@ from burrow.http.response_head import ResponseHead
 from burrow.server.edge.calm import Calm
 from burrow.server.edge.context import Edge
 from burrow.server.edge.forwarded import Hop
+from burrow.server.edge.http2_bodies import BodiesPace
 from burrow.server.edge.http2_lanes import Lanes
 from burrow.server.edge.http2_pace import AnswersPace
 from burrow.server.edge.http2_request import read_request, read_trailers
 from burrow.server.edge.http2_stream import Http2Stream
-from burrow.server.edge.pace import Pace
 from burrow.server.edge.shown import Shown
 from burrow.server.route import IRoute
 from burrow.sockets import lowest_transport, taken, way
@@ -64,6 +64,9 @@ STREAM_WINDOW = 256 * 1024
 
 CONNECTION_WINDOW = 1024 * 1024
 """Bytes of all bodies together that a visitor may send ahead."""
+
+LEAST_WINDOW = 16 * 1024
+"""Bytes of it, a frame's, below which a visitor may wait for more."""
 
 ENDED_WITHIN = 2.0
 """Seconds that a visitor whose connection is ended has to read why, until it is reset."""
@@ -127,7 +130,15 @@ class Http2Visitor(Protocol):
         self._takes = AnswersPace(
             edge.sweep, edge.rate, self._taken, self.abort, self._waiting, lambda: way(self.transport)
         )
-        self._sends = Pace(edge.sweep, edge.rate, self._sent, self.abort)
+        self._sends = BodiesPace(
+            edge.sweep,
+            edge.rate,
+            self._streams,
+            lambda: self._came,
+            lambda: self.h2.inbound_flow_control_window < LEAST_WINDOW,
+            lambda: self.full,
+            lambda: taken(self.transport),
+        )
         self._moved = self._came = self._asked = self._idle = 0
         self._flushed: int | None = None  # bytes that it had taken at the last look, since it is closed
         self._begun = self._closing = self._gone = self._receiving = self._leaving = False
@@ -357,12 +368,6 @@ class Http2Visitor(Protocol):
         """A request's body is waited for."""
         self._sends.watch()
 
-    def _sent(self) -> int | None:
-        """What it has sent, while a body is waited for."""
-        if self.full or not any(stream.awaits_body for stream in self._streams.values()):
-            return None
-        return self._came
-
     # -- the end ------------------------------------------------------------------------------------------
 
     def over(self, stream: Http2Stream) -> None:
@@ -406,7 +411,7 @@ class Http2Visitor(Protocol):
             self.edge.sweep.add(self, ENDED_WITHIN if ended else self.edge.idle_timeout)
 
     def abort(self) -> None:
-        """Reset the connection: the visitor takes or sends too slowly."""
+        """Reset the connection: the visitor takes its answers too slowly."""
         self._give_up()
         lowest_transport(self.transport).abortConnection()
 

@@ -46,6 +46,7 @@ class Http2Stream:
     @param visitor: the L{Http2Visitor<burrow.server.edge.http2.Http2Visitor>}.
     @param head: of the request; None for one that is refused.
     @ivar trailers: the fields behind the request's body, once they have come.
+    @ivar came: bytes of the request's body that have come.
     @ivar moved: bytes of the answer's body that are sent.
     """
 
@@ -64,7 +65,7 @@ class Http2Stream:
         self._asks_socket = head is not None and bool(head.upgrade)
         self._held: deque[tuple[bytes, int]] = deque()
         self._body_ended = False
-        self._came = 0
+        self.came = 0
         self._pending = bytearray()
         self.moved = 0
         self._over = self._all = False
@@ -103,15 +104,27 @@ class Http2Stream:
 
     @property
     def awaits_body(self) -> bool:
-        """Whether more of the body is waited for, and taken."""
+        """
+        Whether more of the body is waited for, and taken. One that was announced by Expect is not, before the
+        visitor sends some of it, or a rule wants it.
+        """
         exchange = self._exchange
         if exchange is None or exchange.whole or exchange.waits or exchange.answer is not None:
             return False
-        return not (self._body_ended or self._held)
+        if not (self.came or exchange.gathers) and exchange.request.headers.value(b"expect"):
+            return False
+        return not (self._over or self._body_ended or self._held)
+
+    def sends_too_slowly(self) -> None:
+        """The body does not come as fast as it has to: as with HTTP/1.1, its request is answered."""
+        if self._exchange is not None and not self._over:
+            page = pages.bad_request(408, "the body of the request came too slowly")
+            self._exchange.stop(page)
+            self.answer_page(page, linger=True)
 
     def body(self, data: bytes, size: int) -> None:
         """Some of the body has come. C{size}: of its frame's window."""
-        self._came += len(data)
+        self.came += len(data)
         self._held.append((data, size))
         self.pass_body()
 
@@ -134,7 +147,7 @@ class Http2Stream:
         """All of it has come, as much as its Content-Length says: h2 does not count where trailers follow."""
         self._body_ended = True
         length = self._exchange.request.length if self._exchange is not None else None
-        if length not in (None, self._came) and not self._asks_socket:
+        if length not in (None, self.came) and not self._asks_socket:
             self.malformed()
         else:
             self.pass_body()
@@ -160,6 +173,8 @@ class Http2Stream:
             else:
                 if self._body_ended and not exchange.whole:
                     exchange.send_body(b"", self.trailers)
+                elif self.came and not self._body_ended:
+                    self._visitor.body_awaited()
                 return
             lane = self._lane
 

@@ -612,29 +612,6 @@ def test_connection_has_to_move_for_each_answer_that_waits_for_it(taken, ended):
     assert one.reset == []
 
 
-def test_visitor_that_sends_nothing_is_ended():
-    edge = Exchange()
-    edge.edge.rate = Rate(100, 10)
-    one = Connection(edge)
-    one.ask(1, b"POST", b"/", (b"content-length", b"400"), end=False)
-    for _ in range(3):
-        edge.edge.sweep.clock.advance(11)
-        edge.edge.sweep._check()
-    assert one.wire.aborted
-
-
-def test_visitor_whose_answer_has_begun_need_send_no_more():
-    edge = Exchange()
-    edge.edge.rate = Rate(100, 10)
-    one = Connection(edge)
-    one.ask(1, b"POST", b"/", (b"content-length", b"400"), end=False)
-    one.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nbegun")
-    for _ in range(3):
-        edge.edge.sweep.clock.advance(11)
-        edge.edge.sweep._check()
-    assert not one.wire.aborted
-
-
 # -- who costs too much -----------------------------------------------------------------------------------
 
 
