@@ -72,6 +72,11 @@ class Inbound:
         """Whether the peer's FIN has come, even if the protocol does not know yet."""
         return self._receiving is not Receiving.OPEN
 
+    @property
+    def holds(self) -> bool:
+        """Whether bytes have come that the protocol does not have yet: it is paused, or was just now."""
+        return bool(self._held)
+
     # -- IPushProducer: the stream as the source of what its protocol reads -----------------------
 
     def pauseProducing(self) -> None:

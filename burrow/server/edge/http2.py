@@ -330,7 +330,7 @@ class Http2Visitor(Protocol):
             turns = [each for each in turns if each.send_some()]
         for each in [each for each in waiting.values() if not each.waits]:
             waiting.pop(each.id, None)
-            self._takes.waits_no_more(each.id)
+            self._takes.waits_no_more(each)
         if waiting:
             self._takes.watch()
 

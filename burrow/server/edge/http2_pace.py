@@ -64,10 +64,16 @@ class AnswersPace(Pace):
                 self._taken, self._bound = (0 if way is None else way.taken), None
                 self._moved = {id: stream.moved for id, stream in self._waiting.items() if stream.waits}
 
-    def waits_no_more(self, id: int) -> None:
-        """An answer is taken: its time begins anew when it waits again. Cheap, for it is called often."""
-        self._moved.pop(id, None)
-        self._slow.pop(id, None)
+    def waits_no_more(self, stream: Any) -> None:
+        """
+        What was to be sent of an answer is taken: its time begins anew when it waits again, but not if there
+        is more where it comes from. Else a visitor that opens its window by what is here, a few bytes, would
+        never be found too slow. Cheap, for it is called often.
+        """
+        id = stream.id
+        if (id in self._moved or id in self._slow) and not stream.more_waits:
+            self._moved.pop(id, None)
+            self._slow.pop(id, None)
 
     def timed_out(self) -> None:
         """See L{Pace}."""

@@ -316,6 +316,11 @@ class Http2Stream:
         return bool(self._pending) or self._last is not None
 
     @property
+    def more_waits(self) -> bool:
+        """Whether there is something to send here, or where it comes from."""
+        return self.waits or ((source := self._source) is not None and source.holds)
+
+    @property
     def stalled(self) -> bool:
         """Whether there is something to send that its own window does not take."""
         stream = self._visitor.h2.streams.get(self.id)

@@ -38,6 +38,12 @@ class _Watched:
     def stopProducing(self) -> None:
         self._source.stopProducing()
 
+    @property
+    def holds(self) -> bool:
+        """See L{Inbound<burrow.mux.inbound.Inbound>}."""
+        holds: bool = self._source.holds
+        return holds
+
 
 class Upgraded(PipeEnd):
     """

@@ -18,10 +18,11 @@ class Wire(StringTransport):
     """
     A connection's end, as the edge sees it.
 
-    @ivar aborted: whether it was broken off.
+    @ivar aborted: whether it was broken off. @ivar holds: whether bytes wait in it, while it is paused.
     """
 
     granted = 0
+    holds = False
 
     def __init__(self, peer):
         super().__init__()

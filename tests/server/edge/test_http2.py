@@ -573,6 +573,31 @@ def test_answer_that_is_not_taken_does_not_hide_behind_one_that_is(trickle):
     assert len(one.body(3)) == 20000
 
 
+@pytest.mark.parametrize("holds", [True, False])
+def test_answer_whose_pieces_are_taken_while_there_is_more_is_slow(holds):
+    one = Slow(_4=0)
+    one.ask(1)
+    one.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n")
+    one.begin(3, 30000)
+    stream = one.edge.streams[0]
+    for _ in range(15):
+        one.client.increment_flow_control_window(1000, 3)
+        if not stream.aborted:
+            one.answer(b"x" * 60, 0)
+            assert stream.producerState == "paused"
+            stream.holds = holds
+            one.client.increment_flow_control_window(60, 1)
+            one.pump()
+            assert stream.producerState == "producing"
+            one.answer(b"x" * 60, 0)  # what it held
+            one.edge.edge.sweep.clock.advance(2)
+            one.edge.edge.sweep._check()
+            one.client.increment_flow_control_window(60, 1)
+            one.pump()
+    assert (one.reset == [1]) == holds
+    assert not one.wire.aborted
+
+
 def test_answer_that_was_taken_meanwhile_is_not_slow():
     one = Slow(_4=0)
     one.begin(1, 5000)
