@@ -68,7 +68,7 @@ class Http2Stream:
         self.came = 0
         self._pending = bytearray()
         self.moved = 0
-        self._over = self._all = False
+        self._over = self._all = self._waits_for_room = False
         self._part = b""
         self._last: Fields | None = None
 
@@ -202,8 +202,14 @@ class Http2Stream:
         self.pass_body()
 
     def answer_interim(self, head: ResponseHead) -> None:
-        """See L{IConnection}."""
+        """
+        See L{IConnection}. No window bounds it: once the socket takes no more, the tunnel's stream waits.
+        """
         self._headers(head.status, interim_fields(head, self._visitor.edge.domain))
+        if self._visitor.full and not self._over and (source := self._source) is not None:
+            self._waits_for_room = True
+            source.pauseProducing()
+            self._visitor.flush(self)
 
     def answer(self, head: ResponseHead) -> None:
         """See L{IConnection}."""
@@ -312,8 +318,8 @@ class Http2Stream:
 
     @property
     def waits(self) -> bool:
-        """Whether there is something to send."""
-        return bool(self._pending) or self._last is not None
+        """Whether there is something to send, or was, and its source waits for room."""
+        return bool(self._pending) or self._last is not None or self._waits_for_room
 
     @property
     def more_waits(self) -> bool:
@@ -354,6 +360,7 @@ class Http2Stream:
             self.left()
             return False
         if not self._pending and self._last is None:
+            self._waits_for_room = False
             if (source := self._source) is not None:
                 source.resumeProducing()
             return False

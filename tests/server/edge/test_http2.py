@@ -126,6 +126,31 @@ def test_interim_answers():
     assert one.status() == 200
 
 
+def test_interim_answers_wait_for_a_visitor_that_does_not_read():
+    edge = Exchange()
+    edge.edge.rate = Rate(100, 10)
+    one = Connection(edge)
+    one.ask(1)
+    one.ask(3)
+    hint = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    one.answer(hint * 2, 0)
+    assert edge.streams[0].producerState == "producing"
+    one.protocol.pauseProducing()
+    one.answer(hint * 2, 0)
+    assert [stream.producerState for stream in edge.streams] == ["paused", "producing"]
+    one.protocol.resumeProducing()
+    one.pump()
+    assert edge.streams[0].producerState == "producing"
+    assert len(one.of(InformationalResponseReceived)) == 4
+    one.protocol.pauseProducing()
+    one.answer(hint + OK, 0)
+    one.protocol.resumeProducing()
+    one.pump()
+    assert (one.status(), one.body()) == (200, b"ok")
+    assert not one.protocol._waiting
+    assert edge.streams[0].producerState == "producing"
+
+
 def test_streams_to_the_tunnel_are_kept_and_shared_out():
     one = Connection()
     one.ask(1)
