@@ -31,7 +31,7 @@ _KNOWN_SETTINGS = frozenset(SettingCodes)
 
 class Http2Connection(H2Connection):
     """
-    An L{H2Connection} of which six things differ.
+    An L{H2Connection} of which seven things differ.
 
     - A frame that is longer than allowed is refused at its head (RFC 9113 section 4.2). h2 gathers all of it
       before, up to 16 MiB.
@@ -43,6 +43,8 @@ class Http2Connection(H2Connection):
     - How a stream was closed is known of the last L{MAX_CLOSED}. h2 keeps 65,536, of 100 bytes each.
     - Settings that are not known are ignored (RFC 9113 section 6.5.2). h2 keeps up to 65,536, of 700 bytes
       each, and goes through all of them at each SETTINGS.
+    - A server's leaves it to its user to compare a body with its Content-Length. h2 ends the whole connection
+      for one that is not as long, and does not see it where trailers follow.
     - Heads are compressed by an L{Http2Encoder} and an L{Http2Decoder}.
 
     @ivar idle: how many frames of less than L{SMALL} bytes have come that were for nothing: on streams that
@@ -65,6 +67,12 @@ class Http2Connection(H2Connection):
             self.close_connection(ErrorCodes.FRAME_SIZE_ERROR)
             raise FrameTooLargeError("a frame is longer than allowed")
         return events
+
+    def _begin_new_stream(self, stream_id: int, allowed_ids: Any) -> Any:
+        stream: Any = super()._begin_new_stream(stream_id, allowed_ids)
+        if not self.config.client_side:
+            stream._initialize_content_length = _expects_any
+        return stream
 
     def _receive_frame(self, frame: Any) -> list[Event]:
         events = super()._receive_frame(frame)
@@ -94,3 +102,7 @@ class Http2Connection(H2Connection):
         event.error_code, event.last_stream_id = frame.error_code, frame.last_stream_id
         event.additional_data = frame.additional_data or None
         return [], [event]
+
+
+def _expects_any(headers: Any) -> None:
+    """In place of h2's method that reads the Content-Length of a stream."""

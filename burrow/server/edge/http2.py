@@ -50,7 +50,7 @@ from burrow.server.edge.forwarded import Hop
 from burrow.server.edge.http2_bodies import BodiesPace
 from burrow.server.edge.http2_lanes import Lanes
 from burrow.server.edge.http2_pace import AnswersPace
-from burrow.server.edge.http2_request import read_request, read_trailers
+from burrow.server.edge.http2_request import Malformed, read_request, read_trailers
 from burrow.server.edge.http2_stream import Http2Stream
 from burrow.server.edge.shown import Shown
 from burrow.server.route import IRoute
@@ -83,6 +83,10 @@ SPARE_FRAMES = 1000
 _CONFIGURATION = H2Configuration(
     client_side=False,
     header_encoding=None,
+    # A request is checked by its reader, so that one that is malformed ends its stream alone (RFC 9113
+    # section 8.1.1). h2 ends the connection.
+    validate_inbound_headers=False,
+    normalize_inbound_headers=False,
     # What is sent has come through our own readers, and is in lower case: 6 us of CPU less for an answer.
     # tests/server/edge/test_http2_fields.py holds it against h2's rules.
     normalize_outbound_headers=False,
@@ -255,6 +259,11 @@ class Http2Visitor(Protocol):
         ended = event.stream_ended is not None
         try:
             head = read_request(event.headers, ended, self._scheme, self.requests)
+        except Malformed:
+            self.costs(1.0)
+            with suppress(ProtocolError):  # the visitor may have reset it
+                self.h2.reset_stream(event.stream_id, ErrorCodes.PROTOCOL_ERROR)
+            return
         except BadMessage as error:
             self.costs(1.0)
             stream = Http2Stream(self, event.stream_id, None)

@@ -20,6 +20,14 @@ from burrow.http.headers import Fields
 from burrow.http.remembered import Remembered
 from burrow.http.request_head import RequestHead, RequestReader
 
+
+class Malformed(BadMessage):
+    """What has come is no request by HTTP/2's own rules: its stream is reset (RFC 9113 section 8.1.1)."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(400, text)
+
+
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 _VALUE = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
 _METHOD = re.compile(TOKEN)
@@ -38,7 +46,7 @@ def read_request(
     @param fields: as HPACK has them, pseudo-header fields first. @param ended: whether no body follows.
     @param scheme: of the connection, "http" or "https". @param known: heads that came before on it, if they
         are kept.
-    @raise BadMessage: it is none, or cannot be passed on.
+    @raise Malformed: it is none. @raise BadMessage: it cannot be passed on.
     """
     pseudo: dict[bytes, bytes] = {}
     lines: list[bytes] = []
@@ -48,13 +56,13 @@ def read_request(
     for name, value in fields:
         if name.startswith(b":"):
             if name in pseudo or lines or hosts or cookies:
-                raise BadMessage(400, "a pseudo-header field comes twice, or behind others")
+                raise Malformed("a pseudo-header field comes twice, or behind others")
             pseudo[bytes(name)] = bytes(value)
             continue
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise BadMessage(400, "a header field has characters that none may have")
+            raise Malformed("a header field has characters that none may have")
         if name in _CONNECTION or (name == b"te" and value.lower() != b"trailers"):
-            raise BadMessage(400, "HTTP/2 has no header fields of the connection (RFC 9113 section 8.2.2)")
+            raise Malformed("HTTP/2 has no header fields of the connection (RFC 9113 section 8.2.2)")
         if name == b"host":
             hosts.append(bytes(value))
         elif name == b"cookie":
@@ -63,20 +71,22 @@ def read_request(
             framed = framed or name == b"content-length"
             lines.append(b"%b: %b" % (name, value))
     if pseudo.keys() - {b":method", b":scheme", b":path", b":authority", b":protocol"}:
-        raise BadMessage(400, "the request has a pseudo-header field that is not known here")
+        raise Malformed("the request has a pseudo-header field that is not known here")
     if b":protocol" in pseudo:
         _open_socket(pseudo, lines, ended=ended, framed=framed)
         framed, known = True, None
     method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
-    if method != b"CONNECT" and (pseudo.get(b":scheme", b"").lower() != scheme.encode() or not path):
-        raise BadMessage(400, "the request lacks a path, or has another scheme than its connection")
+    if not method or (method != b"CONNECT" and (b":scheme" not in pseudo or not path)):
+        raise Malformed("the request lacks a method, a scheme or a path")
+    if method != b"CONNECT" and pseudo[b":scheme"].lower() != scheme.encode():
+        raise BadMessage(400, "the request has another scheme than its connection")
     if not _METHOD.fullmatch(method):
         raise BadMessage(400, "the request has no possible method")
     if path and not (_PATH.fullmatch(path) and (path.startswith(b"/") or path == b"*")):
         raise BadMessage(400, "the request target must begin with a slash")
     authority = pseudo.get(b":authority")
     if len(hosts) > 1 or (hosts and authority is not None and hosts[0].lower() != authority.lower()):
-        raise BadMessage(400, "Host and :authority must say the same (RFC 9113 section 8.3.1)")
+        raise Malformed("Host and :authority must say the same (RFC 9113 section 8.3.1)")
     host = authority if authority is not None else (hosts[0] if hosts else b"")
     if not host or not _VALUE.fullmatch(host):
         raise BadMessage(400, "the request has no possible host")

@@ -126,7 +126,11 @@ class Http2Stream:
         """Some of the body has come. C{size}: of its frame's window."""
         self.came += len(data)
         self._held.append((data, size))
-        self.pass_body()
+        length = self._exchange.request.length if self._exchange is not None else None
+        if length is not None and self.came > length and not self._asks_socket:
+            self.malformed()
+        else:
+            self.pass_body()
 
     def trailers_came(self, trailers: Fields) -> None:
         """The fields behind the body. A WebSocket's stream has none (RFC 9113 section 8.5)."""
@@ -144,7 +148,7 @@ class Http2Stream:
         self._reset(ErrorCodes.PROTOCOL_ERROR)
 
     def body_ended(self) -> None:
-        """All of it has come, as much as its Content-Length says: h2 does not count where trailers follow."""
+        """All of it has come, as much as its Content-Length says, or the request is malformed."""
         self._body_ended = True
         length = self._exchange.request.length if self._exchange is not None else None
         if length not in (None, self.came) and not self._asks_socket:

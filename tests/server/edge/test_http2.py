@@ -19,6 +19,7 @@ from hyperframe.frame import (
     DataFrame,
     Frame,
     GoAwayFrame,
+    HeadersFrame,
     PingFrame,
     PriorityFrame,
     RstStreamFrame,
@@ -922,22 +923,97 @@ def test_refused_request_leaves_the_others_alone():
     assert one.status(1) == 200
 
 
-def test_trailers_that_are_none_reset_their_request():
-    one = Connection()
+@pytest.mark.parametrize(
+    "field",
+    [
+        (b"x-sum", b"a b\r\nx: y"),
+        (b"x(sum", b"1"),
+        (b"X-Sum", b"1"),
+        (b"", b"1"),
+        (b":path", b"/"),
+        (b"x", b" 1"),
+    ],
+)
+def test_trailers_that_are_no_fields_reset_their_request_alone(field):
+    one = Connection(sane=False)
     one.ask(1, b"POST", b"/", body=b"hello", end=False)
-    one.client.send_headers(1, [(b"x-sum", b"a b\r\nx: y")], end_stream=True)
-    one.pump()
-    assert one.edge.streams[0].aborted
-    assert one.code == ErrorCodes.PROTOCOL_ERROR  # h2 takes this for worse
-
-
-def test_trailers_that_are_no_fields_reset_their_request_alone():
-    one = Connection()
-    one.ask(1, b"POST", b"/", body=b"hello", end=False)
-    one.client.send_headers(1, [(b"x(sum", b"1")], end_stream=True)
+    one.client.send_headers(1, [field], end_stream=True)
     one.pump()
     assert one.edge.streams[0].aborted
     assert [reset.error_code for reset in one.of(StreamReset)] == [ErrorCodes.PROTOCOL_ERROR]
+    one.ask(3)
+    one.answer(OK)
+    assert one.status(3) == 200
+
+
+RIGHT = {b":method": b"POST", b":scheme": b"https", b":path": b"/", b":authority": HOST}
+MALFORMED = {
+    "a name in upper case": [*RIGHT.items(), (b"X-A", b"b")],
+    "an empty name": [*RIGHT.items(), (b"", b"b")],
+    "a line end in a value": [*RIGHT.items(), (b"x", b"a\r\nb: c")],
+    "a blank before a value": [*RIGHT.items(), (b"x", b" a")],
+    "a field of the connection": [*RIGHT.items(), (b"connection", b"close")],
+    "a coding that is none": [*RIGHT.items(), (b"te", b"gzip")],
+    "another host": [*RIGHT.items(), (b"host", b"other.example.com")],
+    "two hosts": [*RIGHT.items(), (b"host", HOST), (b"host", HOST)],
+    "a pseudo-header field behind others": [(b"x", b"y"), *RIGHT.items()],
+    "a pseudo-header field twice": [*RIGHT.items(), (b":path", b"/")],
+    "an answer's pseudo-header field": [*RIGHT.items(), (b":status", b"200")],
+    "no method": [pair for pair in RIGHT.items() if pair[0] != b":method"],
+    "no scheme": [pair for pair in RIGHT.items() if pair[0] != b":scheme"],
+    "no path": [pair for pair in RIGHT.items() if pair[0] != b":path"],
+    "an empty path": [*(RIGHT | {b":path": b""}).items()],
+}
+
+
+@pytest.mark.parametrize("ended", [True, False])
+@pytest.mark.parametrize("name", MALFORMED)
+def test_request_that_is_malformed_is_reset_and_leaves_the_others_alone(name, ended):
+    one = Connection(sane=False)
+    one.ask(1)
+    block = one.client.encoder.encode(MALFORMED[name])  # h2's client would not send some
+    frames = HeadersFrame(3, data=block, flags=["END_HEADERS", *["END_STREAM"] * ended]).serialize()
+    one.protocol.dataReceived(frames if ended else frames + DataFrame(3, data=b"x" * 100).serialize())
+    sent = one.wire.value()
+    assert RstStreamFrame(3, error_code=ErrorCodes.PROTOCOL_ERROR).serialize() in sent
+    assert not one.wire.disconnecting
+    assert 3 not in one.protocol._streams
+    assert len(one.edge.streams) == 1
+    one.wire.clear()
+    one.answer(OK)
+    assert one.body() == b"ok"
+    one.ask(5)
+    one.answer(OK)
+    assert one.status(5) == 200
+
+
+@pytest.mark.parametrize(("length", "sent"), [(5, 4), (5, 6), (0, 1)])
+@pytest.mark.parametrize("trailers", [False, True])
+def test_body_that_is_not_of_its_length_resets_its_request_alone(length, sent, trailers):
+    one = Connection()
+    head = [*RIGHT.items(), (b"content-length", b"%d" % length)]
+    one.client.send_headers(1, head)
+    one.client.send_data(1, bytes(sent), end_stream=not trailers)
+    if trailers:
+        one.client.send_headers(1, [(b"x", b"y")], end_stream=True)
+    one.pump()
+    assert [reset.error_code for reset in one.of(StreamReset)] == [ErrorCodes.PROTOCOL_ERROR]
+    assert one.edge.streams[0].aborted
+    assert len(one.upstream(0).partition(b"\r\n\r\n")[2]) <= length
+    assert one.protocol.h2._inbound_flow_control_window_manager._bytes_processed == sent  # to be returned
+    one.ask(3)
+    one.answer(OK)
+    assert one.status(3) == 200
+
+
+@pytest.mark.parametrize("length", [b"+5", b"5, 5", b"-1", b"x", b""])
+def test_length_that_is_no_number_is_refused_and_leaves_the_others_alone(length):
+    one = Connection()
+    one.client.send_headers(1, [*RIGHT.items(), (b"content-length", length)])
+    one.client.send_data(1, b"hello", end_stream=True)
+    one.pump()
+    assert one.status() == 400
+    assert one.edge.streams == []
     one.ask(3)
     one.answer(OK)
     assert one.status(3) == 200
