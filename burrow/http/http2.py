@@ -31,7 +31,7 @@ _KNOWN_SETTINGS = frozenset(SettingCodes)
 
 class Http2Connection(H2Connection):
     """
-    An L{H2Connection} of which seven things differ.
+    An L{H2Connection} of which eight things differ.
 
     - A frame that is longer than allowed is refused at its head (RFC 9113 section 4.2). h2 gathers all of it
       before, up to 16 MiB.
@@ -45,6 +45,7 @@ class Http2Connection(H2Connection):
       each, and goes through all of them at each SETTINGS.
     - A server's leaves it to its user to compare a body with its Content-Length. h2 ends the whole connection
       for one that is not as long, and does not see it where trailers follow.
+    - A head may be as long as our SETTINGS say. h2 lets it be of 64 KiB, unless they are changed later.
     - Heads are compressed by an L{Http2Encoder} and an L{Http2Decoder}.
 
     @ivar idle: how many frames of less than L{SMALL} bytes have come that were for nothing: on streams that
@@ -58,6 +59,13 @@ class Http2Connection(H2Connection):
         self.idle = 0
         self.encoder = Http2Encoder()
         self.decoder = Http2Decoder(self.decoder.max_header_list_size)
+
+    def initiate_connection(self) -> None:
+        """See L{H2Connection}."""
+        super().initiate_connection()
+        longest = self.local_settings.max_header_list_size
+        if longest is not None:
+            self.decoder.max_header_list_size = longest
 
     def receive_data(self, data: Buffer) -> list[Event]:
         """See L{H2Connection}."""

@@ -6,7 +6,8 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived, ResponseReceived
-from h2.settings import SettingCodes
+from h2.exceptions import DenialOfServiceError
+from h2.settings import SettingCodes, Settings
 from hpack import Decoder, NeverIndexedHeaderTuple
 from hyperframe.frame import AltSvcFrame, DataFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
 from hypothesis import given
@@ -25,10 +26,12 @@ class Pair:
     @param client: whether ours is the client's. @ivar first: the sizes that ours told before its last head.
     """
 
-    def __init__(self, client):
+    def __init__(self, client, settings=None):
         self.client = client
         self.ours = Http2Connection(H2Configuration(client_side=client, header_encoding=None))
         self.peer = H2Connection(H2Configuration(client_side=not client, header_encoding=None))
+        if settings:
+            self.ours.local_settings = Settings(client, settings)
         self.stream = -1
         self.first = []
         for end in (self.ours, self.peer):
@@ -166,6 +169,19 @@ def test_settings_that_are_not_known_are_not_kept(pair):
     pair.ours.receive_data(data)
     assert pair.ours.remote_settings.initial_window_size == 1234
     assert len(pair.ours.remote_settings) <= before + 1
+
+
+@pytest.mark.parametrize(("limit", "size", "taken"), [(200_000, 190_000, True), (20_000, 30_000, False)])
+def test_head_may_be_as_long_as_our_settings_say(limit, size, taken):
+    pair = Pair(client=False, settings={SettingCodes.MAX_HEADER_LIST_SIZE: limit})
+    pair.peer.send_headers(1, [*REQUEST, (b"x", b"y" * size)], end_stream=True)
+    data = pair.peer.data_to_send()
+    if taken:
+        (event, _) = pair.ours.receive_data(data)
+        assert len(event.headers[-1][1]) == size
+    else:
+        with pytest.raises(DenialOfServiceError):
+            pair.ours.receive_data(data)
 
 
 def test_streams_that_are_closed_are_forgotten():
