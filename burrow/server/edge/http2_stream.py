@@ -113,7 +113,7 @@ class Http2Stream:
             return False
         if not (self.came or exchange.gathers) and exchange.request.headers.value(b"expect"):
             return False
-        return not (self._over or self._body_ended or self._held)
+        return not (self._over or self._body_ended or self._held or self.waits)  # a page may wait already
 
     def sends_too_slowly(self) -> None:
         """The body does not come as fast as it has to: as with HTTP/1.1, its request is answered."""

@@ -1,9 +1,13 @@
 """Tests for L{burrow.server.edge.http2_bodies}: bodies that come slowly, by a clock of our own."""
 
+from types import SimpleNamespace
+
 import pytest
 from h2.errors import ErrorCodes
-from h2.events import ResponseReceived, StreamReset
+from h2.events import InformationalResponseReceived, ResponseReceived, StreamReset
 
+from burrow.policy.base import Policy
+from burrow.protocols.visits import Policies
 from burrow.server.edge import http2
 from burrow.server.edge.pace import Rate
 from burrow.sockets import Way
@@ -17,12 +21,12 @@ LEAST = 1000
 class Sender(Connection):
     """A visitor that has to send 100 bytes a second over 10 seconds. Its bodies have no end."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch, **settings):
         edge = Exchange()
         edge.edge.rate = Rate(LEAST / 10, 10)
         self.taken = 0
         monkeypatch.setattr(http2, "taken", lambda transport: self.taken)
-        super().__init__(edge)
+        super().__init__(edge, **settings)
 
     def post(self, *streams, fields=()):
         for stream in streams:
@@ -193,6 +197,27 @@ def test_body_that_expects_a_word_of_the_upstream_first(monkeypatch):
     for _ in range(2):
         one.wait(s1=LEAST)
     assert one.answered(3) == [408]
+
+
+def test_visitor_that_does_not_take_the_page_gets_no_second_one(monkeypatch):
+    one = Sender(monkeypatch, _4=0)
+    one.post(1)
+    one.wait()
+    assert one.answered(1) == [408]
+    (waiting,) = one.protocol._waiting.values()
+    assert not waiting.awaits_body
+
+
+def test_body_that_a_rule_reads_has_to_come_too(monkeypatch):
+    one = Sender(monkeypatch)
+    rule = SimpleNamespace(visit=lambda visit: visit.read_body(100).addCallback(lambda body: None))
+    one.edge.policies = Policies(Policy([rule]), None)
+    one.post(1, fields=[(b"expect", b"100-continue")])
+    assert one.of(InformationalResponseReceived)
+    one.wait()
+    one.wait()
+    assert one.answered(1) == [408]
+    assert one.edge.streams == []
 
 
 def test_visitor_whose_answer_has_begun_need_send_no_more(monkeypatch):
