@@ -15,7 +15,7 @@ from burrow.client.asked import path_of
 from burrow.errors import ConfigError
 from burrow.server.audit import audit_command
 from burrow.server.nodes.records import live_leases
-from burrow.server.twins import also, release, transfer, with_twin
+from burrow.server.twins import also, with_twin
 from burrow.store.base import IStore, Reservation
 
 
@@ -92,7 +92,10 @@ def names_release(arguments: argparse.Namespace) -> int:
 
     async def work(store: IStore) -> None:
         known = await _to_change(store, arguments)
-        gone = also(known.name, await release(store, known))
+        released = await store.release(known.name, known.token)
+        if not released:
+            raise ConfigError(f"the name {arguments.name!r} is its owner's no more: see `burrow names list`")
+        gone = also(known.name, released)
         await audit_command(store, "name.release", known.name, gone.strip(", ") or "ok")
         say(f"Released {known.name}{gone}")
 
@@ -118,10 +121,10 @@ def names_transfer(arguments: argparse.Namespace) -> int:
             say(f"{before.name} is {token.name}'s already")
             return
         known = await _to_change(store, arguments)
-        moved = await transfer(store, known, token.id)
-        if known.name not in [one.name for one in moved]:
-            raise ConfigError(f"nobody owns the name {arguments.name!r} any more")
-        with_it = also(known.name, moved)
+        moved = await store.transfer(known.name, token.id, known.token)
+        if not moved:
+            raise ConfigError(f"the name {arguments.name!r} is its owner's no more: see `burrow names list`")
+        with_it = also(known.name, [one.name for one in moved])
         await audit_command(store, "name.transfer", known.name, f"to {token.name}{with_it}")
         say(f"{known.name} is {token.name}'s now{with_it}")
 

@@ -18,6 +18,7 @@ from burrow.server.nodes.records import NODES, Node, from_notes
 from burrow.server.reading import server_config
 from burrow.server.stores import DATABASE, open_store
 from burrow.store.base import IStore, Taken
+from burrow.store.names import is_wildcard
 from burrow.store.spaces import ACCOUNTS, AUDIT, CERTIFICATES, LIMITS
 from burrow.supervisor.claim import servers_here
 from burrow.values import STDIN, parse_path
@@ -155,7 +156,8 @@ async def _copy(source: IStore, target: IStore) -> tuple[int, int, int]:
     @raise ConfigError: a name or port belongs to another token in C{target}.
     """
     tokens = [token for token in await source.tokens() if await target.token(token.id) is None]
-    names = await source.reservations()
+    # Labels before their wildcards, which else would make them anew.
+    names = sorted(await source.reservations(), key=lambda one: is_wildcard(one.name))
     try:
         for token in tokens:
             await target.add_token(token)

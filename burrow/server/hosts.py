@@ -1,9 +1,6 @@
 """
-Which host is whose: a tunnel's name is a label under the base domain; or C{*.} and a label, for all hosts one
-label below that; or a whole domain of its user's own.
-
-A domain has a dot and no asterisk, so they are never mixed up, and all that goes by name (owners, leases,
-quotas, routes) goes for all.
+Which host is whose: see L{burrow.store.names} for what a tunnel's name may be. All that goes by name (owners,
+leases, quotas, routes) goes for all kinds of names.
 """
 
 from __future__ import annotations
@@ -11,32 +8,12 @@ from __future__ import annotations
 import re
 
 from burrow.errors import BadOption
+from burrow.store.names import WILD, is_domain
 from burrow.values import parse_domain
-
-WILD = "*."
-"""What a wildcard name begins with."""
-
 
 # A host whose last label is a number is an IP address to browsers (https://url.spec.whatwg.org, "ends in a
 # number checker").
 _HEXADECIMAL = re.compile("0x[0-9a-f]*")
-
-
-def is_domain(name: str) -> bool:
-    """Whether a tunnel's name is a domain."""
-    return "." in name and not is_wildcard(name)
-
-
-def is_wildcard(name: str) -> bool:
-    """Whether a tunnel's name is for the hosts under a label."""
-    return name.startswith(WILD)
-
-
-def twin(name: str) -> str | None:
-    """The name that has the same owner: C{*.blog} of C{blog}, and the other way round; None of a domain."""
-    if is_wildcard(name):
-        return name.removeprefix(WILD)
-    return None if is_domain(name) else WILD + name
 
 
 class Hosts:

@@ -6,7 +6,8 @@ import secrets
 from collections.abc import Container
 
 from burrow.errors import BadOption
-from burrow.server.hosts import WILD, Hosts, is_domain, is_wildcard
+from burrow.server.hosts import Hosts
+from burrow.store.names import WILD, is_domain, is_wildcard
 from burrow.values import parse_name
 from burrow.wording import shown
 

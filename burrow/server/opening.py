@@ -199,7 +199,7 @@ class Opening:
             port_assigned=None if port is None else False,
             asked=name is not None,
         )
-        await self._check_owner(wanted, reach, limits)
+        await self._owning.check(wanted, reach)
         if is_shared(what.options):
             self._tunnels.shared.check(what.kind, what.options, wanted)
         wanted = attr.evolve(wanted, name=await self._choose_name(wanted))
@@ -211,15 +211,6 @@ class Opening:
         except BaseException:
             self._quotas.remove_name(owner.token, wanted.name)
             raise
-
-    async def _check_owner(self, wanted: Reservation, reach: Reach, limits: Limits) -> None:
-        """@raise Refused: see L{Owning.check}."""
-        try:
-            await self._owning.check(wanted, reach, limits)
-        except OverQuota as error:
-            raise TooManyTunnels(str(error)) from error
-        except Taken as error:
-            raise NameTaken(str(error)) from error
 
     async def _open_reserved(
         self, owner: Owner, what: _Wanted, reservation: Reservation, limits: Limits

@@ -17,6 +17,7 @@ from zope.interface import Attribute, Interface
 from burrow.errors import StoreError
 from burrow.limits import UNLIMITED, Limits
 from burrow.store.changes import Changes, Note
+from burrow.store.names import WILD, is_wildcard, twin
 from burrow.wording import count_of
 
 ROLES = ("agent", "viewer", "admin")
@@ -33,6 +34,13 @@ _T = TypeVar("_T")
 
 class Taken(StoreError):
     """A name or a port belongs to another token, or a new token's name is in use."""
+
+
+def taken(name: str, of: str) -> Taken:
+    """The error of who asks for C{name}, and C{of}, the name itself or its twin, is another token's."""
+    return Taken(
+        f"the name {of!r} belongs to another token" + (f", and {name!r} with it" if of != name else "")
+    )
 
 
 class OverQuota(Taken):
@@ -145,6 +153,28 @@ def _used(known: float | None, wanted: float | None) -> float | None:
     return wanted if wanted >= known + USED_STEP else known
 
 
+def twin_asked(known: Reservation | None, wanted: Reservation) -> str | None:
+    """
+    The name that must not be another token's for a name to be reserved. It is not asked again for a label
+    that the token owns: who has it has both.
+    """
+    return twin(wanted.name) if known is None or is_wildcard(wanted.name) else None
+
+
+def kept_under(wanted: Reservation, parent: Reservation | None) -> Reservation | None:
+    """
+    What becomes of the label that a wildcard is under when C{wanted}, the wildcard, is reserved: it is its
+    owner's as long, and not freed when it is not used. None of a name that is no wildcard.
+
+    @param parent: the label's reservation before.
+    """
+    if not is_wildcard(wanted.name):
+        return None
+    if parent is None:  # of no kind, so that it is nobody's for visitors until it is opened
+        parent = attr.evolve(wanted, kind="", upstream="", port=None, port_assigned=None, used=None)
+    return attr.evolve(parent, name=wanted.name.removeprefix(WILD), asked=True)
+
+
 def freed(known: Reservation, before: float) -> Reservation | None:
     """
     What L{IStore.free_unused} leaves of a reservation: the same object, one without a port, or None.
@@ -220,9 +250,10 @@ class IStore(Interface):
         A name that the token owns gets the new kind, agent and upstream. It gets the new port, or keeps its
         own if none is given. It stays C{assigned} or not, and C{asked} if it was. If nothing changes, nothing
         is written.
-        Fires with the L{Reservation} as it is now. Fails with L{Taken} if another token owns the name, or
-        another name has the port; with L{OverQuota} if the token would have more names or ports than
-        C{limits} allows: renewing what it owns is always allowed.
+        A wildcard is reserved together with the label that it is under: see L{kept_under}.
+        Fires with the L{Reservation} as it is now. Fails with L{Taken} if another token owns the name or its
+        L{twin}, or another name has the port; with L{OverQuota} if the token would have more names or ports
+        than C{limits} allows: renewing what it owns is always allowed.
         """
 
     def reservation(name: str) -> Deferred[Reservation | None]:
@@ -247,16 +278,20 @@ class IStore(Interface):
         reservations. Another server may reserve a port right after: L{reserve} then fails with L{Taken}.
         """
 
-    def release(name: str, token_id: str | None = None) -> Deferred[bool]:
+    def release(name: str, token_id: str | None = None) -> Deferred[list[str]]:
         """
-        Remove the reservation of a name, and so of its port; with C{token_id} only if it is that token's.
-        Fires with whether there was one.
+        Remove the reservation of a name, and so of its port, together with its L{twin}, if that is the same
+        token's; with C{token_id} only if they are that token's. In one step. Fires with the names that were
+        removed; none if the name was nobody's, or another token's.
         """
 
-    def transfer(name: str, token_id: str) -> Deferred[Reservation | None]:
+    def transfer(name: str, token_id: str, owner: str | None = None) -> Deferred[list[Reservation]]:
         """
-        Make another token the owner of a name and its port, whatever that token's L{Limits}. Fires with the
-        L{Reservation} as it is now, or None if there is none of that name.
+        Make another token the owner of a name and its port, whatever that token's L{Limits}, and of its
+        L{twin}, if that had the same owner. In one step. Fires with the L{Reservation}s that were moved, as
+        they are now, that of the name first; none if there is none of that name.
+
+        @param owner: the id of the token that has to own the name; None: whichever does.
         """
 
     def names_used(names: Iterable[str], when: float) -> Deferred[None]:

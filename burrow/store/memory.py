@@ -11,8 +11,21 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from burrow.limits import UNLIMITED, Limits
-from burrow.store.base import TOKEN_USED_STEP, IStore, OverQuota, Reservation, Taken, Token, freed, renewed
+from burrow.store.base import (
+    TOKEN_USED_STEP,
+    IStore,
+    OverQuota,
+    Reservation,
+    Taken,
+    Token,
+    freed,
+    kept_under,
+    renewed,
+    taken,
+    twin_asked,
+)
 from burrow.store.changes import NAMES, TOKENS, ChangeLog, Changes, Note, by_space
+from burrow.store.names import twin
 
 _TIDY_EVERY = 10.0
 
@@ -104,14 +117,19 @@ class MemoryStore:
         """See L{IStore}."""
         known = self._reservations.get(reservation.name)
         if known is not None and known.token != reservation.token:
-            return fail(Taken(f"the name {reservation.name!r} belongs to another token"))
+            return fail(taken(reservation.name, reservation.name))
+        other = self._reservations.get(twin_asked(known, reservation) or "")
+        if other is not None and other.token != reservation.token:
+            return fail(taken(reservation.name, other.name))
+        parent = kept_under(reservation, other)
         port = reservation.port
         if port is not None:
             for other in self._reservations.values():
                 if other.port == port and other.name != reservation.name:
                     return fail(Taken(f"port {port} belongs to the name {other.name!r}"))
         owned = [own for own in self._reservations.values() if own.token == reservation.token]
-        if known is None and limits.names is not None and len(owned) >= limits.names:
+        new = (known is None) + (parent is not None and other is None)
+        if new and limits.names is not None and len(owned) + new > limits.names:
             return fail(OverQuota("names", limits.names))
         more = port is not None and (known is None or known.port is None)
         ports = sum(own.port is not None for own in owned)
@@ -119,6 +137,8 @@ class MemoryStore:
             return fail(OverQuota("ports", limits.ports))
         if known is not None:
             reservation = renewed(known, reservation)
+        if parent is not None and parent != other:
+            self._keep(parent.name, parent)
         if reservation != known:
             self._keep(reservation.name, reservation)
         return succeed(reservation)
@@ -148,21 +168,29 @@ class MemoryStore:
         taken = {known.port for known in self._reservations.values()}
         return succeed([port for port in ports if port not in taken])
 
-    def release(self, name: str, token_id: str | None = None) -> Deferred[bool]:
-        """See L{IStore}."""
-        reservation = self._reservations.get(name)
-        known = reservation is not None and token_id in (None, reservation.token)
-        if known:
-            self._keep(name, None)
-        return succeed(known)
-
-    def transfer(self, name: str, token_id: str) -> Deferred[Reservation | None]:
-        """See L{IStore}."""
+    def _with_twin(self, name: str, owner: str | None) -> list[Reservation]:
+        """A name's reservation and its twin's, as far as they are one token's: C{owner}'s, if it is given."""
         known = self._reservations.get(name)
-        if known is None:
-            return succeed(None)
-        moved = attr.evolve(known, token=token_id, asked=True, version=known.version + 1)
-        self._keep(name, moved)
+        if known is None or owner not in (None, known.token):
+            return []
+        other = self._reservations.get(twin(name) or "")
+        return [known] if other is None or other.token != known.token else [known, other]
+
+    def release(self, name: str, token_id: str | None = None) -> Deferred[list[str]]:
+        """See L{IStore}."""
+        names = [one.name for one in self._with_twin(name, token_id)]
+        for one in names:
+            self._keep(one, None)
+        return succeed(names)
+
+    def transfer(self, name: str, token_id: str, owner: str | None = None) -> Deferred[list[Reservation]]:
+        """See L{IStore}."""
+        moved = [
+            attr.evolve(known, token=token_id, asked=True, version=known.version + 1)
+            for known in self._with_twin(name, owner)
+        ]
+        for one in moved:
+            self._keep(one.name, one)
         return succeed(moved)
 
     def names_used(self, names: Iterable[str], when: float) -> Deferred[None]:

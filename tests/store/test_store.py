@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from itertools import permutations
 from pathlib import Path
 
 import attr
@@ -216,7 +217,7 @@ class StoreSuite(ChangesSuite):
 
     async def test_transferred_name_is_the_other_tokens(self):
         await self.store.reserve(attr.evolve(NAME, assigned=True, port=20_000, used=60.0))
-        moved = await self.store.transfer("blog", "id2")
+        (moved,) = await self.store.transfer("blog", "id2")
         expected = attr.evolve(
             NAME, assigned=True, port=20_000, token="id2", used=60.0, asked=True, version=1
         )
@@ -229,7 +230,85 @@ class StoreSuite(ChangesSuite):
             await self.store.reserve(NAME)
         again = await self.store.reserve(attr.evolve(NAME, token="id2"))
         self.assertEqual((again.port, again.version), (20_000, 1))
-        self.assertIsNone(await self.store.transfer("nobodys", "id2"))
+        self.assertEqual(await self.store.transfer("nobodys", "id2"), [])
+        self.assertEqual(await self.store.transfer("blog", "id3", "id1"), [], "it is another's by now")
+        self.assertEqual((await self.store.transfer("blog", "id1", "id2"))[0].version, 2)
+
+    async def test_a_name_and_its_wildcard_never_get_two_owners(self):
+        """Whatever was looked up before: each of these comes between another token's look and its step."""
+        wild = attr.evolve(NAME, name="*.blog")
+        theirs = attr.evolve(NAME, token="id2")
+        await self.store.reserve(NAME)
+        self.assertEqual(await self.store.release("blog"), ["blog"])
+        await self.store.reserve(theirs)
+        with self.assertRaisesRegex(Taken, "'blog' belongs to another token, and .*blog' with it"):
+            await self.store.reserve(wild)
+        await self.store.release("blog")
+        # A wildcard comes with its label.
+        await self.store.reserve(wild)
+        with self.assertRaises(Taken):
+            await self.store.reserve(theirs)
+        self.assertEqual(await self.owners(), {"blog": "id1", "*.blog": "id1"})
+        # Both are released, and both transferred, of whichever was looked up alone.
+        self.assertEqual(await self.store.release("blog", "id2"), [])
+        self.assertEqual(set(await self.store.release("blog", "id1")), {"blog", "*.blog"})
+        self.assertEqual(await self.owners(), {})
+        for name, other in (("blog", "*.blog"), ("*.blog", "blog")):
+            await self.store.reserve(wild)
+            self.assertEqual(await self.store.transfer(name, "id2", "id3"), [])
+            moved = await self.store.transfer(name, "id2", "id1")
+            self.assertEqual([one.asked for one in moved], [True, True])
+            self.assertEqual(moved, [await self.store.reservation(each) for each in (name, other)])
+            for mine in (NAME, wild):
+                with self.assertRaises(Taken):
+                    await self.store.reserve(mine)
+            self.assertEqual(await self.owners(), {"blog": "id2", "*.blog": "id2"})
+            self.assertEqual(set(await self.store.release(name)), {"blog", "*.blog"})
+
+    async def owners(self):
+        return {one.name: one.token for one in await self.store.reservations()}
+
+    async def test_two_tokens_that_ask_for_a_name_and_its_wildcard_at_once(self):
+        wild = attr.evolve(NAME, name="*.blog")
+        asking = [
+            lambda: self.store.reserve(wild),
+            lambda: self.store.reserve(attr.evolve(NAME, token="id2")),
+            lambda: self.store.transfer("blog", "id3"),
+            lambda: self.store.reserve(attr.evolve(wild, token="id3")),
+            lambda: self.store.release("*.blog"),
+        ]
+        for order in permutations(asking):
+            await gatherResults([ask().addErrback(lambda reason: reason.trap(Taken)) for ask in order])
+            owners = set((await self.owners()).values())
+            self.assertLessEqual(len(owners), 1)
+            await self.store.release("blog")
+            self.assertEqual(await self.owners(), {})
+
+    async def test_domains_have_no_twins(self):
+        await self.store.reserve(attr.evolve(NAME, name="example.org"))
+        await self.store.reserve(attr.evolve(NAME, name="www.example.org", token="id2"))
+        self.assertEqual(await self.store.release("example.org"), ["example.org"])
+        self.assertEqual(await self.owners(), {"www.example.org": "id2"})
+
+    async def test_the_label_that_a_wildcard_is_under_is_kept_with_it(self):
+        given = attr.evolve(NAME, assigned=True, used=100.0, port=20_000, port_assigned=True)
+        await self.store.reserve(given)
+        wild = attr.evolve(NAME, name="*.blog", used=100.0)
+        await self.store.reserve(wild, Limits(names=2))
+        self.assertEqual(await self.store.reservation("blog"), attr.evolve(given, asked=True))
+        await self.store.reserve(wild, Limits(names=1))  # renewing is always allowed
+        self.assertEqual(await self.store.free_unused(150.0, 300.0), ["blog"])
+        kept = attr.evolve(given, asked=True, port=None, port_assigned=None)
+        self.assertEqual(await self.store.reservation("blog"), kept)
+        await self.store.release("blog")
+        for limit in (0, 1):
+            with self.assertRaises(OverQuota):
+                await self.store.reserve(wild, Limits(names=limit))
+            self.assertEqual(await self.owners(), {})
+        await self.store.reserve(wild, Limits(names=2))
+        self.assertEqual(await self.owners(), {"blog": "id1", "*.blog": "id1"})
+        made = await self.store.reservation("blog")
+        self.assertEqual((made.kind, made.upstream, made.used, made.asked), ("", "", None, True))
 
     async def test_what_the_server_chose_is_freed_if_nobody_uses_it(self):
         mine = attr.evolve(NAME, used=100.0)
@@ -436,7 +515,7 @@ class InRedis(WithRedis, StoreSuite, TestCase):
             with self.assertRaises(OverQuota):
                 await self.store.reserve(attr.evolve(NAME, name="shop"), Limits(names=1))
             await self.store.reserve(attr.evolve(NAME, used=150.0), Limits(names=1))
-            self.assertEqual((await self.store.transfer("blog", "id2")).version, 1)
+            self.assertEqual((await self.store.transfer("blog", "id2"))[0].version, 1)
             await self.store.names_used(["blog"], 200.0)
             kept = json.loads(await other.hget("burrow:reservations", "blog"))
             self.assertEqual({key: kept.get(key) for key in later}, later)
@@ -625,6 +704,20 @@ class Known(WithRedis, StoreSuite, TestCase):
             await self.store.reserve(attr.evolve(NAME, token="id2"))
         await self.flushes()
         self.assertEqual(await self.store.reservation("blog"), NAME)
+
+    async def test_a_label_is_not_free_because_its_wildcard_was_lost(self):
+        wild = attr.evolve(NAME, name="*.blog")
+        await self.store.reserve(wild)
+        # The label as an older release released it, alone; the wildcard without a trace.
+        self.redis.ask("HSET", "burrow:marks", "name:blog", "0", database=self.database)
+        self.redis.ask("HDEL", "burrow:reservations", "blog", "*.blog", database=self.database)
+        theirs = attr.evolve(NAME, token="id2")
+        with self.assertRaisesRegex(StoreError, "write it again"):
+            await self.store.reserve(theirs)
+        self.patch(mending, "SETTLE", 0.0)
+        with self.assertRaisesRegex(Taken, "belongs to another token, and 'blog' with it"):
+            await self.store.reserve(theirs)
+        self.assertEqual(await self.store.reservation("*.blog"), wild)
 
     async def test_what_a_flush_took_may_be_known_to_another_server(self):
         """Until that has written it, nothing is said to be missing, or free."""

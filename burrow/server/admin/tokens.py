@@ -16,7 +16,7 @@ from burrow.server.admin.problems import Problem, invalid
 from burrow.server.admin.tunnels import own
 from burrow.server.nodes.asking import Questions, Unanswered
 from burrow.server.nodes.cluster import Cluster
-from burrow.server.twins import also, release, transfer, with_twin
+from burrow.server.twins import also, with_twin
 from burrow.store.base import IStore, Reservation, Taken, Token
 from burrow.store.tokens import make_token
 
@@ -158,9 +158,10 @@ class TokensAndNames:
         if known.token != token.id:
             known, opened = await self._to_change(call)
             before = known.token
-            moved = await transfer(self._store, known, token.id)
-            known = only(next((one for one in moved if one.name == known.name), None), "name", "/names")
-            call.notes["result"] = f"to {owner}{also(known.name, moved)}"
+            # It may have got another owner since it was looked up.
+            moved = await self._store.transfer(known.name, token.id, before)
+            known = only(moved[0] if moved else None, "name", "/names")
+            call.notes["result"] = f"to {owner}{also(known.name, [one.name for one in moved])}"
             for name in opened:
                 await self._close(name, call.who.name, before)
         return (await self._items([known]))[0]
@@ -168,8 +169,8 @@ class TokensAndNames:
     async def _release_name(self, call: Call) -> None:
         known, opened = await self._to_change(call)
         # It may have got another owner since it was looked up.
-        gone = await release(self._store, known)
-        only(known.name in [one.name for one in gone] or None, "name", "/names")
+        gone = await self._store.release(known.name, known.token)
+        only(gone or None, "name", "/names")
         if len(gone) > 1:
             call.notes["result"] = also(known.name, gone).strip(", ")
         for name in opened:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from burrow.limits import Limits
-from burrow.store.base import Reservation, Token
+from burrow.store.base import Reservation, Token, twin_asked
 from burrow.store.known.mending import Mending
 from burrow.store.known.records import KnownRecords, name_mark, token_mark
 from burrow.store.redis.guard import WentBack
@@ -70,16 +70,23 @@ class CheckedRedis:
             self._records.learn(found)
         return found
 
-    async def reserve(self, wanted: Reservation, limits: Limits) -> Reservation:
-        """Reserve a name in Redis, once it is sure whose the name is, and the port."""
+    async def reserve(self, wanted: Reservation, limits: Limits) -> list[Reservation]:
+        """
+        Reserve a name in Redis, once it is sure whose the name is, and its twin, and the port.
+
+        @return: see L{RedisStore.reserve_with_parent}.
+        """
         known = self._records.names.get(wanted.name)
         if known is not None and known.token != wanted.token:
             known = await self.find_name(wanted.name)  # gone without a mark, it was lost, and is not free
+        there = self._records.names.get(twin_asked(known, wanted) or "")
+        if there is not None and there.token != wanted.token:
+            await self.find_name(there.name)
         if not self._mending.whole:
             known = known or await self.find_name(wanted.name)
             if known is None or (known.token == wanted.token and wanted.port not in (None, known.port)):
                 self._mending.sure()
-        return await self._redis.reserve(wanted, limits)
+        return await self._redis.reserve_with_parent(wanted, limits)
 
     def may_be(self, token: Token) -> bool:
         """Whether Redis may be believed that there is this token."""

@@ -151,8 +151,9 @@ class KnownStore:
         if not (self._questions.away and ours):
             try:
                 kept = await self._questions.ask(lambda: self._checked.reserve(wanted, limits))
-                self._records.learn(kept)
-                return kept
+                for one in kept:
+                    self._records.learn(one)
+                return kept[0]
             except Taken:
                 raise
             except StoreError:
@@ -217,27 +218,28 @@ class KnownStore:
         return await self._questions.ask(lambda: self._redis.free_ports(wanted))
 
     @returns_deferred
-    async def release(self, name: str, token_id: str | None = None) -> bool:
+    async def release(self, name: str, token_id: str | None = None) -> list[str]:
         """See L{IStore}."""
         released = await self._questions.ask(lambda: self._redis.release(name, token_id))
         if not released:
             self._mending.sure()
             if token_id is not None:
                 return released  # it may be another's
-        self._records.renewed.discard(name)
-        if name in self._records.names:
-            self._records.removed(name_mark(name), self._records.names[name].version)
+        for one in released or [name]:
+            self._records.renewed.discard(one)
+            if one in self._records.names:
+                self._records.removed(name_mark(one), self._records.names[one].version)
         return released
 
     @returns_deferred
-    async def transfer(self, name: str, token_id: str) -> Reservation | None:
+    async def transfer(self, name: str, token_id: str, owner: str | None = None) -> list[Reservation]:
         """See L{IStore}."""
-        moved = await self._questions.ask(lambda: self._redis.transfer(name, token_id))
-        if moved is None:
+        moved = await self._questions.ask(lambda: self._redis.transfer(name, token_id, owner))
+        if not moved:
             self._mending.sure()
-        else:
-            self._records.learn(moved)
-        self._records.renewed.discard(name)
+        for one in moved:
+            self._records.learn(one)
+            self._records.renewed.discard(one.name)
         return moved
 
     @returns_deferred

@@ -5,6 +5,12 @@ local function given(value) return value ~= nil and value ~= cjson.null end
 local function key_of(known)
     return cjson.encode({known['token'], known['agent'], known['kind'], known['upstream']})
 end
+local function is_wildcard(name) return string.sub(name, 1, 2) == '*.' end
+local function twin(name)
+    if is_wildcard(name) then return string.sub(name, 3) end
+    if not string.find(name, '.', 1, true) then return '*.' .. name end
+    return nil
+end
 local function owner_of(known) return tostring(known['token']) .. ':' .. known['name'] end
 local function owned(set, token)
     return tonumber(redis.call('ZLEXCOUNT', key(set), '[' .. token .. ':', '(' .. token .. ';'))
@@ -34,6 +40,13 @@ local function keep(known)
     changed('reservations', known['name'])
     return kept
 end
+-- The reservation of a name and its twin's, as far as they are one token's.
+local function with_twin(known)
+    local other = twin(known['name'])
+    other = other and decoded(redis.call('HGET', KEYS[1], other), other)
+    if other and other['token'] == known['token'] then return {known, other} end
+    return {known}
+end
 """
 
 RESERVE = (
@@ -48,7 +61,27 @@ if known then
 else
     wanted['version'] = (marked('name:' .. wanted['name']) or -1) + 1
 end
-local more_names = not known and ARGV[2] ~= ''
+-- See twin_asked and kept_under in burrow.store.base.
+local wild = is_wildcard(wanted['name'])
+local other = (not known or wild) and twin(wanted['name'])
+local parent, parent_before = nil, nil
+if other then
+    local other_text = redis.call('HGET', KEYS[1], other)
+    local there = other_text and decoded(other_text, other)
+    if other_text and not (there and there['token'] == wanted['token']) then return 'twin' end
+    if wild and not (there and there['asked'] == true) then
+        parent, parent_before = there and decoded(other_text, other) or cjson.decode(ARGV[1]), there
+        parent['asked'] = true
+        if not there then
+            parent['name'] = other
+            parent['kind'], parent['upstream'] = '', ''
+            for _, field in ipairs({'port', 'port_assigned', 'used'}) do parent[field] = cjson.null end
+            parent['version'] = (marked('name:' .. other) or -1) + 1
+        end
+    end
+end
+local new = (known and 0 or 1) + ((parent and not parent_before) and 1 or 0)
+local more_names = new > 0 and ARGV[2] ~= ''
 local more_ports = given(wanted['port']) and not (known and given(known['port'])) and ARGV[3] ~= ''
 if known then
     if not given(wanted['port']) then
@@ -70,19 +103,22 @@ if given(wanted['port']) then
     local owner = redis.call('HGET', KEYS[2], wanted['port'])
     if owner and owner ~= wanted['name'] then return 'port' end
 end
-if more_names and owned('owned', wanted['token']) >= tonumber(ARGV[2]) then return 'names' end
+if more_names and owned('owned', wanted['token']) + new > tonumber(ARGV[2]) then return 'names' end
 if more_ports and owned('owned-ports', wanted['token']) >= tonumber(ARGV[3]) then return 'ports' end
 if known then
     local same = not given(known['port']) or redis.call('HGET', KEYS[2], known['port']) == known['name']
     if known['assigned'] then same = same and redis.call('HGET', KEYS[3], key_of(known)) == known['name'] end
     for field, value in pairs(wanted) do same = same and known[field] == value end
-    if same then
+    if same and not parent then
         writes = '0'  -- nothing changes: the guard has no generation to advance, either
-        return text
+        return {text}
     end
     forget(known)
 end
-return keep(wanted)
+if parent_before then forget(parent_before) end
+local kept = {keep(wanted)}
+if parent then kept[2] = keep(parent) end
+return kept
 """
 )
 
@@ -95,31 +131,38 @@ return {name, redis.call('HGET', KEYS[1], name) or ''}
 RELEASE = (
     RESERVATION_FUNCTIONS
     + """
-local known = redis.call('HGET', KEYS[1], ARGV[1])
-if not known or ARGV[1] == '' then return 0 end
-known = decoded(known, ARGV[1])
-if ARGV[2] ~= '' and not (known and known['token'] == ARGV[2]) then return 0 end
-if known then
-    remove(known)
-else
+local text = redis.call('HGET', KEYS[1], ARGV[1])
+if not text or ARGV[1] == '' then return {} end
+local known = decoded(text, ARGV[1])
+if ARGV[2] ~= '' and not (known and known['token'] == ARGV[2]) then return {} end
+if not known then
     redis.call('HDEL', KEYS[1], ARGV[1])
     changed('reservations', ARGV[1])
+    return {ARGV[1]}
 end
-return 1
+local removed = {}
+for i, one in ipairs(with_twin(known)) do
+    remove(one)
+    removed[i] = one['name']
+end
+return removed
 """
 )
 
 TRANSFER = (
     RESERVATION_FUNCTIONS
     + """
-local known = redis.call('HGET', KEYS[1], ARGV[1])
-known = known and decoded(known, ARGV[1])
-if not known then return false end
-forget(known)
-known['token'] = ARGV[2]
-known['asked'] = true
-known['version'] = (known['version'] or 0) + 1
-return keep(known)
+local known = decoded(redis.call('HGET', KEYS[1], ARGV[1]), ARGV[1])
+if not known or (ARGV[3] ~= '' and known['token'] ~= ARGV[3]) then return {} end
+local moved = {}
+for i, one in ipairs(with_twin(known)) do
+    forget(one)
+    one['token'] = ARGV[2]
+    one['asked'] = true
+    one['version'] = (one['version'] or 0) + 1
+    moved[i] = keep(one)
+end
+return moved
 """
 )
 

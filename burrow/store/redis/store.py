@@ -9,9 +9,20 @@ from typing import Any
 from zope.interface import implementer
 
 from burrow.limits import UNLIMITED, Limits
-from burrow.store.base import TOKEN_USED_STEP, USED_STEP, IStore, OverQuota, Reservation, Taken, Token, record
+from burrow.store.base import (
+    TOKEN_USED_STEP,
+    USED_STEP,
+    IStore,
+    OverQuota,
+    Reservation,
+    Taken,
+    Token,
+    record,
+    taken,
+)
 from burrow.store.changes import NAMES, TOKENS, Changes, Note
 from burrow.store.deferring import returns_deferred
+from burrow.store.names import twin
 from burrow.store.redis.address import RedisAddress
 from burrow.store.redis.connection import RedisConnection
 from burrow.store.redis.contents import Contents
@@ -157,15 +168,20 @@ class RedisStore:
     @returns_deferred
     async def reserve(self, reservation: Reservation, limits: Limits = UNLIMITED) -> Reservation:
         """See L{IStore}."""
+        return (await self.reserve_with_parent(reservation, limits))[0]
+
+    async def reserve_with_parent(self, reservation: Reservation, limits: Limits) -> list[Reservation]:
+        """As L{reserve}. @return: the reservation, and that of the label that was kept with a wildcard."""
         most = ["" if limit is None else str(limit) for limit in (limits.names, limits.ports)]
         answer = await self._run(RESERVE, RESERVATION_KEYS, to_text(reservation), *most, repr(USED_STEP))
-        if answer == "name":
-            raise Taken(f"the name {reservation.name!r} belongs to another token")
+        name = reservation.name
+        if answer in ("name", "twin"):
+            raise taken(name, name if answer == "name" else twin(name) or name)
         if answer == "port":
             raise Taken(f"port {reservation.port} belongs to another name")
         if answer in ("names", "ports"):
             raise OverQuota(answer, getattr(limits, answer))
-        return record(Reservation, json.loads(answer))
+        return [record(Reservation, json.loads(text)) for text in answer]
 
     @returns_deferred
     async def reservation(self, name: str) -> Reservation | None:
@@ -204,15 +220,15 @@ class RedisStore:
         return [port for port in wanted if not owners[str(port)]]
 
     @returns_deferred
-    async def release(self, name: str, token_id: str | None = None) -> bool:
+    async def release(self, name: str, token_id: str | None = None) -> list[str]:
         """See L{IStore}."""
-        return bool(int(await self._run(RELEASE, RESERVATION_KEYS, name, token_id or "")))
+        return list(await self._run(RELEASE, RESERVATION_KEYS, name, token_id or ""))
 
     @returns_deferred
-    async def transfer(self, name: str, token_id: str) -> Reservation | None:
+    async def transfer(self, name: str, token_id: str, owner: str | None = None) -> list[Reservation]:
         """See L{IStore}."""
-        text = await self._run(TRANSFER, RESERVATION_KEYS, name, token_id)
-        return self._records.read(Reservation, name, text) if text else None
+        texts = await self._run(TRANSFER, RESERVATION_KEYS, name, token_id, owner or "")
+        return [record(Reservation, json.loads(text)) for text in texts]
 
     @returns_deferred
     async def names_used(self, names: Iterable[str], when: float) -> None:

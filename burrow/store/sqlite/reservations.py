@@ -8,7 +8,17 @@ from typing import Any
 import attr
 
 from burrow.limits import Limits
-from burrow.store.base import OverQuota, Reservation, Taken, freed, renewed
+from burrow.store.base import (
+    OverQuota,
+    Reservation,
+    Taken,
+    freed,
+    kept_under,
+    renewed,
+    taken,
+    twin_asked,
+)
+from burrow.store.names import twin
 
 _COLUMNS = ", ".join(field.name for field in attr.fields(Reservation))
 _MARKS = ", ".join("?" for _ in attr.fields(Reservation))
@@ -42,35 +52,68 @@ def _put(cursor: Any, reservation: Reservation) -> None:
 def reserve(cursor: Any, wanted: Reservation, limits: Limits) -> Reservation:
     """See L{IStore.reserve<burrow.store.base.IStore.reserve>}."""
     known = find(cursor, wanted.name)
-    if known is not None and known.token != wanted.token:
-        raise Taken(f"the name {wanted.name!r} belongs to another token")
+    other = twin_asked(known, wanted)
+    there = None if other is None else find(cursor, other)
+    for one in (known, there):
+        if one is not None and one.token != wanted.token:
+            raise taken(wanted.name, one.name)
     if wanted.port is not None:
         query = "SELECT name FROM reservations WHERE port = ? AND name <> ?"
         if cursor.execute(query, (wanted.port, wanted.name)).fetchone() is not None:
             raise Taken(f"port {wanted.port} belongs to another name")
-    _check_quota(cursor, known, wanted, limits)
+    parent = kept_under(wanted, there)
+    more = {
+        "names": (known is None) + (parent is not None and there is None),
+        "ports": int(wanted.port is not None and (known is None or known.port is None)),
+    }
+    _check_quota(cursor, wanted.token, more, limits)
+    if parent is not None and parent != there:
+        _put(cursor, parent)
     if known is not None:
         wanted = renewed(known, wanted)
-        if wanted == known:
-            return known  # writes nothing, and so works with a full disk
-    _put(cursor, wanted)
+    if wanted != known:  # else nothing is written, and so it works with a full disk
+        _put(cursor, wanted)
     return wanted
 
 
-def _check_quota(cursor: Any, known: Reservation | None, wanted: Reservation, limits: Limits) -> None:
-    """@raise OverQuota: the token had more than it may."""
-    more = {
-        "names": known is None,
-        "ports": wanted.port is not None and (known is None or known.port is None),
-    }
+def _check_quota(cursor: Any, token: str, more: dict[str, int], limits: Limits) -> None:
+    """@param more: how many names and ports are to be the token's. @raise OverQuota: it had too many."""
     if not any(more.values()):
         return
     query = "SELECT COUNT(*), COUNT(port) FROM reservations WHERE token = ?"
-    owned = cursor.execute(query, (wanted.token,)).fetchone()
+    owned = cursor.execute(query, (token,)).fetchone()
     for what, count in zip(more, owned, strict=True):
         limit = getattr(limits, what)
-        if more[what] and limit is not None and count >= limit:
+        if more[what] and limit is not None and count + more[what] > limit:
             raise OverQuota(what, limit)
+
+
+def _with_twin(cursor: Any, name: str, owner: str | None) -> list[Reservation]:
+    """A name's reservation and its twin's, as far as they are one token's: C{owner}'s, if it is given."""
+    known = find(cursor, name)
+    if known is None or owner not in (None, known.token):
+        return []
+    other = twin(name)
+    there = None if other is None else find(cursor, other)
+    return [known] if there is None or there.token != known.token else [known, there]
+
+
+def release(cursor: Any, name: str, token_id: str | None) -> list[str]:
+    """See L{IStore.release<burrow.store.base.IStore.release>}."""
+    names = [one.name for one in _with_twin(cursor, name, token_id)]
+    cursor.executemany("DELETE FROM reservations WHERE name = ?", [(one,) for one in names])
+    return names
+
+
+def transfer(cursor: Any, name: str, token_id: str, owner: str | None) -> list[Reservation]:
+    """See L{IStore.transfer<burrow.store.base.IStore.transfer>}."""
+    moved = [
+        attr.evolve(known, token=token_id, asked=True, version=known.version + 1)
+        for known in _with_twin(cursor, name, owner)
+    ]
+    for one in moved:
+        _put(cursor, one)
+    return moved
 
 
 def free_unused(cursor: Any, before: float, now: float) -> list[str]:

@@ -189,24 +189,13 @@ class SQLiteStore:
 
         return self._database.read(find)
 
-    def release(self, name: str, token_id: str | None = None) -> Deferred[bool]:
+    def release(self, name: str, token_id: str | None = None) -> Deferred[list[str]]:
         """See L{IStore}."""
-        statement, values = "DELETE FROM reservations WHERE name = ?", [name]
-        if token_id is not None:
-            statement, values = f"{statement} AND token = ?", [name, token_id]
-        return self._database.write(lambda cursor: bool(cursor.execute(statement, values).rowcount))
+        return self._database.write(lambda cursor: reservations.release(cursor, name, token_id))
 
-    def transfer(self, name: str, token_id: str) -> Deferred[Reservation | None]:
+    def transfer(self, name: str, token_id: str, owner: str | None = None) -> Deferred[list[Reservation]]:
         """See L{IStore}."""
-
-        def transfer(cursor: Any) -> Reservation | None:
-            cursor.execute(
-                "UPDATE reservations SET token = ?, asked = 1, version = version + 1 WHERE name = ?",
-                (token_id, name),
-            )
-            return reservations.find(cursor, name)
-
-        return self._database.write(transfer)
+        return self._database.write(lambda cursor: reservations.transfer(cursor, name, token_id, owner))
 
     def names_used(self, names: Iterable[str], when: float) -> Deferred[None]:
         """See L{IStore}."""

@@ -187,7 +187,7 @@ class Questions(TestCase):
                 await asking
         self.assertEqual(await one.find_reservations(["blog"]), {})
         await two._polling.poll()
-        self.assertEqual((await one.transfer("blog", "old")).token, "old")
+        self.assertEqual((await one.transfer("blog", "old"))[0].token, "old")
         with self.assertRaises(Taken):
             await one.reserve(attr.evolve(NAME, token="thief", port=None))
 
