@@ -72,11 +72,13 @@ class CertificateFailed(Refused):
 
     @ivar final: whether no other CA is to be asked, because it would refuse for the same reason, or because
         the first one may still issue.
+    @ivar spent: whether a CA may have issued all the same: what was counted for the order stays counted.
     """
 
-    def __init__(self, text: str = "", *, final: bool = False) -> None:
+    def __init__(self, text: str = "", *, final: bool = False, spent: bool = False) -> None:
         super().__init__(text)
         self.final = final
+        self.spent = spent
 
 
 class UnknownProtocol(Refused):

@@ -15,6 +15,7 @@ LAYERS = [
     {
         "addresses",
         "allocator",
+        "batches",
         "clock",
         "folders",
         "descriptors",

@@ -1,10 +1,10 @@
 """
 Asks the store who owns names that visitors ask for and that have no open tunnel. Strangers may ask for any
-number of names, so the load on the store is bounded.
+number of names, so the load on the store is bounded: see L{burrow.batches}. So the renewal of this node's
+note never waits behind more than one question.
 
-There is one question at a time, for all names that wait, and a pause of L{PAUSE} before the next. So the
-renewal of this node's note never waits behind more than one question. A name without an owner is remembered
-for L{REMEMBER}, if no other node can open a tunnel of that name unnoticed.
+A name without an owner is remembered for L{REMEMBER}, if no other node can open a tunnel of that name
+unnoticed.
 """
 
 from __future__ import annotations
@@ -13,18 +13,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.interfaces import IDelayedCall
-
-from burrow.errors import StoreError
+from burrow.batches import Batches
 from burrow.protocols.private import public_kind
 from burrow.store.base import IStore
-
-PAUSE = 0.02
-"""Seconds between the answer to one question and the next question."""
-
-AT_ONCE = 500
-"""Names in one question, at most; the others wait for the next."""
 
 REMEMBER = 1.0
 """Seconds for which it is remembered that a name has no owner."""
@@ -46,10 +37,9 @@ class Lookups:
         self._clock = clock
         self._store = store
         self._alone = alone
-        self._waiting: dict[str, list[Deferred[str | None]]] = {}
+        unknown = "the store cannot tell now who owns the name"
+        self._batches: Batches[str | None] = Batches(clock, self._find, unknown)
         self._asked: set[str] = set()
-        self._busy = False
-        self._pause: IDelayedCall | None = None
         self._unowned: dict[str, float] = {}
 
     async def owned(self, name: str) -> bool:
@@ -67,50 +57,27 @@ class Lookups:
             return None
         if self._alone() and self._unowned.get(name, float("-inf")) > self._clock.seconds():
             return None
-        answer: Deferred[str | None] = Deferred()
-        self._waiting.setdefault(name, []).append(answer)
-        if not self._busy and self._pause is None:
-            ensureDeferred(self._ask())
-        return await answer
+        return await self._batches.ask(name)
 
     def reserved(self, name: str, kind: str = "") -> None:
         """The name has an owner now, who opens a tunnel of that kind: answer at once all that wait for it."""
         self._unowned.pop(name, None)
         self._asked.discard(name)
-        for answer in self._waiting.pop(name, ()):
-            answer.callback(kind)
+        self._batches.answer(name, kind)
 
-    async def _ask(self) -> None:
-        self._busy = True
-        names = list(self._waiting)[:AT_ONCE]
-        asked = {name: self._waiting.pop(name) for name in names}
+    async def _find(self, names: list[str]) -> dict[str, str | None]:
         self._asked = set(names)
-        try:
-            found = await self._store.find_reservations(names)
-            error: Exception = StoreError("the store cannot tell now who owns the name")
-        except Exception as failed:
-            found, error = {}, failed
+        found = await self._store.find_reservations(names)
         # A private tunnel's name is nobody's for visitors who come by host.
         owned = {
             name: known.kind
             for name, known in found.items()
             if known is not None and not public_kind(known.kind)
         }
-        self._busy = False
-        self._pause = self._clock.callLater(PAUSE, self._ask_next)
-        for name, answers in asked.items():
-            if name in found and name not in owned and name in self._asked and self._store.whole:
+        for name in found:
+            if name not in owned and name in self._asked and self._store.whole:
                 self._remember(name)
-            for answer in answers:
-                if name in found:
-                    answer.callback(owned.get(name))
-                else:
-                    answer.errback(error)
-
-    def _ask_next(self) -> None:
-        self._pause = None
-        if self._waiting:
-            ensureDeferred(self._ask())
+        return {name: owned.get(name) for name in found}
 
     def _remember(self, name: str) -> None:
         now = self._clock.seconds()

@@ -17,7 +17,6 @@ from zope.interface import Attribute, Interface
 from burrow.errors import StoreError
 from burrow.limits import UNLIMITED, Limits
 from burrow.store.changes import Changes, Note
-from burrow.store.names import WILD, is_wildcard, twin
 from burrow.wording import count_of
 
 ROLES = ("agent", "viewer", "admin")
@@ -34,13 +33,6 @@ _T = TypeVar("_T")
 
 class Taken(StoreError):
     """A name or a port belongs to another token, or a new token's name is in use."""
-
-
-def taken(name: str, of: str) -> Taken:
-    """The error of who asks for C{name}, and C{of}, the name itself or its twin, is another token's."""
-    return Taken(
-        f"the name {of!r} belongs to another token" + (f", and {name!r} with it" if of != name else "")
-    )
 
 
 class OverQuota(Taken):
@@ -132,60 +124,6 @@ class Reservation:
         return self.assigned and not self.asked and (self.port is None or self.port_is_the_servers)
 
 
-def renewed(known: Reservation, wanted: Reservation) -> Reservation:
-    """What a reservation is once its owner has made it again: see L{IStore.reserve}."""
-    of_port = known if wanted.port is None else wanted
-    return attr.evolve(
-        wanted,
-        port=of_port.port,
-        port_assigned=of_port.port_assigned,
-        assigned=known.assigned,
-        asked=known.asked or wanted.asked,
-        created=known.created,
-        used=_used(known.used, wanted.used),
-        version=known.version,
-    )
-
-
-def _used(known: float | None, wanted: float | None) -> float | None:
-    if known is None or wanted is None:
-        return wanted if known is None else known
-    return wanted if wanted >= known + USED_STEP else known
-
-
-def twin_asked(known: Reservation | None, wanted: Reservation) -> str | None:
-    """
-    The name that must not be another token's for a name to be reserved. It is not asked again for a label
-    that the token owns: who has it has both.
-    """
-    return twin(wanted.name) if known is None or is_wildcard(wanted.name) else None
-
-
-def kept_under(wanted: Reservation, parent: Reservation | None) -> Reservation | None:
-    """
-    What becomes of the label that a wildcard is under when C{wanted}, the wildcard, is reserved: it is its
-    owner's as long, and not freed when it is not used. None of a name that is no wildcard.
-
-    @param parent: the label's reservation before.
-    """
-    if not is_wildcard(wanted.name):
-        return None
-    if parent is None:  # of no kind, so that it is nobody's for visitors until it is opened
-        parent = attr.evolve(wanted, kind="", upstream="", port=None, port_assigned=None, used=None)
-    return attr.evolve(parent, name=wanted.name.removeprefix(WILD), asked=True)
-
-
-def freed(known: Reservation, before: float) -> Reservation | None:
-    """
-    What L{IStore.free_unused} leaves of a reservation: the same object, one without a port, or None.
-    """
-    if known.used is None or known.used >= before:
-        return known
-    if known.name_is_the_servers:
-        return None
-    return attr.evolve(known, port=None, port_assigned=None) if known.port_is_the_servers else known
-
-
 def record(kind: type[_T], fields: Mapping[str, Any]) -> _T:
     """A record from its fields, without those that this release does not know: a newer one wrote them."""
     known = {field.name for field in attr.fields(kind)}  # type: ignore[arg-type]
@@ -250,10 +188,11 @@ class IStore(Interface):
         A name that the token owns gets the new kind, agent and upstream. It gets the new port, or keeps its
         own if none is given. It stays C{assigned} or not, and C{asked} if it was. If nothing changes, nothing
         is written.
-        A wildcard is reserved together with the label that it is under: see L{kept_under}.
+        A wildcard is reserved together with the label that it is under: see
+        L{kept_under<burrow.store.reserving.kept_under>}.
         Fires with the L{Reservation} as it is now. Fails with L{Taken} if another token owns the name or its
-        L{twin}, or another name has the port; with L{OverQuota} if the token would have more names or ports
-        than C{limits} allows: renewing what it owns is always allowed.
+        L{twin<burrow.store.names.twin>}, or another name has the port; with L{OverQuota} if the token would
+        have more names or ports than C{limits} allows: renewing what it owns is always allowed.
         """
 
     def reservation(name: str) -> Deferred[Reservation | None]:
@@ -280,16 +219,17 @@ class IStore(Interface):
 
     def release(name: str, token_id: str | None = None) -> Deferred[list[str]]:
         """
-        Remove the reservation of a name, and so of its port, together with its L{twin}, if that is the same
-        token's; with C{token_id} only if they are that token's. In one step. Fires with the names that were
-        removed; none if the name was nobody's, or another token's.
+        Remove the reservation of a name, and so of its port, and of its L{twin<burrow.store.names.twin>}, if
+        that is the same token's; with C{token_id} only if they are that token's. In one step. Fires with the
+        names that were removed; none if the name was nobody's, or another token's.
         """
 
     def transfer(name: str, token_id: str, owner: str | None = None) -> Deferred[list[Reservation]]:
         """
         Make another token the owner of a name and its port, whatever that token's L{Limits}, and of its
-        L{twin}, if that had the same owner. In one step. Fires with the L{Reservation}s that were moved, as
-        they are now, that of the name first; none if there is none of that name.
+        L{twin<burrow.store.names.twin>}, if that had the same owner. In one step. Fires with the
+        L{Reservation}s that were moved, as they are now, that of the name first; none if there is none of
+        that name.
 
         @param owner: the id of the token that has to own the name; None: whichever does.
         """
@@ -300,14 +240,21 @@ class IStore(Interface):
     def free_unused(before: float, now: float) -> Deferred[list[str]]:
         """
         Free what the server chose and nobody used since C{before}: names, and ports of names that were asked
-        for; see L{freed}. A name without a time of use counts as used C{now}. Each name is decided and freed
-        in one step. Fires with the names that are free or lost their port, sorted.
+        for; see L{freed<burrow.store.reserving.freed>}. A name without a time of use counts as used C{now}.
+        Each name is decided and freed in one step. Fires with the names that are free or lost their port,
+        sorted.
 
         @param before: seconds since the epoch. @param now: likewise.
         """
 
     def note(space: str, key: str) -> Deferred[str | None]:
         """Fires with the text of a note, or None if there is none or its time is over."""
+
+    def find_notes(space: str, keys: Iterable[str]) -> Deferred[dict[str, str | None]]:
+        """
+        Fires with a dictionary of what L{note} has for each of these keys. A note of which the store cannot
+        tell now is missing in it.
+        """
 
     def notes(space: str) -> Deferred[dict[str, str]]:
         """Fires with all notes of a space: a dictionary of texts by key."""

@@ -11,21 +11,10 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from burrow.limits import UNLIMITED, Limits
-from burrow.store.base import (
-    TOKEN_USED_STEP,
-    IStore,
-    OverQuota,
-    Reservation,
-    Taken,
-    Token,
-    freed,
-    kept_under,
-    renewed,
-    taken,
-    twin_asked,
-)
+from burrow.store.base import TOKEN_USED_STEP, IStore, OverQuota, Reservation, Taken, Token
 from burrow.store.changes import NAMES, TOKENS, ChangeLog, Changes, Note, by_space
 from burrow.store.names import twin
+from burrow.store.reserving import freed, kept_under, renewed, taken, twin_asked
 
 _TIDY_EVERY = 10.0
 
@@ -226,6 +215,10 @@ class MemoryStore:
     def note(self, space: str, key: str) -> Deferred[str | None]:
         """See L{IStore}."""
         return succeed(self._note(space, key))
+
+    def find_notes(self, space: str, keys: Iterable[str]) -> Deferred[dict[str, str | None]]:
+        """See L{IStore}."""
+        return succeed({key: self._note(space, key) for key in keys})
 
     def notes(self, space: str) -> Deferred[dict[str, str]]:
         """See L{IStore}."""

@@ -6,9 +6,10 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from burrow.batches import AT_ONCE, PAUSE
 from burrow.errors import StoreError
 from burrow.server import lookups
-from burrow.server.lookups import AT_ONCE, MAX_REMEMBERED, PAUSE, REMEMBER, Lookups
+from burrow.server.lookups import MAX_REMEMBERED, REMEMBER, Lookups
 
 
 class Questions:
@@ -113,7 +114,7 @@ class Asking(SynchronousTestCase):
 
     def test_remembered_names_are_bounded(self):
         self.store.find_reservations = self.nobodys
-        self.patch(lookups, "AT_ONCE", 1)
+        self.patch(self.lookups._batches, "at_once", 1)
         self.patch(lookups, "REMEMBER", 1e6)
         for number in range(MAX_REMEMBERED + 1):
             self.ask(f"name{number}")

@@ -381,6 +381,17 @@ class StoreSuite(ChangesSuite):
         self.assertEqual(await self.store.notes("b"), {"x": "äö"})
         self.assertEqual(await self.store.notes("c"), {})
 
+    async def test_some_notes_at_once(self):
+        await self.store.put_note("a", "x", "one")
+        await self.store.put_note("a", "y", "", 1000)
+        await self.store.put_note("a", "over", "two", 0.01)
+        await self.store.put_note("b", "z", "three")
+        await deferLater(reactor, 0.05)
+        many = [f"key{number}" for number in range(1200)]
+        found = await self.store.find_notes("a", ["x", "over", "z", *many, "y"])
+        self.assertEqual(found, {"x": "one", "over": None, "z": None, **dict.fromkeys(many), "y": ""})
+        self.assertEqual(await self.store.find_notes("a", []), {})
+
     async def test_note_whose_time_is_over_is_gone(self):
         await self.store.put_note("a", "short", "x", 0.05)
         await self.store.put_note("a", "long", "y", 1000)
@@ -666,6 +677,7 @@ class Known(WithRedis, StoreSuite, TestCase):
         key = ("id1", "agent1", "http", "http://localhost:4000")
         self.assertEqual(await self.store.remembered(*key), renewed)
         self.assertEqual(await self.store.note("a", "x"), "text")
+        self.assertEqual(await self.store.find_notes("a", ["x", "unknown"]), {"x": "text"})
         for asked in (
             lambda: self.store.reserve(attr.evolve(NAME, token="id2")),
             lambda: self.store.reserve(attr.evolve(NAME, port=20_000)),
@@ -740,10 +752,12 @@ class Known(WithRedis, StoreSuite, TestCase):
             with self.assertRaisesRegex(StoreError, "write it again"):
                 await ask()
             self.assertFalse(self.store.whole)
+        self.assertEqual(await self.store.find_notes(CERTIFICATES, ["blog"]), {}, "it cannot tell")
         await second._polling.poll()
         self.assertEqual(await self.store.token("id1"), TOKEN)
         self.assertEqual((await self.store.remembered(*key)).name, "blog")
         self.assertEqual(await self.store.note(CERTIFICATES, "blog"), "text")
+        self.assertEqual(await self.store.find_notes(CERTIFICATES, ["blog"]), {"blog": "text"})
         with self.assertRaises(Taken):
             await self.store.reserve(attr.evolve(NAME, token="id2"))
         self.patch(mending, "SETTLE", 0.0)

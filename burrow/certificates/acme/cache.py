@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 from cryptography import x509
 from twisted.logger import Logger
 
+from burrow.batches import Batches
 from burrow.certificates.acme.plans import Plan, Plans
 from burrow.certificates.acme.single_flight import SingleFlight
 from burrow.certificates.acme.unwritten import Unwritten
@@ -34,7 +36,13 @@ class Cache:
     log = Logger()
 
     def __init__(
-        self, store: IStore, sealer: Sealer, unwritten: Unwritten, plans: Plans, now: Callable[[], float]
+        self,
+        clock: Any,
+        store: IStore,
+        sealer: Sealer,
+        unwritten: Unwritten,
+        plans: Plans,
+        now: Callable[[], float],
     ) -> None:
         self._store = store
         self._sealer = sealer
@@ -43,6 +51,11 @@ class Cache:
         self._now = now
         self._known: OrderedDict[str, Issued] = OrderedDict()
         self._loading = SingleFlight()
+        self._finding: Batches[str | None] = Batches(
+            clock,
+            lambda names: self._store.find_notes(CERTIFICATES, names),
+            "the store cannot tell now whether the host has a certificate",
+        )
 
     def __len__(self) -> int:
         """How many certificates are in memory."""
@@ -85,6 +98,16 @@ class Cache:
         @raise CertificateFailed: its key cannot be decrypted. @raise StoreError: the store is away.
         """
         await self._loading.do(name, self._load)
+        return self._known.get(name)
+
+    async def find(self, name: str) -> Issued | None:
+        """
+        As L{load}, of a host that strangers may have made up: the store is asked about all such hosts
+        together. Raises the same.
+        """
+        text = self._unwritten.get(name) or await self._finding.ask(name)
+        if text is not None and name not in self._known:  # else it was issued or loaded meanwhile
+            self._take(name, text)
         return self._known.get(name)
 
     async def _load(self, name: str) -> None:

@@ -26,7 +26,7 @@ from zope.interface import implementer
 
 from burrow.certificates.acme.authority import Authority, CertificateAuthority
 from burrow.certificates.acme.cache import Cache
-from burrow.certificates.acme.demand import Demand
+from burrow.certificates.acme.demand import Demand, possible
 from burrow.certificates.acme.locks import Locks
 from burrow.certificates.acme.orders import ISSUE_TIMEOUT, Orders
 from burrow.certificates.acme.plans import Plans
@@ -92,7 +92,7 @@ class AcmeCertificates:
         self._locks = Locks(reactor, store)
         self._unwritten = Unwritten(store, folder)
         self._tidy = Tidy(reactor, store, sealer, now)
-        self.cache = Cache(store, sealer, self._unwritten, plans, now)
+        self.cache = Cache(reactor, store, sealer, self._unwritten, plans, now)
         self._authorities = [
             CertificateAuthority(
                 reactor,
@@ -192,9 +192,9 @@ class AcmeCertificates:
             if name != self._domain and not await self._has_owner(name):
                 return None if self._is_under(name) else await self.context(None)
             wild = wildcard_of(name, self._domain)
-            if wild and not self._demand.may_have_one(name):
+            if wild and not possible(name):
                 return None
-            known = await self.cache.load(name)
+            known = await (self.cache.find(name) if wild else self.cache.load(name))
             if wild and not self.cache.valid(known):
                 await self._demand.obtain(name)
                 known = self.cache.get(name)  # perhaps the one that has expired
@@ -228,12 +228,14 @@ class AcmeCertificates:
             await self.renewals.tell_failed(name, str(error))
             raise
 
-    async def _order(self, name: str, token: str) -> None:
-        """Obtain a certificate when it is its turn. @raise Unavailable: too late."""
-        await self._obtaining.do(name, partial(self._in_turn, token=token))
+    async def _order(self, name: str, token: str) -> bool:
+        """
+        Obtain a certificate when it is its turn. @return: see L{_obtain}. @raise Unavailable: too late.
+        """
+        return await self._obtaining.do(name, partial(self._in_turn, token=token))
 
-    async def _in_turn(self, name: str, token: str) -> None:
-        await self._turns.take(token, lambda: self._obtain(name, token))
+    async def _in_turn(self, name: str, token: str) -> bool:
+        return await self._turns.take(token, lambda: self._obtain(name, token))
 
     async def _owner_of(self, host: str) -> str:
         """The id of the token that owns the wildcard name of a host; empty if that is not known."""
@@ -241,18 +243,24 @@ class AcmeCertificates:
         reservation = await self._store.reservation(wild)
         return "" if reservation is None else str(reservation.token)
 
-    async def _obtain(self, name: str, token: str) -> None:
-        """Order a certificate, or wait for the node that does. @raise CertificateFailed: there is none."""
+    async def _obtain(self, name: str, token: str) -> bool:
+        """
+        Order a certificate, or wait for the node that does.
+
+        @return: whether this node asked a CA. @raise CertificateFailed: there is none.
+        """
         ends = self._reactor.seconds() + ISSUE_TIMEOUT
         while not await self._locks.take(name):
             if self.cache.valid(await self.cache.load(name)):
-                return
+                return False
             if self._reactor.seconds() > ends:
                 raise CertificateFailed(f"another node still orders the certificate of {name}")
             await deferLater(self._reactor, _LOCK_POLL)
         try:
             known = await self.cache.load(name)
-            if not self.cache.valid(known):
-                await self._orders.order(name, renewal=known is not None, token=token)
+            if self.cache.valid(known):
+                return False
+            await self._orders.order(name, renewal=known is not None, token=token)
+            return True
         finally:
             await self._orders.release(name)

@@ -13,6 +13,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import NamedTuple
+
+from twisted.logger import Logger
 
 from burrow.certificates.acme.refusals import Refusals
 from burrow.clock import DAY, HOUR, WEEK
@@ -42,6 +45,23 @@ INFORMED = 2
 _SWAPS = 100
 
 
+class _Rule(NamedTuple):
+    """Per count: its key, its limit, the seconds in which it holds, and the limit in words."""
+
+    what: str
+    most: int
+    window: float
+    text: str
+
+
+class Counted(NamedTuple):
+    """What was counted, when, and for how many seconds: see L{Limits.undo}."""
+
+    what: str
+    when: float
+    window: float
+
+
 class Limits:
     """
     @ivar refusals: what the CA refused.
@@ -49,6 +69,8 @@ class Limits:
     @param now: seconds since the epoch.
     @param share: certificates for new names of one token a week; 0 for no limit.
     """
+
+    log = Logger()
 
     def __init__(
         self, store: IStore, authority: str, weekly: int, now: Callable[[], float], share: int = 0
@@ -58,6 +80,7 @@ class Limits:
         self._weekly = weekly
         self._share = share
         self._now = now
+        self._owed: list[Counted] = []
         self.refusals = Refusals(store, authority, now)
 
     def _key(self, what: str) -> str:
@@ -80,7 +103,9 @@ class Limits:
         for _ in range(_SWAPS):
             text, times = await self._times(what, window)
             if remove:
-                times = [known for known in times if known != when]
+                if when not in times:
+                    return 0.0
+                times.remove(when)  # once: another order may have begun at the same time
             elif most and len(times) >= most:
                 return sorted(times)[len(times) - most] + window
             else:
@@ -91,7 +116,7 @@ class Limits:
 
     async def begin(
         self, name: str, *, renewal: bool, informed: bool = False, token: str = ""
-    ) -> list[tuple[str, float]]:
+    ) -> list[Counted]:
         """
         Count an order before it is made.
 
@@ -101,19 +126,29 @@ class Limits:
         @return: the argument for L{undo} if nothing is issued.
         @raise CertificateFailed: a limit is reached; the text says which, and until when.
         """
-        now = self._now()
         if not informed:
             await self.refusals.check(name, renewal=renewal)
         await self._check_failures(name, name, FAILED)
         if token:
             await self._check_failures(f"of {token}", "the names of this token", FAILED_OF_ONE)
-        counted: list[tuple[str, float]] = []
-        for what, most, window, text in self._rules(name, token, renewal=renewal, informed=informed):
-            free = await self._change(what, window, now, most)
-            if free:
-                await self.undo(counted)
-                raise CertificateFailed(f"this server's limit of {text} is reached until {at(free)}")
-            counted.append((what, now))
+        return await self._count(self._rules(name, token, renewal=renewal, informed=informed))
+
+    async def _count(self, rules: list[_Rule]) -> list[Counted]:
+        """Count by all rules, or by none. @raise CertificateFailed: a limit is reached."""
+        await self.undo([])
+        now = self._now()
+        counted: list[Counted] = []
+        try:
+            for what, most, window, text in rules:
+                # Before it is known whether it was counted: the store may fail after it was.
+                counted.append(Counted(what, now, window))
+                free = await self._change(what, window, now, most)
+                if free:
+                    counted.pop()
+                    raise CertificateFailed(f"this server's limit of {text} is reached until {at(free)}")
+        except Exception:
+            await self.undo(counted)
+            raise
         return counted
 
     async def _check_failures(self, what: str, whose: str, most: int) -> None:
@@ -122,52 +157,61 @@ class Limits:
             text = f"{whose} failed {most} validations within an hour: the next is tried after"
             raise CertificateFailed(f"{text} {at(sorted(failures)[-most] + HOUR)}")
 
-    def _rules(
-        self, name: str, token: str, *, renewal: bool, informed: bool
-    ) -> list[tuple[str, int, float, str]]:
-        """Per count: its key, its limit, the seconds in which it holds, and the limit in words."""
+    def _rules(self, name: str, token: str, *, renewal: bool, informed: bool) -> list[_Rule]:
         if informed:
-            return [(f"informed {name}", INFORMED, DAY, f"{INFORMED} renewals of {name} a day")]
+            return [_Rule(f"informed {name}", INFORMED, DAY, f"{INFORMED} renewals of {name} a day")]
         rules = []
         if self._weekly:
-            rules.append((f"name {name}", SAME_NAME, WEEK, f"{SAME_NAME} certificates for {name} a week"))
+            rules.append(
+                _Rule(f"name {name}", SAME_NAME, WEEK, f"{SAME_NAME} certificates for {name} a week")
+            )
         if self._share and token and not renewal:
             text = f"{count_of(self._share, 'certificate')} for new names of one token a week"
-            rules.append((f"new of {token}", self._share, WEEK, text))
+            rules.append(_Rule(f"new of {token}", self._share, WEEK, text))
         if self._weekly and not renewal:
-            rules.append(("new", self._weekly, WEEK, f"{self._weekly} certificates for new names a week"))
+            rules.append(
+                _Rule("new", self._weekly, WEEK, f"{self._weekly} certificates for new names a week")
+            )
         return rules
 
-    async def demanded(self, wildcard: str, token: str = "") -> None:
+    async def demanded(self, wildcard: str, token: str = "") -> list[Counted]:
         """
         Count an order for a host under a wildcard name before it is made, which a stranger asks for.
 
         @param token: the id of the token that owns the wildcard name; empty if that is not known.
+        @return: the argument for L{undo} if nothing is issued.
         @raise CertificateFailed: a limit is reached.
         """
-        now = self._now()
-        rules = [(f"demanded {wildcard}", DEMANDED, DAY, f"{DEMANDED} new hosts under {wildcard} a day")]
+        text = f"{DEMANDED} new hosts under {wildcard} a day"
+        rules = [_Rule(f"demanded {wildcard}", DEMANDED, DAY, text)]
         if self._weekly:
             most = max(self._weekly // DEMANDED_PART, 1)
             own = max(most // DEMANDED_PART_OF_ONE, 1)
             if token and self._share:
                 text = f"{count_of(own, 'new host')} under one token's wildcard names a week"
-                rules.append((f"demanded of {token}", own, WEEK, text))
-            rules.append(("demanded", most, WEEK, f"{most} new hosts under wildcard names a week"))
-        counted: list[tuple[str, float, float]] = []
-        for what, most, window, text in rules:
-            free = await self._change(what, window, now, most)
-            if free:
-                for each, when, long in counted:
-                    await self._change(each, long, when, 0, remove=True)
-                raise CertificateFailed(f"this server's limit of {text} is reached until {at(free)}")
-            counted.append((what, now, window))
+                rules.append(_Rule(f"demanded of {token}", own, WEEK, text))
+            rules.append(_Rule("demanded", most, WEEK, f"{most} new hosts under wildcard names a week"))
+        return await self._count(rules)
 
-    async def undo(self, counted: list[tuple[str, float]]) -> None:
-        """Take back what L{begin} counted, since nothing was issued."""
-        for what, when in counted:
-            window = DAY if what.startswith("informed ") else WEEK
-            await self._change(what, window, when, 0, remove=True)
+    async def undo(self, counted: list[Counted]) -> None:
+        """
+        Take back what was counted, since nothing was issued. What the store does not take now is taken back
+        before the next order is counted: bounded by the orders that run when the store fails.
+        """
+        self._owed += counted
+        while self._owed:
+            what, when, window = one = self._owed.pop()
+            try:
+                await self._change(what, window, when, 0, remove=True)
+            except StoreError as error:
+                self._owed.append(one)
+                self.log.warn(
+                    "{count} of orders that issued nothing cannot be taken back yet, which is tried again: "
+                    "{error}",
+                    count=count_of(len(self._owed), "count"),
+                    error=error,
+                )
+                return
 
     async def failed(self, name: str, token: str = "") -> None:
         """Count a failed validation. @param token: see L{begin}."""

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from txacme.client import AuthorizationFailed, NoSupportedChallenges
 
 from burrow.certificates.acme.authority import CertificateAuthority
+from burrow.certificates.acme.limits import Counted
 from burrow.certificates.acme.locks import Locks
 from burrow.certificates.acme.problems import AcmeProblem
 from burrow.certificates.acme.responder import TLSALPNResponder
@@ -105,7 +106,7 @@ class Orders:
         @raise RenewedTooOften: the limit for C{early} is reached; no other CA was asked.
         @raise StoreError: the limits cannot be read or written.
         """
-        reasons = []
+        reasons: list[CertificateFailed] = []
         for authority in self._authorities:
             try:
                 await self._order_from(
@@ -114,13 +115,18 @@ class Orders:
             except RenewedTooOften:
                 raise
             except CertificateFailed as error:
-                reasons.append(str(error))
+                reasons.append(error)
                 if error.final:
                     break
                 early = False
+            except StoreError as error:
+                if not reasons:
+                    raise
+                reasons.append(CertificateFailed(explain(name, error)))
+                break
             else:
                 return
-        raise CertificateFailed("; then ".join(reasons))
+        raise CertificateFailed("; then ".join(map(str, reasons)), spent=any(one.spent for one in reasons))
 
     async def _order_from(
         self,
@@ -142,7 +148,8 @@ class Orders:
         try:
             await self._in_time(authority, name, within)
         except Exception as error:
-            await self._not_issued(authority, name, error, counted, token)
+            spent = authority.may_have_issued(name)
+            await self._not_issued(authority, name, error, [] if spent else counted, token)
             if not isinstance(error, (BurrowError, AuthorizationFailed, TimeoutError, CancelledError)):
                 self.log.failure("the order of a certificate for {name} failed", name=name)
             if isinstance(error, StoreError):
@@ -151,7 +158,7 @@ class Orders:
                 )
             # Another CA would find the same; or this one may issue yet, and a second order would be too many.
             final = isinstance(error, AuthorizationFailed) or name in self._late
-            raise CertificateFailed(explain(name, error, within), final=final) from error
+            raise CertificateFailed(explain(name, error, within), final=final, spent=spent) from error
 
     def _in_time(self, authority: CertificateAuthority, name: str, within: float) -> Deferred[Any]:
         """
@@ -193,18 +200,24 @@ class Orders:
         authority: CertificateAuthority,
         name: str,
         error: Exception,
-        counted: list[tuple[str, float]],
+        counted: list[Counted],
         token: str,
     ) -> None:
-        """An order failed. It stays counted if the CA may have issued. @raise StoreError: see L{order}."""
-        if not authority.may_have_issued(name):
-            await authority.limits.undo(counted)
-        if isinstance(error, AuthorizationFailed):
-            await authority.limits.failed(name, token)
-        elif isinstance(error, AcmeProblem) and error.kind == "rateLimited":
-            await authority.limits.refusals.add(name, error)
-        if name not in self._late:
-            await self._responder.forget(name)
+        """An order failed. @param counted: does not count, since the CA certainly issued nothing."""
+        await authority.limits.undo(counted)
+        try:
+            if isinstance(error, AuthorizationFailed):
+                await authority.limits.failed(name, token)
+            elif isinstance(error, AcmeProblem) and error.kind == "rateLimited":
+                await authority.limits.refusals.add(name, error)
+            if name not in self._late:
+                await self._responder.forget(name)
+        except StoreError as away:
+            self.log.warn(
+                "cannot write to the store that the order of a certificate for {name} failed: {error}",
+                name=name,
+                error=away,
+            )
 
     async def release(self, name: str) -> None:
         """Release the name's lock, unless its order goes on."""

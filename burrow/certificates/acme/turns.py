@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import DeferredSemaphore, TimeoutError
 
@@ -17,6 +17,9 @@ AT_ONCE_OF_ONE = ORDERS_AT_ONCE // 4
 """Of those, the certificates of one token's names: its domains may let the CA wait as long as they want."""
 
 
+_T = TypeVar("_T")
+
+
 class Turns:
     """Bounded by its callers, who wait for C{ISSUE_TIMEOUT} seconds at most."""
 
@@ -25,32 +28,31 @@ class Turns:
         self._room = DeferredSemaphore(ORDERS_AT_ONCE)
         self._of_token: dict[str, DeferredSemaphore] = {}
 
-    async def take(self, token: str, order: Callable[[], Awaitable[None]]) -> None:
+    async def take(self, token: str, order: Callable[[], Awaitable[_T]]) -> _T:
         """
-        Call C{order} when it is its turn.
+        Call C{order} when it is its turn. @return: what it returns.
 
         @param token: the id of the token that owns the name; empty for the server's own.
         @raise Unavailable: its turn does not come in time.
         """
         if not token:
-            await self._in_room(order, ISSUE_TIMEOUT)
-            return
+            return await self._in_room(order, ISSUE_TIMEOUT)
         ends = self._reactor.seconds() + ISSUE_TIMEOUT
         own = self._of_token.setdefault(token, DeferredSemaphore(AT_ONCE_OF_ONE))
         try:
             await self._acquire(own, ISSUE_TIMEOUT, "other certificates of this token")
             try:
-                await self._in_room(order, max(0.0, ends - self._reactor.seconds()))
+                return await self._in_room(order, max(0.0, ends - self._reactor.seconds()))
             finally:
                 own.release()
         finally:
             if own.tokens == own.limit and self._of_token.get(token) is own:
                 del self._of_token[token]
 
-    async def _in_room(self, order: Callable[[], Awaitable[None]], within: float) -> None:
+    async def _in_room(self, order: Callable[[], Awaitable[_T]], within: float) -> _T:
         await self._acquire(self._room, within, "many certificates")
         try:
-            await order()
+            return await order()
         finally:
             self._room.release()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import NoReturn
 
 from burrow.limits import Limits
-from burrow.store.base import Reservation, Token, twin_asked
+from burrow.store.base import Reservation, Token
 from burrow.store.known.mending import Mending
 from burrow.store.known.records import KnownRecords, name_mark, token_mark
 from burrow.store.redis.guard import WentBack
 from burrow.store.redis.records import Unreadable
 from burrow.store.redis.store import RedisStore
+from burrow.store.reserving import twin_asked
 
 
 class CheckedRedis:

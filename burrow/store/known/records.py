@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from burrow.store.base import Reservation, Token, renewed
+from burrow.store.base import Reservation, Token
 from burrow.store.redis.contents import Everything
 from burrow.store.redis.guard import MAX_MARKS
+from burrow.store.reserving import renewed
 
 
 def token_mark(token_id: str) -> str:

@@ -275,6 +275,21 @@ class KnownStore:
         return text
 
     @returns_deferred
+    async def find_notes(self, space: str, keys: Iterable[str]) -> dict[str, str | None]:
+        """See L{IStore}. While Redis is away, the notes that are known."""
+        wanted, notes = list(keys), self._records.notes
+        known: dict[str, str | None] = {key: notes[space, key] for key in wanted if (space, key) in notes}
+        found = await self._questions.ask_or(known, lambda: self._redis.find_notes(space, wanted))
+        sure: dict[str, str | None] = {}
+        for key, text in found.items():
+            if text is None and space in LASTING and not self._mending.whole:
+                continue  # another server may know it
+            sure[key] = text
+            if (space, key) in notes:
+                self._records.keep_note(space, key, text, None)
+        return sure
+
+    @returns_deferred
     async def notes(self, space: str) -> dict[str, str]:
         """See L{IStore}."""
         return await self._questions.ask(lambda: self._redis.notes(space))

@@ -38,6 +38,15 @@ return read(redis.call('HGET', KEYS[1], ARGV[1]))
 """
 )
 
+SOME_NOTES = (
+    _NOTE_FUNCTIONS
+    + """
+local found = redis.call('HMGET', KEYS[1], unpack(ARGV))
+for i = 1, #ARGV do found[i] = read(found[i]) end
+return found
+"""
+)
+
 NOTES = (
     _NOTE_FUNCTIONS
     + """

@@ -9,17 +9,7 @@ from typing import Any
 from zope.interface import implementer
 
 from burrow.limits import UNLIMITED, Limits
-from burrow.store.base import (
-    TOKEN_USED_STEP,
-    USED_STEP,
-    IStore,
-    OverQuota,
-    Reservation,
-    Taken,
-    Token,
-    record,
-    taken,
-)
+from burrow.store.base import TOKEN_USED_STEP, USED_STEP, IStore, OverQuota, Reservation, Taken, Token, record
 from burrow.store.changes import NAMES, TOKENS, Changes, Note
 from burrow.store.deferring import returns_deferred
 from burrow.store.names import twin
@@ -27,7 +17,7 @@ from burrow.store.redis.address import RedisAddress
 from burrow.store.redis.connection import RedisConnection
 from burrow.store.redis.contents import Contents
 from burrow.store.redis.guard import Guard
-from burrow.store.redis.note_scripts import NOTE, NOTE_CHANGES, NOTES, PUT_NOTE, SWAP_NOTE
+from burrow.store.redis.note_scripts import NOTE, NOTE_CHANGES, NOTES, PUT_NOTE, SOME_NOTES, SWAP_NOTE
 from burrow.store.redis.records import (
     RESERVATION_KEYS,
     TOKEN_KEYS,
@@ -46,6 +36,7 @@ from burrow.store.redis.reservation_scripts import (
     TRANSFER,
 )
 from burrow.store.redis.token_scripts import ADD_TOKEN, CHANGE_TOKEN, FIND_TOKEN, REVOKE_TOKEN, TOKEN_USED
+from burrow.store.reserving import taken
 
 _ALL = "return redis.call('HGETALL', KEYS[1])"
 _SEVERAL = "return redis.call('HMGET', KEYS[1], unpack(ARGV))"
@@ -148,12 +139,12 @@ class RedisStore:
         read = {key: self._records.read(Token, key, text) for key, text in found.items() if text}
         return {key: token for key, token in read.items() if token is not None}
 
-    async def _several(self, key: str, fields: list[str]) -> dict[str, Any]:
+    async def _several(self, key: str, fields: list[str], script: str = _SEVERAL) -> dict[str, Any]:
         """Some fields of a hash, L{_AT_ONCE} with one question."""
         found: dict[str, Any] = {}
         for start in range(0, len(fields), _AT_ONCE):
             some = fields[start : start + _AT_ONCE]
-            found.update(zip(some, await self._ask(_SEVERAL, [key], *some), strict=True))
+            found.update(zip(some, await self._ask(script, [key], *some), strict=True))
         return found
 
     @returns_deferred
@@ -249,6 +240,11 @@ class RedisStore:
         """See L{IStore}."""
         text: str | None = await self._ask(NOTE, [note_key(space)], key)
         return text
+
+    @returns_deferred
+    async def find_notes(self, space: str, keys: Iterable[str]) -> dict[str, str | None]:
+        """See L{IStore}."""
+        return await self._several(note_key(space), list(keys), SOME_NOTES)
 
     @returns_deferred
     async def notes(self, space: str) -> dict[str, str]:

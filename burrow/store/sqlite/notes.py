@@ -32,6 +32,15 @@ class Notes:
         ).fetchone()
         return None if row is None else str(row[0])
 
+    def some(self, cursor: Any, space: str, keys: list[str]) -> dict[str, str]:
+        """The texts of these notes by key, of those that there are."""
+        marks = ", ".join("?" * len(keys))
+        query = f"SELECT key, text FROM notes WHERE space = ? AND key IN ({marks})"
+        found = dict(cursor.execute(query, (space, *keys)).fetchall())
+        query = f"SELECT key, text FROM live_notes WHERE space = ? AND until > ? AND key IN ({marks})"
+        found.update(cursor.execute(query, (space, self._now(), *keys)).fetchall())
+        return found
+
     def put(self, cursor: Any, space: str, key: str, text: str | None, ttl: float | None) -> None:
         """Keep a note, or remove it if C{text} is None. @param ttl: seconds; None: it lasts."""
         if ttl is not None or text is None:

@@ -8,17 +8,9 @@ from typing import Any
 import attr
 
 from burrow.limits import Limits
-from burrow.store.base import (
-    OverQuota,
-    Reservation,
-    Taken,
-    freed,
-    kept_under,
-    renewed,
-    taken,
-    twin_asked,
-)
+from burrow.store.base import OverQuota, Reservation, Taken
 from burrow.store.names import twin
+from burrow.store.reserving import freed, kept_under, renewed, taken, twin_asked
 
 _COLUMNS = ", ".join(field.name for field in attr.fields(Reservation))
 _MARKS = ", ".join("?" for _ in attr.fields(Reservation))

@@ -14,9 +14,10 @@ from zope.interface import implementer
 
 from burrow.errors import StoreError
 from burrow.limits import UNLIMITED, Limits
-from burrow.store.base import TOKEN_USED_STEP, IStore, Reservation, Taken, Token, renewed
+from burrow.store.base import TOKEN_USED_STEP, IStore, Reservation, Taken, Token
 from burrow.store.changes import NAMES, TOKENS, Changes, Note, by_space
 from burrow.store.deferring import returns_deferred
+from burrow.store.reserving import renewed
 from burrow.store.sqlite import changes, reservations
 from burrow.store.sqlite.database import Database
 from burrow.store.sqlite.notes import Notes
@@ -213,6 +214,18 @@ class SQLiteStore:
     def note(self, space: str, key: str) -> Deferred[str | None]:
         """See L{IStore}."""
         return self._database.read(lambda cursor: self._notes.text(cursor, space, key))
+
+    def find_notes(self, space: str, keys: Iterable[str]) -> Deferred[dict[str, str | None]]:
+        """See L{IStore}."""
+        wanted = list(keys)
+
+        def find(cursor: Any) -> dict[str, str | None]:
+            found: dict[str, str | None] = dict.fromkeys(wanted)
+            for start in range(0, len(wanted), _AT_ONCE):
+                found.update(self._notes.some(cursor, space, wanted[start : start + _AT_ONCE]))
+            return found
+
+        return self._database.read(find)
 
     def notes(self, space: str) -> Deferred[dict[str, str]]:
         """See L{IStore}."""

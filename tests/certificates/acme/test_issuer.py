@@ -3,14 +3,15 @@
 import tempfile
 from pathlib import Path
 
-from twisted.internet.defer import Deferred, DeferredSemaphore, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from burrow import batches
 from burrow.certificates.acme import cache, issuer, plans, renewals, turns
 from burrow.certificates.acme.authority import Authority
 from burrow.certificates.acme.client import ExternalAccount
-from burrow.certificates.acme.demand import LOOKS, PAUSE
+from burrow.certificates.acme.demand import PAUSE
 from burrow.certificates.acme.issuer import AcmeCertificates
 from burrow.certificates.acme.limits import DAY, DEMANDED, DEMANDED_PART, HOUR, INFORMED
 from burrow.certificates.acme.orders import ISSUE_TIMEOUT
@@ -557,7 +558,10 @@ class Shown(WithFakeCA):
     """What handshakes are shown."""
 
     def context(self, name):
-        return self.successResultOf(self.certificates.context(name))
+        asked = self.certificates.context(name)
+        if not asked.called:  # asked together with others
+            self.clock.advance(batches.PAUSE)
+        return self.successResultOf(asked)
 
     def test_names_without_an_owner(self):
         """They cost a question together with others', and none of the store's by themselves."""
@@ -661,23 +665,120 @@ class Shown(WithFakeCA):
         self.clock.advance(PAUSE + 1)
         self.assertIsNotNone(self.context(f"b.blog.{DOMAIN}"))
 
-    def test_in_that_while_strangers_cost_few_reads(self):
+    def test_strangers_keep_no_host_from_the_certificate_that_it_has(self):
+        """In that while and out of it: the store is asked about any number of hosts with few questions."""
         self.assertIsNotNone(self.context(f"x.blog.{DOMAIN}"))
         self.certificates.cache._known.clear()  # as after a restart
         self.certificates._demand._order = lambda name, token: fail(CertificateFailed("no"))
         self.context(f"a.blog.{DOMAIN}")
-        reads, note = [], self.store.note
-        self.patch(self.store, "note", lambda space, key: reads.append(key) or note(space, key))
-        self.assertIsNotNone(self.context(f"x.blog.{DOMAIN}"))
-        for number in range(3 * LOOKS):
-            self.assertIsNone(self.context(f"r{number}.blog.{DOMAIN}"))
-        self.assertEqual(len(reads), LOOKS)
-        self.assertIsNotNone(self.context(f"x.blog.{DOMAIN}"), "what is in memory is shown")
-        self.assertIsNone(self.context(f"no_host.shop.{DOMAIN}"))
-        self.assertEqual(len(reads), LOOKS)
-        self.clock.advance(PAUSE + 1)
-        self.context(f"r0.blog.{DOMAIN}")
-        self.assertGreater(len(reads), LOOKS)
+        questions, find = [], self.store.find_notes
+        self.patch(self.store, "find_notes", lambda space, keys: questions.append(keys) or find(space, keys))
+        self.patch(self.store, "note", lambda *key: self.fail("it was asked about one alone"))
+        strangers = [self.certificates.context(f"r{number}.blog.{DOMAIN}") for number in range(3000)]
+        found = self.certificates.context(f"x.blog.{DOMAIN}")
+        rounds = 0
+        while not found.called:
+            self.clock.advance(batches.PAUSE)
+            rounds += 1
+        context = self.successResultOf(found)
+        self.assertIsNotNone(context)
+        self.assertLessEqual(rounds, 3001 / batches.AT_ONCE + 1)
+        self.assertLessEqual(len(questions), rounds + 1)
+        self.assertEqual({self.successResultOf(each) for each in strangers}, {None})
+        self.assertIs(self.context(f"x.blog.{DOMAIN}"), context, "what is in memory is shown")
+        before = len(questions)
+        for host in (f"no_host.blog.{DOMAIN}", f"-.blog.{DOMAIN}"):
+            self.assertIsNone(self.context(host))
+        self.assertEqual(len(questions), before)
+
+    def test_a_host_is_found_though_another_was_issued_meanwhile(self):
+        """A question that was asked before knows nothing of it, and does not bring back what was there."""
+        host = f"x.blog.{DOMAIN}"
+        self.context(host)
+        old = self.note(CERTIFICATES, host)
+        self.certificates.cache._known.clear()
+        answers, find = [], self.store.find_notes
+        self.patch(self.store, "find_notes", lambda space, keys: answers.append(Deferred()) or answers[-1])
+        asked = self.certificates.context(host)
+        self.clock.advance(batches.PAUSE)
+        self.store.find_notes = find
+        self.ready("other")
+        new = self.note(CERTIFICATES, f"other.{DOMAIN}")
+        self.successResultOf(Deferred.fromCoroutine(self.certificates.cache.save(host, new)))
+        answers.pop().callback({host: old})
+        self.assertIsNotNone(self.successResultOf(asked))
+        self.assertEqual(self.certificates.cache.get(host).text, new)
+
+    def test_many_hosts_at_once_are_a_few_orders_at_once(self):
+        """The others ask the store for nothing: no count, and no owner."""
+        asked = {}
+        self.certificates._demand._owner = lambda host: asked.setdefault(host, Deferred())
+        handshakes = [self.certificates.context(f"r{number}.blog.{DOMAIN}") for number in range(200)]
+        again = self.certificates.context(f"r0.blog.{DOMAIN}")
+        other = self.certificates.context(f"x.shop.{DOMAIN}")
+        self.clock.pump([batches.PAUSE] * 3)
+        ordered = [f"r{number}.blog.{DOMAIN}" for number in range(DEMANDED)]
+        self.assertEqual(list(asked), [*ordered, f"x.shop.{DOMAIN}"])
+        waiting = [*handshakes[:DEMANDED], again, other]
+        for each in waiting:
+            self.assertNoResult(each)
+        self.assertEqual({self.successResultOf(each) for each in handshakes[DEMANDED:]}, {None})
+        for answer in asked.values():
+            answer.errback(StoreError("away"))
+        self.assertEqual({self.successResultOf(each) for each in waiting}, {None})
+
+    def test_what_is_not_issued_counts_for_no_wildcard(self):
+        """As when the CA is away for a while, and hosts of several names are asked for."""
+        self.patch(self.ca, "_newOrder", lambda number, payload: (503, {"detail": "down"}, {}))
+        for minute in range(DEMANDED + 1):
+            for label in "abcd":
+                self.assertIsNone(self.context(f"h{minute}.{label}.{DOMAIN}"))
+            self.clock.advance(PAUSE + 1)
+        self.assertEqual(self.counts(), {})
+        del self.ca._newOrder
+        for number in range(DEMANDED):
+            self.assertIsNotNone(self.context(f"n{number}.a.{DOMAIN}"))
+        self.assertIsNone(self.context(f"more.a.{DOMAIN}"))
+        self.assertIsNotNone(self.context(f"shop.other.{DOMAIN}"))
+        self.assertEqual(self.counts()["demanded"], DEMANDED + 1)
+
+    def test_what_may_have_been_issued_counts_for_its_wildcard(self):
+        self.ca.held["finalize"] = []
+        asked = self.certificates.context(f"x.blog.{DOMAIN}")
+        self.clock.pump([1.0] * int(ISSUE_TIMEOUT + 2))
+        self.assertIsNone(self.successResultOf(asked))
+        self.assertEqual(self.counts()["demanded"], 1)
+
+    def test_what_another_node_ordered_does_not_count_twice(self):
+        host = f"x.blog.{DOMAIN}"
+        other = self.make()
+        self.ca.held["finalize"] = []
+        first = self.certificates.context(host)
+        second = other.context(host)
+        self.clock.pump([0.1] * 10)
+        self.assertEqual(self.counts()["demanded"], 2)
+        self.ca.held.pop("finalize")[0].callback(None)
+        self.clock.pump([0.1] * 10)
+        for asked in (first, second):
+            self.assertIsNotNone(self.successResultOf(asked))
+        self.assertEqual((self.ca.issued[host], self.counts()["demanded"]), (1, 1))
+
+    def test_a_visitor_who_leaves_ends_no_order(self):
+        """Neither its host's, nor that of others who wait for it; and what is issued counts."""
+        host = f"x.blog.{DOMAIN}"
+        self.ca.held["finalize"] = []
+        left, stays = self.certificates.context(host), self.certificates.context(host)
+        self.clock.pump([0.1] * 10)
+        left.cancel()
+        self.failureResultOf(left, CancelledError)
+        self.assertEqual(self.counts()["demanded"], 1)
+        self.ca.held.pop("finalize")[0].callback(None)
+        self.clock.pump([0.1] * 10)
+        self.assertIsNotNone(self.successResultOf(stays))
+        self.assertEqual(
+            self.counts(), {"demanded": 1, f"demanded blog.{DOMAIN}": 1, "new": 1, f"name {host}": 1}
+        )
+        self.assertEqual(self.successResultOf(self.store.notes("acme-locks")), {})
 
     def test_hosts_of_a_wildcard_are_renewed_while_it_is_in_use(self):
         self.names = {f"*.blog.{DOMAIN}"}

@@ -1,6 +1,6 @@
 """Tests for L{burrow.certificates.acme.limits}: what we ask of a CA stays below what it allows."""
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from burrow.certificates.acme.limits import (
@@ -109,6 +109,49 @@ class Counting(SynchronousTestCase):
             counted = self.begin("blog.example.com")
             self.do(self.limits.undo(counted))
         self.begin("blog.example.com")
+
+    def test_orders_that_began_at_the_same_time_are_taken_back_one_by_one(self):
+        self.limits = self.make(2)
+        counted = self.begin("a.example.com")
+        self.begin("b.example.com")
+        self.do(self.limits.undo(counted))
+        self.begin("c.example.com")
+        self.refused("d.example.com")
+
+    def failing(self, failures):
+        """Have the store fail at some of the next writes: before they are done, or after."""
+        swap = self.store.swap_note
+
+        def fails(*arguments):
+            how = failures.pop(0) if failures else ""
+            if how == "before":
+                return fail(StoreError("away"))
+            done = swap(*arguments)
+            return fail(StoreError("away")) if how == "after" else done
+
+        self.store.swap_note = fails
+
+    def counts(self):
+        return self.successResultOf(self.store.notes(LIMITS)).values()
+
+    def test_a_store_that_fails_while_an_order_is_counted(self):
+        for how in ("before", "after"):
+            self.limits = self.make(share=4)
+            self.failing(["", how])
+            begun = Deferred.fromCoroutine(self.limits.begin("blog.example.com", renewal=False, token="a"))
+            self.failureResultOf(begun, StoreError)
+            self.assertEqual(set(self.counts()), {"[]"}, how)
+
+    def test_a_store_that_is_away_when_an_order_fails(self):
+        """What was counted is taken back when the store is there again."""
+        self.limits = self.make(2, share=2)
+        counted = self.begin("blog.example.com", token="a")
+        self.failing(["before"])
+        self.do(self.limits.undo(counted))
+        self.assertNotEqual(set(self.counts()), {"[]"})
+        for name in ("a.example.com", "b.example.com"):
+            self.begin(name, token="a")
+        self.refused("c.example.com", token="b")
 
     def test_one_name_a_week(self):
         for _ in range(SAME_NAME):
@@ -221,11 +264,11 @@ class Counting(SynchronousTestCase):
         counted = []
         for _ in range(INFORMED):
             begun = self.limits.begin("blog.example.com", renewal=True, informed=True)
-            counted = self.do(begun)
+            counted += self.do(begun)
         begun = Deferred.fromCoroutine(self.limits.begin("blog.example.com", renewal=True, informed=True))
         self.failureResultOf(begun, CertificateFailed)
         self.now += 1
-        self.do(self.limits.undo(counted))  # both were at the same time
+        self.do(self.limits.undo(counted))
         for _ in range(INFORMED):
             self.do(self.limits.begin("blog.example.com", renewal=True, informed=True))
         self.now += DAY + 1
