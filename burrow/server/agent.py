@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from burrow.errors import BadOption, NoSuchTunnel, StoreError, Unavailable
+from burrow.errors import BadOption, NoSuchTunnel, StoreError, StreamGone, Unavailable
 from burrow.limits import Limits
 from burrow.link.accept import Handshake
 from burrow.mux.control import Drain, Notice, shown
@@ -148,6 +148,15 @@ class Agent:
             limits,
             (asked.oldest, asked.version),
         )
+        # It was open while the other nodes were told of it, and nobody knew that it is this agent's.
+        if self.session.lost:
+            await self._all_tunnels.close(tunnel)
+            raise StreamGone("the agent left while its tunnel was being opened")
+        if not self._all_tunnels.has(tunnel):
+            raise Unavailable(
+                f"{tunnel.url} was taken away while it was being opened, by another session of its token or "
+                "by the server's owner; the agent tries again"
+            )
         self.tunnels[tunnel.name] = tunnel
         if asked.upstream.startswith(_HTTP2_UPSTREAMS) and not self._opening.http2:
             text = (

@@ -112,9 +112,13 @@ class Tunnels:
         found = (one.factory for one in self.shared.members(tunnel.name))
         return next((factory for factory in found if factory is not None), None)
 
+    def has(self, tunnel: Tunnel) -> bool:
+        """Whether this very tunnel is open: it was neither closed nor replaced."""
+        return self._open.get(tunnel.name) is tunnel or tunnel in self.shared.members(tunnel.name)
+
     async def close(self, tunnel: Tunnel) -> None:
         """Close a tunnel, unless another has replaced it. Its running streams continue."""
-        if self._open.get(tunnel.name) is tunnel or tunnel in self.shared.members(tunnel.name):
+        if self.has(tunnel):
             self._quotas.remove_name(tunnel.owner.token, tunnel.name)
             self._quotas.remove(tunnel.owner.session)
             self._routes.remove(tunnel)

@@ -60,7 +60,15 @@ class Connected(SynchronousTestCase):
         self.store = MemoryStore(self.clock.seconds)
         self.kinds = {"http": HttpProtocol()}
         ports = Ports(None, "127.0.0.1", range(20_000, 20_003))
-        parts = Parts(self.clock, self.store, self.kinds, ports, ready=lambda host, token: self.ready(host))
+        self.announced = succeed(None)
+        parts = Parts(
+            self.clock,
+            self.store,
+            self.kinds,
+            ports,
+            ready=lambda host, token: self.ready(host),
+            announce=lambda lease: self.announced,
+        )
         self.opening = parts.opening
         self.routes, self.tunnels, self.cluster = parts.routes, parts.tunnels, parts.cluster
         self.ready = lambda host: succeed(None)
@@ -484,6 +492,47 @@ class Channel(Connected):
                 self.assertTrue(answers[1].check(NoSuchTunnel))
             self.assertIsNone(self.tunnels.by_name("blog"))
             self.assertEqual(agent._under_way, {})
+
+    def opening_with_rules(self, pair):
+        """A tunnel that is open, and of which the agent is told when other nodes know: its refusals."""
+        refusals = []
+        self.announced = Deferred()
+        opening = self.control(pair).callRemote(
+            OpenTunnel, kind="http", upstream="x", name="blog", options='{"allow": ["10.0.0.0/8"]}'
+        )
+        opening.addErrback(refusals.append)
+        pair.pump()
+        self.assertNoResult(opening)
+        self.assertIsNotNone(self.tunnels.by_name("blog"))
+        return refusals
+
+    def test_agent_that_leaves_while_other_nodes_are_told_of_its_tunnel_leaves_none(self):
+        pair = self.connect()
+        self.opening_with_rules(pair)
+        pair.agent.abort()
+        pair.pump()
+        self.announced.callback(None)
+        self.assertIsNone(self.tunnels.by_name("blog"))
+        self.assertEqual(self.cluster.leases.held, {})
+        self.announced = succeed(None)
+        for number in range(3):  # as many as one may have: nothing of it is counted
+            again = self.connect()
+            self.opened(again, f"blog{number}")
+
+    def test_tunnel_that_is_taken_over_while_other_nodes_are_told_of_it_is_not_the_agents(self):
+        pair, other = self.connect(), self.connect()
+        refusals = self.opening_with_rules(pair)
+        waiting, self.announced = self.announced, succeed(None)
+        self.opened(other)
+        waiting.callback(None)
+        self.clock.advance(0)
+        pair.pump()
+        (refusal,) = refusals
+        self.assertTrue(refusal.check(Unavailable))
+        self.assertIn("was taken away while it was being opened", str(refusal.value))
+        first, second = sorted(self.agents.connected, key=lambda agent: agent.number)
+        self.assertEqual((list(first.tunnels), list(second.tunnels)), ([], ["blog"]))
+        self.assertIs(self.tunnels.by_name("blog"), second.tunnels["blog"])
 
     def test_second_stream_of_an_agent_is_reset(self):
         pair = self.connect()
