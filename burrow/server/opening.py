@@ -237,15 +237,30 @@ class Opening:
             await self._ready(host, owner.token)
         await self._tunnels.hold(tunnel)
         if owner.session.going:
-            if self._tunnels.by_name(tunnel.name) is None:
-                await self._cluster.let_go(tunnel.name)
-            await self._tunnels.unlisten(tunnel)
+            await self._give_back(tunnel)
             raise StreamGone("the agent left while its tunnel was being opened")
         await self._tunnels.add(tunnel)
         if tunnel.reach.by_port or has_rules(tunnel.kind, tunnel.options):
             # The other nodes open the port too, and decide by these options from now on whom they let in.
             await self._announce(self._cluster.leases.held.get(tunnel.name))
         return tunnel
+
+    async def _give_back(self, tunnel: Tunnel) -> None:
+        """Undo lease and port of a tunnel that is not opened: what it was to replace has them again."""
+        before = self._tunnels.by_name(tunnel.name)
+        port = tunnel.reservation.port
+        if before is None:
+            await self._cluster.let_go(tunnel.name)
+        else:
+            await self._tunnels.hold(before)
+            if port is not None and before.factory is not None and before.reservation.port == port:
+                self._ports.listen(port, before.factory, **self._told(before))
+        await self._tunnels.unlisten(tunnel)
+
+    def _told(self, tunnel: Tunnel) -> dict[str, Any]:
+        """What L{Ports.listen} is told of a tunnel."""
+        shared = bool(self._cluster.others)
+        return {"tunnel": tunnel.name, "kind": tunnel.kind.name, "shared": shared}
 
     def _visitor_factory(self, tunnel: Tunnel, target: Any = None) -> IProtocolFactory:
         """
@@ -302,8 +317,7 @@ class Opening:
         reservation = tunnel.reservation
         target: Any = AnyOf(tunnel, self._routes.of_port) if is_shared(tunnel.options) else tunnel
         tunnel.factory = self._tunnels.factory_of(tunnel) or self._visitor_factory(tunnel, target)
-        told: dict[str, Any] = {"tunnel": tunnel.name, "kind": tunnel.kind.name}
-        told["shared"] = bool(self._cluster.others)
+        told = self._told(tunnel)
         if reservation.port is not None:
             self._ports.check(reservation.port)
             self._ports.listen(reservation.port, tunnel.factory, **told)

@@ -23,7 +23,7 @@ from burrow.protocols.http import HttpProtocol
 from burrow.protocols.tcp import TcpProtocol
 from burrow.server.expected import EXPECT_FOR
 from burrow.server.nodes.cluster import Cluster
-from burrow.server.nodes.records import Lease
+from burrow.server.nodes.records import LEASES, Lease, to_text
 from burrow.server.ports import Ports
 from burrow.server.tunnel import Owner
 from burrow.store.memory import MemoryStore
@@ -347,6 +347,29 @@ class Opening(SynchronousTestCase):
         waiting.callback(None)
         self.failureResultOf(opening, StreamGone)
         self.assertIsNone(self.tunnels.by_name("blog"))
+
+    def test_agent_that_went_when_it_had_the_lease_leaves_the_tunnel_that_was_there(self):
+        """Of another session, with its lease and its port, which are given back."""
+        before = self.open(self.owner(), kind="tcp", name="db", port=20_000, allow=("10.0.0.0/8",))
+        lease = self.cluster.leases.held["db"]
+        owner, put = self.owner(), self.store.put_note
+
+        def leaves(*note):
+            self.store.put_note = put
+            owner.session.abort()
+            return put(*note)
+
+        for port in (20_000, 20_001):
+            owner, self.store.put_note = self.owner(), leaves
+            self.refused(StreamGone, owner, kind="tcp", name="db", port=port)
+            self.assertIs(self.tunnels.by_name("db"), before)
+            held = self.cluster.leases.held["db"]
+            self.assertEqual((held.options, held.port), (lease.options, 20_000))
+            self.assertEqual(self.successResultOf(self.store.note(LEASES, "db")), to_text(held))
+            self.assertIs(self.ports._open[20_000][1].inner, before.factory)
+            self.assertEqual(list(self.ports._open), [20_000])
+        self.successResultOf(Deferred.fromCoroutine(self.tunnels.close(before)))
+        self.assertEqual((self.ports._open, self.cluster.leases.held), ({}, {}))
 
     def test_all_ports_taken(self):
         for number in range(3):
