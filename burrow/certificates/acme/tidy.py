@@ -49,16 +49,19 @@ class Tidy:
         """
         if self._running is None and not 0 < self._next - self._now() <= TIDY_EVERY:
             self._next = self._now() + TIDY_EVERY
-            self._running = Deferred.fromCoroutine(self._tidy(in_use))
-            self._running.addErrback(self._failed)
+            running = self._running = Deferred.fromCoroutine(self._tidy(in_use))
+            running.addErrback(self._failed)
+            running.addBoth(self._ended)  # at once, where there is nothing to do
 
     def stop(self) -> None:
         """Cancel the run."""
         if self._running is not None:
             self._running.cancel()
 
-    def _failed(self, reason: Any) -> None:
+    def _ended(self, result: None) -> None:
         self._running = None
+
+    def _failed(self, reason: Any) -> None:
         if reason.check(CancelledError):
             return  # the server stops
         if reason.check(StoreError):
@@ -79,7 +82,6 @@ class Tidy:
                 "removed {count} certificates from the store, which expired two weeks ago and are not in use",
                 count=expired,
             )
-        self._running = None
 
     async def _each(self, space: str, change: Callable[[str, str], tuple[bool, str | None]]) -> int:
         """

@@ -374,6 +374,26 @@ class Outcomes(WithFakeCA):
         self.failureResultOf(opening, CertificateFailed)
         self.assertEqual(self.counts(), {"new": 1, f"name {name}": 1})
 
+    def test_why_an_order_failed_is_told_though_the_store_is_away_by_then(self):
+        """And what was counted for it is taken back when the store is there again."""
+        swap, put = self.store.swap_note, self.store.put_note
+
+        def mend():
+            self.store.swap_note, self.store.put_note = swap, put
+
+        def refuse(name):
+            self.store.swap_note = self.store.put_note = lambda *note: fail(StoreError("away"))
+            return {"detail": "slow down"}, 60
+
+        self.ca.refuse = refuse
+        self.assertIn("slow down", self.refused("blog"))
+        self.assertEqual(self.counts()["new"], 1)
+        self.clock.advance(10)  # the lock is over
+        mend()
+        self.ca.refuse = lambda name: None
+        self.ready("blog")
+        self.assertEqual(self.counts(), {"new": 1, f"name blog.{DOMAIN}": 1})
+
     def test_certificate_that_comes_late(self):
         self.ca.held["finalize"] = []
         name = f"slow.{DOMAIN}"
@@ -842,6 +862,16 @@ class Kept(WithFakeCA):
         everything.discard(f"closed.{DOMAIN}")
         self.assertEqual(set(self.successResultOf(self.store.notes(CERTIFICATES))), everything)
         self.ready("closed")  # should its owner come back
+
+    def test_a_store_that_had_nothing_is_cleaned_later(self):
+        """The first run ends at once."""
+        self.start()
+        self.assertEqual(len(self.successResultOf(self.store.notes(CERTIFICATES))), 1)
+        self.ready("closed")
+        closed = self.certificates.cache.leaf(f"closed.{DOMAIN}").not_valid_after_utc.timestamp()
+        self.clock.advance(closed + KEEP_EXPIRED + 10 - self.clock.seconds())
+        self.round(2)
+        self.assertNotIn(f"closed.{DOMAIN}", self.successResultOf(self.store.notes(CERTIFICATES)))
 
     def test_server_that_stops_while_it_tidies_up(self):
         self.use(*(f"n{number}" for number in range(30)))
