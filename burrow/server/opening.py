@@ -199,13 +199,14 @@ class Opening:
             port_assigned=None if port is None else False,
             asked=name is not None,
         )
-        await self._owning.check(wanted, reach)
+        seen = await self._owning.check(wanted, reach)
         if is_shared(what.options):
             self._tunnels.shared.check(what.kind, what.options, wanted)
         wanted = attr.evolve(wanted, name=await self._choose_name(wanted))
         self._quotas.add_name(owner.token, wanted.name, limits)
         try:
             reservation = await self._reserve(wanted, limits)
+            await self._owning.confirm(reservation, seen)
             with self._routes.opening(reservation.name, what.kind.name, not private):
                 return await self._open_reserved(owner, what, reservation, limits)
         except BaseException:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burrow.errors import BadOption, NameTaken
+from burrow.errors import BadOption, NameTaken, Unavailable
 from burrow.protocols.base import Reach
 from burrow.server.domains import Domains
 from burrow.store.base import IStore, Reservation, Taken
@@ -16,10 +16,11 @@ class Owning:
         self._store = store
         self._domains = domains
 
-    async def check(self, wanted: Reservation, reach: Reach) -> None:
+    async def check(self, wanted: Reservation, reach: Reach) -> Reservation | None:
         """
         A domain is its owner's as DNS says. Whose a wildcard is, the store says when it is reserved.
 
+        @return: the reservation of a domain that is there in place of a proof: see L{confirm}.
         @raise Refused: the token may not have the name, or the kind has no use for it.
         @raise StoreError: the store cannot tell whether the domain is the token's already.
         """
@@ -32,10 +33,22 @@ class Owning:
                 f"write --name {label}"
             )
         if not is_domain(name):
-            return
+            return None
         try:
-            known = await self._store.reservation(name)
+            known: Reservation | None = await self._store.reservation(name)
         except Taken as error:
             raise NameTaken(str(error)) from error  # its record cannot be read
         if known is None:
             await self._domains.check(name, wanted.token)
+        return known
+
+    async def confirm(self, kept: Reservation, seen: Reservation | None) -> None:
+        """
+        A name was reserved. @param seen: what L{check} returned.
+
+        @raise Unavailable: the domain was released between the two, and reserved anew without a proof, which
+            is undone.
+        """
+        if seen is not None and kept.created != seen.created:
+            await self._store.release(kept.name, kept.token)
+            raise Unavailable(f"{kept.name} was released while it was being opened; the agent tries again")

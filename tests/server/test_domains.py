@@ -190,6 +190,22 @@ class Tunnels(SynchronousTestCase):
         self.successResultOf(self.store.release(APP))
         self.successResultOf(self.opening(token="token2"))
 
+    def test_it_is_proved_anew_if_it_was_released_since_it_was_looked_up(self):
+        self.successResultOf(self.opening())
+        self.dns.told.clear()
+        reserve = self.store.reserve
+
+        def late(wanted, limits):
+            self.store.reserve = reserve
+            self.successResultOf(self.store.release(APP))
+            return reserve(wanted, limits)
+
+        self.store.reserve = late
+        refused = self.failureResultOf(self.opening(), Unavailable)
+        self.assertIn("was released while it was being opened", str(refused.value))
+        self.assertIsNone(self.successResultOf(self.store.reservation(APP)))
+        self.failureResultOf(self.opening(), NotAllowed)
+
     def test_who_does_not_prove_it_reserves_nothing(self):
         refused = self.failureResultOf(self.opening(token="token2"), NotAllowed)
         self.assertIn("under example.com is written without a dot, as in --name app", str(refused.value))
