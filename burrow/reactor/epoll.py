@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from select import EPOLLIN
+from select import EPOLLERR, EPOLLIN
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.main import CONNECTION_LOST
+from twisted.internet.udp import Port as DatagramPort
 from twisted.logger import Logger
 
 from burrow.reactor.transports import Connector, Port, Server, TurnTransport
@@ -72,6 +73,8 @@ class BurrowReactor(EPollReactor):
                 if why:
                     _guarded(self._disconnectSelectable, selectable, why, True)
             else:
+                if event & EPOLLERR and isinstance(selectable, DatagramPort):
+                    event |= EPOLLIN  # what ICMP told is read. Twisted would close the port
                 _guarded(self._doReadOrWrite, selectable, number, event)
         self._end_turn()
 

@@ -288,6 +288,21 @@ class Agents(SynchronousTestCase):
         forward.dataReceived(framed(b"y"))
         self.assertEqual(socket.transport.written, [b"y"])
 
+    def test_socket_that_the_reactor_closes_is_opened_again(self):
+        """As Twisted's own reactor on epoll does when ICMP tells that nothing listens."""
+        forward = self.forward("53")
+        (first,) = self.reactor.sockets
+        first.doStart()
+        first.doStop()
+        self.assertEqual((forward.dropped, self.stream.ended), (1, ""))
+        forward.dataReceived(framed(b"x"))
+        (_, second) = self.reactor.sockets
+        self.assertEqual(second.transport.written, [b"x"])
+        second.doStart()
+        forward.connectionLost(Failure(ConnectionDone()))
+        second.doStop()
+        self.assertEqual((forward.dropped, len(self.reactor.sockets)), (1, 2))
+
     def test_late_answers_are_dropped(self):
         forward = self.forward("53")
         forward.pauseProducing()

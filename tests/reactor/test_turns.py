@@ -11,7 +11,7 @@ import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.internet.task import Clock
 from zope.interface import directlyProvides
 
@@ -364,3 +364,25 @@ def test_it_takes_the_place_of_no_other_reactor():
     text = "from twisted.internet import reactor as first; from burrow.reactor import install; install(); "
     text += "from twisted.internet import reactor; assert reactor is first"
     subprocess.check_call([sys.executable, "-c", text])
+
+
+def test_what_icmp_tells_a_datagram_port_is_read_and_closes_nothing():
+    """Nothing listens where it sends, which the kernel tells by EPOLLERR alone."""
+    reactor = BurrowReactor()
+    refused, stopped = [], []
+    protocol = DatagramProtocol()
+    protocol.connectionRefused = lambda: refused.append(True)
+    protocol.stopProtocol = lambda: stopped.append(True)
+    try:
+        port = reactor.listenUDP(0, protocol, interface="127.0.0.1")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            protocol.transport.connect(*nobody.getsockname())
+        for number in range(1, 4):
+            protocol.transport.write(b"lost")
+            reactor.doIteration(0)
+            assert (len(refused), stopped) == (number, [])
+        port.stopListening()
+    finally:
+        reactor.removeAll()
+        reactor.runUntilCurrent()

@@ -39,8 +39,13 @@ class UdpForward(DatagramStream):
     def connectionMade(self) -> None:
         """A visitor came."""
         super().connectionMade()
-        self._resolving = Deferred.fromCoroutine(self._open())
-        self._resolving.addErrback(self._failed)
+        self._begin()
+
+    def _begin(self) -> None:
+        opening = Deferred.fromCoroutine(self._open())
+        if self._socket is None:
+            self._resolving = opening
+        opening.addErrback(self._failed)
 
     async def _open(self) -> None:
         host = "127.0.0.1" if self._upstream.host == "localhost" else self._upstream.host
@@ -73,8 +78,15 @@ class UdpForward(DatagramStream):
             self._socket.send(datagram)
         elif len(self._early) < MAX_EARLY:
             self._early.append(datagram)
+            if self._resolving is None:
+                self._begin()
         else:
             self.drop()
+
+    def socket_closed(self) -> None:
+        """The reactor closed it. A new one is opened for the next datagram."""
+        self._socket = None
+        self.drop()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The server forgot the visitor, or the session is lost."""
@@ -92,6 +104,7 @@ class _Socket(DatagramProtocol):
     def __init__(self, stream: UdpForward, host: str, port: int) -> None:
         self._stream = stream
         self._to = host, port
+        self._closing = False
 
     def startProtocol(self) -> None:
         """The socket is open."""
@@ -112,7 +125,13 @@ class _Socket(DatagramProtocol):
         """ICMP says that nothing listens there. It may be started later: the visitor tries again."""
         self._stream.drop()
 
+    def stopProtocol(self) -> None:
+        """The socket is closed. Twisted's own reactor on epoll does so at what ICMP tells."""
+        if not self._closing:
+            self._stream.socket_closed()
+
     def close(self) -> None:
         """Close the socket."""
+        self._closing = True
         if self.transport is not None:
             self.transport.stopListening()
