@@ -2,7 +2,8 @@
 Ends visitors' connections when a server stops, or an agent has closed their tunnel: idle ones at once,
 running ones when they are done. What counts as running::
 
-    an HTTP exchange                    from the first byte of the request until the answer is written
+    an HTTP exchange                    from the first byte of the request until the answer is written; those
+                                        of one HTTP/2 connection each by itself
     a WebSocket, an event stream,       while it is not idle: see L{burrow.sockets.idle}
     a TCP connection, or one to a
     private tunnel
@@ -125,10 +126,15 @@ class Finishing:
         fresh = now - self._began < FRESH
         running = self._elsewhere() or (fresh and self.greeting)
         for visitor in list(self._edge.visitors):
-            if visitor.running or (fresh and not visitor.asked):
+            if visitor.running:
+                running = True
+                for part in visitor.parts():
+                    if not part.running:
+                        part.finish()
+            elif fresh and not visitor.asked:
                 running = True
             else:
-                visitor.finish(closing=True)
+                visitor.end()
         for visitor in list(self._ports()):
             if isinstance(visitor, UdpVisitor):
                 visitor.end()  # nobody can tell whether it would have said more
@@ -166,13 +172,14 @@ class Finishing:
     def _end_idle(self) -> None:
         left = False
         for visitor in list(self._edge.visitors):
-            tunnel = visitor.tunnel
-            if tunnel is None or self._held(tunnel):
-                continue
-            if visitor.running:
-                left = True
-            else:
-                visitor.finish(closing=False)
+            for part in visitor.parts():
+                tunnel = part.tunnel
+                if tunnel is None or self._held(tunnel):
+                    continue
+                if part.running:
+                    left = True
+                else:
+                    part.finish()
         for visitor in list(self._ports()):
             tunnel = getattr(visitor, "tunnel", None)
             if tunnel is None or self._held(tunnel):

@@ -17,14 +17,24 @@ from burrow.sockets import QUIET, idle
 
 
 class Visitor:
-    """A visitor's connection, as far as a stop concerns it."""
+    """
+    A visitor's connection, as far as a stop concerns it.
+
+    @ivar finished: what was ended: its part of a tunnel, or all of it.
+    """
 
     def __init__(self, running=False, asked=True, tunnel=None):
         self.running, self.asked, self.tunnel = running, asked, tunnel
         self.finished = []
 
-    def finish(self, *, closing):
-        self.finished.append(closing)
+    def parts(self):
+        return (self,)
+
+    def finish(self):
+        self.finished.append("part")
+
+    def end(self):
+        self.finished.append("connection")
 
 
 class TcpTransport:
@@ -64,7 +74,9 @@ class Stopping(SynchronousTestCase):
     def test_nothing_runs(self):
         self.edge.visitors = {Visitor(), Visitor()}
         self.assertIsNone(self.successResultOf(self.finish()))
-        self.assertEqual([visitor.finished for visitor in self.edge.visitors], [[True], [True]])
+        self.assertEqual(
+            [visitor.finished for visitor in self.edge.visitors], [["connection"], ["connection"]]
+        )
 
     def test_what_runs_is_waited_for(self):
         busy = Visitor(running=True)
@@ -76,7 +88,7 @@ class Stopping(SynchronousTestCase):
         busy.running = False
         self.clock.advance(1)
         self.successResultOf(done)
-        self.assertEqual(busy.finished, [True])
+        self.assertEqual(busy.finished, ["connection"])
 
     def test_a_private_connection_is_waited_for_until_it_is_silent(self):
         written, read = [], []
@@ -123,7 +135,7 @@ class Stopping(SynchronousTestCase):
         self.assertEqual(new.finished, [])
         self.clock.pump([0.1] * 2)
         self.successResultOf(done)
-        self.assertEqual(new.finished, [True])
+        self.assertEqual(new.finished, ["connection"])
 
     def test_connection_that_begins_tls_may_go_on(self):
         front = TLSFront(None, None)
@@ -161,12 +173,12 @@ class Stopping(SynchronousTestCase):
         self.ports = [tcp]
         self.finishing.end_idle()
         self.clock.advance(0)
-        self.assertEqual([each.finished for each in (here, busy, none, kept)], [[], [], [], [False]])
+        self.assertEqual([each.finished for each in (here, busy, none, kept)], [[], [], [], ["part"]])
         self.assertTrue(tcp.transport.disconnecting)
         busy.running = False
         self.edge.visitors.discard(kept)
         self.clock.advance(1)
-        self.assertEqual(busy.finished, [False])
+        self.assertEqual(busy.finished, ["part"])
         self.assertEqual(self.clock.getDelayedCalls(), [])  # nothing is looked for any more
 
 

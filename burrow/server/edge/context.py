@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol as Shape
 
@@ -26,6 +26,27 @@ from burrow.traffic.request_id import RequestIds
 
 class Finishable(Shape):
     """
+    What a visitor has of one tunnel, as L{burrow.server.finishing} sees it: of HTTP/1.1 its connection, of
+    HTTP/2 a request's stream, or a stream to a tunnel that is kept for a next request.
+    """
+
+    @property
+    def tunnel(self) -> IRoute | None:
+        """The tunnel that it has a stream of; None without one."""
+        ...
+
+    @property
+    def running(self) -> bool:
+        """Whether there is something to finish: see L{burrow.server.finishing}."""
+        ...
+
+    def finish(self) -> None:
+        """Nothing runs here: give up the stream to the tunnel, and with it an answer that has no end."""
+        ...
+
+
+class Connected(Shape):
+    """
     A visitor's connection, as L{burrow.server.finishing} sees it.
 
     @ivar asked: whether it ever brought a request.
@@ -34,17 +55,16 @@ class Finishable(Shape):
     asked: bool
 
     @property
-    def tunnel(self) -> IRoute | None:
-        """The tunnel that this connection has a stream of."""
-        ...
-
-    @property
     def running(self) -> bool:
-        """Whether there is something to finish: see L{burrow.server.finishing}."""
+        """Whether there is something to finish on it."""
         ...
 
-    def finish(self, *, closing: bool) -> None:
-        """Nothing runs here: give up the stream; with C{closing} the connection too."""
+    def parts(self) -> Iterable[Finishable]:
+        """What it has of tunnels: each part finishes by itself, whatever the others do."""
+        ...
+
+    def end(self) -> None:
+        """Nothing runs here, and the server stops: close the connection."""
         ...
 
 
@@ -83,7 +103,7 @@ class Edge:
     idle_timeout: float
     response_timeout: float
     rate: Rate = NO_RATE
-    visitors: set[Finishable] = field(default_factory=set)
+    visitors: set[Connected] = field(default_factory=set)
     memory: Memory = field(default_factory=Memory)
     draining: bool = False
     traffic: Traffic = field(default_factory=Traffic)

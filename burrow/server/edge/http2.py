@@ -14,6 +14,7 @@ Long because what may be read, sent and ended depends on the state of the whole 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -45,7 +46,7 @@ from burrow.http.remembered import Remembered
 from burrow.http.request_head import MAX_HEAD, RequestHead
 from burrow.http.response_head import ResponseHead
 from burrow.server.edge.calm import Calm
-from burrow.server.edge.context import Edge
+from burrow.server.edge.context import Edge, Finishable
 from burrow.server.edge.forwarded import Hop
 from burrow.server.edge.http2_bodies import BodiesPace
 from burrow.server.edge.http2_lanes import Lanes
@@ -53,7 +54,6 @@ from burrow.server.edge.http2_pace import AnswersPace
 from burrow.server.edge.http2_request import Malformed, read_request, read_trailers
 from burrow.server.edge.http2_stream import Http2Stream
 from burrow.server.edge.shown import Shown
-from burrow.server.route import IRoute
 from burrow.sockets import lowest_transport, taken, way
 
 MAX_STREAMS = 100
@@ -424,25 +424,20 @@ class Http2Visitor(Protocol):
         self._give_up()
         lowest_transport(self.transport).abortConnection()
 
-    # -- for a server that stops: see L{burrow.server.edge.context.Finishable} -----------------------------
-
-    @property
-    def tunnel(self) -> IRoute | None:
-        """A tunnel that this connection has a stream of."""
-        streams = self._streams.values()
-        return next((stream.route for stream in streams if stream.route is not None), None)
+    # -- for a server that stops: see L{burrow.server.edge.context.Connected} ------------------------------
 
     @property
     def running(self) -> bool:
         """Whether there is something to finish."""
         return any(stream.running for stream in self._streams.values())
 
-    def finish(self, *, closing: bool) -> None:
-        """Nothing runs here but event streams, which end, and WebSockets, which are finished themselves."""
-        if closing or any(not stream.switched for stream in self._streams.values()):
-            self.go_away()
-        else:
-            self.lanes.drop()
+    def parts(self) -> Iterable[Finishable]:
+        """Requests' streams, and streams to tunnels that it keeps. WebSockets are visitors themselves."""
+        return [*(stream for stream in self._streams.values() if not stream.switched), *self.lanes]
+
+    def end(self) -> None:
+        """Nothing runs here but event streams, which end."""
+        self.go_away()
 
 
 class Http2Factory(Factory):

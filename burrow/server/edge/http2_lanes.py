@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -33,6 +34,17 @@ class Lane:
         this: Any = self
         self.kept = KeptStream(visitor.edge.sweep, this, this, visitor.answers)
 
+    @property
+    def tunnel(self) -> IRoute | None:
+        """See L{Finishable<burrow.server.edge.context.Finishable>}, as for C{running} and C{finish}."""
+        return self.kept.route
+
+    running = False
+
+    def finish(self) -> None:
+        """No request has it now: give it up."""
+        self.kept.drop()
+
     def pauseProducing(self) -> None:
         """It takes no more."""
         self.full = True
@@ -47,12 +59,19 @@ class Lane:
 
 
 class Lanes:
-    """Those of one connection. @ivar closed: whether none is kept any more."""
+    """
+    Those of one connection. @ivar closed: whether none is kept any more.
+
+    Iterating gives those that no request has now.
+    """
 
     def __init__(self, visitor: Any) -> None:
         self.closed = False
         self._visitor = visitor
         self._kept: list[Lane] = []
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(self._kept)
 
     def to(self, route: IRoute) -> Lane:
         """One to a route that an earlier request left, or a new one."""

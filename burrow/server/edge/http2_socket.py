@@ -26,6 +26,7 @@ class StreamSocket:
     @param stream: the L{Http2Stream<burrow.server.edge.http2_stream.Http2Stream>}.
     @param protocol: what reads the visitor's bytes.
     @ivar producer: what writes; None if nobody does. @ivar closing: whether both halves end.
+    @ivar asked: whether the visitor spoke last, and so may wait for an answer.
     """
 
     def __init__(self, stream: Any, protocol: Any) -> None:
@@ -33,6 +34,7 @@ class StreamSocket:
         self.protocol = protocol
         self.closing = self.disconnecting = False
         self.connected = True
+        self.asked = False
         self._stream = stream
         self._paused = False
         self._read_ended = False
@@ -49,6 +51,7 @@ class StreamSocket:
         while held and self.connected and not self._paused:
             data, size = held.popleft()
             if data:
+                self.asked = True
                 self.protocol.dataReceived(data)
             taken(size)
         if ended and not held and self.connected and not self._read_ended:
@@ -78,6 +81,7 @@ class StreamSocket:
     def write(self, data: bytes) -> None:
         """See L{ITransport}."""
         if self.connected and not self.disconnecting:
+            self.asked = False
             self._stream.answer_data(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:

@@ -30,8 +30,10 @@ from burrow.server.edge.exchange import Exchange
 from burrow.server.edge.http2_lanes import Lane, Unwanted
 from burrow.server.edge.http2_socket import StreamSocket
 from burrow.server.edge.responses import Responses
+from burrow.server.edge.silence import Silence
 from burrow.server.edge.upgraded import Upgraded
 from burrow.server.route import IRoute
+from burrow.sockets import idle
 from burrow.traffic.watched import watch
 
 LINGER = 2.0
@@ -53,6 +55,7 @@ class Http2Stream:
     ended = False
     only_switches = True
     trailers: Fields = ()  # type: ignore[assignment]
+    _silence: Silence | None = None
 
     def __init__(self, visitor: Any, id: int, head: RequestHead | None) -> None:
         self.id = id
@@ -77,9 +80,11 @@ class Http2Stream:
         assert self._exchange is not None
         self._exchange.begin()
 
+    # -- for a tunnel or server that stops: see L{Finishable<burrow.server.edge.context.Finishable>} --------
+
     @property
-    def route(self) -> IRoute | None:
-        """Where its stream leads to; None without one."""
+    def tunnel(self) -> IRoute | None:
+        """The tunnel that it has a stream of; None without one."""
         return self._lane.kept.route if self._lane is not None else None
 
     @property
@@ -90,10 +95,27 @@ class Http2Stream:
     @property
     def running(self) -> bool:
         """Whether there is something to finish: see L{burrow.server.finishing}."""
-        if self._socket is not None:
-            running: bool = self._socket.protocol.running
-            return running
-        return self._exchange is None or not self._exchange.endless
+        exchange = self._exchange
+        if self._socket is None and (exchange is None or not exchange.endless):
+            return True
+        return not self.silent()
+
+    def silent(self) -> bool:
+        """
+        Whether nothing passes: see L{idle}. A socket tells it of all streams together, so of one beside
+        others that are busy it is known L{QUIET<burrow.sockets.QUIET>} seconds after the first call.
+        """
+        if self.waits or (self._socket is not None and self._socket.asked):
+            return False
+        if idle(self.transport):
+            return True
+        if self._silence is None:
+            self._silence = Silence(self._visitor.edge.sweep.now)
+        return self._silence.lasts(self.moved)
+
+    def finish(self) -> None:
+        """Nothing runs here: reset the stream, since an event stream has no other end that says so."""
+        self.cancel()
 
     @property
     def transport(self) -> Any:
@@ -295,7 +317,7 @@ class Http2Stream:
         """See L{IConnection}."""
         lane, self._lane = self._lane, None
         route = lane.kept.route if lane is not None else None
-        upgraded = Upgraded(self._visitor.edge, route, ended=False)
+        upgraded = Upgraded(self._visitor.edge, route, ended=False, silent=self.silent)
         record = self._exchange.record if self._exchange is not None else None
         if record is not None:
             watch(self._visitor.edge.traffic, record, upgraded)
@@ -437,7 +459,7 @@ class Http2Stream:
         self._reset(ErrorCodes.CANCEL)
 
     def cancel(self) -> None:
-        """The upstream has reset a WebSocket's connection."""
+        """The upstream has reset a WebSocket's connection, or what has no end is ended."""
         self._visitor.flush()
         self._reset(ErrorCodes.CANCEL)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
@@ -10,7 +11,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.mux.pipe import PipeEnd
-from burrow.server.edge.context import Edge
+from burrow.server.edge.context import Edge, Finishable
 from burrow.server.edge.pace import Pace
 from burrow.server.route import IRoute
 from burrow.sockets import idle, lowest_transport, taken
@@ -50,15 +51,19 @@ class Upgraded(PipeEnd):
     The visitor's end.
 
     @param ended: whether the visitor has closed its half already.
+    @param silent: whether nothing passes; asked of the transport's socket if None.
     @ivar tunnel: the tunnel that this connection has a stream of. @ivar asked: it did, before.
     """
 
     asked = True
 
-    def __init__(self, edge: Edge, tunnel: IRoute | None, *, ended: bool) -> None:
+    def __init__(
+        self, edge: Edge, tunnel: IRoute | None, *, ended: bool, silent: Callable[[], bool] | None = None
+    ) -> None:
         self.ended = ended
         self.tunnel = tunnel
         self._edge = edge
+        self._silent = silent
         self._watched: _Watched | None = None
         self._pace = Pace(edge.sweep, edge.rate, self._taken, self._late)
         edge.visitors.add(self)
@@ -74,13 +79,19 @@ class Upgraded(PipeEnd):
     @property
     def running(self) -> bool:
         """Whether there is something to finish: see L{burrow.server.finishing}."""
-        return not idle(self.transport)
+        return not (idle(self.transport) if self._silent is None else self._silent())
 
-    def finish(self, *, closing: bool) -> None:
+    def parts(self) -> Iterable[Finishable]:
+        """See L{Connected<burrow.server.edge.context.Connected>}."""
+        return (self,)
+
+    def finish(self) -> None:
         """Nothing runs here: close the connection, and the stream with it."""
         self.transport.unregisterProducer()  # TLS in Twisted would wait for its end
         self.transport.loseConnection()
         lowest_transport(self.transport).loseConnection()  # nor wait for the visitor's close_notify
+
+    end = finish
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The visitor is gone."""

@@ -14,6 +14,7 @@ full; when the visitor does not read, the stream is paused and no other request 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 
@@ -25,7 +26,7 @@ from zope.interface import implementer
 from burrow.http.remembered import Remembered
 from burrow.http.response_head import ResponseHead
 from burrow.mux.pipe import break_off, end_writing
-from burrow.server.edge.context import Edge, Own
+from burrow.server.edge.context import Edge, Finishable, Own
 from burrow.server.edge.flow import Answering, Reading
 from burrow.server.edge.forwarded import Hop
 from burrow.server.edge.kept import KeptStream
@@ -201,7 +202,7 @@ class Visitor(Protocol):
         """What it has taken, while more waits for it."""
         return taken(self.transport) if self._answers.full else None
 
-    # -- for a server that stops: see L{burrow.server.edge.context.Finishable} -----------------------------
+    # -- for a tunnel or server that stops: see L{Finishable<burrow.server.edge.context.Finishable>} --------
 
     @property
     def tunnel(self) -> IRoute | None:
@@ -215,11 +216,17 @@ class Visitor(Protocol):
             return not idle(self.transport)
         return self.state is not State.IDLE or self._head_begun
 
-    def finish(self, *, closing: bool) -> None:
-        """
-        Nothing runs here: give up the stream; with C{closing}, and from an event stream, the connection too.
-        """
-        if closing or self._endless:
+    def parts(self) -> Iterable[Finishable]:
+        """It has one stream to a tunnel at a time."""
+        return (self,)
+
+    def end(self) -> None:
+        """See L{Connected<burrow.server.edge.context.Connected>}."""
+        self._close()
+
+    def finish(self) -> None:
+        """Nothing runs here: give up the stream; an event stream has no other end than its connection's."""
+        if self._endless:
             self._close()
         else:
             self._kept.drop()

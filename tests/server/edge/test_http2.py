@@ -26,6 +26,7 @@ from hyperframe.frame import (
     SettingsFrame,
     WindowUpdateFrame,
 )
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
@@ -41,6 +42,8 @@ from burrow.server.edge.http2_lanes import MAX_KEPT
 from burrow.server.edge.http2_request import read_request, read_trailers
 from burrow.server.edge.pace import Rate
 from burrow.server.edge.tls import Shown
+from burrow.server.finishing import Finishing
+from burrow.sockets import QUIET
 from tests.server.edge.edges import Exchange, Peer, Wire
 from tests.server.edge.http2_visitors import HOST, OK, Connection
 from tests.server.edge.test_policed import tunnel
@@ -502,7 +505,7 @@ def test_idle_connection_is_told_and_closed():
 
 def test_peer_that_does_not_let_the_connection_close_is_reset():
     one = Connection()
-    one.protocol.finish(closing=True)
+    one.protocol.end()
     assert one.wire.disconnecting
     for _ in range(2):
         assert not one.wire.aborted
@@ -537,11 +540,126 @@ def test_finishing_ends_what_is_idle():
     one = Connection()
     one.ask()
     one.answer(OK)
-    one.protocol.finish(closing=False)
+    for part in one.protocol.parts():
+        assert part.tunnel is one.edge
+        assert not part.running
+        part.finish()
     assert one.edge.streams[0].disconnecting
-    one.protocol.finish(closing=True)
+    assert [part.tunnel for part in one.protocol.parts() if part.tunnel] == []
+    one.ask(3)  # the connection goes on
+    one.answer(OK)
+    assert one.status(3) == 200
+    one.protocol.end()
     one.pump()
     assert one.code == ErrorCodes.NO_ERROR
+
+
+EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+
+
+def test_event_stream_runs_until_it_is_silent():
+    """As of HTTP/1.1: see L{burrow.sockets.idle}. The others of its connection do not count."""
+    one = Connection()
+    one.ask(1)
+    one.answer(EVENTS)
+    (events,) = one.protocol.parts()
+    for _ in range(5):
+        assert events.running
+        one.edge.edge.sweep.clock.advance(QUIET * 0.9)
+        one.answer(b"data: 1\n\n")
+    assert events.running
+    for number in (3, 5):
+        one.ask(number)
+        one.edge.edge.sweep.clock.advance(QUIET / 2)
+        one.answer(OK)
+    assert not events.running
+    assert not one.protocol.running
+    assert one.edge.streams[0].producerState == "producing"
+    events.finish()
+    one.pump()
+    assert one.of(StreamReset)[0].error_code == ErrorCodes.CANCEL
+    assert one.edge.streams[0].aborted
+    assert one.code is None
+
+
+def test_event_stream_that_its_visitor_does_not_take_runs():
+    one = Connection(_4=4)
+    one.ask(1)
+    one.answer(EVENTS + b"data: 1\n\n")
+    for _ in range(3):
+        assert one.protocol.running
+        one.edge.edge.sweep.clock.advance(QUIET)
+
+
+def test_event_stream_on_a_connection_that_is_idle_is_so_at_once(monkeypatch):
+    one = Connection()
+    one.ask(1)
+    one.answer(EVENTS)
+    monkeypatch.setattr("burrow.server.edge.http2_stream.idle", lambda transport: transport is one.wire)
+    assert not one.protocol.running
+
+
+def two_tunnels():
+    """A connection with a silent event stream, a busy one and a kept stream of each of two tunnels."""
+    one, other = Connection(), Exchange()
+    for route, first in ((one.edge, 1), (other, 7)):
+        one.edge.edge.find = lambda host, asking, route=route: route
+        for stream in range(first, first + 6, 2):
+            one.ask(stream)
+        for stream, answer in zip(route.streams, (EVENTS, EVENTS, OK), strict=True):
+            stream.protocol.dataReceived(answer)
+    one.pump()
+    one.edge.edge.visitors = {one.protocol}
+    finishing = Finishing(
+        one.edge.edge.sweep.clock,
+        one.edge.edge,
+        one.edge.edge.sweep,
+        ports=lambda: (),
+        held=lambda tunnel: tunnel is not other,
+        elsewhere=lambda: False,
+    )
+    return one, other, finishing
+
+
+def test_tunnel_that_is_closed_ends_its_own_streams_alone():
+    one, other, finishing = two_tunnels()
+    clock = one.edge.edge.sweep.clock
+    finishing.end_idle()
+    for _ in range(10):
+        clock.advance(0.5)
+        other.streams[1].protocol.dataReceived(b"data: 1\n\n")
+    one.pump()
+    assert one.of(StreamReset, 7)
+    assert not any(one.of(StreamReset, stream) for stream in (1, 3, 9))
+    assert [stream.aborted or stream.disconnecting for stream in other.streams] == [True, False, True]
+    assert not any(stream.aborted or stream.disconnecting for stream in one.edge.streams)
+    for _ in range(5):
+        clock.advance(0.5)
+    one.pump()
+    assert one.of(StreamReset, 9)  # once it was silent, too
+    assert clock.getDelayedCalls() == []
+    one.answer(b"data: 2\n\n", 0)
+    assert one.body(1) == b"data: 2\n\n"
+    assert one.code is None
+
+
+def test_server_that_stops_ends_what_is_silent_and_keeps_what_runs():
+    one, other, finishing = two_tunnels()
+    clock = one.edge.edge.sweep.clock
+    done = Deferred.fromCoroutine(finishing.finish(100))
+    for _ in range(50):
+        clock.advance(0.1)
+        other.streams[1].protocol.dataReceived(b"data: 1\n\n")
+    one.pump()
+    assert [stream for stream in (1, 3, 7, 9) if one.of(StreamReset, stream)] == [1, 3, 7]
+    assert not done.called
+    assert one.code is None
+    other.streams[1].protocol.readConnectionLost()
+    clock.advance(0.1)
+    one.pump()
+    assert one.of(StreamEnded, 9)
+    assert one.code == ErrorCodes.NO_ERROR
+    assert done.called
 
 
 def test_visitor_that_takes_nothing_is_ended():

@@ -17,6 +17,7 @@ from burrow.server.edge.http2 import MAX_STREAMS, STREAM_WINDOW
 from burrow.server.edge.http2_request import read_request
 from burrow.server.edge.pace import Rate
 from burrow.server.edge.upgraded import Upgraded
+from burrow.sockets import QUIET
 from burrow.traffic.hub import Listener
 from tests.server.edge.edges import Exchange
 from tests.server.edge.http2_visitors import HOST, OK, Connection
@@ -295,11 +296,24 @@ def test_reset_before_the_switch(one):
 
 def test_server_that_finishes_ends_it_once_it_is_idle(opened):
     (upgraded,) = [each for each in opened.edge.edge.visitors if isinstance(each, Upgraded)]
-    assert opened.protocol.running  # its socket does not tell that it is idle
-    opened.protocol.finish(closing=False)
+    clock = opened.edge.edge.sweep.clock
+    assert upgraded.running
+    opened.client.send_data(1, b"question")
     opened.pump()
-    assert opened.code is None
-    upgraded.finish(closing=False)
+    clock.advance(QUIET)
+    assert upgraded.running
+    clock.advance(QUIET)
+    assert upgraded.running  # the visitor spoke last, and waits for an answer
+    opened.answer(b"answer")
+    assert upgraded.running
+    clock.advance(QUIET - 0.1)
+    assert upgraded.running
+    assert opened.protocol.running
+    clock.advance(0.1)
+    assert not upgraded.running
+    assert not opened.protocol.running
+    assert list(opened.protocol.parts()) == []
+    upgraded.finish()
     opened.pump()
     assert opened.of(StreamEnded)
 

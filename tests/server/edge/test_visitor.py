@@ -60,10 +60,10 @@ def test_what_a_server_that_stops_asks_and_does():
     assert visitor.tunnel is visit.tunnel
     visit.answer(OK)
     assert not visitor.running
-    visitor.finish(closing=False)
+    visitor.finish()
     assert visitor.tunnel is None
     assert visit.socket.end == ""
-    visitor.finish(closing=True)
+    visitor.end()
     assert visit.socket.end == "closed"
     assert visitor.running  # until the connection is lost
 
@@ -76,7 +76,7 @@ def test_an_event_stream_runs_while_it_is_not_idle(monkeypatch):
     for idle in (False, True):
         monkeypatch.setattr("burrow.server.edge.visitor.idle", lambda transport, idle=idle: idle)
         assert visitor.running is not idle
-    visitor.finish(closing=False)
+    visitor.finish()
     assert visit.socket.end == "closed"
 
 
@@ -115,7 +115,7 @@ def take(visit, name, *argument):
             producer.pauseProducing() if name == "full" else producer.resumeProducing()
     elif name in ("finish", "end_idle"):
         if not visitor.running:
-            visitor.finish(closing=name == "finish")
+            visitor.end() if name == "finish" else visitor.finish()
     elif name == "die":
         visit.tunnel.alive = False
     elif not (
