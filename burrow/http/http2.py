@@ -10,6 +10,7 @@ from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, Event
 from h2.exceptions import FrameTooLargeError
 from h2.settings import SettingCodes
+from hyperframe.frame import GoAwayFrame
 
 from burrow.http.hpack import Http2Decoder, Http2Encoder
 
@@ -87,6 +88,14 @@ class Http2Connection(H2Connection):
         if not events and frame.body_len < SMALL:
             self.idle += 1
         return events
+
+    def shut_down(self) -> None:
+        """
+        Have the peer open no more streams, as soon as it knows. All that it opens before go on: 2^31-1 says
+        so, since which is the last is not known yet (RFC 9113 section 6.8). h2's C{close_connection} lets
+        none go on; it may follow.
+        """
+        self._prepare_for_sending([GoAwayFrame(0, last_stream_id=2**31 - 1)])
 
     def _receive_settings_frame(self, frame: Any) -> tuple[list[Any], list[Event]]:
         if not frame.settings.keys() <= _KNOWN_SETTINGS:

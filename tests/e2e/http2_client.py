@@ -5,7 +5,6 @@ import socket
 import ssl
 
 from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.events import (
     ConnectionTerminated,
     DataReceived,
@@ -15,6 +14,7 @@ from h2.events import (
     TrailersReceived,
 )
 
+from burrow.http.http2 import Http2Connection
 from tests.e2e.harness import PATIENCE
 
 
@@ -22,7 +22,8 @@ class Http2Client:
     """
     One connection.
 
-    @ivar connection: h2's. @ivar events: all that came, in order.
+    @ivar connection: of h2, but for what comes behind a GOAWAY, which h2 refuses.
+    @ivar events: all that came, in order.
     """
 
     def __init__(self, world, host, *, tls=True):
@@ -36,7 +37,9 @@ class Http2Client:
             plain = context.wrap_socket(plain, server_hostname=host)
             assert plain.selected_alpn_protocol() == "h2"
         self.socket = plain
-        self.connection = H2Connection(H2Configuration(header_encoding=None, validate_outbound_headers=False))
+        self.connection = Http2Connection(
+            H2Configuration(header_encoding=None, validate_outbound_headers=False)
+        )
         self.connection.initiate_connection()
         self.events = []
         self.flush()

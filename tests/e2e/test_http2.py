@@ -2,8 +2,10 @@
 
 import hashlib
 import subprocess
+import threading
 
 import pytest
+from h2.errors import ErrorCodes
 from h2.events import StreamEnded
 from wsproto import ConnectionType, WSConnection
 from wsproto.connection import Connection, ConnectionState
@@ -18,8 +20,9 @@ from wsproto.events import (
 )
 
 from tests.browser import chromium
-from tests.e2e.harness import TcpUpstream, reply, reply_digest, send_bytes
+from tests.e2e.harness import PATIENCE, TcpUpstream, reply, reply_digest, send_bytes, wait_for
 from tests.e2e.http2_client import Http2Client
+from tests.e2e.test_restart import reload
 from tests.programs import program
 
 WORLD = {"http2": True}
@@ -63,6 +66,34 @@ def test_requests_bodies_and_pages(world, upstream, tmp_path):
     body, told = curl(world, large.host, "/")
     assert (len(body), told) == (10 << 20, "2 200")
     assert curl(world, f"nobody.{own_host(world)}", "/", "-k")[1] == "2 404"
+
+
+def test_requests_that_overlap_over_a_reload_are_answered_and_the_next_ones_are_the_new_processes(
+    make_world, upstream
+):
+    world = make_world(http2=True)
+    asked, go_on = [], threading.Event()
+
+    def answer(request):
+        asked.append(request.path)
+        go_on.wait(PATIENCE)
+        reply(request, request.path.encode())
+
+    agent = world.agent("http", upstream(answer).port)
+    before = world.workers
+    with Http2Client(world, agent.host) as client:
+        streams = [client.ask("/1")]
+        wait_for(lambda: asked == ["/1"], "the request at the service")
+        reload(world)
+        wait_for(lambda: "draining:" in world.server.output, "the end's beginning")
+        streams.append(client.ask("/2"))
+        client.until(lambda: client.code is not None)
+        wait_for(lambda: asked == ["/1", "/2"], "both requests at the service")
+        go_on.set()
+        assert [client.answer(stream)[2] for stream in streams] == [b"/1", b"/2"]
+        assert client.end() == ErrorCodes.NO_ERROR
+    wait_for(lambda: not set(before) & set(world.workers), "the old process's end")
+    assert world.get(agent.host, "/3")[2] == b"/3"
 
 
 def test_the_servers_own_host_speaks_http_1(world):

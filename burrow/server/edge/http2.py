@@ -146,6 +146,7 @@ class Http2Visitor(Protocol):
         self._moved = self._came = self._asked = self._idle = 0
         self._flushed: int | None = None  # bytes that it had taken at the last look, since it is closed
         self._begun = self._closing = self._gone = self._receiving = self._leaving = False
+        self._shut = False  # whether it is told to open no more streams
 
     # -- the connection's events --------------------------------------------------------------------------
 
@@ -274,6 +275,8 @@ class Http2Visitor(Protocol):
         self._asked += 1
         self.edge.sweep.discard(self)
         stream = self._streams[event.stream_id] = Http2Stream(self, event.stream_id, head)
+        if self.edge.draining and len(self._streams) > 1:
+            self._shut_down()
         stream.begin()
 
     def _trailers(self, event: TrailersReceived) -> None:
@@ -389,6 +392,16 @@ class Http2Visitor(Protocol):
             self.go_away()
         else:
             self.edge.sweep.add(self, self.edge.idle_timeout)
+
+    def _shut_down(self) -> None:
+        """
+        The server goes away, and requests overlap: have the next ones come by another connection, else there
+        might always be one under way. A request that is alone is told behind its answer: some clients (h2 and
+        so httpx) drop what is under way at a GOAWAY.
+        """
+        if not self._shut:
+            self._shut = True
+            self.h2.shut_down()
 
     def go_away(self) -> None:
         """Say that no request is taken any more (RFC 9113 section 6.8), and close: none may be under way."""

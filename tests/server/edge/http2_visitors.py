@@ -1,9 +1,9 @@
-"""A visitor's HTTP/2 connection and a tunnel, without sockets; the visitor is h2's own client."""
+"""A visitor's HTTP/2 connection and a tunnel, without sockets; the visitor is a client by h2."""
 
 from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, ResponseReceived
 
+from burrow.http.http2 import Http2Connection
 from burrow.server.edge.http2 import Http2Factory
 from tests.server.edge.edges import Exchange, Peer, Wire
 
@@ -26,7 +26,7 @@ class Connection:
         self.protocol.makeConnection(self.wire)
         config = H2Configuration(header_encoding=None, validate_outbound_headers=False)
         config.normalize_outbound_headers = sane
-        self.client = H2Connection(config)
+        self.client = Http2Connection(config)  # h2's own takes nothing behind a GOAWAY
         self.client.initiate_connection()
         if settings:
             self.client.update_settings({int(key[1:]): value for key, value in settings.items()})
@@ -82,6 +82,11 @@ class Connection:
 
     def body(self, stream=1):
         return b"".join(event.data for event in self.of(DataReceived, stream))
+
+    @property
+    def last_streams(self):
+        """What each GOAWAY says which stream is the last."""
+        return [event.last_stream_id for event in self.events if isinstance(event, ConnectionTerminated)]
 
     @property
     def code(self):

@@ -534,6 +534,26 @@ def test_server_that_drains():
     assert one.body() == b"ok"
     assert one.code == ErrorCodes.NO_ERROR
     assert not one.protocol.running
+    assert one.last_streams == [1]
+
+
+def test_server_that_drains_while_requests_overlap():
+    """Else no GOAWAY is ever sent, and the connection is cut with what is under way at the drain's end."""
+    one = Connection()
+    one.ask(1)
+    one.edge.edge.drain()
+    assert one.code is None  # a client of h2 would drop the answer that is under way
+    one.ask(3)
+    assert one.code == ErrorCodes.NO_ERROR
+    one.ask(5)  # it was on its way already
+    assert one.last_streams == [2**31 - 1]
+    for number, stream in enumerate((1, 3, 5)):
+        assert not one.wire.disconnecting
+        one.answer(OK, number)
+        assert one.status(stream) == 200
+        assert one.of(StreamEnded, stream)
+    assert one.last_streams == [2**31 - 1, 5]
+    assert one.wire.disconnecting
 
 
 def test_finishing_ends_what_is_idle():
