@@ -22,6 +22,9 @@ MAX_HEADERS = 128
 MAX_TARGET = 16 * 1024
 """Bytes of a request's target, at most."""
 
+IDEMPOTENT = (b"GET", b"HEAD", b"OPTIONS", b"TRACE")
+"""Methods of requests that may be sent twice, if they have no body."""
+
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?)(?::(\d{0,5}))?")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
 

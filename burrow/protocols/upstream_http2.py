@@ -39,7 +39,7 @@ from burrow.http.fields import HOP_BY_HOP, may_be_trailer, write_head
 from burrow.http.head import BadMessage
 from burrow.http.headers import Fields
 from burrow.http.http2 import Http2Connection
-from burrow.http.request_head import MAX_HEAD, RequestHead, RequestReader
+from burrow.http.request_head import IDEMPOTENT, MAX_HEAD, RequestHead, RequestReader
 from burrow.http.response_head import MAX_RESPONSE_HEAD
 from burrow.protocols.upstream import NotHttp2
 
@@ -50,6 +50,7 @@ MAX_INTERIM = MAX_RESPONSE_HEAD
 """Bytes of interim answers (1xx), as HTTP/1.1 has them, that may come ahead of what the stream takes."""
 
 _FRAME_HEAD = 9
+_FIRST_STREAM = 1  # of a client (RFC 9113 section 5.1.1)
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 _VALUE = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -326,7 +327,7 @@ class Translator:
             if self._head is None:
                 self.over = "closed"
             elif (event.last_stream_id or 0) < self._stream:
-                self._lost("It went away before it read the request.")
+                self._unread("It went away before it read the request.")
         elif self._head is None or getattr(event, "stream_id", 0) != self._stream:
             if isinstance(event, DataReceived):
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
@@ -353,7 +354,10 @@ class Translator:
             self._came = True
             self._pass_answer()
         elif isinstance(event, StreamReset) and not self._came:
-            self._lost(f"It has reset the request (HTTP/2 error {int(event.error_code or 0)}).")
+            if event.error_code == ErrorCodes.REFUSED_STREAM:
+                self._unread("It refused the request before it read it.")
+            else:
+                self._lost(f"It has reset the request (HTTP/2 error {int(event.error_code or 0)}).")
 
     def _answer(self, event: ResponseReceived) -> None:
         """The head of the final answer."""
@@ -445,6 +449,19 @@ class Translator:
     def half_closed(self) -> bool:
         """Whether a WebSocket's upstream has closed its half alone."""
         return self._switched and self._came and not self._held_size and not self.over
+
+    def _unread(self, text: str) -> None:
+        """
+        The upstream has not read the request, which may be sent again (RFC 9113 section 8.7). The edge does
+        so with one that only asks, if a connection is lost that has served others: see
+        L{burrow.server.edge.exchange}. C{text}: see L{_lost}.
+        """
+        head = self._head
+        assert head is not None
+        if self._stream > _FIRST_STREAM and head.method in IDEMPOTENT and head.length == 0:
+            self._break()
+        else:
+            self._lost(text)
 
     def _lost(self, text: str) -> None:
         """The upstream fails. C{text}: for the visitor, if no answer has begun."""

@@ -328,10 +328,10 @@ def test_pings_are_answered_while_the_visitor_does_not_read(one):
 
 def test_reset_before_an_answer_is_told_in_a_sentence(one):
     one.ask(GET)
-    one.server.reset_stream(1, ErrorCodes.REFUSED_STREAM)
+    one.server.reset_stream(1, ErrorCodes.INTERNAL_ERROR)
     one.pump()
     assert one.got.startswith(b"HTTP/1.1 502 Bad Gateway\r\nBurrow-Error: failed\r\n")
-    assert b"It has reset the request (HTTP/2 error 7)." in one.got
+    assert b"It has reset the request (HTTP/2 error 2)." in one.got
     assert one.translator.over == "closed"
 
 
@@ -381,6 +381,42 @@ def test_upstream_that_went_away_before_it_read_the_request(one):
     one.ask(GET)
     one.translator.upstream(goaway(last=0))
     assert b"It went away before it read the request." in one.translator.take_answer()
+
+
+@pytest.mark.parametrize("how", ["goaway", "refused"])
+@pytest.mark.parametrize("asks", [True, False])
+def test_request_that_a_used_connection_has_not_read_is_one_to_send_again(one, how, asks):
+    """The edge does so where a kept connection is lost, and the request only asks."""
+    one.ask(GET).answer(data=b"ok")
+    one.got = b""
+    one.ask(GET if asks else POST)
+    if how == "goaway":
+        one.translator.upstream(goaway(last=1))
+        text = b"It went away before it read the request."
+    else:
+        one.server.reset_stream(3, ErrorCodes.REFUSED_STREAM)
+        text = b"It refused the request before it read it."
+    one.pump()
+    assert (one.got == b"") is asks
+    assert (text in one.got) is not asks
+    assert one.translator.over == ("broken" if asks else "closed")
+
+
+def test_upstream_that_refuses_the_first_request(one):
+    one.ask(GET)
+    one.server.reset_stream(1, ErrorCodes.REFUSED_STREAM)
+    one.pump()
+    assert b"It refused the request before it read it." in one.got
+
+
+def test_upstream_that_shuts_down_in_two_steps(one):
+    """RFC 9113 section 6.8: the last stream is 2^31-1 at first."""
+    one.ask(GET)
+    one.translator.upstream(goaway(last=2**31 - 1))
+    one.translator.upstream(goaway(last=1))
+    one.answer((b"content-length", b"2"), data=b"ok")
+    assert one.got.endswith(b"connection: close\r\n\r\nok")
+    assert one.translator.over == "closed"
 
 
 def goaway(last):

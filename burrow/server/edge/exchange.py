@@ -32,7 +32,7 @@ from burrow.errors import StoreError, StreamGone
 from burrow.http.body import chunk, last_chunk
 from burrow.http.head import BadMessage
 from burrow.http.headers import Fields
-from burrow.http.request_head import RequestHead
+from burrow.http.request_head import IDEMPOTENT, RequestHead
 from burrow.http.response_head import ResponseHead
 from burrow.mux.pipe import PipeEnd
 from burrow.policy.base import Policy
@@ -49,8 +49,6 @@ from burrow.server.edge.responses import IAnswered, Responses
 from burrow.server.edge.telling import answered, record_of
 from burrow.server.route import IRoute, NoRoute
 from burrow.traffic.record import Record
-
-_IDEMPOTENT = (b"GET", b"HEAD", b"OPTIONS", b"TRACE")
 
 
 @implementer(IAnswered)
@@ -371,7 +369,7 @@ class Exchange:
     @property
     def _only_asks(self) -> bool:
         """Whether the request may be sent twice."""
-        return self.request.method in _IDEMPOTENT and self.request.length == 0
+        return self.request.method in IDEMPOTENT and self.request.length == 0
 
     @property
     def ends(self) -> bool:
