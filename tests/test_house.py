@@ -31,6 +31,7 @@ LAYERS = [
         "traffic",
         "trust",
         "twistd",
+        "uninterrupted",
         "urls",
         "values",
         "wording",

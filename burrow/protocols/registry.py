@@ -24,6 +24,7 @@ from zope.interface.verify import verifyObject
 import twisted.plugins
 from burrow.protocols.base import ITunnelProtocol, Kind, Reach
 from burrow.protocols.options import KindOption
+from burrow.uninterrupted import uninterrupted
 
 _NAME = re.compile(r"[a-z][a-z0-9]{0,30}")
 _OPTION = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -111,12 +112,14 @@ def find(package: ModuleType) -> Found:
 def _modules(package: ModuleType, faults: list[Broken]) -> dict[str, Any]:
     """
     What L{twisted.plugin.getCache} finds. It logs what goes wrong, which prints a traceback on every command,
-    and says not where: so its log is ours meanwhile.
+    and says not where: so its log is ours meanwhile. It takes KeyboardInterrupt, too, for a fault of the
+    module that it loads just then, and goes on: so Ctrl-C waits until it is done.
     """
     module: Any = twisted.plugin
     log, module.log = module.log, _Log(faults)
     try:
-        dropins: dict[str, Any] = module.getCache(package)
+        with uninterrupted():
+            dropins: dict[str, Any] = module.getCache(package)
     finally:
         module.log = log
     return dropins

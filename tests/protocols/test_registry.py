@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import importlib
+import signal
 import sys
 from importlib import metadata
 
@@ -101,6 +102,14 @@ def test_a_plugin_that_is_none(package, change, words):
     assert found.kinds == {}
     (broken,) = found.broken
     assert words in broken.why
+
+
+def test_ctrl_c_while_plugins_are_loaded_is_not_lost(package):
+    """L{twisted.plugin} would take the KeyboardInterrupt for a fault of the module."""
+    pressed = f"import os\nimport burrow\nos.kill(os.getpid(), {int(signal.SIGINT)})\n"
+    with pytest.raises(KeyboardInterrupt):
+        package(good=pressed + GOOD)
+    assert package(good=GOOD).kinds.keys() == {"gopher"}
 
 
 def test_options_of_kinds_hide_none_of_the_agents():
