@@ -155,37 +155,45 @@ class Lifespan:
         self._task: asyncio.Task[None] | None = None
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._answer: asyncio.Future[Event | None] | None = None
+        self._asking = asyncio.Lock()  # one thing at a time
 
     async def startup(self) -> None:
         """Start it. @raise AppFailed: it says that it cannot."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
-        answer = await self._ask("startup")
-        if answer is not None and answer["type"] == "lifespan.startup.failed":
-            raise AppFailed(f"the app could not be started: {answer.get('message') or 'it does not say why'}")
+        async with self._asking:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+            try:
+                answer = await self._ask(self._task, "startup")
+                if answer is not None and answer["type"] == "lifespan.startup.failed":
+                    why = answer.get("message") or "it does not say why"
+                    raise AppFailed(f"the app could not be started: {why}")
+            except AppFailed:  # what has not started is not ended
+                task, self._task = self._task, None
+                task.cancel()
+                raise
 
     async def shutdown(self) -> None:
-        """End it. What goes wrong is logged."""
-        task, self._task = self._task, None
-        if task is None:
-            return
-        if not task.done():
-            self._task = task
-            answer = await self._ask("shutdown")
-            self._task = None
-            if answer is not None and answer["type"] == "lifespan.shutdown.failed":
-                _log.error("the app's end failed: %s", answer.get("message", ""))
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        """End it, if it has started; while it starts, once it has. What goes wrong is logged."""
+        async with self._asking:
+            task, self._task = self._task, None
+            if task is None:
+                return
+            try:
+                if not task.done():
+                    answer = await self._ask(task, "shutdown")
+                    if answer is not None and answer["type"] == "lifespan.shutdown.failed":
+                        _log.error("the app's end failed: %s", answer.get("message", ""))
+            finally:
+                task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
-    async def _ask(self, what: str) -> Event | None:
-        """What the app answers; None if it does not, having ended or taken too long."""
-        assert self._task is not None
+    async def _ask(self, task: asyncio.Task[None], what: str) -> Event | None:
+        """What the app answers; None if it does not, having ended. @raise AppFailed: it takes too long."""
         self._answer = asyncio.get_running_loop().create_future()
         self._events.put_nowait({"type": f"lifespan.{what}"})
-        waited: set[asyncio.Future[Any]] = {self._task, self._answer}
+        waited: set[asyncio.Future[Any]] = {task, self._answer}
         await asyncio.wait(waited, timeout=LIFESPAN_WITHIN, return_when=asyncio.FIRST_COMPLETED)
         answer, self._answer = self._answer, None
-        if not answer.done() and not self._task.done():
+        if not answer.done() and not task.done():
             raise AppFailed(f"the app's {what} took longer than {LIFESPAN_WITHIN:.0f} seconds")
         return answer.result() if answer.done() else None
 

@@ -9,6 +9,7 @@ ran has none, and begins its own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
@@ -95,12 +96,32 @@ class Home:
         except RuntimeError:
             in_task = False
         if in_task:
-            return await asyncio.wrap_future(future)
+            return await _outcome_in(asyncio.get_running_loop(), future)
         # Who waits is Twisted's: on the reactor of this home, or on one that the program has yet to run.
         return await _outcome_on(sys.modules.get("twisted.internet.reactor", self.reactor), future)
 
     def release(self) -> None:
         """A tunnel has ended."""
+
+
+async def _outcome_in(loop: asyncio.AbstractEventLoop, future: Future[_T]) -> _T:
+    """
+    The outcome for a task of asyncio's. C{asyncio.wrap_future} would cancel what all wait for with one who
+    waits.
+    """
+    done: asyncio.Future[None] = loop.create_future()
+
+    def tell() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    def ended(_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(tell)
+
+    future.add_done_callback(ended)
+    await done
+    return future.result()
 
 
 async def _outcome_on(reactor: Any, future: Future[_T]) -> _T:

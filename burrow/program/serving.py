@@ -185,14 +185,28 @@ class Serving:
         request = TunnelRequest(kind, AppUpstream(name_of(app), handle), name)
         self.plan = Plan(config, request, self.finish, loop)
 
-    def start(self) -> None:
-        """Start the app. @raise AppFailed: it cannot be started."""
-        if self._asgi is not None and self._loop is not None:
-            try:
+    def open(self) -> Tunnel:
+        """
+        Start the app, and open its tunnel. What fails, or is interrupted, ends the app.
+
+        @raise AppFailed: it cannot be started. @raise BurrowError: the tunnel cannot be opened.
+        """
+        try:
+            if self._asgi is not None and self._loop is not None:
                 asyncio.run_coroutine_threadsafe(self._asgi.lifespan.startup(), self._loop).result()
-            except BaseException:
+            return self.plan.open()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        """End the app, unless the tunnel's end has done so."""
+        if self._asgi is not None and self._own is not None:
+            try:
+                with contextlib.suppress(Exception):  # it has failed, or takes too long: what is told is why
+                    asyncio.run_coroutine_threadsafe(self._asgi.stop(), self._own.loop).result(END_WITHIN)
+            finally:
                 self._end()
-                raise
 
     async def astart(self) -> None:
         """The same on the program's loop."""
@@ -236,9 +250,7 @@ def serving(app: Any, *, name: str | None = None, interface: str | None = None, 
     @param name, options: see L{forward<burrow.program.api.forward>}.
     @raise BurrowError: the tunnel cannot be opened, or the app not be started.
     """
-    one = Serving(app, name, interface, options)
-    one.start()
-    return one.plan.open()
+    return Serving(app, name, interface, options).open()
 
 
 def aserve(app: Any, *, name: str | None = None, interface: str | None = None, **options: Any) -> Opening:

@@ -6,7 +6,6 @@ import asyncio
 import atexit
 import contextlib
 import os
-import threading
 import time
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from burrow.client.agent import Agent
@@ -60,15 +59,11 @@ class Plan:
         tunnel = self._begin()
         try:
             tunnel._home.wait(tunnel._opening, "await burrow.aforward(...)")
-        except BurrowError:
-            tunnel._give_up()
-            if not tunnel._home.here:
-                with contextlib.suppress(Exception):
-                    tunnel._ended.result(EXIT_WITHIN)
-                tunnel._join()
-            raise
         except BaseException:
-            tunnel._give_up()
+            if tunnel._home.here:
+                tunnel._stop(now=True)
+            else:
+                tunnel.close(now=True)
             raise
         return tunnel
 
@@ -77,8 +72,11 @@ class Plan:
         tunnel = self._begin()
         try:
             await tunnel._home.outcome(tunnel._opening)
+        except GeneratorExit:  # nothing more may be awaited
+            tunnel._stop(now=True)
+            raise
         except BaseException:
-            tunnel._give_up()
+            await tunnel.aclose(now=True)
             raise
         return tunnel
 
@@ -120,11 +118,11 @@ class Tunnel:
         self._opened: Opened | None = None
         self._agent: Agent | None = None
         self._recorder: Recorder | None = None
-        self._stopping: Future[None] | None = None
-        self._is_stopping = False
+        self._stopping = self._now = False
+        self._agent_stops: Deferred[None] | None = None
         self._result: Any = None
-        self._lock = threading.Lock()
-        self._ended: Future[None] = Future()
+        self._ended: Future[None] = Future()  # with what ended it
+        self._stopped: Future[None] = Future()  # for who asked for its end
         _open.add(self)
         self._opening = home.submit(lambda: self._live(credentials))
 
@@ -258,7 +256,7 @@ class Tunnel:
 
         def done(result: Any) -> None:
             self._result = result
-            if not self._is_stopping:
+            if not self._stopping:
                 Deferred.fromCoroutine(self._stop_agent(now=True))
             if not first.called:
                 failed = isinstance(result, Failure)
@@ -284,47 +282,52 @@ class Tunnel:
         self._recorder = Recorder(self._home, store, replayer)
 
     def _stop(self, now: bool) -> Future[None]:
-        """Begin to stop, once. May be called by any thread."""
-        with self._lock:
-            if self.closed:
-                done: Future[None] = Future()
-                done.set_result(None)
-                return done
-            if self._stopping is None or now:
-                self._stopping = self._home.submit(lambda: self._stop_agent(now))
-            return self._stopping
+        """
+        Begin to stop. May be called by any thread, and again: there is one end, for which all wait.
+
+        @return: is done at the end.
+        """
+        if not self.closed:
+            self._home.submit(lambda: self._stop_agent(now))
+        return self._stopped
 
     async def _stop_agent(self, now: bool) -> None:
-        if self.closed:
-            return
-        self._is_stopping = True
         agent = self._agent
-        if agent is not None:
-            if now:
+        if now and not self._now:
+            self._now = True
+            if agent is not None:
                 agent.stop_grace = 0.0
-            await agent.stopService()
-        finish, self._plan.finish = self._plan.finish, None
-        if finish is not None:
-            await finish(self._home.reactor)
-        if self._recorder is not None:
-            self._recorder.replayer.stop()
-        self._over(self._result)
-
-    def _over(self, result: Any) -> None:
-        """The agent has ended."""
-        if self.closed:
+            if self._agent_stops is not None:
+                self._agent_stops.cancel()  # for requests it waits no longer
+        if self._stopping:
             return
-        if isinstance(result, Failure) and result.value is not None:
-            self._ended.set_exception(result.value)
+        self._stopping = True
+        try:
+            if agent is not None:
+                self._agent_stops = agent.stopService()
+                with contextlib.suppress(CancelledError):
+                    await self._agent_stops
+            if self._plan.finish is not None:
+                await self._plan.finish(self._home.reactor)
+            if self._recorder is not None:
+                self._recorder.replayer.stop()
+        except Exception as error:
+            self._over(error)
+        else:
+            self._over(None)
+
+    def _over(self, error: Exception | None) -> None:
+        """It has ended. C{error}: what went wrong at its end."""
+        if isinstance(self._result, Failure) and self._result.value is not None:
+            self._ended.set_exception(self._result.value)
         else:
             self._ended.set_result(None)
         _open.discard(self)
         self._home.release()
-
-    def _give_up(self) -> None:
-        """Nobody waits for it to open any more."""
-        if not self.closed:
-            self._stop(now=True)
+        if error is None:
+            self._stopped.set_result(None)
+        else:
+            self._stopped.set_exception(error)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
