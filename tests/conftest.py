@@ -10,9 +10,12 @@ settings.register_profile(
 )
 settings.load_profile("burrow")
 
-# Programs inherit what is ignored: under nohup agents would go on at a hangup, as they should.
+# Programs inherit what is ignored: under nohup agents would go on at a hangup, and in the background of a
+# shell at Ctrl-C, as they should.
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # They need what scripts/dev-servers installs, which takes minutes: it runs them.
 collect_ignore = ["devservers"]

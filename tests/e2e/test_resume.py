@@ -63,7 +63,7 @@ def test_download_with_50_cuts(world, relay, upstream):
         got[0] = position
     thread.join(10)
     assert (position, len(done)) == (SIZE, 50)
-    assert relay.connections > 30  # some cuts fell into a reconnect
+    assert relay.connections > 15  # the faster bytes come, the more cuts fall into one reconnect
 
 
 def test_upload_with_50_cuts(world, relay, upstream):
