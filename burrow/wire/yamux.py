@@ -54,6 +54,9 @@ Control frames that answer the peer's and wait to be pulled, at most. A peer tha
 flood of pings or of refused streams, without reading our answers breaks the protocol.
 """
 
+SMALL, MUCH = 4 * 1024, 64 * 1024
+"""Bytes of a frame below which it is a small stream's, and of a pull from which bulk is beside it."""
+
 _ROUND_TRIPS = 6
 LAST_ID = 0xFFFFFFFF
 
@@ -70,6 +73,7 @@ class Yamux:
     @ivar backlog: our streams that the peer has not accepted yet.
     @ivar output: what L{pull} takes from, in that order: C{any(output)} tells whether it returns anything.
     @ivar frame: see L{burrow.wire.stream.IOwner}.
+    @ivar shared: whether the last pull had bulk of one stream beside a small frame of another.
     @ivar rtt: the shortest of the last round trips, in seconds; 0 before the first.
     @ivar local_go_away: whether we said go away. @ivar remote_go_away: whether the peer did.
     """
@@ -91,6 +95,7 @@ class Yamux:
         self._budget = GrowthBudget()
         self._next_ping = 0
         self.frame = MAX_FRAME
+        self.shared = False
         self.rtt = 0.0
         self._round_trips: deque[float] = deque(maxlen=_ROUND_TRIPS)
         self.local_go_away = self.remote_go_away = False
@@ -163,7 +168,8 @@ class Yamux:
 
     def pull(self, limit: int) -> bytes:
         """
-        The next bytes to send: whole frames, of C{limit} bytes or one frame more; empty if none.
+        The next bytes to send: whole frames, of C{limit} bytes or one frame more; empty if none. Sets
+        L{shared}.
         """
         parts: list[bytes | memoryview] = []
         size = 0
@@ -178,9 +184,14 @@ class Yamux:
             self._resets = 0
         while size < limit and self.grants:
             size += self._pull_grant(parts)
+        small = False
         while size < limit and self.turns.order:
             stream_id, _ = self.turns.pop()
-            size += self.streams[stream_id].pull(parts)
+            moved = self.streams[stream_id].pull(parts)
+            if HEADER_SIZE < moved < SMALL:  # more than a FIN
+                small = True
+            size += moved
+        self.shared = small and size >= MUCH
         return b"".join(parts)
 
     def take_drained(self) -> list[int]:

@@ -12,7 +12,7 @@ from burrow.mux.backlog import STALL
 from burrow.mux.feed import HIGH_WATER
 from burrow.mux.interfaces import CloseCode
 from burrow.mux.pings import MAX_PINGS
-from burrow.mux.session import Session
+from burrow.mux.session import SHARED_FOR, SHARED_PULL, Session
 from burrow.testing import HalfCloseRecorder, MemoryCarrier, Recorder, Recorders, SessionPair
 from burrow.wire.backlog import MAX_UNACKED
 from burrow.wire.frames import (
@@ -29,7 +29,7 @@ from burrow.wire.frames import (
     GoAwayCode,
     encode,
 )
-from burrow.wire.pacing import FIRST_WINDOW, MAX_FRAME, MAX_PULL, MIN_PULL
+from burrow.wire.pacing import FIRST_WINDOW, MAX_FRAME, MAX_PULL, MAX_WINDOW, MIN_PULL
 
 
 @implementer(IPushProducer)
@@ -924,6 +924,36 @@ class Sessions(SynchronousTestCase):
 
     def test_bounds_are_those_of_the_documents(self):
         self.assertEqual((MAX_PINGS, STALL, MIN_PULL, MAX_PULL), (8, 0.25, 2048, 262_144))
+
+    def test_small_frames_beside_bulk_make_pulls_short_for_a_while(self):
+        clock = Clock()
+        session = Session(clock, client=True)
+        carrier = MemoryCarrier(session)
+        session.attach(carrier)
+        pacer = session._pacer
+        pacer.window, pacer.pull, pacer.frame = MAX_WINDOW, MAX_PULL, MAX_PULL // 4  # of a fast line
+        first, second, small = (session.open_stream(Recorder()) for _ in range(3))
+
+        def pulled():
+            carrier.sent.clear()
+            session.carrier_drained()
+            clock.advance(0)
+            return sum(map(len, carrier.sent))
+
+        first.write(b"b" * 180_000)
+        self.assertGreater(pulled(), 180_000)
+        second.write(b"b" * 180_000)
+        small.write(b"small")
+        self.assertGreater(pulled(), 180_000)  # both; from now on a small one may come at any time
+        for stream in (first, second):
+            stream.write(b"b" * 50_000)
+        self.assertLess(pulled(), SHARED_PULL + 2 * MAX_FRAME)
+        clock.advance(SHARED_FOR)
+        small.write(b"alone")
+        self.assertLess(pulled(), 50_000)
+        third = session.open_stream(Recorder())
+        third.write(b"b" * 180_000)
+        self.assertGreater(pulled(), 180_000)
 
     def test_what_is_queued_goes_out_with_the_first_carrier(self):
         clock = Clock()

@@ -66,6 +66,19 @@ def test_syns_may_come_out_of_order(server):
     ]
 
 
+def test_small_frames_beside_bulk_are_told(agent, server):
+    bulk, small = opened(agent, server), opened(agent, server)
+    for sent, shared in (((bulk,), False), ((bulk, small), True), ((small,), False)):
+        for stream_id in sent:
+            agent.send_data(stream_id, b"x" * (6 * MAX_FRAME if stream_id == bulk else 1))
+        agent.pull(1 << 20)
+        assert agent.shared == shared
+    agent.send_data(bulk, b"x" * 4 * MAX_FRAME)
+    agent.end_stream(small)  # no more comes from it
+    agent.pull(1 << 20)
+    assert not agent.shared
+
+
 def test_write_has_ended_once_the_fin_is_out(agent, server):
     stream_id = opened(agent, server)
     agent.send_data(stream_id, b"x")
