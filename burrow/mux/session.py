@@ -8,6 +8,8 @@ Bytes are pulled, not pushed: a stream's bytes stay in its own queue until the c
 has carried what went before (L{burrow.wire.pacing}), so that a stream with few bytes never waits behind one
 with many. What is written in one reactor turn goes out in one message, if the line is fast.
 
+Long because what may be sent, and how the session ends, depend on the state of all of it.
+
 A callback of a protocol or of its producer that raises ends its own stream and no other. How a session ends::
 
     what happens            what the peer sends   then

@@ -167,10 +167,7 @@ class Yamux:
     # -- bytes out -------------------------------------------------------------------------
 
     def pull(self, limit: int) -> bytes:
-        """
-        The next bytes to send: whole frames, of C{limit} bytes or one frame more; empty if none. Sets
-        L{shared}.
-        """
+        """The next bytes to send, if any: whole frames, of C{limit} bytes or one more. See C{shared}."""
         parts: list[bytes | memoryview] = []
         size = 0
         control = self._control
