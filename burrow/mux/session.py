@@ -8,8 +8,6 @@ Bytes are pulled, not pushed: a stream's bytes stay in its own queue until the c
 has carried what went before (L{burrow.wire.pacing}), so that a stream with few bytes never waits behind one
 with many. What is written in one reactor turn goes out in one message, if the line is fast.
 
-Long because what may be sent, and how the session ends, depend on the state of all of it.
-
 A callback of a protocol or of its producer that raises ends its own stream and no other. How a session ends::
 
     what happens            what the peer sends   then
@@ -50,16 +48,8 @@ from burrow.wire.events import (
     StreamReset,
 )
 from burrow.wire.frames import HEADER_SIZE, GoAwayCode
-from burrow.wire.pacing import MAX_FRAME, MIN_PULL, Pacer
+from burrow.wire.pacing import MIN_PULL, Pacer
 from burrow.wire.yamux import Yamux
-
-SHARED_PULL = 64 * 1024
-SHARED_FOR = 0.1
-"""
-Bytes of a pull at most, for so many seconds after small frames went out beside bulk: the next ones wait for
-one pull at each end. A small request beside bulk takes a quarter less (p50 on a loopback), and bulk alone has
-the long pulls, which carry a sixth more.
-"""
 
 GOING = 1.0
 """Seconds that a peer has to close an idle session itself after its go away, as most do."""
@@ -109,7 +99,6 @@ class Session:
         self._pacer = Pacer()
         self._backlog = BacklogWatch(clock, self._wire, self.ping, self.schedule)
         self._paused = self._flushing = self._scheduled = False
-        self._shared_until = 0.0
         self._at_turn_end = at_turn_end(clock)
 
     # -- for its users ----------------------------------------------------------------------
@@ -295,24 +284,19 @@ class Session:
         self._scheduled = False
         self._flushing = True
         wire, pacer = self._wire, self._pacer
+        wire.frame = pacer.frame
         try:
             while self._carrier is not None and not self._paused:
                 ping = None
-                now = self.clock.seconds()
-                pull, wire.frame = pacer.pull, pacer.frame
-                if now < self._shared_until:
-                    pull, wire.frame = min(pull, SHARED_PULL), min(wire.frame, MAX_FRAME)
                 if pacer.full:  # the answers and windows that the peer waits for go out all the same
                     data = wire.pull(HEADER_SIZE * (len(wire.output[0]) + len(wire.output[1])))
                 else:
                     if pacer.due:
                         ping = wire.ping()
-                    data = wire.pull(pull)
+                    data = wire.pull(pacer.pull)
                 if not data:
                     break
-                if wire.shared:
-                    self._shared_until = now + SHARED_FOR
-                pacer.sent(len(data), now, any(wire.output), ping)
+                pacer.sent(len(data), self.clock.seconds(), any(wire.output), ping, wire.shared)
                 self._paused = not self._carrier.send(data)
                 for stream_id in wire.take_drained() if wire.drained else ():
                     self._streams.drained(stream_id)

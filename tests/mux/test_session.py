@@ -12,7 +12,7 @@ from burrow.mux.backlog import STALL
 from burrow.mux.feed import HIGH_WATER
 from burrow.mux.interfaces import CloseCode
 from burrow.mux.pings import MAX_PINGS
-from burrow.mux.session import SHARED_FOR, SHARED_PULL, Session
+from burrow.mux.session import Session
 from burrow.testing import HalfCloseRecorder, MemoryCarrier, Recorder, Recorders, SessionPair
 from burrow.wire.backlog import MAX_UNACKED
 from burrow.wire.frames import (
@@ -29,7 +29,15 @@ from burrow.wire.frames import (
     GoAwayCode,
     encode,
 )
-from burrow.wire.pacing import FIRST_WINDOW, MAX_FRAME, MAX_PULL, MAX_WINDOW, MIN_PULL
+from burrow.wire.pacing import (
+    FIRST_WINDOW,
+    MAX_FRAME,
+    MAX_PULL,
+    MAX_WINDOW,
+    MIN_PULL,
+    SHARED_FOR,
+    SHARED_PULL,
+)
 
 
 @implementer(IPushProducer)

@@ -8,9 +8,12 @@ from burrow.wire.pacing import (
     FIRST_WINDOW,
     MAX_FRAME,
     MAX_PULL,
+    MAX_WINDOW,
     MIN_PULL,
     MIN_WINDOW,
     QUEUE,
+    SHARED_FOR,
+    SHARED_PULL,
     SILENCE,
     Pacer,
 )
@@ -202,6 +205,23 @@ def test_ping_numbers_wrap():
     assert pacer.answered(1, 0.01)
 
 
+def test_pulls_are_short_for_a_while_after_small_frames_beside_bulk():
+    pacer = Pacer()
+    pacer._resize(MAX_WINDOW)  # of a fast line
+    usual = pacer.pull, pacer.frame
+    assert usual == (MAX_PULL, MAX_PULL // 4)
+    pacer.sent(70_000, 1.0, True, shared=True)
+    assert (pacer.pull, pacer.frame) == (SHARED_PULL, MAX_FRAME)
+    pacer.sent(60_000, 1.0 + SHARED_FOR / 2, True)
+    assert pacer.pull == SHARED_PULL
+    pacer.sent(60_000, 1.0 + SHARED_FOR, True)
+    assert (pacer.pull, pacer.frame) == usual
+    pacer.sent(70_000, 2.0, True, shared=True)
+    pacer.reset()
+    pacer._resize(MAX_WINDOW)
+    assert (pacer.pull, pacer.frame) == usual
+
+
 @given(st.data())
 def test_any_calls_keep_the_bounds(data):
     """Whatever is sent and answered, at whatever times: sizes are in bounds, and nothing waits for ever."""
@@ -217,6 +237,7 @@ def test_any_calls_keep_the_bounds(data):
                 now,
                 data.draw(st.booleans()),
                 ping if pacer.due else None,
+                data.draw(st.booleans()),
             )
             ping += 1
         elif action == "answer" and waiting:
