@@ -13,8 +13,15 @@ from zope.interface import implementer
 from burrow.limits import UNLIMITED, Limits
 from burrow.store.base import TOKEN_USED_STEP, IStore, OverQuota, Reservation, Taken, Token
 from burrow.store.changes import NAMES, TOKENS, ChangeLog, Changes, Note, by_space
-from burrow.store.names import twin
-from burrow.store.reserving import freed, kept_under, renewed, taken, twin_asked
+from burrow.store.reserving import (
+    freed,
+    kept_under,
+    renewed,
+    taken,
+    transferred,
+    twin_asked,
+    with_twin,
+)
 
 _TIDY_EVERY = 10.0
 
@@ -157,27 +164,16 @@ class MemoryStore:
         taken = {known.port for known in self._reservations.values()}
         return succeed([port for port in ports if port not in taken])
 
-    def _with_twin(self, name: str, owner: str | None) -> list[Reservation]:
-        """A name's reservation and its twin's, as far as they are one token's: C{owner}'s, if it is given."""
-        known = self._reservations.get(name)
-        if known is None or owner not in (None, known.token):
-            return []
-        other = self._reservations.get(twin(name) or "")
-        return [known] if other is None or other.token != known.token else [known, other]
-
     def release(self, name: str, token_id: str | None = None) -> Deferred[list[str]]:
         """See L{IStore}."""
-        names = [one.name for one in self._with_twin(name, token_id)]
+        names = [one.name for one in with_twin(self._reservations.get, name, token_id)]
         for one in names:
             self._keep(one, None)
         return succeed(names)
 
     def transfer(self, name: str, token_id: str, owner: str | None = None) -> Deferred[list[Reservation]]:
         """See L{IStore}."""
-        moved = [
-            attr.evolve(known, token=token_id, asked=True, version=known.version + 1)
-            for known in self._with_twin(name, owner)
-        ]
+        moved = [transferred(known, token_id) for known in with_twin(self._reservations.get, name, owner)]
         for one in moved:
             self._keep(one.name, one)
         return succeed(moved)

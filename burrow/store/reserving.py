@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attr
 
 from burrow.store.base import USED_STEP, Reservation, Taken
@@ -56,6 +58,26 @@ def kept_under(wanted: Reservation, parent: Reservation | None) -> Reservation |
     if parent is None:  # of no kind, so that it is nobody's for visitors until it is opened
         parent = attr.evolve(wanted, kind="", upstream="", port=None, port_assigned=None, used=None)
     return attr.evolve(parent, name=wanted.name.removeprefix(WILD), asked=True)
+
+
+def with_twin(find: Callable[[str], Reservation | None], name: str, owner: str | None) -> list[Reservation]:
+    """
+    A name's reservation and its twin's, as far as they are one token's: what is released or transferred.
+
+    @param find: returns the reservation of a name. @param owner: the id of the token that has to own the
+        name; None: whichever does.
+    """
+    known = find(name)
+    if known is None or owner not in (None, known.token):
+        return []
+    other = twin(name)
+    there = None if other is None else find(other)
+    return [known] if there is None or there.token != known.token else [known, there]
+
+
+def transferred(known: Reservation, token_id: str) -> Reservation:
+    """What a reservation is once it is another token's: see L{IStore.transfer}."""
+    return attr.evolve(known, token=token_id, asked=True, version=known.version + 1)
 
 
 def freed(known: Reservation, before: float) -> Reservation | None:

@@ -40,7 +40,7 @@ local function keep(known)
     changed('reservations', known['name'])
     return kept
 end
--- The reservation of a name and its twin's, as far as they are one token's.
+-- See with_twin in burrow.store.reserving.
 local function with_twin(known)
     local other = twin(known['name'])
     other = other and decoded(redis.call('HGET', KEYS[1], other), other)
@@ -61,7 +61,7 @@ if known then
 else
     wanted['version'] = (marked('name:' .. wanted['name']) or -1) + 1
 end
--- See twin_asked and kept_under in burrow.store.base.
+-- See twin_asked and kept_under in burrow.store.reserving.
 local wild = is_wildcard(wanted['name'])
 local other = (not known or wild) and twin(wanted['name'])
 local parent, parent_before = nil, nil

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import attr
 
 from burrow.limits import Limits
 from burrow.store.base import OverQuota, Reservation, Taken
-from burrow.store.names import twin
-from burrow.store.reserving import freed, kept_under, renewed, taken, twin_asked
+from burrow.store.reserving import (
+    freed,
+    kept_under,
+    renewed,
+    taken,
+    transferred,
+    twin_asked,
+    with_twin,
+)
 
 _COLUMNS = ", ".join(field.name for field in attr.fields(Reservation))
 _MARKS = ", ".join("?" for _ in attr.fields(Reservation))
@@ -80,29 +88,16 @@ def _check_quota(cursor: Any, token: str, more: dict[str, int], limits: Limits) 
             raise OverQuota(what, limit)
 
 
-def _with_twin(cursor: Any, name: str, owner: str | None) -> list[Reservation]:
-    """A name's reservation and its twin's, as far as they are one token's: C{owner}'s, if it is given."""
-    known = find(cursor, name)
-    if known is None or owner not in (None, known.token):
-        return []
-    other = twin(name)
-    there = None if other is None else find(cursor, other)
-    return [known] if there is None or there.token != known.token else [known, there]
-
-
 def release(cursor: Any, name: str, token_id: str | None) -> list[str]:
     """See L{IStore.release<burrow.store.base.IStore.release>}."""
-    names = [one.name for one in _with_twin(cursor, name, token_id)]
+    names = [one.name for one in with_twin(partial(find, cursor), name, token_id)]
     cursor.executemany("DELETE FROM reservations WHERE name = ?", [(one,) for one in names])
     return names
 
 
 def transfer(cursor: Any, name: str, token_id: str, owner: str | None) -> list[Reservation]:
     """See L{IStore.transfer<burrow.store.base.IStore.transfer>}."""
-    moved = [
-        attr.evolve(known, token=token_id, asked=True, version=known.version + 1)
-        for known in _with_twin(cursor, name, owner)
-    ]
+    moved = [transferred(known, token_id) for known in with_twin(partial(find, cursor), name, owner)]
     for one in moved:
         _put(cursor, one)
     return moved
