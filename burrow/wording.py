@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time
 
 _LONGEST = 80
@@ -22,6 +22,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def count_of(number: int, thing: str) -> str:
     """A number and a noun whose plural has an s: C{1 tunnel}, C{2 tunnels}."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def listed(words: Sequence[str], last: str) -> str:
+    """Words in a sentence: C{a, b and c}. @param words: one or more. @param last: "and" or "or"."""
+    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
 
 
 def shown(value: object) -> str:

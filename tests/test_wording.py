@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 from twisted.internet.error import CannotListenError, ConnectError
 
-from burrow.wording import shown, system_words
+from burrow.wording import listed, shown, system_words
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,9 @@ def test_words_of_the_system(error, words):
 )
 def test_values_as_toml_has_them(value, text):
     assert shown(value) == text
+
+
+def test_listed():
+    assert listed(["a"], "or") == "a"
+    assert listed(["a", "b"], "or") == "a or b"
+    assert listed(["a", "b", "c"], "and") == "a, b and c"

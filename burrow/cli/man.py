@@ -78,9 +78,8 @@ def _line(text: str) -> str:
 
 
 def _head(name: str, text: str) -> list[str]:
-    epoch = (
-        os.environ.get("SOURCE_DATE_EPOCH") or ""
-    )  # https://reproducible-builds.org/specs/source-date-epoch/
+    # https://reproducible-builds.org/specs/source-date-epoch/
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     if epoch and not (epoch.isascii() and epoch.isdigit() and len(epoch) < 12):
         raise ConfigError(f"SOURCE_DATE_EPOCH {shown(epoch)} is not possible: write seconds since 1970")
     when = int(epoch or time.time())

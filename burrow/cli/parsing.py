@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from burrow.errors import ConfigError
 from burrow.values import what_to_write
-from burrow.wording import did_you_mean, shown
+from burrow.wording import did_you_mean, listed, shown
 
 _ELSEWHERE = {
     "--subdomain": "--name NAME",
@@ -184,7 +184,7 @@ class Parser(argparse.ArgumentParser):
             flag if action.nargs == 0 else f"{flag} {action.metavar or action.dest.upper()}"
             for flag, action in zip(flags, actions, strict=True)
         ]
-        return f"one of {', '.join(written[:-1])} or {written[-1]} is missing"
+        return f"one of {listed(written, 'or')} is missing"
 
     def _listed(self, action: argparse.Action) -> str:
         """The commands that one word more makes."""
@@ -239,8 +239,7 @@ class Parser(argparse.ArgumentParser):
             usual = ("burrow http", "burrow start", "burrow server")
             found.sort(key=lambda command: usual.index(command) if command in usual else len(usual))
             found[3:] = ["others"]
-        named = " and ".join([", ".join(found[:-1]), found[-1]] if found[1:] else found)
-        return f" here: {named} {'have' if found[1:] else 'has'} it"
+        return f" here: {listed(found, 'and')} {'have' if found[1:] else 'has'} it"
 
     def _with_option(self, option: str) -> Iterator[str]:
         for action in self._actions:

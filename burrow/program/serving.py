@@ -300,10 +300,9 @@ def serve(
         raise BurrowError(
             "this would stop the loop that runs here: write `async with burrow.aserve(app) as tunnel:`"
         )
+    # Ctrl-C is the end wherever it comes: while the tunnel opens, and in C{ready}, too.
     with (
-        contextlib.suppress(
-            KeyboardInterrupt
-        ),  # wherever it comes: while the tunnel opens, and in C{ready}, too
+        contextlib.suppress(KeyboardInterrupt),
         serving(app, name=name, interface=interface, **options) as tunnel,
     ):
         try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from burrow.protocols.base import Kind, Reach
 from burrow.protocols.registry import kinds
-from burrow.wording import did_you_mean
+from burrow.wording import did_you_mean, listed
 
 _BY_NAME = {"port": "visitors reach it by its name: write {name}, or {tcp} for a public port"}
 _TLS_ENDS = "the server ends TLS for it in any case: leave it out"
@@ -93,5 +93,4 @@ def _keys(kind: Kind) -> list[str]:
 
 def _kinds(names: Iterable[str], written: Written) -> str:
     """Kinds as they are written, the last one behind an "or"."""
-    texts = [written.kind.format(name) for name in names]
-    return " or ".join([", ".join(texts[:-1]), texts[-1]] if texts[1:] else texts)
+    return listed([written.kind.format(name) for name in names], "or")
