@@ -76,3 +76,9 @@ def build_go(source, into):
         timeout=300,
     )
     return target
+
+
+def npm_install(folder, *packages):
+    """Install what a folder's package.json names, and more packages, by npm."""
+    quiet = ("--no-audit", "--no-fund", "--loglevel=error")
+    subprocess.run([program("npm"), "install", *quiet, *packages], cwd=folder, check=True, timeout=300)

@@ -1,7 +1,5 @@
 """A real Chromium, driven through Debian's chromedriver, at the pages of Burrow."""
 
-import subprocess
-
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
@@ -9,7 +7,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests.e2e.harness import PATIENCE, wait_for
-from tests.programs import program
+from tests.programs import npm_install, program
 
 FLAGS = (
     "--headless=new",
@@ -25,12 +23,7 @@ FLAGS = (
 
 def axe_source(folder):
     """The text of axe-core, fetched by npm."""
-    subprocess.run(
-        [program("npm"), "install", "--no-audit", "--no-fund", "--loglevel=error", "axe-core@4"],
-        cwd=folder,
-        check=True,
-        timeout=120,
-    )
+    npm_install(folder, "axe-core@4")
     return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import Program, free_port, wait_for
-from tests.programs import program
+from tests.programs import npm_install, program
 
 FLASK = """
 import sys, threading
@@ -97,12 +97,7 @@ def test_vite_with_hot_reload(world, tmp_path):
 
     folder = tmp_path / "vite"
     shutil.copytree(Path(__file__).parent / "vite", folder)
-    subprocess.run(
-        [program("npm"), "install", "--no-audit", "--no-fund", "--loglevel=error"],
-        cwd=folder,
-        check=True,
-        timeout=300,
-    )
+    npm_install(folder)
     port = free_port()
     vite = world.program(
         program("node"), "node_modules/vite/bin/vite.js", "--port", port, "--strictPort", cwd=folder

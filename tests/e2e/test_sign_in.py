@@ -1,7 +1,6 @@
 """Sign-in by OpenID Connect in a real browser, at the npm package oidc-provider: there, back, and out."""
 
 import shutil
-import subprocess
 import threading
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 
 from tests.e2e.browsing import Chromium
 from tests.e2e.harness import free_port, reply
-from tests.programs import program
+from tests.programs import npm_install, program
 
 CLIENT, SECRET = "members of the club", "s3cret: 100 % + more"  # RFC 6749 section 2.3.1 has both encoded
 WORLD = {"private_providers": True}
@@ -19,12 +18,7 @@ WORLD = {"private_providers": True}
 def provider_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("oidc") / "provider"
     shutil.copytree(Path(__file__).parent / "oidc", folder)
-    subprocess.run(
-        [program("npm"), "install", "--no-audit", "--no-fund", "--loglevel=error"],
-        cwd=folder,
-        check=True,
-        timeout=120,
-    )
+    npm_install(folder)
     return folder
 
 
