@@ -93,6 +93,12 @@ def test_head_that_is_longer_than_it_may_be_is_not_decoded():
     with pytest.raises(OversizedHeaderListError):
         decoder.decode(b"\x82" + bytes(LIMIT), raw=True)
     assert list(decoder.decode(b"\x82", raw=True)) == [(b":method", b"GET")]
+    # As long, but by a code that makes it longer: decoded, it would not be too long.
+    block = Encoder().encode([(b"x", b"\n" * (LIMIT // 3))])
+    assert len(block) > LIMIT
+    assert len(Decoder(LIMIT).decode(block, raw=True)) == 1
+    with pytest.raises(OversizedHeaderListError):
+        decoder.decode(block, raw=True)
 
 
 def test_table_changes_its_size_twice_at_most():
