@@ -1,7 +1,8 @@
-"""What all tests share: hypothesis's settings, and the signals that their programs begin with."""
+"""What all tests share: hypothesis's settings, and the signals that they and their programs begin with."""
 
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # A test of behaviour says nothing of time: a busy machine is no failure. scripts/test ends one that hangs.
@@ -16,6 +17,17 @@ if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before():
+    """Twisted's reactor leaves its handlers in the process: Ctrl-C in a later test would end nothing."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for each, handler in before.items():
+        if signal.getsignal(each) is not handler:
+            signal.signal(each, handler)
+
 
 # They need what scripts/dev-servers installs, which takes minutes: it runs them.
 collect_ignore = ["devservers"]
