@@ -5,7 +5,8 @@ Many agents in one process, each with an id and a session of its own. It runs wi
 
 The server, the token and the CA file come from the environment, as for `burrow http`. It prints "open TIME",
 by the clock of L{time.monotonic}, whenever all agents have all their tunnels open. From standard input it
-reads how many tunnels each is to have from now on, a number a line.
+reads how many tunnels each is to have from now on, a number a line; or "again": all that are open are to be
+opened anew, since the server will be killed. It answers "waiting" then.
 """
 
 from __future__ import annotations
@@ -68,6 +69,17 @@ class Agents:
         for number, agent in enumerate(self._agents):
             agent.change(self._requests(number))
 
+    def again(self) -> None:
+        """
+        All sessions end now. Counted from here, not from when each agent is connected anew: those that are
+        first would have all their tunnels again before others are connected.
+        """
+        for names in self._open:
+            self._missing += len(names)
+            names.clear()
+        self._told = False
+        print("waiting", flush=True)
+
     def _opened(self, number: int, opened: Opened) -> None:
         if opened.name not in self._open[number]:
             self._open[number].add(opened.name)
@@ -93,7 +105,10 @@ class Orders(LineReceiver):
         self._agents = agents
 
     def lineReceived(self, line: bytes) -> None:
-        self._agents.want(int(line))
+        if line == b"again":
+            self._agents.again()
+        else:
+            self._agents.want(int(line))
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -45,12 +46,7 @@ class Crowd:
 
         @return: when that was, by L{time.monotonic}.
         """
-        when = 0.0
-        for number, process in enumerate(self._processes):
-            found = process.line(r"^open ([\d.]+)$", self._told[number], PATIENCE)
-            self._told[number] = process.lines.index(found.string) + 1
-            when = max(when, float(found[1]))
-        return when
+        return max(float(found[1]) for found in self._next(r"^open ([\d.]+)$"))
 
     def want(self, tunnels: int) -> float:
         """Have each agent open more tunnels, and wait. @return: as L{wait}."""
@@ -58,6 +54,22 @@ class Crowd:
         for orders in self._orders:
             os.write(orders, b"%d\n" % tunnels)
         return self.wait()
+
+    def again(self) -> None:
+        """The server is about to be killed: L{wait} waits from now on until all are open anew."""
+        for orders in self._orders:
+            os.write(orders, b"again\n")
+        self._next("^waiting$")
+
+    def _next(self, pattern: str) -> list[re.Match[str]]:
+        """The next line of each process that matches."""
+        all_found = []
+        for number, process in enumerate(self._processes):
+            told = self._told[number]
+            found = process.line(pattern, told, PATIENCE)
+            self._told[number] = process.lines.index(found.string, told) + 1
+            all_found.append(found)
+        return all_found
 
     def stop(self) -> None:
         """They say no good-bye."""

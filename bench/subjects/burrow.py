@@ -109,6 +109,8 @@ class Burrow(Subject):
         @return: when it was killed, and when its port listened again, by L{time.monotonic}. It tells that it
             serves later, since agents come as soon as it listens.
         """
+        for crowd in self.crowds:
+            crowd.again()
         killed = time.monotonic()
         for pid in family(self.world.server.process.pid):
             with contextlib.suppress(ProcessLookupError):

@@ -266,11 +266,14 @@ class AcceptFactory(WebSocketServerFactory):  # type: ignore[misc]
         """Make a new session resumable."""
         lifeline = Lifeline(self.clock, session, grace=self._grace)
         self._kept[session_id] = lifeline, owner
+        session.on_lost.append(lambda reason: self._forget(session_id))
         return lifeline
+
+    def _forget(self, session_id: str) -> None:
+        del self._kept[session_id]
 
     def find(self, session_id: str, owner: Any) -> Lifeline | None:
         """The session with that id, if it is not lost and belongs to C{owner}."""
-        self._forget_ended()
         lifeline, kept_owner = self._kept.get(session_id, (None, None))
         return lifeline if lifeline is not None and kept_owner == owner else None
 

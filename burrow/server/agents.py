@@ -25,7 +25,7 @@ from burrow.server.routes import Routes
 from burrow.server.sessions import Sessions, TooManySessions
 from burrow.server.tunnels import Tunnels
 from burrow.store.base import IStore, Token
-from burrow.store.tokens import check_token
+from burrow.store.tokens import check_token, note_use
 
 _AGENT_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
@@ -70,7 +70,7 @@ class Agents:
         self._carried = [0, 0]
         self.watch = TokenWatch(clock, store, self.connected)
         cluster.changes.listeners.append(self.watch.changed)
-        self._sessions = Sessions(clock, self.connected, cluster.members.sessions_elsewhere)
+        self._sessions = Sessions(clock, cluster.members.sessions_elsewhere)
 
     async def authenticate(self, handshake: Handshake) -> Token:
         """See L{burrow.link.accept.Authenticate}."""
@@ -91,7 +91,7 @@ class Agents:
         if not _AGENT_ID.fullmatch(handshake.agent):
             raise HandshakeRefused(400, "the agent's id must be 8 to 64 letters, digits, - and _")
         try:
-            await self._store.token_used(token.id, time.time())
+            await note_use(self._store, token, time.time())
         except StoreError as error:  # such as a full disk: the token is valid all the same
             self.log.error(
                 "cannot write when token {name!r} was last used; its agent is let in: {error}",
@@ -135,7 +135,7 @@ class Agents:
         )
         self.connected.add(agent)
         self.watch.began(agent)
-        self._sessions.begun(token.id)
+        self._sessions.began(agent)
         self._cluster.members.session_began(token.id)
         self.log.info("agent {name!r} is connected from {peer}", name=token.name, peer=handshake.peer)
         self._events.add("agent-connected", f"agent {token.name!r} is connected from {handshake.peer}")
@@ -159,6 +159,7 @@ class Agents:
 
     def _lost(self, agent: Agent, reason: Failure) -> None:
         self.connected.discard(agent)
+        self._sessions.ended(agent)
         if agent.lifeline is not None:
             self._carried[0] += agent.lifeline.received
             self._carried[1] += agent.lifeline.sent

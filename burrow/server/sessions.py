@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict, deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from burrow.errors import BurrowError
@@ -38,17 +39,18 @@ class User(Protocol):
 
 class Sessions:
     """
-    Counts sessions, here and on other nodes, and admitted handshakes that have not begun one yet.
+    Counts sessions, here and on other nodes, and admitted handshakes that have not begun one yet. To let an
+    agent in costs the same however many there are.
 
-    @param users: the sessions of this node, a live collection.
     @param elsewhere: returns how many sessions a token, by its id, has on other nodes, as last read.
     """
 
-    def __init__(self, clock: Any, users: Iterable[User], elsewhere: Callable[[str], int]) -> None:
+    def __init__(self, clock: Any, elsewhere: Callable[[str], int]) -> None:
         self._clock = clock
-        self._users = users
         self._elsewhere = elsewhere
-        self._let_in: dict[str, list[float]] = {}
+        self._here: defaultdict[str, set[User]] = defaultdict(set)
+        self._let_in: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._looked = 0.0
 
     def let_in(self, token_id: str, agent_id: str, limit: int | None) -> None:
         """
@@ -58,16 +60,15 @@ class Sessions:
         @raise TooManySessions: the token has C{limit} sessions already.
         """
         now = self._clock.seconds()
-        self._let_in = {
-            key: recent
-            for key, times in self._let_in.items()
-            if (recent := [when for when in times if now - when < HANDSHAKE])
-        }
+        if now - self._looked >= HANDSHAKE:
+            self._looked = now
+            for each in list(self._let_in):
+                self._forget_old(each, now)
         if limit is None:
             return
-        under_way = self._let_in.setdefault(token_id, [])
-        here = [user for user in self._users if user.token.id == token_id]
-        if len(here) + len(under_way) + self._elsewhere(token_id) >= limit:
+        self._forget_old(token_id, now)
+        here = self._here.get(token_id, ())
+        if len(here) + len(self._let_in.get(token_id, ())) + self._elsewhere(token_id) >= limit:
             before = [user for user in here if user.agent_id == agent_id and not user.attached]
             if not before:
                 raise TooManySessions(
@@ -75,10 +76,25 @@ class Sessions:
                     "ask the server's owner to allow more with `burrow token set`"
                 )
             before[0].give_way()
-        under_way.append(now)
+        self._let_in[token_id].append(now)
 
-    def begun(self, token_id: str) -> None:
+    def _forget_old(self, token_id: str, now: float) -> None:
+        under_way = self._let_in[token_id]
+        while under_way and now - under_way[0] >= HANDSHAKE:
+            under_way.popleft()
+        if not under_way:
+            del self._let_in[token_id]
+
+    def began(self, user: User) -> None:
         """An admitted handshake became a session."""
-        under_way = self._let_in.get(token_id)
+        self._here[user.token.id].add(user)
+        under_way = self._let_in.get(user.token.id)
         if under_way:
-            under_way.pop(0)
+            under_way.popleft()
+
+    def ended(self, user: User) -> None:
+        """A session is over."""
+        here = self._here[user.token.id]
+        here.discard(user)
+        if not here:
+            del self._here[user.token.id]

@@ -17,7 +17,7 @@ from typing import Any
 import attr
 
 from burrow.errors import ConfigError
-from burrow.store.base import ROLES, IStore, Token
+from burrow.store.base import ROLES, TOKEN_USED_STEP, IStore, Token
 from burrow.values import is_token_name
 
 _ALPHABET = string.ascii_lowercase + string.digits
@@ -64,3 +64,13 @@ async def check_token(store: IStore, text: str) -> Token | None:
     # One comparison in either case, so that the time it takes does not tell which ids exist.
     same = hmac.compare_digest(digest, token.digest if token is not None else _NO_DIGEST)
     return token if same else None
+
+
+async def note_use(store: IStore, token: Token, now: float) -> None:
+    """
+    Keep when a token was used, unless that was kept a moment ago.
+
+    @param token: as the store has just told it. @raise StoreError: it cannot be kept, as on a full disk.
+    """
+    if token.last_used is None or not 0 <= now - token.last_used < TOKEN_USED_STEP:
+        await store.token_used(token.id, now)

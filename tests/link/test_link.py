@@ -286,6 +286,7 @@ class Linked(Loopback):
         linked.lifeline._carrier.abort()
         await detached
         await ended
+        self.assertEqual(self.factory._kept, {})
         fresh = await dialer.dial(linked)
         self.assertIsNot(fresh, linked)
         linked.session.abort()

@@ -19,11 +19,8 @@ from burrow.errors import StoreError
 from burrow.link.accept import bearer
 from burrow.server.admin.problems import Problem, needs_role, no_token, store_away, wrong_token
 from burrow.server.admin.wrong import WrongTokens
-from burrow.store.base import ROLES, TOKEN_USED_STEP, IStore, Token
-from burrow.store.tokens import check_token
-
-NOTED = 4096
-"""Tokens of which it is remembered when their last use was kept."""
+from burrow.store.base import ROLES, IStore, Token
+from burrow.store.tokens import check_token, note_use
 
 _T = TypeVar("_T")
 
@@ -78,7 +75,6 @@ class Authenticator:
         self.signed_in: Callable[[str], Awaitable[bool]] | None = None
         self._store = store
         self._wrong = wrong
-        self._noted: dict[str, float] = {}
         self._now = now
 
     async def principal(self, request: Any) -> Principal:
@@ -113,19 +109,9 @@ class Authenticator:
             self._wrong.was_wrong(text, address)
             raise wrong_token()
         self._wrong.was_right(text)
-        await self._note_use(token)
-        return Principal.of(token)
-
-    async def _note_use(self, token: Token) -> None:
-        """Keep when a token was used, unless that was kept a moment ago."""
-        now = self._now()
-        if 0 <= now - self._noted.get(token.id, -TOKEN_USED_STEP) < TOKEN_USED_STEP:
-            return
-        if len(self._noted) >= NOTED:
-            self._noted.clear()
-        self._noted[token.id] = now
         with contextlib.suppress(StoreError):  # such as a full disk: the token is valid all the same
-            await self._store.token_used(token.id, now)
+            await note_use(self._store, token, self._now())
+        return Principal.of(token)
 
     async def still(self, known: Principal) -> Principal | None:
         """

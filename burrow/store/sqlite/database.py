@@ -1,5 +1,5 @@
 """
-The database file, its two connections, and transactions on them.
+The database file, and its two connections.
 
 All calls of SQLite block, so they run on two threads (adbapi): one writes, in order; the other reads, and
 waits for no writer (WAL mode). Other processes (C{burrow token create} beside a running server, several
@@ -21,6 +21,7 @@ from twisted.logger import Logger
 
 from burrow.errors import ConfigError, StoreError
 from burrow.store.sqlite.schema import migrate, take_over_live_notes
+from burrow.store.sqlite.transactions import Sync, Transactions
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process's transaction."""
@@ -59,7 +60,8 @@ class Database:
         self._now = now
         self._writer: ConnectionPool | None = None
         self._reader: ConnectionPool | None = None
-        self._synced: bool | None = None
+        self._reads: Transactions | None = None
+        self._writes: Transactions | None = None
         self._emptied = False
 
     async def open(self) -> None:
@@ -82,10 +84,14 @@ class Database:
             raise (ConfigError if error.errno in lasting else StoreError)(text) from error
         self._writer, self._reader = self._pool(), self._pool()
         try:
-            await self._on(self._writer, self._prepare)
-        except BaseException:
+            await self._writer.runWithConnection(self._prepare)
+        except BaseException as error:
             self.close()
+            if isinstance(error, sqlite3.Error):
+                raise StoreError(explain(self._path, error)) from error
             raise
+        self._reads = Transactions(self._reader, self._explained, writes=False)
+        self._writes = Transactions(self._writer, self._explained, writes=True)
 
     def _pool(self) -> ConnectionPool:
         pool = ConnectionPool(
@@ -105,6 +111,10 @@ class Database:
     def close(self) -> None:
         """Close the connections; what is asked afterwards fails."""
         pools, self._writer, self._reader = (self._reader, self._writer), None, None
+        for transactions in (self._reads, self._writes):
+            if transactions is not None:
+                transactions.close()
+        self._reads = self._writes = None
         for pool in pools:
             if pool is not None:
                 pool.close()
@@ -126,53 +136,21 @@ class Database:
             )
         take_over_live_notes(connection, self._path, self._now())
 
-    def _on(self, pool: ConnectionPool | None, work: Callable[[Any], _T]) -> Deferred[_T]:
-        """Run C{work} with a pool's connection, on its thread."""
-
-        def run(connection: Any) -> _T:
-            try:
-                return work(connection)
-            except sqlite3.Error as error:
-                raise StoreError(explain(self._path, error)) from error
-
-        if pool is None:
-            return fail(StoreError(f"the database {self._path} is closed"))
-        running: Deferred[_T] = pool.runWithConnection(run)
-        return running
+    def _explained(self, error: sqlite3.Error) -> StoreError:
+        return StoreError(explain(self._path, error))
 
     def read(self, work: Callable[[Any], _T]) -> Deferred[_T]:
         """
-        Run C{work} with a cursor, in one transaction that only reads. Fires with its result; fails with what
-        it raises, and with L{StoreError} where SQLite fails.
+        Run C{work} with a cursor, in a transaction that only reads. Fires with its result; fails with what
+        it raises, and with L{StoreError} where SQLite fails. It may be called twice: see L{Transactions}.
         """
-        return self._on(self._reader, lambda connection: self._transact(connection, "BEGIN", work))
+        return self._closed() if self._reads is None else self._reads.run(work)
 
-    def write(self, work: Callable[[Any], _T], *, sync: bool | Callable[[Any], bool] = True) -> Deferred[_T]:
+    def write(self, work: Callable[[Any], _T], *, sync: Sync = True) -> Deferred[_T]:
         """
-        Run C{work} with a cursor, in one transaction, while no other writes. Fires and fails as L{read} does.
-
-        @param sync: whether what it writes is on the disk when this fires; or a function of the connection
-            that tells it.
+        Run C{work} with a cursor, in a transaction, while no other writes. Fires and fails as L{read} does.
         """
+        return self._closed() if self._writes is None else self._writes.run(work, sync=sync)
 
-        def write(connection: Any) -> _T:
-            synced = sync(connection) if callable(sync) else sync
-            if synced is not self._synced:
-                connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
-                self._synced = synced
-            return self._transact(connection, "BEGIN IMMEDIATE", work)
-
-        return self._on(self._writer, write)
-
-    @staticmethod
-    def _transact(connection: Any, begin: str, work: Callable[[Any], _T]) -> _T:
-        connection.execute(begin)
-        try:
-            result = work(connection.cursor())
-            connection.execute("COMMIT")
-        except BaseException:
-            # Some errors, as that of a full disk, have ended the transaction already.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        return result
+    def _closed(self) -> Deferred[Any]:
+        return fail(StoreError(f"the database {self._path} is closed"))
