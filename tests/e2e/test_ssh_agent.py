@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.e2e.harness import World, burrow, free_port, reply, wait_for
+from tests.e2e.relay import Relay
 from tests.programs import program
 from tests.redis import RedisServer
 
@@ -26,9 +27,10 @@ class SshWorld(World):
         )
         super().__init__(folder, ssh=f"127.0.0.1:{self.ssh_port}", ssh_keys=folder / "key.pub", **options)
 
-    def client(self, name, *arguments, options=(), **env):
-        """An ssh client."""
-        command = [program("ssh"), "-F", "none", "-p", self.ssh_port, "-o", "StrictHostKeyChecking=no"]
+    def client(self, name, *arguments, options=(), port=None, **env):
+        """An ssh client. @param port: where it connects to; by default the server's."""
+        command = [program("ssh"), "-F", "none", "-p", port or self.ssh_port]
+        command += ["-o", "StrictHostKeyChecking=no"]
         command += ["-o", f"UserKnownHostsFile={self.folder}/known", "-o", "ExitOnForwardFailure=yes"]
         return self.program(*command, *options, *arguments, f"{name}@127.0.0.1", env=env)
 
@@ -245,3 +247,32 @@ def test_visitors_wait_for_a_client_that_was_lost_and_not_for_one_that_left(own_
     again.kill(signal.SIGTERM)  # OpenSSH says good-bye
     again.wait()
     wait_for(lambda: world.get("blog.localhost")[0] == 503, "the page of an agent that left")
+
+
+def test_clients_that_stand_still_or_whose_line_is_cut_are_found_out(own_world, upstream):
+    world = own_world(hold="600")
+    service = upstream(lambda handler: reply(handler, b"hello"))
+    relay = Relay(world.ssh_port)
+
+    def start(name, port=None):
+        client = world.client(name, "-tt", "-R", f"80:127.0.0.1:{service.port}", options=world.key, port=port)
+        client.line(f"https://{name}.localhost")
+        return client
+
+    stopped, _, answers = start("stopped"), start("cut", relay.port), start("answers")
+    stopped.kill(signal.SIGSTOP)
+    relay.silence()
+    for name in ("stopped", "cut"):
+        closed = f"tunnel https://{name}.localhost:{world.https} is closed"
+        wait_for(lambda closed=closed: closed in world.server.output, "its end")
+    assert world.server.output.count("has answered nothing for half a minute") == 2
+    with ThreadPoolExecutor() as pool:
+        visits = [pool.submit(world.get, f"{name}.localhost") for name in ("stopped", "cut")]
+        for name in ("stopped", "cut"):
+            start(name)
+        assert [visit.result()[2] for visit in visits] == [b"hello"] * 2
+    stopped.kill(signal.SIGCONT)
+    assert stopped.wait() == 255
+    assert answers.process.poll() is None
+    assert world.get("answers.localhost")[2] == b"hello"
+    relay.close()

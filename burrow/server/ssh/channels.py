@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.conch.ssh.channel import SSHChannel
-from twisted.conch.ssh.common import getNS
-from twisted.conch.ssh.connection import MSG_REQUEST_FAILURE, SSHConnection
+from twisted.conch.ssh.common import NS, getNS
+from twisted.conch.ssh.connection import MSG_GLOBAL_REQUEST, MSG_REQUEST_FAILURE, SSHConnection
 from twisted.conch.ssh.forwarding import packOpen_forwarded_tcpip
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.protocol import connectionDone
@@ -59,6 +59,22 @@ class FlowingConnection(SSHConnection):
             transport.avatar.forward(data, reply)
         else:
             reply(MSG_REQUEST_FAILURE, b"")
+
+    def ask_for_life(self) -> None:
+        """
+        Ask something that every client answers, mostly by a refusal (RFC 4254 section 4). OpenSSH's servers
+        ask the same.
+        """
+        transport: Any = self.transport
+        transport.sendPacket(MSG_GLOBAL_REQUEST, NS(b"keepalive@openssh.com") + b"\1")
+
+    def ssh_REQUEST_SUCCESS(self, packet: bytes) -> None:
+        """
+        An answer, or what a client says unasked. That it came is all there is to know. Conch's own keeps a
+        Deferred for each question, and fails where there was none.
+        """
+
+    ssh_REQUEST_FAILURE = ssh_REQUEST_SUCCESS
 
     def adjustWindow(self, channel: Any, bytesToAdd: int) -> None:
         """Conch's own returns what was received at once."""

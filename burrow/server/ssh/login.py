@@ -1,4 +1,7 @@
-"""The way of a stranger to the session of an L{SshClient}: the time that it has, and what it shows."""
+"""
+A connection to C{--ssh}, and the way of a stranger to the session of an L{SshClient}: the time that it has,
+and what it shows.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,19 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.clock import cancel
 from burrow.errors import StoreError
 from burrow.link.accept import HandshakeRefused
+from burrow.mux.control import shown
 from burrow.server.ssh.channels import QUIET, FlowingConnection
 from burrow.server.ssh.client import SshClient
 from burrow.server.ssh.connections import Connections
+from burrow.server.ssh.keepalive import Keepalive
+from burrow.sockets import way
 from burrow.store.base import Token
 
 LOGIN_WITHIN = 60
@@ -38,14 +45,16 @@ class _Login(SSHUserAuthServer):
 
 class _Transport(SSHServerTransport):
     """
-    One connection: bounds what a stranger takes, where Conch begins to only once keys are exchanged. See
-    L{Connection<burrow.server.ssh.connections.Connection>}.
+    One connection: bounds what a stranger takes, where Conch begins to only once keys are exchanged, and ends
+    one whose client is gone. See L{Connection<burrow.server.ssh.connections.Connection>}.
 
     @ivar farewell: why it ends, if one of both sides said so before it was lost; else empty.
     """
 
     _log = QUIET
+    log = Logger()
     _deadline: Any = None
+    _keepalive: Keepalive | None = None
     farewell = ""
 
     def connectionMade(self) -> None:
@@ -62,8 +71,29 @@ class _Transport(SSHServerTransport):
             cancel(self._deadline)
         super().setService(service)
         factory: Any = self.factory
+        if service.name == b"ssh-connection" and self._keepalive is None:  # a client may ask for it twice
+            self._keepalive = Keepalive(factory.clock, self._ask, self._gone, lambda: way(self.transport))
         if self._client is not None and factory.connections.notice:
             self.tell(factory.connections.notice)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes came, whatever they mean."""
+        if self._keepalive is not None:
+            self._keepalive.heard()
+        super().dataReceived(data)
+
+    def _ask(self) -> None:
+        service: Any = self.service
+        service.ask_for_life()
+
+    def _gone(self) -> None:
+        """Cut it without a good-bye, so that its client is expected back."""
+        transport: Any = self.transport
+        self.log.warn(
+            "ssh: the client at {peer} has answered nothing for half a minute; its connection is ended",
+            peer=shown(transport.getPeer()),
+        )
+        transport.abortConnection()
 
     def ssh_DISCONNECT(self, packet: bytes) -> None:
         """The client leaves on purpose: nobody waits for it."""
@@ -72,6 +102,8 @@ class _Transport(SSHServerTransport):
 
     def connectionLost(self, reason: Failure | None = connectionDone) -> None:
         cancel(self._deadline)
+        if self._keepalive is not None:
+            self._keepalive.stop()
         factory: Any = self.factory
         factory.connections.open.discard(self)
         super().connectionLost(reason)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+from twisted.conch.ssh.common import NS
 from twisted.conch.ssh.keys import Key
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, execute, succeed
@@ -15,6 +16,7 @@ from burrow.mux.control import VisitorHead
 from burrow.mux.session import Session
 from burrow.server.ssh.channels import WINDOW, FlowingConnection, Forwarded, Visitor
 from burrow.server.ssh.connections import Connections
+from burrow.server.ssh.keepalive import ASK_EVERY, SILENT_LOOKS
 from burrow.server.ssh.login import LOGIN_WITHIN
 from burrow.server.ssh.memory import join_sessions
 from burrow.server.ssh.service import SshServer, host_key
@@ -120,6 +122,7 @@ class Strangers(SynchronousTestCase):
         service = FlowingConnection()
         self.said = []
         client = self.protocol.avatar = SimpleNamespace(conn=None, has_visitors=False, say=self.said.append)
+        self.protocol.logoutFunction = lambda: None
         self.protocol.setService(service)
         return client
 
@@ -170,7 +173,40 @@ class Strangers(SynchronousTestCase):
 
     def test_who_is_let_in_may_stay(self):
         self.let_in()
-        self.clock.advance(10 * LOGIN_WITHIN)
+        self.pass_time(10 * LOGIN_WITHIN, b"\0")
+        self.assertTrue(self.transport.connected)
+
+    def pass_time(self, seconds, data=b""):
+        """Let time pass. @param data: what comes meanwhile, little by little."""
+        for _ in range(int(seconds)):
+            self.clock.advance(1)
+            if data:
+                self.protocol.dataReceived(data)
+
+    def test_who_is_silent_is_asked_and_then_cut_without_a_good_bye(self):
+        self.let_in()
+        self.protocol._keyExchangeState = self.protocol._KEY_EXCHANGE_NONE  # packets do not wait for its end
+        self.transport.clear()
+        question = b"\x50" + NS(b"keepalive@openssh.com") + b"\1"
+        self.pass_time(ASK_EVERY - 1)
+        self.assertNotIn(question, self.transport.value())
+        self.pass_time(ASK_EVERY * (SILENT_LOOKS - 1))
+        self.assertEqual(self.transport.value().count(question), SILENT_LOOKS - 1)
+        self.assertTrue(self.transport.connected)
+        self.pass_time(1)
+        self.assertFalse(self.transport.connected)
+        self.assertEqual(self.protocol.farewell, "")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_client_that_asks_for_the_service_twice_is_watched_once(self):
+        self.let_in()
+        self.let_in()
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+
+    def test_answers_that_nobody_asked_for_do_no_harm(self):
+        self.let_in()
+        for answer in (81, 82):  # REQUEST_SUCCESS, REQUEST_FAILURE
+            self.protocol.dispatchMessage(answer, b"")
         self.assertTrue(self.transport.connected)
 
     def test_who_reads_no_answers_is_not_read(self):
