@@ -1,11 +1,14 @@
-"""Phrases that messages of all layers share: suggestions, counts, quoted values, times."""
+"""
+Phrases that messages of all layers share: suggestions, counts, quoted values, how options are written, times.
+"""
 
 from __future__ import annotations
 
 import difflib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 
 _LONGEST = 80
@@ -44,6 +47,39 @@ def _toml(value: object) -> str:
         inside = ", ".join(f"{key} = {_toml(each)}" for key, each in value.items())
         return f"{{ {inside} }}" if inside else "{}"
     return value.isoformat() if isinstance(value, (date, time)) else repr(value)
+
+
+@dataclass(frozen=True)
+class Written:
+    """
+    How a tunnel's options are written somewhere.
+
+    @ivar option: makes of an option's key what is written. @ivar equals: what stands before its value.
+    @ivar true: what stands behind a switch. @ivar kind: of the kind C{{}}. @ivar name: the name NAME.
+    @ivar as_kind: of a kind C{{}}, in quotes, that the server alone has.
+    @ivar others: what else may be given there, as it is written.
+    """
+
+    option: Callable[[str], str]
+    equals: str
+    true: str
+    kind: str
+    name: str
+    as_kind: str
+    others: tuple[str, ...] = ()
+
+    def switch(self, key: str) -> str:
+        """A switch that is on."""
+        return f"{self.option(key)}{self.true}"
+
+
+FILE = Written(str, " = ", " = true", 'kind = "{}"', 'name = "NAME"', 'kind = "tcp" and as = {}')
+COMMAND_LINE = Written("--{}".format, " ", "", "burrow {}", "--name NAME", "burrow tcp --as {}")
+PROGRAM = Written(
+    lambda key: key.replace("-", "_"), "=", "=True", 'kind="{}"', 'name="NAME"', 'kind="tcp", **{{"as": {}}}'
+)
+ENDPOINT = Written(str, "=", "=yes", "kind={}", "name=NAME", "kind=tcp:as={}")
+"""The strings of L{burrow.endpoint}."""
 
 
 def system_words(error: BaseException) -> str:

@@ -25,9 +25,10 @@ from burrow.errors import BurrowError, ConfigError
 from burrow.hangup import on_hangup, stop_on_hangup
 from burrow.options import add_arguments, add_flags, flags_given
 from burrow.protocols.base import Kind
-from burrow.protocols.elsewhere import COMMAND_LINE, no_option, who_has
+from burrow.protocols.elsewhere import no_option, who_has
 from burrow.supervisor.systemd import notify
 from burrow.values import parse_path
+from burrow.wording import COMMAND_LINE
 
 
 def add_kind(commands: Any, kind: Any) -> None:
@@ -147,7 +148,7 @@ def open_one(arguments: argparse.Namespace) -> int:
     if arguments.name == "":
         raise ConfigError('--name "" is not possible: write a name, or leave --name away')
     given = {each.key: getattr(arguments, each.name) for each in find_kind(arguments.kind).options}
-    requests = tunnel_requests(arguments.kind, arguments.upstream, arguments.name, given, flags=True)
+    requests = tunnel_requests(arguments.kind, arguments.upstream, arguments.name, given, COMMAND_LINE)
     return _serve(arguments, config, requests)
 
 

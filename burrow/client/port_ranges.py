@@ -13,7 +13,7 @@ from burrow.addresses import parse_ports
 from burrow.client.tunnels import TunnelRequest, find_kind, tunnel_request
 from burrow.errors import ConfigError
 from burrow.protocols.kind import PORT
-from burrow.wording import count_of, shown
+from burrow.wording import FILE, Written, count_of, shown
 
 MAX_PORTS = 100
 """Ports of one range, at most."""
@@ -22,7 +22,7 @@ _RANGE = re.compile(r"(?P<host>.+:)?(?P<ports>[0-9]+-[0-9]+)")
 
 
 def tunnel_requests(
-    kind_name: str, upstream: str, name: str | None, given: Mapping[str, Any], flags: bool = False
+    kind_name: str, upstream: str, name: str | None, given: Mapping[str, Any], written: Written = FILE
 ) -> list[TunnelRequest]:
     """
     See L{tunnel_request}: one for each port of an upstream that is a range.
@@ -31,12 +31,12 @@ def tunnel_requests(
 
     @raise ConfigError: see L{tunnel_request}; or the two ranges do not go together.
     """
-    option = PORT.flag if flags else PORT.key
+    option = written.option(PORT.key)
     wanted = given.get(PORT.key)
     several = isinstance(wanted, str) and "-" in wanted.strip("-")
     found = _RANGE.fullmatch(upstream)
     if PORT not in find_kind(kind_name).options or (found is None and not several):
-        return [tunnel_request(kind_name, upstream, name, given, flags)]
+        return [tunnel_request(kind_name, upstream, name, given, written)]
     if found is None:
         raise ConfigError(
             f"{option} {wanted} is several ports: give as many of the service's, as in "
@@ -57,7 +57,7 @@ def tunnel_requests(
             f"{found['host'] or ''}{service}",
             None if name is None else f"{name}-{service}",
             {**given, PORT.key: public},
-            flags,
+            written,
         )
         for service, public in zip(services, publics, strict=True)
     ]

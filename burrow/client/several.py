@@ -10,10 +10,11 @@ from burrow.client.tunnels import TunnelRequest, find_kind, tunnel_request
 from burrow.errors import ConfigError
 from burrow.protocols.domain import DOMAIN, MAX_DOMAINS
 from burrow.protocols.private import PRIVATE
+from burrow.wording import FILE, Written
 
 
 def tunnel_requests(
-    kind_name: str, upstream: str, name: str | None, given: Mapping[str, Any], flags: bool = False
+    kind_name: str, upstream: str, name: str | None, given: Mapping[str, Any], written: Written = FILE
 ) -> list[TunnelRequest]:
     """
     See L{tunnel_request}: one for the name, if there is one, and one for each domain; or see
@@ -22,17 +23,16 @@ def tunnel_requests(
     @raise ConfigError: see there; or there are too many domains.
     """
     told = given.get(DOMAIN.key)
-    if not told or DOMAIN not in find_kind(kind_name).options:
-        return port_ranges.tunnel_requests(kind_name, upstream, name, given, flags)
-    domains = DOMAIN.value(told, DOMAIN.flag if flags else DOMAIN.key, " " if flags else " = ")
+    if not told or DOMAIN not in find_kind(kind_name, written).options:
+        return port_ranges.tunnel_requests(kind_name, upstream, name, given, written)
+    domains = DOMAIN.value(told, written.option(DOMAIN.key), written.equals)
     if len(domains) > MAX_DOMAINS:
         raise ConfigError(f"{len(domains)} domains are too many for one tunnel: {MAX_DOMAINS} are possible")
     given = {key: value for key, value in given.items() if key != DOMAIN.key}
     if (private := given.get(PRIVATE.key)) and PRIVATE.value(private, PRIVATE.key):
-        spelled = DOMAIN.flag if flags else DOMAIN.key
         raise ConfigError(
-            f"{spelled} is for visitors of a public URL, which a private tunnel has not: leave one of both "
-            "out"
+            f"{written.option(DOMAIN.key)} is for visitors of a public URL, which a private tunnel has not: "
+            "leave one of both out"
         )
     names = dict.fromkeys([*([] if name is None else [name]), *domains])
-    return [tunnel_request(kind_name, upstream, each, given, flags) for each in names]
+    return [tunnel_request(kind_name, upstream, each, given, written) for each in names]

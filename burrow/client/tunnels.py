@@ -12,12 +12,12 @@ from burrow.client.sharing import with_share_key
 from burrow.errors import BurrowError, ConfigError
 from burrow.protocols.base import Kind
 from burrow.protocols.domain import DOMAIN
-from burrow.protocols.elsewhere import COMMAND_LINE, FILE, no_option
-from burrow.protocols.options import by_keys, read_options, sent_options
+from burrow.protocols.elsewhere import no_option
+from burrow.protocols.options import as_written, read_options, sent_options
 from burrow.protocols.registry import broken, kinds
 from burrow.protocols.tcp import AsKind
 from burrow.values import parse_name
-from burrow.wording import did_you_mean, shown
+from burrow.wording import FILE, Written, did_you_mean, shown
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class TunnelRequest:
         return sent_options(self.kind.options, self.options, salt)
 
 
-def find_kind(name: str) -> Kind:
-    """@raise ConfigError: there is no kind of that name here."""
+def find_kind(name: str, written: Written = FILE) -> Kind:
+    """@param written: how the error names kinds. @raise ConfigError: there is no kind of that name here."""
     kind = kinds().get(name)
     if kind is None:
         raise ConfigError(
             f"there are no tunnels of kind {shown(name)}: this Burrow knows {', '.join(sorted(kinds()))}"
             f"{did_you_mean(name, kinds())}{''.join(f'; {one}' for one in broken())}; where only the "
-            f'server has the plugin for them, write kind = "tcp" and as = {shown(name)}'
+            f"server has the plugin for them, write {written.as_kind.format(shown(name))}"
         )
     return kind
 
@@ -70,14 +70,14 @@ def tunnel_request(
     upstream: str,
     name: str | None,
     given: Mapping[str, Any],
-    flags: bool = False,
+    written: Written = FILE,
 ) -> TunnelRequest:
     """
     @param given: options of the kind, by key: texts, or values of TOML.
-    @param flags: whether errors name options as on the command line, and not as in files.
+    @param written: how errors name options.
     @raise ConfigError: the kind, the upstream, the name or an option is not possible.
     """
-    kind = find_kind(kind_name)
+    kind = find_kind(kind_name, written)
     if len(upstream) > MAX_UPSTREAM:
         raise ConfigError(
             f"the upstream {shown(upstream)} is too long: servers take {MAX_UPSTREAM} characters"
@@ -93,18 +93,16 @@ def tunnel_request(
     known = {each.key for each in kind.options}
     for key in given:
         if key not in known:
-            raise ConfigError(no_option(kind, key, COMMAND_LINE if flags else FILE))
+            raise ConfigError(no_option(kind, key, written))
     try:
-        options = read_options(kind.options, given, flags)
+        options = read_options(kind.options, given, written)
         if options.get(DOMAIN.key):
             raise ConfigError(f"a tunnel has one domain: give {options[DOMAIN.key][0]} as its name")
         kind.check_options(options)
         options = with_client_ca(with_share_key(options))
         parsed = kind.parse_upstream(upstream, options)
     except ConfigError as error:
-        if flags:
-            raise
-        raise ConfigError(by_keys(str(error), kind.options)) from error
+        raise ConfigError(as_written(str(error), kind.options, written)) from error
     except BurrowError:
         raise
     except Exception as error:  # a kind is anybody's code
@@ -112,14 +110,14 @@ def tunnel_request(
             f"the plugin for tunnels of kind {kind_name} failed: {type(error).__name__}: {error}"
         ) from error
     if options.get("end-to-end") and name is not None and name.startswith("*."):
-        spelled = "--end-to-end" if flags else "end-to-end"
+        spelled = written.option("end-to-end")
         raise ConfigError(f"{spelled} gets a certificate for one host, and {name} has many: leave it out")
     if options.get("as"):
         if options["as"] in kinds():
-            other = f"burrow {options['as']}" if flags else f'kind = "{options["as"]}"'
-            spelled = "--as" if flags else "as"
+            other = written.kind.format(options["as"])
             raise ConfigError(
-                f"this Burrow has tunnels of kind {options['as']}: write {other}, without {spelled}"
+                f"this Burrow has tunnels of kind {options['as']}: write {other}, without "
+                f"{written.option('as')}"
             )
         kind = AsKind(options["as"])
     elif options.get("end-to-end"):

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from burrow.client.config import ClientConfig
 from burrow.client.settings import client_settings
-from burrow.client.tunnels import tunnel_request
+from burrow.client.tunnels import find_kind, tunnel_request
 from burrow.errors import ConfigError
 from burrow.options import options_of
 from burrow.program.tunnel import Opening, Plan, Tunnel
-from burrow.protocols.elsewhere import PROGRAM, no_option
-from burrow.protocols.registry import broken, kinds
-from burrow.wording import did_you_mean, shown
+from burrow.wording import PROGRAM
 
 _COMMAND_LINE = {
     "inspect": "tunnel.requests has what the inspector shows; leave it out",
@@ -25,6 +24,8 @@ _COMMAND_LINE = {
 _SETTINGS = {each.name: each for each in options_of(ClientConfig)}
 SETTINGS = _SETTINGS.keys() - set(_COMMAND_LINE)
 """What of C{options} is the agent's, and not the kind's."""
+
+_WRITTEN = replace(PROGRAM, others=("name", "kind", *sorted(SETTINGS)))
 
 
 def forward(upstream: int | str, *, name: str | None = None, kind: str = "http", **options: Any) -> Tunnel:
@@ -66,18 +67,9 @@ def plan_forward(upstream: int | str, name: str | None, kind: str, options: dict
     for word, text in (("kind", kind), ("name", name)):
         if text is not None and not isinstance(text, str):
             raise ConfigError(f"{word}={text!r} is not possible: write a text")
-    known = kinds()
-    if kind not in known:
-        raise ConfigError(
-            f"kind={shown(kind)} is not possible: this Burrow knows {', '.join(sorted(known))}"
-            f"{did_you_mean(kind, known)}{''.join(f'; {one}' for one in broken())}; where only the server "
-            f'has the plugin for such tunnels, write kind="tcp", **{{"as": {shown(kind)}}}'
-        )
+    find_kind(kind, _WRITTEN)  # first, since what a word in options means depends on it
     config, given = settings(options)
-    for key in given:
-        if key not in [each.key for each in known[kind].options]:
-            raise ConfigError(no_option(known[kind], key, PROGRAM, ["name", "kind", *sorted(SETTINGS)]))
-    return Plan(config, tunnel_request(kind, str(upstream), name, given))
+    return Plan(config, tunnel_request(kind, str(upstream), name, given, _WRITTEN))
 
 
 def settings(options: dict[str, Any]) -> tuple[ClientConfig, dict[str, Any]]:

@@ -37,6 +37,7 @@ from burrow.protocols.base import AgentTunnel, Kind
 from burrow.protocols.options import Side
 from burrow.protocols.routing import ROUTE
 from burrow.protocols.tcp import AS
+from burrow.wording import ENDPOINT
 
 KINDS = ("http", "tcp", "tls")
 """Those whose visitors' bytes are a connection's, as they are."""
@@ -240,4 +241,4 @@ def _request(kind: str, name: str | None, given: Mapping[str, Any]) -> TunnelReq
             raise ConfigError(
                 f"{each.key} is about a service with an address, and a program has none: leave it out"
             )
-    return tunnel_request(kind, "unix:/program", name, given)
+    return tunnel_request(kind, "unix:/program", name, given, ENDPOINT)

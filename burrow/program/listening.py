@@ -18,6 +18,7 @@ from burrow.errors import BurrowError, ConfigError
 from burrow.program.api import plan_forward
 from burrow.program.tunnel import Tunnel
 from burrow.protocols.base import Reach
+from burrow.wording import PROGRAM
 
 BACKLOG = 128
 """Connections that wait to be accepted, at most; who comes then waits in the agent, 10 s at most."""
@@ -211,7 +212,7 @@ def _plan(door: _Door, kind: str, name: str | None, options: dict[str, Any]) -> 
     """What to open, and whether its connections begin with the visitor's address."""
     if options.get("proxy_protocol"):
         raise ConfigError("burrow.listen tells each visitor's address itself: leave proxy_protocol out")
-    reach = find_kind(kind).reach
+    reach = find_kind(kind, PROGRAM).reach
     if reach is Reach.UDP_PORT:
         raise ConfigError(f"burrow.listen takes connections, and tunnels of kind {kind} have none: write tcp")
     if kind == "files":

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
 from burrow.protocols.base import Kind, Reach
 from burrow.protocols.registry import kinds
-from burrow.wording import did_you_mean, listed
+from burrow.wording import FILE, Written, did_you_mean, listed
 
 _BY_NAME = {"port": "visitors reach it by its name: write {name}, or {tcp} for a public port"}
 _TLS_ENDS = "the server ends TLS for it in any case: leave it out"
@@ -41,49 +40,28 @@ _INSTEAD: Mapping[Reach, Mapping[str, str]] = {
 """By where visitors reach a kind: what does the same. For all other options who has them is named."""
 
 
-@dataclass(frozen=True)
-class Written:
-    """
-    How options are written somewhere.
-
-    @ivar option: makes of an option's key what is written. @ivar kind: of the kind C{{}}. @ivar name: the
-        name NAME. @ivar private: that the tunnel is private.
-    """
-
-    option: Callable[[str], str]
-    kind: str
-    name: str
-    private: str
-
-
-FILE = Written(str, 'kind = "{}"', 'name = "NAME"', "private = true")
-COMMAND_LINE = Written("--{}".format, "burrow {}", "--name NAME", "--private")
-PROGRAM = Written(lambda key: key.replace("-", "_"), 'kind="{}"', 'name="NAME"', "private=True")
-
-
 def who_has(key: str) -> list[str]:
     """The kinds that have an option."""
     return [name for name, each in sorted(kinds().items()) if key in _keys(each)]
 
 
-def no_option(kind: Kind, key: str, written: Written = FILE, others: Iterable[str] = ()) -> str:
+def no_option(kind: Kind, key: str, written: Written = FILE) -> str:
     """
     The sentence that refuses an option.
 
     @param key: of an option that the kind has not. @param written: where it was given.
-    @param others: what else may be given there, as it is written.
     """
     spelled = written.option(key)
     begins = f"tunnels of kind {kind.name} have no option {spelled}"
     owners = who_has(key)
-    known = [*others, *map(written.option, _keys(kind))]
+    known = [*written.others, *map(written.option, _keys(kind))]
     if not owners:
         return f"{begins}{did_you_mean(spelled, known) or ': leave it out'}"
     instead = _INSTEAD.get(kind.reach, {}).get(key)
     if instead is None:
         has = "has" if len(owners) == 1 else "have"
         return f"{begins}: write {_kinds(owners, written)}, which {has} it, or leave it out"
-    texts = {"name": written.name, "private": written.private, "tcp": _kinds(["tcp"], written)}
+    texts = {"name": written.name, "private": written.switch("private"), "tcp": _kinds(["tcp"], written)}
     return f"{begins}: {instead.format_map(texts)}"
 
 

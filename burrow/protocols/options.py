@@ -18,7 +18,7 @@ from typing import Any
 from burrow.errors import ConfigError
 from burrow.options import Option
 from burrow.values import NUMBERS
-from burrow.wording import did_you_mean
+from burrow.wording import FILE, Written, did_you_mean
 
 
 class Side(Enum):
@@ -151,13 +151,13 @@ def kind_option(
 
 
 def read_options(
-    options: Iterable[KindOption], given: Mapping[str, Any], flags: bool = False
+    options: Iterable[KindOption], given: Mapping[str, Any], written: Written = FILE
 ) -> dict[str, Any]:
     """
     The values of all options, by key: those that are given, and the defaults of the others.
 
     @param given: by key; a text, a tuple or list of texts, or a value of TOML or JSON; None as if not given.
-    @param flags: whether errors name options as on the command line, and not as in files.
+    @param written: how errors name options.
     @raise ConfigError: a value is not possible, or there is no such option.
     """
     known = {each.key: each for each in options}
@@ -167,7 +167,7 @@ def read_options(
     return {
         key: each.default
         if given.get(key) is None
-        else each.value(given[key], each.flag if flags else key, " " if flags else " = ")
+        else each.value(given[key], written.option(key), written.equals)
         for key, each in known.items()
     }
 
@@ -175,20 +175,20 @@ def read_options(
 _FLAG = re.compile(r"(add )?--([a-z][a-z0-9-]*)")
 
 
-def by_keys(sentence: str, options: Iterable[KindOption]) -> str:
+def as_written(sentence: str, options: Iterable[KindOption], written: Written) -> str:
     """
-    A sentence that names options as on the command line, for whoever wrote a file: a kind's C{check_options}
-    does not know where they were given.
+    A sentence that names options as on the command line, for whoever wrote them elsewhere: a kind's
+    C{check_options} does not know where they were given.
     """
     known = {each.key: each for each in options}
 
-    def written(found: re.Match[str]) -> str:
+    def rewritten(found: re.Match[str]) -> str:
         add, key = found[1] or "", found[2]
         if key not in known:
             return found[0]
-        return f"{add}{key} = true" if add and known[key].is_switch else f"{add}{key}"
+        return f"{add}{written.switch(key) if add and known[key].is_switch else written.option(key)}"
 
-    return _FLAG.sub(written, sentence)
+    return _FLAG.sub(rewritten, sentence)
 
 
 def sent_options(

@@ -7,10 +7,11 @@ import pytest
 from burrow.client.port_ranges import MAX_PORTS, tunnel_requests
 from burrow.client.tunnels_file import read_tunnels
 from burrow.errors import ConfigError
+from burrow.wording import COMMAND_LINE
 
 
 def made(*arguments, **options):
-    requests = tunnel_requests(*arguments, {"port": None, **options}, flags=True)
+    requests = tunnel_requests(*arguments, {"port": None, **options}, written=COMMAND_LINE)
     return [(str(one.upstream), one.name, one.options["port"]) for one in requests]
 
 

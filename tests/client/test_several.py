@@ -7,10 +7,13 @@ from burrow.client.tunnels import tunnel_request
 from burrow.client.tunnels_file import read_tunnels
 from burrow.errors import ConfigError
 from burrow.protocols.domain import MAX_DOMAINS
+from burrow.wording import COMMAND_LINE
 
 
 def names(name, domains, kind="http", upstream="3000"):
-    return [each.name for each in tunnel_requests(kind, upstream, name, {"domain": domains}, flags=True)]
+    return [
+        each.name for each in tunnel_requests(kind, upstream, name, {"domain": domains}, written=COMMAND_LINE)
+    ]
 
 
 def test_each_domain_is_a_tunnel():
@@ -56,7 +59,9 @@ def test_what_is_not_possible(domains, words):
 
 def test_a_private_tunnel_has_no_domain():
     with pytest.raises(ConfigError, match=r"--domain is for visitors of a public URL.*leave one of both out"):
-        tunnel_requests("http", "3000", None, {"domain": ["a.example.org"], "private": True}, flags=True)
+        tunnel_requests(
+            "http", "3000", None, {"domain": ["a.example.org"], "private": True}, written=COMMAND_LINE
+        )
     with pytest.raises(ConfigError, match=r"^domain is for visitors"):
         tunnel_requests("http", "3000", None, {"domain": "a.example.org", "private": "yes"})
     told = {"domain": "a.example.org", "private": False}

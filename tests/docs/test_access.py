@@ -13,6 +13,7 @@ from burrow.client.tunnels_file import read_tunnels
 from burrow.protocols.access import ACCESS, PASS_CREDENTIALS, PASS_PREFLIGHTS
 from burrow.protocols.visits import policies
 from burrow.server.given import read_given
+from burrow.wording import COMMAND_LINE
 from tests.policy.authorities import Signed
 
 TEXT = (Path(__file__).parents[2] / "docs" / "access.md").read_text(encoding="utf-8")
@@ -48,7 +49,7 @@ def test_example_of_the_command_line(line, monkeypatch, tmp_path):
     name = given.pop("name", [None])[0]
     many = {option.key for option in ACCESS if option.many}
     given = {key: value if key in many or value is True else value[0] for key, value in given.items()}
-    assert made(tunnel_request("http", "3000", name, given, flags=True)).usual is not None
+    assert made(tunnel_request("http", "3000", name, given, COMMAND_LINE)).usual is not None
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -14,6 +14,7 @@ from burrow.client.tunnels_file import read_tunnels
 from burrow.protocols.access import ACCESS
 from burrow.protocols.visits import NO_POLICIES, VISITS, policies, settled
 from burrow.server.opening import read_given
+from burrow.wording import COMMAND_LINE
 
 DOCS = (Path(__file__).parents[2] / "docs" / "policies.md").read_text()
 EXAMPLES = [line.strip() for line in DOCS.splitlines() if line.startswith("    burrow http ")]
@@ -23,7 +24,7 @@ EXAMPLES = [line.strip() for line in DOCS.splitlines() if line.startswith("    b
 def test_example_makes_a_policy(example):
     parsed = vars(make_parser().parse_args(shlex.split(example)[1:]))
     given = {each.key: parsed[each.name] for each in VISITS if parsed.get(each.name)}
-    request = tunnel_request("http", parsed["upstream"], None, given, flags=True)
+    request = tunnel_request("http", parsed["upstream"], None, given, COMMAND_LINE)
     sent = json.loads(json.dumps(request.sent()))  # as the server gets it
     options = settled(request.kind, read_given(request.kind, sent), str(request.upstream))
     assert policies(request.kind, options) != NO_POLICIES or "preserve" in example

@@ -85,7 +85,7 @@ def test_what_is_read():
         ("burrow:no-inspect=true", "no option no-inspect"),
         ("burrow:stop-grace=x", "write a number of seconds"),
         (r"burrow:server=http\://example.com", "could read the token"),
-        ("burrow:allow-token=ann", "add private = true"),
+        ("burrow:allow-token=ann", "add private=yes"),
     ],
 )
 def test_what_is_refused(text, words):

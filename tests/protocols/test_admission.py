@@ -11,13 +11,14 @@ from burrow.errors import ConfigError
 from burrow.protocols.admission import MAX_NETWORKS, Admission
 from burrow.protocols.options import read_options, sent_options
 from burrow.protocols.tcp import TcpProtocol
+from burrow.wording import COMMAND_LINE
 
 KIND = TcpProtocol()
 
 
 def options(**given):
     """What the server makes of what an agent was given."""
-    read = read_options(KIND.options, given, flags=True)
+    read = read_options(KIND.options, given, written=COMMAND_LINE)
     KIND.check_options(read)
     return read_options(KIND.options, sent_options(KIND.options, read))
 

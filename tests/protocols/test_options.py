@@ -6,6 +6,7 @@ import pytest
 from burrow.addresses import parse_port
 from burrow.errors import ConfigError
 from burrow.protocols.options import Side, kind_option, read_options, sent_options
+from burrow.wording import COMMAND_LINE, FILE
 
 OPTIONS = (
     kind_option("port", "the port", parse=parse_port, number=True),
@@ -60,25 +61,25 @@ def test_values_of_command_lines_and_files(given):
 
 
 @pytest.mark.parametrize(
-    ("given", "flags", "words"),
+    ("given", "written", "words"),
     [
-        ({"port": 0}, False, "port = 0 is not possible: write a port, 1 to 65535"),
-        ({"port": "x"}, True, '--port "x" is not possible'),
-        ({"port": True}, False, "port = true is not possible: write a number"),
-        ({"port": [1]}, False, "port = [1] is not possible: write a number"),
-        ({"size": 0.5}, False, "size = 0.5 is not possible: write a number from 1 to 40"),
-        ({"size": "x"}, True, '--size "x" is not possible: write a number from 1 to 40'),
-        ({"size": "nan"}, True, "write a number from 1 to 40"),
-        ({"size": "inf"}, True, "write a number from 1 to 40"),
-        ({"read-only": "perhaps"}, False, "write true or false"),
-        ({"allow": [1]}, False, "write texts"),
-        ({"mode": "fats"}, True, "did you mean fast?"),
-        ({"reed-only": True}, False, "there is no option reed-only; did you mean read-only?"),
+        ({"port": 0}, FILE, "port = 0 is not possible: write a port, 1 to 65535"),
+        ({"port": "x"}, COMMAND_LINE, '--port "x" is not possible'),
+        ({"port": True}, FILE, "port = true is not possible: write a number"),
+        ({"port": [1]}, FILE, "port = [1] is not possible: write a number"),
+        ({"size": 0.5}, FILE, "size = 0.5 is not possible: write a number from 1 to 40"),
+        ({"size": "x"}, COMMAND_LINE, '--size "x" is not possible: write a number from 1 to 40'),
+        ({"size": "nan"}, COMMAND_LINE, "write a number from 1 to 40"),
+        ({"size": "inf"}, COMMAND_LINE, "write a number from 1 to 40"),
+        ({"read-only": "perhaps"}, FILE, "write true or false"),
+        ({"allow": [1]}, FILE, "write texts"),
+        ({"mode": "fats"}, COMMAND_LINE, "did you mean fast?"),
+        ({"reed-only": True}, FILE, "there is no option reed-only; did you mean read-only?"),
     ],
 )
-def test_wrong_values(given, flags, words):
+def test_wrong_values(given, written, words):
     with pytest.raises(ConfigError) as raised:
-        read_options(OPTIONS, given, flags)
+        read_options(OPTIONS, given, written)
     assert words in str(raised.value)
 
 

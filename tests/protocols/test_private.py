@@ -11,12 +11,15 @@ from burrow.protocols.options import kind_option
 from burrow.protocols.private import MAX_ALLOWED, kept_kind, public_kind, reach_of
 from burrow.protocols.tcp import TcpProtocol
 from burrow.protocols.udp.kind import UdpProtocol
+from burrow.wording import COMMAND_LINE
 
 
 class Options(SynchronousTestCase):
     def refused(self, words, **given):
         given = {key.replace("_", "-"): value for key, value in given.items()}
-        error = self.assertRaises(ConfigError, tunnel_request, "tcp", "22", "box", given, flags=True)
+        error = self.assertRaises(
+            ConfigError, tunnel_request, "tcp", "22", "box", given, written=COMMAND_LINE
+        )
         self.assertIn(words, str(error))
 
     def test_what_does_not_go_together(self):
