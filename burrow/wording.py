@@ -57,6 +57,7 @@ class Written:
     @ivar option: makes of an option's key what is written. @ivar equals: what stands before its value.
     @ivar true: what stands behind a switch. @ivar kind: of the kind C{{}}. @ivar name: the name NAME.
     @ivar as_kind: of a kind C{{}}, in quotes, that the server alone has.
+    @ivar each: how something is written for each of several ports, as the end of a sentence.
     @ivar others: what else may be given there, as it is written.
     """
 
@@ -66,6 +67,7 @@ class Written:
     kind: str
     name: str
     as_kind: str
+    each: str = ""
     others: tuple[str, ...] = ()
 
     def switch(self, key: str) -> str:
@@ -76,7 +78,13 @@ class Written:
 FILE = Written(str, " = ", " = true", 'kind = "{}"', 'name = "NAME"', 'kind = "tcp" and as = {}')
 COMMAND_LINE = Written("--{}".format, " ", "", "burrow {}", "--name NAME", "burrow tcp --as {}")
 PROGRAM = Written(
-    lambda key: key.replace("-", "_"), "=", "=True", 'kind="{}"', 'name="NAME"', 'kind="tcp", **{{"as": {}}}'
+    lambda key: key.replace("-", "_"),
+    "=",
+    "=True",
+    'kind="{}"',
+    'name="NAME"',
+    'kind="tcp", **{{"as": {}}}',
+    ", as in `for port in range(5000, 5004)`",
 )
 ENDPOINT = Written(str, "=", "=yes", "kind={}", "name=NAME", "kind=tcp:as={}")
 """The strings of L{burrow.endpoint}."""

@@ -5,20 +5,17 @@ one port, since a name has one port at the server. Which of them is open does no
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from burrow.addresses import parse_ports
-from burrow.client.tunnels import TunnelRequest, find_kind, tunnel_request
+from burrow.client.tunnels import TunnelRequest, find_kind, several_ports, tunnel_request
 from burrow.errors import ConfigError
 from burrow.protocols.kind import PORT
 from burrow.wording import FILE, Written, count_of, shown
 
 MAX_PORTS = 100
 """Ports of one range, at most."""
-
-_RANGE = re.compile(r"(?P<host>.+:)?(?P<ports>[0-9]+-[0-9]+)")
 
 
 def tunnel_requests(
@@ -33,16 +30,15 @@ def tunnel_requests(
     """
     option = written.option(PORT.key)
     wanted = given.get(PORT.key)
-    several = isinstance(wanted, str) and "-" in wanted.strip("-")
-    found = _RANGE.fullmatch(upstream)
-    if PORT not in find_kind(kind_name).options or (found is None and not several):
+    several = several_ports(find_kind(kind_name, written), upstream, given)
+    if several is None:
         return [tunnel_request(kind_name, upstream, name, given, written)]
-    if found is None:
+    if several.services is None:
         raise ConfigError(
             f"{option} {wanted} is several ports: give as many of the service's, as in "
             f"burrow {kind_name} {wanted} {PORT.flag} {wanted}"
         )
-    services = _ports(found["ports"], "the upstream")
+    services = _ports(several.services, "the upstream")
     publics: list[int | None] = [None] * len(services)
     if wanted is not None:
         publics = list(_ports(str(wanted), option))
@@ -54,7 +50,7 @@ def tunnel_requests(
     return [
         tunnel_request(
             kind_name,
-            f"{found['host'] or ''}{service}",
+            f"{several.host}{service}",
             None if name is None else f"{name}-{service}",
             {**given, PORT.key: public},
             written,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -13,6 +14,7 @@ from burrow.errors import BurrowError, ConfigError
 from burrow.protocols.base import Kind
 from burrow.protocols.domain import DOMAIN
 from burrow.protocols.elsewhere import no_option
+from burrow.protocols.kind import PORT
 from burrow.protocols.options import as_written, read_options, sent_options
 from burrow.protocols.registry import broken, kinds
 from burrow.protocols.tcp import AsKind
@@ -61,6 +63,35 @@ def find_kind(name: str, written: Written = FILE) -> Kind:
     return kind
 
 
+_RANGE = re.compile(r"(?P<host>.+:)?(?P<ports>[0-9]+-[0-9]+)")
+
+
+@dataclass(frozen=True)
+class Several:
+    """
+    Several ports that a tunnel of one port was asked for.
+
+    @ivar host: of an upstream, what stands before its ports, with the colon.
+    @ivar services: the ports of the upstream, as in C{5000-5003}; None if it has one.
+    @ivar publics: what was asked for at the server, if it is several.
+    """
+
+    host: str
+    services: str | None
+    publics: str | None
+
+
+def several_ports(kind: Kind, upstream: str, given: Mapping[str, Any]) -> Several | None:
+    """@return: None if it is one port, or the kind has no ports."""
+    if PORT not in kind.options:
+        return None
+    wanted, found = given.get(PORT.key), _RANGE.fullmatch(upstream)
+    publics = wanted if isinstance(wanted, str) and "-" in wanted.strip("-") else None
+    if found is None:
+        return None if publics is None else Several("", None, publics)
+    return Several(found["host"] or "", found["ports"], publics)
+
+
 MAX_UPSTREAM, MAX_NAME = 300, 255
 """Characters of an upstream's text, and of a name, at most: servers refuse longer ones."""
 
@@ -75,7 +106,8 @@ def tunnel_request(
     """
     @param given: options of the kind, by key: texts, or values of TOML.
     @param written: how errors name options.
-    @raise ConfigError: the kind, the upstream, the name or an option is not possible.
+    @raise ConfigError: the kind, the upstream, the name or an option is not possible; or it is several
+        tunnels, which L{burrow.client.several} makes.
     """
     kind = find_kind(kind_name, written)
     if len(upstream) > MAX_UPSTREAM:
@@ -90,6 +122,13 @@ def tunnel_request(
             parse_name(name)
         except ValueError as error:
             raise ConfigError(str(error)) from error
+    if (several := several_ports(kind, upstream, given)) is not None:
+        text = shown(upstream)
+        if several.services is None:
+            text = f"{written.option(PORT.key)}{written.equals}{shown(several.publics)}"
+        raise ConfigError(
+            f"{text} is several ports, and a tunnel has one: write a tunnel for each{written.each}"
+        )
     known = {each.key for each in kind.options}
     for key in given:
         if key not in known:

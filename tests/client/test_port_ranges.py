@@ -5,6 +5,7 @@ import re
 import pytest
 
 from burrow.client.port_ranges import MAX_PORTS, tunnel_requests
+from burrow.client.tunnels import tunnel_request
 from burrow.client.tunnels_file import read_tunnels
 from burrow.errors import ConfigError
 from burrow.wording import COMMAND_LINE
@@ -43,6 +44,19 @@ def test_each_port_is_a_tunnel():
 def test_what_does_not_go_together(arguments, port, words):
     with pytest.raises(ConfigError, match=re.escape(words)):
         made(*arguments, port=port)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "port", "words"),
+    [
+        ("5000-5003", None, '"5000-5003" is several ports, and a tunnel has one: write a tunnel for each'),
+        ("lan:5000-5003", "20000-20003", '"lan:5000-5003" is several ports'),
+        ("5000", "20000-20003", '--port "20000-20003" is several ports'),
+    ],
+)
+def test_who_makes_one_tunnel_refuses_several_ports(upstream, port, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        tunnel_request("tcp", upstream, None, {"port": port}, COMMAND_LINE)
 
 
 def test_kinds_without_ports_have_no_ranges():

@@ -34,6 +34,8 @@ def nothing_configured(monkeypatch, tmp_path):
         ((8000,), {"speed": 3}, "no option speed"),
         ((8000,), {"kind": "tcp", "port": 99999}, "port=99999 is not possible"),
         ((8000,), {"kind": "tcp", "allow_token": "ann"}, "^allow_token .* add private=True"),
+        (("5000-5003",), {"kind": "tcp"}, r"for each, as in `for port in range\(5000, 5004\)`"),
+        ((5000,), {"kind": "udp", "port": "5000-5003"}, 'port="5000-5003" is several ports'),
         ((8000,), {"name": ""}, "name"),
         ((8000,), {"stop_grace": "long"}, 'stop_grace="long" is not possible: write a number of seconds'),
     ],

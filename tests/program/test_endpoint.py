@@ -77,6 +77,7 @@ def test_what_is_read():
         ("burrow:kind=redis", "kind=tcp:as=KIND"),
         ("burrow:nmae=demo", "no option nmae"),
         ("burrow:kind=tcp:port=x", "write a port"),
+        ("burrow:kind=tcp:port=4000-4003", 'port="4000-4003" is several ports.* write a tunnel for each$'),
         ("burrow:private=maybe", "write true or false"),
         ("burrow:kind=tcp:proxy-protocol=v1", "proxy-protocol is about a service with an address"),
         ("burrow:upstream-insecure=true", "upstream-insecure is about a service with an address"),

@@ -103,6 +103,11 @@ def test_kinds_that_have_no_connections_for_a_program(kind, words):
         burrow.listen(kind)
 
 
+def test_several_ports():
+    with pytest.raises(ConfigError, match=r"several ports, .* `for port in range"):
+        burrow.listen("tcp", port="5000-5003", server="https://localhost:9", token="x")
+
+
 def test_option_that_it_sets_itself():
     with pytest.raises(ConfigError, match="leave proxy_protocol out"):
         burrow.listen("tcp", proxy_protocol="v2")
