@@ -148,6 +148,9 @@ class PipeEnd(Protocol):
             if not end.ended:
                 end.transport.resumeProducing()
 
+    def joined(self) -> None:
+        """Called when the other end is there, by who joins an end that may have kept what came before."""
+
     def fed_by(self, source: Any) -> Any:
         """The producer of this end's transport, C{source} being the other's transport."""
         return source

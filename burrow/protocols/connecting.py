@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
 from service_identity import VerificationError
@@ -37,8 +37,11 @@ from burrow.descriptors import EXHAUSTED, Shortage, exhausted
 from burrow.link.secure import SecureEndpoint
 from burrow.mux.pipe import PipeEnd
 from burrow.protocols.loopback import connect_now, is_loopback
-from burrow.protocols.upstream import CONNECT_TIMEOUT, NotHttp2, Upstream
+from burrow.protocols.upstream import CONNECT_TIMEOUT, NotHttp2, Upstream, UpstreamFailed
 from burrow.trust import trust_root
+
+if TYPE_CHECKING:
+    from burrow.protocols.upstream_gateway import Gateway
 
 _ALPN = b"h2"
 _LOOPBACKS = ("127.0.0.1", "::1")
@@ -170,6 +173,10 @@ class Connector:
 
     async def connect(self) -> PipeEnd:
         """A connection to the upstream, not joined. @raise UpstreamFailed: no address answers."""
+        end = await self._reached()
+        return await self._translated(end) if self._upstream.http2 else end
+
+    async def _reached(self) -> PipeEnd:
         failure: Exception = ConnectError(string="no address")
         for position, endpoint in enumerate(self._endpoints):
             connecting: Deferred[Any] = endpoint.connect(self._ends)
@@ -177,8 +184,6 @@ class Connector:
                 end: PipeEnd = await connecting
                 if isinstance(end, SecureEnd):
                     await self._secured(end)
-                if self._upstream.http2:
-                    end = await self._translated(end)
             except (ConnectError, DNSLookupError, UserError, OSError) as error:
                 failure = error if position == 0 or _descriptor_error(error) is not None else failure
                 continue
@@ -215,21 +220,40 @@ class Connector:
         # Here, since h2 is for agents that have such an upstream alone.
         from burrow.protocols.upstream_gateway import Gateway
 
+        self._check_protocol(end)
+        gateway = Gateway(
+            end,
+            "https" if self._upstream.secure else "http",
+            lambda gateway: Deferred.fromCoroutine(self._again(gateway)),
+        )
+        try:
+            await self._settled(gateway)
+        except (CancelledError, UpstreamFailed):
+            gateway.abort()
+            raise
+        return gateway.front
+
+    async def _again(self, gateway: Gateway) -> None:
+        """Give a gateway another connection, in the place of one whose upstream has gone away."""
+        try:
+            end = await self._reached()
+            self._check_protocol(end)
+            gateway.use(end)
+            await self._settled(gateway)
+        except UpstreamFailed as error:
+            gateway.failed(error)
+
+    async def _settled(self, gateway: Gateway) -> None:
+        try:
+            await gateway.settled.addTimeout(CONNECT_TIMEOUT, self._reactor)
+        except (NotHttp2, DeferTimeoutError) as error:
+            raise self._upstream.explain(error) from error
+
+    def _check_protocol(self, end: PipeEnd) -> None:
+        """@raise UpstreamFailed: it is TLS, and was not agreed to be of HTTP/2."""
         if isinstance(end, SecureEnd) and end.transport.negotiatedProtocol != _ALPN:
             end.transport.abortConnection()
             raise self._upstream.explain(NotHttp2("offers no HTTP/2 in TLS (ALPN)"))
-        gateway = Gateway(end, "https" if self._upstream.secure else "http")
-        if isinstance(end, SecureEnd):
-            end.joined()
-        try:
-            await gateway.settled.addTimeout(CONNECT_TIMEOUT, self._reactor)
-        except CancelledError:
-            gateway.abort()
-            raise
-        except (NotHttp2, DeferTimeoutError) as error:
-            gateway.abort()
-            raise self._upstream.explain(error) from error
-        return gateway.front
 
 
 @implementer(IOpenSSLClientConnectionCreator)

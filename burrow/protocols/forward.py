@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from burrow.mux.pipe import PipeEnd
-from burrow.protocols.connecting import Connector, SecureEnd
+from burrow.protocols.connecting import Connector
 from burrow.protocols.upstream import Upstream, UpstreamFailed
 
 
@@ -96,8 +96,7 @@ class Forward(PipeEnd):
         if self.first:
             end.transport.write(self.first)
         self.join(end)
-        if isinstance(end, SecureEnd):
-            end.joined()
+        end.joined()
 
     def _failed(self, reason: Failure) -> None:
         if not reason.check(CancelledError, ConnectingCancelledError):  # else the visitor left meanwhile

@@ -5,16 +5,18 @@ upstreams need not know. What is translated, and how, is in L{burrow.protocols.u
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.mux.pipe import PipeEnd
-from burrow.protocols.upstream import NotHttp2
+from burrow.protocols.upstream import NotHttp2, UpstreamFailed
 from burrow.protocols.upstream_http2 import Translator
 
 MAX_CONTROL = 64 * 1024
@@ -112,23 +114,44 @@ class _Back(_Side):
 class Gateway:
     """
     @param end: the upstream's connection, not joined. @param scheme: see L{Translator}.
+    @param again: called when another connection is needed, since the upstream has gone away, and a request is
+        there for it; its Deferred may be cancelled. It calls L{use} or L{failed}.
     @ivar front: the end that speaks HTTP/1.1, not joined.
-    @ivar settled: fires once the upstream has spoken HTTP/2; fails with L{NotHttp2}, or with why the
-        connection was lost.
+    @ivar settled: fires once the upstream has spoken HTTP/2 on the connection that is used; fails with
+        L{NotHttp2}, or with why the connection was lost.
     """
 
-    def __init__(self, end: PipeEnd, scheme: str) -> None:
+    log = Logger()
+
+    def __init__(self, end: PipeEnd, scheme: str, again: Callable[[Gateway], Deferred[None]]) -> None:
         self.translator = Translator(scheme)
-        self.settled: Deferred[None] = Deferred()
         self.front = PipeEnd()
-        self._end = end
-        self._back = PipeEnd()
+        self._again = again
+        self._dialling: Deferred[None] | None = None
+        self._end: PipeEnd | None = None
         self._pumping = self._finished = self._half_closed = False
-        self._control = 0
-        self._sides = _Front(self), _Back(self)
-        self.front.makeConnection(self._sides[0])
-        self._back.makeConnection(self._sides[1])
+        self._front = _Front(self)
+        self.front.makeConnection(self._front)
+        self._use(end)
+
+    def use(self, end: PipeEnd) -> None:
+        """Another connection to the upstream, not joined."""
+        self.translator.connected_again()
+        self._use(end)
+
+    def _use(self, end: PipeEnd) -> None:
+        self._end, self._control = end, 0
+        self.settled: Deferred[None] = Deferred()
+        self._back, side = PipeEnd(), _Back(self)
+        self._back_side = side
+        self._back.makeConnection(side)
         self._back.join(end)
+        self.pump()
+        end.joined()
+
+    def failed(self, error: UpstreamFailed) -> None:
+        """There is no other connection."""
+        self.translator.failed(error)
         self.pump()
 
     def received(self, data: bytes) -> None:
@@ -153,7 +176,7 @@ class Gateway:
         self.pump()
 
     def _fail(self, error: NotHttp2) -> None:
-        self.translator.cancel()
+        """Who waits for L{settled} ends it."""
         if not self.settled.called:
             self.settled.errback(error)
 
@@ -172,6 +195,7 @@ class Gateway:
                     self._control = self._control + len(frames) if translator.upstream_waits else 0
                     if self._control > MAX_CONTROL:
                         translator.cancel()
+                    assert self._end is not None
                     self._end.transport.write(frames)
                 if answer:
                     self.front.dataReceived(answer)
@@ -184,16 +208,38 @@ class Gateway:
             self.front.readConnectionLost()
         if translator.over:
             self._finish()
-        else:
-            self._sides[0].take(translator.takes)
-            self._sides[1].take(translator.reads)
+            return
+        if translator.away:
+            self._leave()
+            if translator.waits and self._dialling is None:
+                self._dial()
+        self._front.take(translator.takes)
+        self._back_side.take(translator.reads)
+
+    def _dial(self) -> None:
+        self._dialling = dialling = self._again(self)
+        dialling.addBoth(self._dialled)
+
+    def _dialled(self, result: Any) -> None:
+        self._dialling = None
+        if isinstance(result, Failure) and not self._finished:  # else the visitor has left meanwhile
+            self.log.failure("cannot connect to the upstream again; the request is reset", result)
+            self.abort()
+
+    def _leave(self) -> None:
+        """Leave the upstream's connection."""
+        end, self._end = self._end, None
+        if end is not None:
+            end.other = self._back.other = None
+            self._back_side.take(True)  # to see the end
+            self._back_side.producer = None
+            end.transport.unregisterProducer()
+            end.transport.loseConnection()
 
     def _finish(self) -> None:
         self._finished = True
-        end = self._end
-        end.other = self._back.other = None
-        self._sides[1].take(True)  # to see the end
-        end.transport.unregisterProducer()
-        end.transport.loseConnection()
+        self._leave()
+        if self._dialling is not None:
+            self._dialling.cancel()
         cleanly = self.translator.over == "closed"
         self.front.connectionLost(Failure(ConnectionDone() if cleanly else ConnectionLost()))

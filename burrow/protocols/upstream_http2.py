@@ -5,15 +5,15 @@ One connection to the upstream serves one stream of the tunnel, so one request a
 controls are one, and a visitor who does not read holds up nobody else. What comes from the upstream is read
 as carefully as what comes from visitors: an answer becomes one HTTP/1.1 message or none.
 
+An upstream that goes away (GOAWAY) or refuses a request is left, and the stream goes on with another
+connection: with the request that the upstream has not read, or with the next one.
+
 Long because the two sides are one state: what of a request is sent, and what of its answer has come.
 """
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
-from http import HTTPStatus
-from typing import Any
 
 from h2.config import H2Configuration
 from h2.errors import ErrorCodes
@@ -35,13 +35,14 @@ from wsproto.utilities import generate_accept_token
 
 from burrow.http.body import Body, ChunkedBody, LengthBody, UntilCloseBody, chunk, last_chunk
 from burrow.http.failure import FAILURE_HEADER
-from burrow.http.fields import HOP_BY_HOP, may_be_trailer, write_head
+from burrow.http.fields import HOP_BY_HOP, write_head
 from burrow.http.head import BadMessage
 from burrow.http.headers import Fields
 from burrow.http.http2 import Http2Connection
-from burrow.http.request_head import IDEMPOTENT, MAX_HEAD, RequestHead, RequestReader
+from burrow.http.request_head import MAX_HEAD, RequestHead, RequestReader
 from burrow.http.response_head import MAX_RESPONSE_HEAD
-from burrow.protocols.upstream import NotHttp2
+from burrow.protocols.http2_answers import read_answer, read_trailers, status_line
+from burrow.protocols.upstream import NotHttp2, UpstreamFailed
 
 WINDOW = 256 * 1024
 """Bytes of an answer that the upstream may send ahead of what the stream takes."""
@@ -49,11 +50,10 @@ WINDOW = 256 * 1024
 MAX_INTERIM = MAX_RESPONSE_HEAD
 """Bytes of interim answers (1xx), as HTTP/1.1 has them, that may come ahead of what the stream takes."""
 
+MAX_KEPT = 64 * 1024
+"""Bytes of a request's body that are kept until its answer begins, to be sent again."""
+
 _FRAME_HEAD = 9
-_FIRST_STREAM = 1  # of a client (RFC 9113 section 5.1.1)
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
-_VALUE = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
-_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 _SETTINGS = {
     SettingCodes.ENABLE_PUSH: 0,
@@ -76,30 +76,28 @@ class Translator:
 
     @param scheme: of the requests to the upstream: "http" or "https".
     @ivar settled: whether the upstream has spoken HTTP/2.
+    @ivar away: whether its connection is to be left. Another is needed once there is a request (C{waits}),
+        and is begun by L{connected_again}.
     @ivar over: empty; "closed" once nothing more comes and all was as it should be; "broken" if the message
         under way has no end.
     """
 
     def __init__(self, scheme: str) -> None:
-        self.h2 = Http2Connection(H2Configuration(client_side=True, header_encoding=None))
-        self.h2.local_settings = Settings(client=True, initial_values=_SETTINGS)
-        self.h2.initiate_connection()
-        self.h2.increment_flow_control_window(WINDOW - 65535)
-        self.settled = False
         self._out = bytearray()
         self.over = ""
         self._scheme = scheme.encode()
-        self._began = b""
+        self._begin_connection()
         # The request:
         self._reader = _Heads()
         self._input = b""
         self._head: RequestHead | None = None
-        self._stream = 0
+        self._head_waits = False
         self._body: Body | None = None  # None once it is whole
         self._unsent = b""
         self._sent = True
         self._trailers_out: Fields = []
-        self._upstream_full = False
+        self._kept: bytearray | None = None  # what of the body was sent; None if it cannot be sent again
+        self._bodied = False
         # Its answer:
         self._answered = self._chunked = self._bodiless = self._switched = False
         self._held = bytearray()
@@ -108,14 +106,33 @@ class Translator:
         self._due: int | None = None
         self._trailers: Fields = []
         self._came = False
-        self._visitor_full = self._visitor_ended = self._going = False
+        self._visitor_full = self._visitor_ended = False
+
+    def _begin_connection(self) -> None:
+        self.h2 = Http2Connection(H2Configuration(client_side=True, header_encoding=None))
+        self.h2.local_settings = Settings(client=True, initial_values=_SETTINGS)
+        self.h2.initiate_connection()
+        self.h2.increment_flow_control_window(WINDOW - 65535)
+        self.settled = self.away = self._going = self._upstream_full = False
+        self._began = b""
+        self._stream = 0
+
+    def connected_again(self) -> None:
+        """There is another connection, in the place of the one that was left."""
+        self._begin_connection()
 
     # -- what passes --------------------------------------------------------------------------------------
 
     @property
     def takes(self) -> bool:
         """Whether more of the visitor's bytes are taken."""
-        return not self._unsent and not self._input and self.settled
+        ready = self.settled or (self.away and self._head is None)
+        return ready and not self._unsent and not self._input
+
+    @property
+    def waits(self) -> bool:
+        """Whether a request waits for another connection."""
+        return self.away and self._head is not None and not self.over
 
     @property
     def reads(self) -> bool:
@@ -127,8 +144,8 @@ class Translator:
         return not (self._interim and self._visitor_full)
 
     def to_upstream(self) -> bytes:
-        """Frames for the upstream."""
-        return bytes(self.h2.data_to_send())
+        """Frames for the upstream. None for one that is left: what it is told does not matter any more."""
+        return b"" if self.away else bytes(self.h2.data_to_send())
 
     def take_answer(self) -> bytes:
         """Bytes for the stream."""
@@ -175,7 +192,7 @@ class Translator:
             self._began = b""
         try:
             for event in self.h2.receive_data(data):
-                if not self.over:
+                if not self.over and not self.away:
                     self._event(event)
         except (H2Error, BadMessage) as error:
             if not self.settled:
@@ -184,11 +201,18 @@ class Translator:
 
     def upstream_ended(self) -> None:
         """No more comes of the upstream's. @raise NotHttp2: it has never spoken HTTP/2."""
+        if self.away:
+            return
         if not self.settled:
             raise NotHttp2("closed the connection without a word of HTTP/2")
         if self._head is not None:
             self._lost("It closed the connection before the end of its answer.")
         self.over = self.over or "closed"
+
+    def failed(self, error: UpstreamFailed) -> None:
+        """There is no other connection for the request that waits for one."""
+        if self._head is not None and not self.over:
+            self._refuse(error.public, error.code)
 
     def cancel(self) -> None:
         """The visitor is gone."""
@@ -208,18 +232,19 @@ class Translator:
 
     def _step(self) -> bool:
         """@return: whether something was done."""
-        if not self.settled:
+        if not self.settled and not (self.away and self._head is None):
             return False
         if self._head is None:
-            if self._going:
-                self.over = "closed"
-                return False
             data, self._input = self._input, b""
             found = self._reader.feed(data) if data else None
             if found is None:
                 return False
             head, self._input = found
             self._begin(head)
+            return True
+        if self._head_waits:
+            self._head_waits = False
+            self._send_head(self._head)
             return True
         if self._unsent or not self._sent:
             return self._send_body()
@@ -233,11 +258,21 @@ class Translator:
         return True
 
     def _begin(self, head: RequestHead) -> None:
-        """Send a request's head."""
+        """A request's head has come."""
         self._head = head
+        self._head_waits, self._tried, self._kept = True, False, bytearray()
         self._answered = self._chunked = self._bodiless = self._came = False
         self._trailers = []
         self._due = None
+        if head.upgrade:
+            self._body = UntilCloseBody()
+        elif head.length is None:
+            self._body = ChunkedBody()
+        elif head.length:
+            self._body = LengthBody(head.length)
+        self._bodied = self._body is not None
+
+    def _send_head(self, head: RequestHead) -> None:
         fields = [
             (b":method", head.method),
             (b":scheme", self._scheme),
@@ -253,11 +288,6 @@ class Translator:
                 return
             fields[0] = (b":method", b"CONNECT")
             fields.insert(1, (b":protocol", b"websocket"))
-            self._body = UntilCloseBody()
-        elif head.length is None:
-            self._body = ChunkedBody()
-        elif head.length:
-            self._body = LengthBody(head.length)
         left_out = HOP_BY_HOP | ({b"host", b"sec-websocket-key"} if head.upgrade else {b"host"})
         for name, value in headers.fields:
             name = name.lower()
@@ -268,13 +298,13 @@ class Translator:
         if b"trailers" in headers.tokens(b"te"):
             fields.append((b"te", b"trailers"))
         self._stream = self.h2.get_next_available_stream_id()
-        self.h2.send_headers(self._stream, fields, end_stream=self._body is None)
+        self.h2.send_headers(self._stream, fields, end_stream=not self._bodied)
 
-    def _refuse(self, text: str) -> None:
+    def _refuse(self, text: str, code: str = "failed") -> None:
         """Answer in the upstream's place, as where it cannot be connected to."""
         body = b"" if self._head is not None and self._head.method == b"HEAD" else text.encode()
         fields = [
-            (FAILURE_HEADER, b"failed"),
+            (FAILURE_HEADER, code.encode()),
             (b"Content-Length", b"%d" % len(body)),
             (b"Connection", b"close"),
         ]
@@ -293,6 +323,10 @@ class Translator:
             data, self._unsent = self._unsent[:size], self._unsent[size:]
             end = not self._unsent and not self._sent and not self._trailers_out
             h2.send_data(stream, data, end_stream=end)
+            if self._kept is not None:
+                self._kept += data
+                if len(self._kept) > MAX_KEPT:
+                    self._kept = None
             self._sent = self._sent or end
             return True
         trailers = [(name.lower(), value) for name, value in self._trailers_out]
@@ -325,17 +359,18 @@ class Translator:
         elif isinstance(event, ConnectionTerminated):
             self._going = True
             if self._head is None:
-                self.over = "closed"
+                self._leave()
             elif (event.last_stream_id or 0) < self._stream:
                 self._unread("It went away before it read the request.")
         elif self._head is None or getattr(event, "stream_id", 0) != self._stream:
             if isinstance(event, DataReceived):
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, InformationalResponseReceived):
-            status, fields = _read_answer(event.headers)
+            self._kept = None
+            status, fields = read_answer(event.headers)
             if status == 101:
                 raise BadMessage(502, "HTTP/2 has no 101 (RFC 9113 section 8.6)")
-            head = write_head(_line(status), fields)
+            head = write_head(status_line(status), fields)
             self._interim += len(head)
             if self._interim > MAX_INTERIM:
                 raise BadMessage(502, "more interim answers (1xx) than are taken")
@@ -349,7 +384,7 @@ class Translator:
             else:
                 self._pass_body(event.data, event.flow_controlled_length)
         elif isinstance(event, TrailersReceived):
-            self._trailers = _read_trailers(event.headers)
+            self._trailers = read_trailers(event.headers)
         elif isinstance(event, StreamEnded):
             self._came = True
             self._pass_answer()
@@ -361,9 +396,9 @@ class Translator:
 
     def _answer(self, event: ResponseReceived) -> None:
         """The head of the final answer."""
-        head = self._head
+        head, self._kept = self._head, None
         assert head is not None
-        status, fields = _read_answer(event.headers)
+        status, fields = read_answer(event.headers)
         ended = event.stream_ended is not None
         lengths = [pair for pair in fields if pair[0] == b"content-length"]
         if head.upgrade and 200 <= status < 300:
@@ -384,10 +419,8 @@ class Translator:
                 fields = [pair for pair in fields if pair[0] != b"content-length"]
                 fields.append((b"transfer-encoding", b"chunked"))
                 self._chunked = True
-        if self._going:
-            fields.append((b"connection", b"close"))
         self._answered = True
-        self._out += write_head(_line(status), fields)
+        self._out += write_head(status_line(status), fields)
         if head.upgrade:
             self._advance()
 
@@ -401,7 +434,7 @@ class Translator:
             (b"upgrade", b"websocket"),
             (b"sec-websocket-accept", accept),
         ]
-        self._out += write_head(_line(101), kept)
+        self._out += write_head(status_line(101), kept)
         self._advance()
 
     def _pass_answer(self) -> None:
@@ -441,8 +474,10 @@ class Translator:
             self._break(ErrorCodes.CANCEL)
             self.over = "closed"
         self._head = None
-        if self._going or self._visitor_ended:
+        if self._visitor_ended:
             self.over = self.over or "closed"
+        if self._going and not self.over:
+            self._leave()
         self._advance()
 
     @property
@@ -450,18 +485,22 @@ class Translator:
         """Whether a WebSocket's upstream has closed its half alone."""
         return self._switched and self._came and not self._held_size and not self.over
 
+    def _leave(self) -> None:
+        """The upstream takes no more requests on this connection."""
+        self.away, self.settled = True, False
+
     def _unread(self, text: str) -> None:
         """
-        The upstream has not read the request, which may be sent again (RFC 9113 section 8.7). The edge does
-        so with one that only asks, if a connection is lost that has served others: see
-        L{burrow.server.edge.exchange}. C{text}: see L{_lost}.
+        The upstream has not read the request, so it is sent again, whatever it asks for (RFC 9113 sections
+        6.8 and 8.7): once, and if all that was sent of it is here. C{text}: see L{_lost}.
         """
-        head = self._head
-        assert head is not None
-        if self._stream > _FIRST_STREAM and head.method in IDEMPOTENT and head.length == 0:
-            self._break()
-        else:
+        if self._kept is None or self._tried:
             self._lost(text)
+            return
+        self._leave()
+        self._unsent = bytes(self._kept) + self._unsent
+        self._sent = not self._bodied or self._body is not None
+        self._head_waits, self._tried, self._kept = True, True, bytearray()
 
     def _lost(self, text: str) -> None:
         """The upstream fails. C{text}: for the visitor, if no answer has begun."""
@@ -475,35 +514,3 @@ class Translator:
             with suppress(H2Error):  # it is over, or the connection is
                 self.h2.reset_stream(self._stream, code)
         self.over = self.over or "broken"
-
-
-def _line(status: int) -> bytes:
-    return b"HTTP/1.1 %d %b" % (status, _REASONS.get(status, b""))
-
-
-def _read_answer(fields: Any) -> tuple[int, Fields]:
-    """An answer's status and fields. @raise BadMessage: HTTP/1.1 could read them as something else."""
-    status, passing = 0, []
-    for name, value in fields:
-        if name == b":status":
-            if not (len(value) == 3 and value.isdigit() and value >= b"100"):
-                raise BadMessage(502, "the answer has no possible status")
-            status = int(value)
-        elif not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise BadMessage(502, "the answer has a field with characters that none may have")
-        elif name == b"content-length" or name not in HOP_BY_HOP:
-            passing.append((bytes(name), bytes(value)))
-    lengths = {value for name, value in passing if name == b"content-length"}
-    if len(lengths) > 1 or any(not value.isdigit() or len(value) > 18 for value in lengths):
-        raise BadMessage(502, "Content-Length must be one number")
-    if not status:
-        raise BadMessage(502, "the answer has no status")
-    return status, passing
-
-
-def _read_trailers(fields: Any) -> Fields:
-    """The fields behind an answer. @raise BadMessage: as L{_read_answer}."""
-    for name, value in fields:
-        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise BadMessage(502, "a trailer field has characters that none may have")
-    return [(bytes(name), bytes(value)) for name, value in fields if may_be_trailer(name)]

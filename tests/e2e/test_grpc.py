@@ -10,6 +10,9 @@ from concurrent import futures
 import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived, StreamEnded
 
 from tests.e2e.harness import PATIENCE, TcpUpstream, World, reply
 from tests.files import make_certificate
@@ -266,6 +269,61 @@ def test_server_that_stops_answers_what_is_under_way(world):
         with pytest.raises(grpc.RpcError) as caught:
             method(channel, "Echo")(b"", timeout=PATIENCE)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+class GoingAway:
+    """
+    A service whose every connection answers one call, and goes away at the next, which it has not read (RFC
+    9113 section 6.8). @ivar answered: the messages that it has answered.
+    """
+
+    def __init__(self):
+        self.answered, self.crossed = [], 0
+
+    def __call__(self, connection):
+        h2 = H2Connection(H2Configuration(client_side=False))
+        h2.initiate_connection()
+        connection.sendall(h2.data_to_send())
+        body = b""
+        while data := connection.recv(65536):
+            for event in h2.receive_data(data):
+                if isinstance(event, DataReceived) and event.stream_id == 1:
+                    body += event.data
+                elif isinstance(event, StreamEnded) and event.stream_id == 1:
+                    self.answered.append(body[5:])
+                    h2.send_headers(1, [(":status", "200"), ("content-type", "application/grpc")])
+                    h2.send_data(1, body)
+                    h2.send_headers(1, [("grpc-status", "0")], end_stream=True)
+                elif isinstance(event, StreamEnded):
+                    self.crossed += 1
+                    h2.close_connection(last_stream_id=1)
+            connection.sendall(h2.data_to_send())
+
+
+@pytest.mark.parametrize("scheme", ["h2c", "h2"])
+def test_calls_that_cross_a_goaway_are_made_once_on_another_connection(world, tmp_path, scheme):
+    going, listener = GoingAway(), socket.create_server(("127.0.0.1", 0))
+    if scheme == "h2":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*make_certificate(tmp_path, "localhost"))
+        context.set_alpn_protocols(["h2"])
+        listener = context.wrap_socket(listener, server_side=True)
+    service, port = TcpUpstream(going, listener), listener.getsockname()[1]
+    agent = world.agent("http", f"{scheme}://127.0.0.1:{port}", "--name", f"crossing-{scheme}")
+    with channel_to(world, agent) as channel:
+        for number in range(5):
+            message = b"%d" % number * 1000
+            assert method(channel, "Echo")(message, timeout=PATIENCE) == message
+        assert going.answered == [b"%d" % number * 1000 for number in range(5)]
+        assert going.crossed == 4
+        listener.shutdown(socket.SHUT_RDWR)  # a thread waits in it
+        service.close()
+        with pytest.raises(grpc.RpcError) as caught:  # there is no other connection
+            method(channel, "Echo")(b"", timeout=PATIENCE)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert (len(going.answered), going.crossed) == (5, 5)
+    assert "Traceback" not in agent.program.output
+    assert "Unhandled" not in agent.program.output
 
 
 def test_upstream_on_a_unix_socket(world, service, tmp_path):

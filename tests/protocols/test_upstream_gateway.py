@@ -3,12 +3,13 @@
 import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import RequestReceived, StreamReset
+from h2.events import DataReceived, RequestReceived, StreamReset
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from burrow.mux.pipe import PipeEnd
-from burrow.protocols.upstream import NotHttp2
+from burrow.protocols.upstream import NotHttp2, UpstreamFailed
 from burrow.protocols.upstream_gateway import MAX_CONTROL, Gateway
 from burrow.protocols.upstream_http2 import MAX_INTERIM, WINDOW
 from tests.server.edge.edges import Wire
@@ -24,7 +25,8 @@ class Between:
         self.upstream, self.stream = Wire(None), Wire(None)
         end = self.upstream.protocol = PipeEnd()
         end.makeConnection(self.upstream)
-        self.gateway = Gateway(end, "http")
+        self.dialled = []
+        self.gateway = Gateway(end, "http", self.again)
         self.server = H2Connection(H2Configuration(client_side=False, header_encoding=None))
         self.events = []
         if settings:
@@ -33,6 +35,26 @@ class Between:
             near = self.stream.protocol = PipeEnd()
             near.makeConnection(self.stream)
             near.join(self.gateway.front)
+
+    def again(self, gateway):
+        """Another connection is wanted."""
+        self.dialled.append(Deferred())
+        return self.dialled[-1]
+
+    def go_away(self, last):
+        """The upstream goes away, having read this stream."""
+        self.upstream.protocol.dataReceived(b"\0\0\x08\7" + bytes(5) + last.to_bytes(4, "big") + bytes(4))
+
+    def connect_again(self):
+        """It is there again."""
+        self.upstream = Wire(None)
+        self.server = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        self.server.initiate_connection()
+        end = self.upstream.protocol = PipeEnd()
+        end.makeConnection(self.upstream)
+        self.gateway.use(end)
+        self.pump()
+        self.dialled[-1].callback(None)
 
     def pump(self):
         while True:
@@ -190,3 +212,79 @@ def test_gateway_that_is_given_up(between):
     between.gateway.abort()
     assert between.upstream.disconnecting
     between.gateway.abort()
+
+
+BODY = b"5\r\nhello\r\n"
+
+
+def test_call_that_crosses_a_goaway_goes_to_another_connection(between):
+    between.ask(POST + BODY)
+    before = between.upstream
+    between.go_away(last=0)
+    assert (before.disconnecting, len(between.dialled)) == (True, 1)
+    assert between.stream.producerState == "paused"
+    between.connect_again()
+    assert between.gateway.settled.called
+    assert between.stream.producerState == "producing"
+    between.ask(BODY + b"0\r\n\r\n")
+    assert [event.data for event in between.of(DataReceived)] == [b"hello"] * 3
+    between.answer(b"once", end=True)
+    assert between.stream.value().endswith(b"\r\n\r\n4\r\nonce\r\n0\r\n\r\n")
+    before.protocol.connectionLost(Failure(ConnectionDone()))
+    assert not between.stream.disconnecting
+
+
+def test_upstream_that_went_away_between_requests_is_connected_to_with_the_next(between):
+    between.ask(GET)
+    between.answer(b"one", end=True)
+    between.go_away(last=1)
+    assert between.upstream.disconnecting
+    assert (between.dialled, between.stream.producerState, between.stream.disconnecting) == (
+        [],
+        "producing",
+        False,
+    )
+    between.ask(GET)
+    assert len(between.dialled) == 1
+    between.connect_again()
+    between.answer(b"two", end=True)
+    assert between.stream.value().endswith(b"3\r\ntwo\r\n0\r\n\r\n")
+
+
+def test_upstream_that_is_not_there_again(between):
+    between.ask(POST)
+    between.go_away(last=0)
+    between.gateway.failed(UpstreamFailed("refused", "not there"))
+    between.dialled[-1].callback(None)
+    assert between.stream.value().startswith(b"HTTP/1.1 502 Bad Gateway\r\nBurrow-Error: refused\r\n")
+    assert between.stream.disconnecting
+
+
+def test_upstream_that_speaks_no_http2_again(between):
+    between.ask(GET)
+    between.go_away(last=0)
+    between.upstream = Wire(None)
+    end = between.upstream.protocol = PipeEnd()
+    end.makeConnection(between.upstream)
+    between.gateway.use(end)
+    failures = []
+    between.gateway.settled.addErrback(failures.append)
+    end.dataReceived(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    assert [failure.check(NotHttp2) for failure in failures] == [NotHttp2]
+    between.gateway.failed(UpstreamFailed("failed", "speaks HTTP/1.1"))
+    assert between.upstream.disconnecting
+    assert between.stream.value().endswith(b"speaks HTTP/1.1")
+
+
+def test_visitor_that_leaves_ends_the_dialling(between):
+    between.ask(GET)
+    between.go_away(last=0)
+    between.stream.protocol.connectionLost(Failure(ConnectionLost()))
+    assert between.dialled[-1].called
+
+
+def test_dialling_that_fails_by_a_fault_of_ours_resets_the_request(between):
+    between.ask(GET)
+    between.go_away(last=0)
+    between.dialled[-1].errback(ZeroDivisionError())
+    assert between.stream.aborted

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from burrow.http.request_head import MAX_HEAD
-from burrow.protocols.upstream import NotHttp2
-from burrow.protocols.upstream_http2 import MAX_INTERIM, WINDOW, Translator
+from burrow.protocols.upstream import NotHttp2, UpstreamFailed
+from burrow.protocols.upstream_http2 import MAX_INTERIM, MAX_KEPT, WINDOW, Translator
 from tests.server.edge.readers import CARELESS, Unreadable, h11_response
 
 GET = b"GET /a?b HTTP/1.1\r\nHost: t.example.com\r\n\r\n"
@@ -28,6 +28,15 @@ class Upstream:
 
     def __init__(self, scheme="http", settings=None):
         self.translator = Translator(scheme)
+        self.events, self.got = [], b""
+        self.serve(settings)
+
+    def again(self, settings=None):
+        """There is another connection to the upstream."""
+        self.translator.connected_again()
+        return self.serve(settings)
+
+    def serve(self, settings):
         config = H2Configuration(
             client_side=False,
             header_encoding=None,
@@ -39,8 +48,7 @@ class Upstream:
         self.server.initiate_connection()
         if settings:
             self.server.update_settings(settings)
-        self.events, self.got = [], b""
-        self.pump()
+        return self.pump()
 
     def pump(self):
         while True:
@@ -365,48 +373,147 @@ def test_upstream_that_leaves_between_requests(one):
 def test_upstream_that_goes_away_answers_what_is_under_way(one):
     one.ask(GET)
     one.translator.upstream(goaway(last=1))
-    assert one.translator.over == ""
+    assert not one.translator.away
     one.answer((b"content-length", b"2"), data=b"ok")
-    assert one.got.endswith(b"connection: close\r\n\r\nok")
-    assert one.translator.over == "closed"
+    assert one.got.endswith(b"\r\n\r\nok")
+    assert (one.translator.away, one.translator.waits, one.translator.over) == (True, False, "")
 
 
 def test_upstream_that_goes_away_between_requests(one):
     one.ask(GET).answer(data=b"ok")
     one.translator.upstream(goaway(last=1))
+    assert (one.translator.away, one.translator.waits, one.translator.over) == (True, False, "")
+    one.translator.upstream(goaway(last=1))  # of one that is left nothing counts
+    one.translator.upstream_ended()
+    for piece in (POST[:10], POST[10:]):
+        assert one.translator.takes
+        one.translator.visitor(piece)
+    assert one.translator.waits
+    assert not one.translator.takes
+    assert one.again().of(RequestReceived)
+    one.ask(b"5\r\nhello\r\n0\r\n\r\n").answer(data=b"again")
+    assert (one.body, one.translator.takes) == (b"hello", True)
+    assert one.got.endswith(b"5\r\nagain\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_visitor_that_leaves_where_no_upstream_is(one, ends):
+    one.translator.upstream(goaway(last=0))
+    if ends:
+        one.translator.visitor_ended()
+    else:
+        one.translator.cancel()
+    assert one.translator.over == ("closed" if ends else "broken")
+
+
+UNREAD = {
+    "goaway": b"It went away before it read the request.",
+    "refused": b"It refused the request before it read it.",
+}
+
+
+def leave_unread(one, how):
+    """Have the upstream tell that it has not read the last request."""
+    stream = one.of(RequestReceived)[-1].stream_id
+    if how == "goaway":
+        one.translator.upstream(goaway(last=stream - 1))
+    else:
+        one.server.reset_stream(stream, ErrorCodes.REFUSED_STREAM)
+    return one.pump()
+
+
+CALLS = {
+    "get": GET,
+    "empty": b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n",
+    "length": b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello",
+    "half": b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhel",
+    "chunked": POST + b"5\r\nhello\r\n",
+    "whole": POST + b"3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
+    "trailers": POST + b"5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n",
+    "nothing": POST + b"0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("how", UNREAD)
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("call", CALLS)
+def test_request_that_was_not_read_is_sent_again(one, how, first, call):
+    """Whatever it asks for, on a new connection (RFC 9113 sections 6.8 and 8.7)."""
+    if not first:
+        one.ask(GET).answer(data=b"ok")
+    seen = len(one.events)
+    one.ask(CALLS[call])
+
+    def told():
+        return [
+            (type(event), getattr(event, "headers", None))
+            for event in one.events[seen:]
+            if isinstance(event, (RequestReceived, TrailersReceived, StreamEnded))
+        ], b"".join(event.data for event in one.events[seen:] if isinstance(event, DataReceived))
+
+    before = told()
+    leave_unread(one, how)
+    assert (one.translator.waits, one.translator.takes, one.translator.over) == (True, False, "")
+    seen = len(one.events)
+    one.again()
+    assert told() == before
+    if call == "half":
+        one.ask(b"lo")
+    if call == "chunked":
+        one.ask(b"0\r\n\r\n")
+    assert isinstance(one.events[-1], StreamEnded)
+    one.answer((b"content-length", b"5"), data=b"again")
+    assert one.got.endswith(b"\r\n\r\nagain")
+    assert one.got.count(b"HTTP/1.1 200 OK") == (1 if first else 2)
+
+
+@pytest.mark.parametrize("how", UNREAD)
+def test_request_that_is_not_read_twice_is_not_sent_a_third_time(one, how):
+    leave_unread(one.ask(GET), how)
+    leave_unread(one.again(), how)
+    assert UNREAD[how] in one.got
     assert one.translator.over == "closed"
 
 
-def test_upstream_that_went_away_before_it_read_the_request(one):
-    one.ask(GET)
-    one.translator.upstream(goaway(last=0))
-    assert b"It went away before it read the request." in one.translator.take_answer()
-
-
-@pytest.mark.parametrize("how", ["goaway", "refused"])
-@pytest.mark.parametrize("asks", [True, False])
-def test_request_that_a_used_connection_has_not_read_is_one_to_send_again(one, how, asks):
-    """The edge does so where a kept connection is lost, and the request only asks."""
-    one.ask(GET).answer(data=b"ok")
-    one.got = b""
-    one.ask(GET if asks else POST)
-    if how == "goaway":
-        one.translator.upstream(goaway(last=1))
-        text = b"It went away before it read the request."
-    else:
-        one.server.reset_stream(3, ErrorCodes.REFUSED_STREAM)
-        text = b"It refused the request before it read it."
+@pytest.mark.parametrize("size", [MAX_KEPT, MAX_KEPT + 1])
+def test_request_of_which_too_much_was_sent_is_not_sent_again(size):
+    one = Upstream(settings={SettingCodes.INITIAL_WINDOW_SIZE: 2 * MAX_KEPT})
+    one.server.increment_flow_control_window(MAX_KEPT)
     one.pump()
-    assert (one.got == b"") is asks
-    assert (text in one.got) is not asks
-    assert one.translator.over == ("broken" if asks else "closed")
+    one.ask(POST + b"%x\r\n" % size + bytes(size) + b"\r\n")
+    assert len(one.body) == size
+    leave_unread(one, "goaway")
+    assert one.translator.waits is (size == MAX_KEPT)
+    assert (UNREAD["goaway"] in one.got) is (size > MAX_KEPT)
 
 
-def test_upstream_that_refuses_the_first_request(one):
+def test_request_that_had_a_hint_is_not_sent_again(one):
     one.ask(GET)
-    one.server.reset_stream(1, ErrorCodes.REFUSED_STREAM)
+    one.server.send_headers(1, [(b":status", b"103")])
     one.pump()
-    assert b"It refused the request before it read it." in one.got
+    leave_unread(one, "goaway")
+    assert UNREAD["goaway"] in one.got
+
+
+def test_websocket_that_was_not_read_is_sent_again():
+    one = Upstream(settings={SettingCodes.ENABLE_CONNECT_PROTOCOL: 1}).ask(UPGRADE)
+    leave_unread(one, "refused")
+    one.again({SettingCodes.ENABLE_CONNECT_PROTOCOL: 1})
+    assert (dict(one.fields)[b":protocol"], len(one.of(RequestReceived))) == (b"websocket", 2)
+
+
+def test_visitor_that_leaves_while_its_request_waits(one):
+    leave_unread(one.ask(CALLS["half"]), "goaway")
+    one.translator.visitor_ended()
+    assert one.translator.over == "broken"
+
+
+def test_request_for_which_there_is_no_other_connection(one):
+    leave_unread(one.ask(CALLS["half"]), "goaway")
+    one.translator.failed(UpstreamFailed("refused", "10.0.0.1 is not there", "the service is not there"))
+    one.pump()
+    assert one.got.startswith(b"HTTP/1.1 502 Bad Gateway\r\nBurrow-Error: refused\r\n")
+    assert one.got.endswith(b"\r\n\r\nthe service is not there")
 
 
 def test_upstream_that_shuts_down_in_two_steps(one):
@@ -415,8 +522,8 @@ def test_upstream_that_shuts_down_in_two_steps(one):
     one.translator.upstream(goaway(last=2**31 - 1))
     one.translator.upstream(goaway(last=1))
     one.answer((b"content-length", b"2"), data=b"ok")
-    assert one.got.endswith(b"connection: close\r\n\r\nok")
-    assert one.translator.over == "closed"
+    assert one.got.endswith(b"\r\n\r\nok")
+    assert one.translator.away
 
 
 def goaway(last):

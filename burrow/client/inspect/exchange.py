@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from burrow.client.inspect.changed import Outgoing
 from burrow.clock import cancel
 from burrow.mux.pipe import PipeEnd
-from burrow.protocols.connecting import Connector, SecureEnd
+from burrow.protocols.connecting import Connector
 from burrow.protocols.upstream import UpstreamFailed
 from burrow.traffic.hub import Traffic
 from burrow.traffic.record import Record
@@ -114,8 +114,7 @@ class Exchange:
         self._end = end
         near.join(end)
         end.transport.write(request.head() + request.body)
-        if isinstance(end, SecureEnd):
-            end.joined()
+        end.joined()
 
     def stop(self) -> None:
         """End it now."""
