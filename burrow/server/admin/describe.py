@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
 from burrow.certificates.issued import read_chain, renewal_time
+from burrow.errors import ConfigError
 from burrow.mux.control import shown
-from burrow.protocols.options import told_options
+from burrow.protocols.base import Kind
+from burrow.protocols.options import read_options, told_options
 from burrow.protocols.private import public_kind
 from burrow.server.audit import Entry
 from burrow.server.events import Event
@@ -36,8 +40,26 @@ def session_id(node: str, agent: Agent) -> str:
 
 def told(tunnel: Tunnel) -> Item:
     """The options that a tunnel's owner set, by key, without secrets."""
-    found = told_options(tunnel.kind.options, tunnel.options)
-    return {key: _escaped(value) for key, value in found.items()}
+    return _told(tunnel.kind, tunnel.options)
+
+
+def _told(kind: Kind, options: Mapping[str, Any]) -> Item:
+    return {key: _escaped(value) for key, value in told_options(kind.options, options).items()}
+
+
+def told_of_lease(lease: Lease, known: Mapping[str, Kind]) -> Item | None:
+    """
+    The same of a tunnel of a node that does not answer.
+
+    @param known: the kinds of this node. @return: None if it does not know the kind, or all of the options.
+    """
+    kind = known.get(public_kind(lease.kind) or lease.kind)
+    if kind is None:
+        return None
+    try:
+        return _told(kind, read_options(kind.options, json.loads(lease.options or "{}")))
+    except (ConfigError, ValueError, AttributeError):  # another release wrote them
+        return None
 
 
 def _escaped(value: Any) -> Any:

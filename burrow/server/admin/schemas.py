@@ -95,7 +95,8 @@ SCHEMAS: dict[str, Schema] = {
             "options": {
                 "type": "object",
                 "description": "of one tunnel, not in lists: the options of its kind that its owner set and "
-                "the server knows, as in `HttpOptions`, without secrets",
+                "the server knows, as in `HttpOptions`, without secrets. Missing if the node that has it "
+                "does not answer, and the one that was asked does not know its kind, or all of its options",
             },
         },
         ("options",),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from burrow.protocols.registry import kinds
 from burrow.server.admin.api import Call, Handler, only
-from burrow.server.admin.describe import Item, away_item
+from burrow.server.admin.describe import Item, away_item, told_of_lease
 from burrow.server.admin.paging import after, page
 from burrow.server.admin.principal import Principal
 from burrow.server.admin.problems import Problem
@@ -95,7 +96,12 @@ class TunnelsAndSessions:
         leases = sorted(leases, key=lambda lease: lease.name)[: of["most"]]
         owners = await self._store.find_tokens({lease.token for lease in leases})
         names = {key: owner.name for key, owner in owners.items()}
-        return [away_item(lease, names.get(lease.token, lease.token)) for lease in leases]
+        items = []
+        for lease in leases:
+            item = away_item(lease, names.get(lease.token, lease.token))
+            options = told_of_lease(lease, kinds()) if "name" in of else None
+            items.append(item if options is None else {**item, "options": options})
+        return items
 
     async def _close_tunnel(self, call: Call) -> None:
         name, who = call.path["name"], call.who

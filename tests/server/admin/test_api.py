@@ -2,6 +2,7 @@
 
 import time
 
+import attr
 import pytest
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionLost
@@ -459,8 +460,44 @@ def test_what_is_on_a_node_that_does_not_answer_is_told_as_far_as_it_is_known(no
     assert node.ask("GET", "/tunnels/box").body["kind"] == "tcp"
     told = node.ask("GET", "/tunnels/far").body
     assert (told["state"], told["owner"], told["port"], told["url"]) == ("away", "ann", 20_000, None)
+    assert told["options"] == {}
     assert node.ask("GET", "/sessions/node2-1").status == 504
     assert node.ask("DELETE", "/sessions/node2-1").status == 504
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "told"),
+    [
+        ("tcp", '{"port": 20000, "allow": ["192.0.2.0/24"]}', {"port": 20_000, "allow": ["192.0.2.0/24"]}),
+        (
+            "private-tcp",
+            '{"private": true, "allow-token": ["bob"]}',
+            {"private": True, "allow-token": ["bob"]},
+        ),
+        ("tcp", '{"newer": 1}', None),
+        ("tcp", "[1]", None),
+        ("tcp", "{", None),
+        ("gopher", "{}", None),
+    ],
+)
+def test_options_of_a_tunnel_whose_node_does_not_answer(node, kind, options, told):
+    """They are in its lease, as the node that opened it wrote them."""
+    node.cluster.members.others["node2"] = Node("node2", "127.0.0.1", 2, "s", "", "1.0", 1.0)
+    lease = Lease("far", "node2", kind, None, 5.0, node.tokens["ann"].id, options)
+    node.cluster.leases.theirs["far"] = lease
+    assert node.ask("GET", "/tunnels/far").body.get("options") == told
+    (listed,) = node.ask("GET", "/tunnels").body["items"]
+    assert "options" not in listed
+
+
+def test_options_are_told_alike_whether_a_node_answers_or_not(node):
+    node.open("ann", "blog", basic_auth=["ann:secret"], cors=["https://a.example"], max_body="1K")
+    there = node.ask("GET", "/tunnels/blog").body["options"]
+    lease = node.cluster.leases.held["blog"]
+    node.cluster.members.others["node2"] = Node("node2", "127.0.0.1", 2, "s", "", "1.0", 1.0)
+    node.cluster.leases.theirs["far"] = attr.evolve(lease, name="far", node="node2")
+    assert node.ask("GET", "/tunnels/far").body["options"] == there
+    assert there["basic-auth"] is True
 
 
 def test_lists_come_in_pages_and_miss_nothing(node):
