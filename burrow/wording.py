@@ -5,9 +5,9 @@ Phrases that messages of all layers share: suggestions, counts, quoted values, h
 from __future__ import annotations
 
 import difflib
-import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 
@@ -34,19 +34,46 @@ def listed(words: Sequence[str], last: str) -> str:
 
 def shown(value: object) -> str:
     """A value that a person wrote, as TOML writes it: on one line, and shortened if it is long."""
-    text = _toml(value)
+    text = toml(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 20]}... ({len(text)} characters)"
 
 
-def _toml(value: object) -> str:
-    if isinstance(value, (str, bool)):
-        return json.dumps(value)
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
+
+
+def toml(value: object) -> str:
+    """
+    A value as TOML 1.0 writes it, on one line. What is not printable is escaped, so that it does nothing to a
+    terminal.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{"".join(map(_character, value))}"'
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_toml, value))}]"
+        return f"[{', '.join(map(toml, value))}]"
     if isinstance(value, dict):
-        inside = ", ".join(f"{key} = {_toml(each)}" for key, each in value.items())
+        inside = toml_pairs(value)
         return f"{{ {inside} }}" if inside else "{}"
     return value.isoformat() if isinstance(value, (date, time)) else repr(value)
+
+
+def toml_pairs(table: Mapping[str, object]) -> str:
+    """The inside of an inline table."""
+    return ", ".join(f"{_key(str(key))} = {toml(value)}" for key, value in table.items())
+
+
+def _key(text: str) -> str:
+    return text if _BARE.fullmatch(text) else toml(text)
+
+
+def _character(one: str) -> str:
+    if one in _ESCAPES:
+        return _ESCAPES[one]
+    if one.isprintable():
+        return one
+    return f"\\u{ord(one):04x}" if ord(one) < 0x10000 else f"\\U{ord(one):08x}"
 
 
 @dataclass(frozen=True)

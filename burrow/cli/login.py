@@ -17,6 +17,7 @@ from burrow.folders import config_folder, write_whole
 from burrow.link.address import ServerAddress
 from burrow.link.dial import Dialer
 from burrow.values import STDIN, parse_path, parse_secret_path
+from burrow.wording import toml
 
 
 def add_login(commands: Any) -> None:
@@ -75,16 +76,10 @@ def login(arguments: argparse.Namespace) -> int:
     return run(main, log_level=config.log_level, brief=True)
 
 
-def _toml(text: str) -> str:
-    """A TOML basic string."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
 def _write_credentials(path: Path, server: str, config: ClientConfig) -> None:
-    lines = [f"server = {_toml(server)}", f"token = {_toml(config.token)}"]
+    lines = [f"server = {toml(server)}", f"token = {toml(config.token)}"]
     if config.ca_file is not None:
-        lines.append(f"ca-file = {_toml(str(config.ca_file))}")
+        lines.append(f"ca-file = {toml(str(config.ca_file))}")
     if config.insecure:
         lines.append("insecure = true")
     try:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Mapping
 from typing import Any
+
+from burrow.wording import toml_pairs
 
 _BEFORE = "one = {"
 """What stands before the inside of a table where it is read."""
@@ -44,18 +45,15 @@ def _of_text(why: str, shift: int, length: int) -> str:
     return f"{why[: place.start()]} ({where})"
 
 
-def _written(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+def _check(value: Any) -> None:
     if isinstance(value, list):
-        return f"[{', '.join(map(_written, value))}]"
-    raise ValueError("values are texts, numbers, true and lists of texts")
+        for each in value:
+            _check(each)
+    elif not isinstance(value, (bool, int, str)):
+        raise ValueError("values are texts, numbers, true and lists of texts")
 
 
 def inside(table: Mapping[str, Any]) -> str:
     """The inside of an inline table. @raise ValueError: a value is of a type that no option has."""
-    return ", ".join(f"{key} = {_written(value)}" for key, value in table.items())
+    _check(list(table.values()))
+    return toml_pairs(table)
