@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attr
 
@@ -36,6 +36,20 @@ def _used(known: float | None, wanted: float | None) -> float | None:
     if known is None or wanted is None:
         return wanted if known is None else known
     return wanted if wanted >= known + USED_STEP else known
+
+
+def under_another(names: Mapping[str, Reservation]) -> list[str]:
+    """
+    The wildcards whose label is another token's, as a release that knew no twins allowed, and as a store
+    leaves them that lost one of both: the label's owner is to have both, and they are released.
+    """
+    return [
+        name
+        for name, known in names.items()
+        if is_wildcard(name)
+        and (label := names.get(name.removeprefix(WILD))) is not None
+        and label.token != known.token
+    ]
 
 
 def twin_asked(known: Reservation | None, wanted: Reservation) -> str | None:

@@ -11,7 +11,10 @@ from twisted.logger import Logger
 
 from burrow.errors import StoreError
 from burrow.store.known.records import KnownRecords
+from burrow.store.names import WILD
+from burrow.store.redis.contents import Everything
 from burrow.store.redis.store import RedisStore
+from burrow.store.reserving import under_another
 
 SETTLE = 5.0
 """Seconds after a loss was seen in which other servers, too, write what they know."""
@@ -47,6 +50,7 @@ class Mending:
     ) -> None:
         self.unread = False
         self._clock = clock
+        self._redis = redis
         self._contents = redis.contents
         self._guard = redis.guard
         self._records = records
@@ -88,6 +92,7 @@ class Mending:
             self._guard.doubt()
             await self.fill()
             return
+        there = await self._one_owner(there)
         self.unread = False
         self._guard.marks_known(there.order)
         self._records.adopt(there, set(there.tokens), set(there.names))
@@ -115,13 +120,26 @@ class Mending:
             await self._each(notes, self._contents.merge_note)
             await self._guard.settle()
             self._write_epoch()
-            there = await self._contents.everything()
+            there = await self._one_owner(await self._contents.everything())
             self._guard.marks_known(there.order)
             if self.believed:
                 records.adopt(there, set(there.tokens), set(there.names))
             else:
                 records.adopt(there, set(records.tokens), set(records.names))
             self.unread = not self.whole
+
+    async def _one_owner(self, there: Everything) -> Everything:
+        """Give each label and its wildcard one owner. @return: what is there then."""
+        released = [
+            name for name in under_another(there.names) if await self._redis.release_under_another(name)
+        ]
+        for name in released:
+            self.log.warn(
+                "the name {name} is released: it was another token's than {label}",
+                name=name,
+                label=name.removeprefix(WILD),
+            )
+        return await self._contents.everything() if released else there
 
     async def _each(self, records: Iterable[_T], write: Callable[[_T], Awaitable[None]]) -> None:
         waiting = list(records)

@@ -149,6 +149,17 @@ return removed
 """
 )
 
+RELEASE_UNDER_ANOTHER = (
+    RESERVATION_FUNCTIONS
+    + """
+local known = decoded(redis.call('HGET', KEYS[1], ARGV[1]), ARGV[1])
+local label = decoded(redis.call('HGET', KEYS[1], twin(ARGV[1])), twin(ARGV[1]))
+if not (known and label) or known['token'] == label['token'] then return 0 end
+remove(known)
+return 1
+"""
+)
+
 TRANSFER = (
     RESERVATION_FUNCTIONS
     + """

@@ -31,6 +31,7 @@ from burrow.store.redis.reservation_scripts import (
     FREE_UNUSED,
     NAMES_USED,
     RELEASE,
+    RELEASE_UNDER_ANOTHER,
     REMEMBERED,
     RESERVE,
     TRANSFER,
@@ -214,6 +215,10 @@ class RedisStore:
     async def release(self, name: str, token_id: str | None = None) -> list[str]:
         """See L{IStore}."""
         return list(await self._run(RELEASE, RESERVATION_KEYS, name, token_id or ""))
+
+    async def release_under_another(self, name: str) -> bool:
+        """Release a wildcard, if its label is another token's. @return: whether it was."""
+        return bool(int(await self._run(RELEASE_UNDER_ANOTHER, RESERVATION_KEYS, name)))
 
     @returns_deferred
     async def transfer(self, name: str, token_id: str, owner: str | None = None) -> list[Reservation]:

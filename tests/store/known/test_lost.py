@@ -259,6 +259,52 @@ class Lost(TestCase):
         kept = await self.two.reserve(attr.evolve(NAME, token="thief"))
         self.assertEqual((kept.token, kept.port), ("thief", 20_000))
 
+    async def check_one_owner(self, owner):
+        """The label is this token's, on each server, and its wildcard nobody's."""
+        for store in self.servers.stores:
+            self.assertEqual((await store.reservation("blog")).token, owner)
+            self.assertIsNone(await store.reservation("*.blog"))
+        wild = attr.evolve(NAME, name="*.blog", port=None)
+        for token in {"old", "new", "thief"} - {owner}:
+            with self.assertRaises(Taken):
+                await self.one.reserve(attr.evolve(wild, token=token))
+        self.assertEqual((await self.one.reserve(attr.evolve(wild, token=owner))).token, owner)
+
+    async def test_label_and_wildcard_of_two_owners(self):
+        """As a release left them that knew no twins: the label's owner has both, from the next start on."""
+        command = self.servers.plain()
+        await command.open()
+        await command.contents.merge_name(attr.evolve(NAME, token="old", port=None))
+        await command.contents.merge_name(attr.evolve(NAME, token="thief", name="*.blog", port=None))
+        await command.contents.merge_name(attr.evolve(NAME, token="thief", name="shop", port=None))
+        await command.contents.merge_name(attr.evolve(NAME, token="thief", name="*.shop", port=None))
+        await command.close()
+        await self.servers.look()
+        lost = []
+        with capturedLogs() as logs:
+            started = await self.servers.open(lost=lost.append)
+        (told,) = [event for event in logs if "was another token's" in event.get("log_format", "")]
+        self.assertEqual((told["name"], told["label"]), ("*.blog", "blog"))
+        await self.servers.look()
+        self.assertEqual((await started.reservation("*.shop")).token, "thief")
+        await self.check_one_owner("old")
+
+    async def test_label_that_got_another_owner_while_its_wildcards_was_lost(self):
+        """A server that could not tell in time what it knew does not bring back one of both."""
+        lost = []
+        late = await self.servers.open(lost=lost.append)
+        before = self.servers.snapshot()
+        await late.reserve(attr.evolve(NAME, token="old", name="*.blog", port=None))
+        self.servers.go_back(before)
+        for _ in range(2):
+            for store in (self.one, self.two):
+                await store._polling.poll()
+            self.servers.clock.advance(6)
+        await self.one.reserve(attr.evolve(NAME, token="thief", port=None))
+        await self.servers.settle()
+        self.assertEqual(set(lost), {"blog", "*.blog"})
+        await self.check_one_owner("thief")
+
     async def test_name_that_is_anothers_since_stays_its_own(self):
         await self.one.add_token(NEW)
         await self.one.reserve(attr.evolve(NAME, token="old", port=None))
