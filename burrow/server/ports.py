@@ -155,7 +155,10 @@ class Ports:
         """Check a port that an agent asks for. @raise BadOption: tunnels may not have it."""
         if port not in self._allowed:
             first, last = self._allowed.start, self._allowed.stop - 1
-            raise BadOption(f"port {port} is not possible here: the server's tunnels have {first} to {last}")
+            these = f"{first}" if first == last else f"one from {first} to {last}"
+            raise BadOption(
+                f"port {port} is not possible here: ask for {these}, or for none, and the server chooses"
+            )
 
     def candidates(self) -> list[int]:
         """The ports that are not open here, in random order, so that strangers cannot guess the next."""

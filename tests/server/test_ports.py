@@ -1,6 +1,9 @@
-"""Tests for L{burrow.server.ports}: which ports the kernel may give to others."""
+"""Tests for L{burrow.server.ports}: which ports tunnels may have, and the kernel may give to others."""
 
-from burrow.server.ports import outgoing_warning
+import pytest
+
+from burrow.errors import BadOption
+from burrow.server.ports import Ports, outgoing_warning
 
 
 def settings(folder, ports, reserved=""):
@@ -30,3 +33,23 @@ def test_ports_that_the_kernel_keeps_back_are_not(tmp_path):
 def test_where_the_kernel_says_nothing_nobody_is_warned(tmp_path):
     assert outgoing_warning(range(40_000, 40_010), tmp_path) == ""
     assert outgoing_warning(range(40_000, 40_010), settings(tmp_path, "none")) == ""
+
+
+@pytest.mark.parametrize(
+    ("allowed", "wanted", "words"),
+    [
+        (
+            range(20_000, 20_010),
+            19_999,
+            "ask for one from 20000 to 20009, or for none, and the",
+        ),
+        (range(20_000, 20_010), 20_010, "port 20010 is not possible here"),
+        (range(20_000, 20_001), 1, "ask for 20000, or for none"),
+    ],
+)
+def test_port_that_tunnels_may_not_have(allowed, wanted, words):
+    ports = Ports(None, "", allowed)
+    for port in allowed:
+        ports.check(port)
+    with pytest.raises(BadOption, match=words):
+        ports.check(wanted)
