@@ -92,6 +92,7 @@ class LiveScreen:
         self._signature: object = None
         self._opened: dict[Any, Opened] = {}
         self._began = self._clock.seconds()
+        self._counts: list[str] = []  # of the last tick: a frame in between shows them, too
         self._message = ""
         self._passing = False  # whether the message goes when it is true no more
         self._flash: Any = None
@@ -184,6 +185,7 @@ class LiveScreen:
         self._earliest = self._clock.seconds() + pause
 
     def _tick(self) -> None:
+        self._counts = sentences(counted_by(self._agent))
         self._terminal.check()
         self._status.look()
         running = self._status.state is not State.ONLINE or self.requests.under_way
@@ -194,7 +196,7 @@ class LiveScreen:
             duration(linked.session.pings.last or 0) if linked is not None else "",
             self._agent.visitors,
             [(wanted.open, wanted.refusal) for wanted in self._agent.wanted.all],
-            sentences(counted_by(self._agent)),
+            self._counts,
         )
         if signature != self._signature:
             self._signature = signature
@@ -224,7 +226,7 @@ class LiveScreen:
             connections=agent.visitors,
             received=requests.received,
             sent=requests.sent,
-            counts=sentences(counted_by(agent)),
+            counts=self._counts,
             rows=requests.newest(controls.filter, controls.first, height),
             matching=requests.matching(controls.filter),
             first=controls.first,

@@ -91,6 +91,7 @@ def counting(shown):
     """A kind counts things of its own."""
     busy(shown)
     shown.requests[0].kind.counts.update(passed=12_345, refused_writes=6)
+    shown.live._tick()
 
 
 def long_url(shown):

@@ -63,6 +63,17 @@ def test_what_a_kind_counts_is_shown_though_nothing_else_happens(shown):
     assert shown.live.close()[-1] == "http: 4 refused"
 
 
+def test_counts_are_worked_out_once_a_tick(shown, monkeypatch):
+    worked_out = []
+    monkeypatch.setattr(live, "sentences", lambda counts: worked_out.append(counts) or ["http: 1 refused"])
+    for _ in range(10):
+        shown.request()
+        shown.frame()
+    assert "10 requests" in shown.terminal.text
+    assert "http: 1 refused" in shown.terminal.text
+    assert len(worked_out) == 3  # after 1, 2 and 3 s
+
+
 def test_memory_is_bounded(shown):
     for _ in range(KEPT + 10):
         shown.request("/" + "x" * 60_000)
