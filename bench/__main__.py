@@ -96,6 +96,16 @@ def measure(
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def left_out(chosen: Iterable[Row], kinds: list[type[Subject]]) -> list[str]:
+    """A sentence for each row for which none of the subjects is capable: it says which are."""
+    found = []
+    for row in chosen:
+        if not any(row.takes(kind) for kind in kinds):
+            able = ",".join(kind.name for kind in subjects.ALL if row.takes(kind))
+            found.append(f"{row.name} is left out: none of the subjects takes it; write --subjects {able}")
+    return found
+
+
 def _measure_once(row: Row, kind: type[Subject], field: Field, report: Report, seconds: float) -> None:
     start = field.start if row.fresh else field.get
     subject = start(kind, row.setup)
@@ -183,10 +193,12 @@ def main() -> None:
     for kind in kinds:
         if kind.missing():
             report.notes.append(f"{kind.name} is left out: {', '.join(kind.missing())} is not on the PATH")
+    taken = [row() for row in chosen]
+    report.notes += left_out(taken, here)
     began = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all processes end
     try:
-        measure([row() for row in chosen], here, report, rounds, seconds)
+        measure(taken, here, report, rounds, seconds)
     except KeyboardInterrupt:
         report.notes.append("it was interrupted: what follows is missing")
     tell("")

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from bench import rows, subjects
-from bench.__main__ import choose
+from bench.__main__ import choose, left_out
 from bench.load import LoadFailed, parse_h2load, parse_wrk, percentile
 from bench.processes import parse_stat
 from bench.rows.tcp import parse_iperf, parse_pgbench, parse_redis
@@ -135,3 +135,17 @@ def test_special_subjects_are_measured_where_they_are_named():
 def test_another_checkout_is_measured_where_burrow_is(tmp_path):
     before = other_checkout(tmp_path)
     assert [row.name for row in rows.ALL if not row().takes(before)] == []
+
+
+def test_rows_that_no_subject_takes_say_which_do():
+    every = [row() for row in (*rows.ALL, *rows.SCALE)]
+    assert left_out(every, list(subjects.ALL)) == []
+    assert left_out([rows.Looking()], [Burrow]) == [
+        "looking is left out: none of the subjects takes it; write --subjects watched"
+    ]
+    said = dict(text.split(" is left out: ", 1) for text in left_out(every, [Burrow]))
+    assert "looking" in said
+    assert "requests" not in said
+    for text in said.values():
+        assert not text.endswith("--subjects ")
+    assert len(left_out(every, [])) == len(every)
