@@ -15,6 +15,7 @@ from burrow.http.remembered import Memory
 from burrow.mux.control import VisitorHead, decode_visitor_head
 from burrow.protocols.base import AgentTunnel
 from burrow.traffic.hub import Traffic
+from burrow.wire.windows import INITIAL_WINDOW
 
 MEMORY = 8 * 1024 * 1024
 """Bytes for what the heads of all watched streams mean."""
@@ -43,6 +44,8 @@ class VisitorStream(Protocol):
         if decoded is None:
             return
         self._head, self._data = decoded
+        if self._head.window < INITIAL_WINDOW:
+            self.transport.limit(self._head.window)
         tunnel = self._streams.open_tunnels.get(self._head.tunnel)
         if tunnel is not None:
             self._become(tunnel)

@@ -39,6 +39,7 @@ from burrow.errors import (
     UnknownProtocol,
     WireError,
 )
+from burrow.wire.windows import INITIAL_WINDOW
 
 _ERRORS: dict[type[Exception], bytes] = {
     NameTaken: b"NAME_TAKEN",
@@ -143,20 +144,48 @@ class VisitorHead(NamedTuple):
     @ivar tunnel: the tunnel that the visitor came to.
     @ivar visitor: the visitor's address, C{host:port}, IPv6 hosts in brackets.
     @ivar scheme: how the visitor came: "http", "https", "tcp"...
+    @ivar window: bytes that the agent is asked to send at most before the first Window Update, since the
+        visitor may take none of many answers. Not in the box if that is as many as yamux allows. Who cannot
+        do so, or is of an older release, ignores it.
     """
 
     tunnel: str
     visitor: str
     scheme: str
+    window: int = INITIAL_WINDOW
 
     def encode(self) -> bytes:
         """The box's bytes, as L{encode_box} writes them; without AMP's objects in 2 us instead of 5."""
         tunnel, visitor, scheme = self.tunnel.encode(), self.visitor.encode(), self.scheme.encode()
         if len(tunnel) + len(visitor) + len(scheme) > MAX_HEAD:
-            return encode_box(self._asdict())
+            return encode_box(
+                {key: value for key, value in self._asdict().items() if key != "window"}
+                | ({} if self.window == INITIAL_WINDOW else {"window": str(self.window)})
+            )
         size = _LENGTH.pack
         values = size(len(scheme)), scheme, size(len(tunnel)), tunnel, size(len(visitor)), visitor
-        return b"\0\6scheme%b%b\0\6tunnel%b%b\0\7visitor%b%b\0\0" % values
+        if self.window == INITIAL_WINDOW:
+            return b"\0\6scheme%b%b\0\6tunnel%b%b\0\7visitor%b%b\0\0" % values
+        window = b"%d" % self.window
+        return b"\0\6scheme%b%b\0\6tunnel%b%b\0\7visitor%b%b\0\6window%b%b\0\0" % (
+            *values,
+            size(len(window)),
+            window,
+        )
+
+
+def window_of(text: str | bytes | None) -> int:
+    """
+    The first window that a box asks for, in bytes; the one of yamux if it asks for none.
+
+    @raise WireError: it is no possible one.
+    """
+    if text is None:
+        return INITIAL_WINDOW
+    window = int(text) if len(text) <= _DIGITS and text.isascii() and text.isdigit() else 0
+    if not 0 < window <= INITIAL_WINDOW:
+        raise WireError(f"the box at the beginning of a stream asks for a window of {text[:20]!r}")
+    return window
 
 
 BYTES, DATAGRAMS, QUESTION = "bytes", "datagrams", "question"
@@ -244,9 +273,10 @@ def _box_with(key: str, data: bytes, wrong: str) -> tuple[dict[str, str], bytes]
 
 
 _LENGTH = Struct("!H")
+_DIGITS = len(str(INITIAL_WINDOW))
 _USUAL_HEAD = re.compile(
     rb"\x00\x06scheme\x00.([a-z0-9.+-]+)\x00\x06tunnel\x00.([A-Za-z0-9._-]+)"
-    rb"\x00\x07visitor\x00.([0-9A-Za-z.:\[\]]+)\x00\x00",
+    rb"\x00\x07visitor\x00.([0-9A-Za-z.:\[\]]+)(?:\x00\x06window\x00.([0-9]+))?\x00\x00",
     re.DOTALL,
 ).match
 MAX_HEAD = 16 * 1024
@@ -299,16 +329,20 @@ def decode_visitor_head(data: bytes) -> tuple[VisitorHead, bytes] | None:
     """
     # As VisitorHead.encode writes it, and nobody needs to write it so: 2 us instead of 5.
     if (usual := _USUAL_HEAD(data)) is not None:
-        scheme, tunnel, visitor = usual.groups()
+        scheme, tunnel, visitor, window = usual.groups()
         # Each text is as long as the byte before it says: then the box is no other than this.
         first, second, third = usual.start(1), usual.start(2), usual.start(3)
         if (data[first - 1], data[second - 1], data[third - 1]) == (len(scheme), len(tunnel), len(visitor)):
-            return VisitorHead(tunnel.decode(), visitor.decode(), scheme.decode()), data[usual.end() :]
+            if window is None:
+                return VisitorHead(tunnel.decode(), visitor.decode(), scheme.decode()), data[usual.end() :]
+            if data[usual.start(4) - 1] == len(window):
+                head = VisitorHead(tunnel.decode(), visitor.decode(), scheme.decode(), window_of(window))
+                return head, data[usual.end() :]
     decoded = decode_box(data)
     if decoded is None:
         return None
     box, rest = decoded
     try:
-        return VisitorHead(*(box[key] for key in VisitorHead._fields)), rest
+        return VisitorHead(box["tunnel"], box["visitor"], box["scheme"], window_of(box.get("window"))), rest
     except KeyError as error:
         raise WireError(f"a visitor's stream begins with a wrong box: it has no {error}") from error

@@ -2,7 +2,8 @@
 The receiving half of a stream: what the peer sent, on its way to the protocol.
 
 Bytes are handed on at once, or held while the protocol is paused. They are given back to the peer's window
-when the protocol has them, so the stream's receive window bounds what is held.
+when the protocol has them. With bytes at which it pauses it is not done: those are given back when it
+resumes. So the stream's receive window bounds what is held here and by the protocol.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Inbound:
         self._paused = False
         self._held: deque[bytes] = deque()
         self._delivery: IDelayedCall | None = None
-        self._kept = 0
+        self._kept = self._not_done = 0
         self._reset_reason: Failure | None = None
 
     @property
@@ -88,6 +89,10 @@ class Inbound:
         if not self._paused or not self.connected:
             return
         self._paused = False
+        if self._not_done:
+            used, self._not_done = self._not_done, 0
+            if self.state.consumed(used, self._owner.clock.seconds()):
+                self._owner.schedule()
         waits = self._held or self._receiving is not Receiving.OPEN or self._reset_reason is not None
         if waits and self._delivery is None:
             self._delivery = self._owner.clock.callLater(0, self._deliver_held)
@@ -132,7 +137,9 @@ class Inbound:
             return
         if self.connected:
             used, self._kept = len(data) - self._kept, 0
-            if self.state.consumed(used, self._owner.clock.seconds()):
+            if self._paused:
+                self._not_done += used
+            elif self.state.consumed(used, self._owner.clock.seconds()):
                 self._owner.schedule()
 
     def ended(self) -> None:

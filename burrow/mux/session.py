@@ -49,6 +49,7 @@ from burrow.wire.events import (
 )
 from burrow.wire.frames import HEADER_SIZE, GoAwayCode
 from burrow.wire.pacing import MIN_PULL, Pacer
+from burrow.wire.windows import Allowance
 from burrow.wire.yamux import Yamux
 
 GOING = 1.0
@@ -60,8 +61,7 @@ class Session:
     One yamux session over a carrier.
 
     @param clock: tells time and runs the flush at the end of a reactor turn.
-    @param client: True for the agent's side.
-    @param factory: see L{listen}.
+    @param client: True for the agent's side. @param factory: see L{listen}.
     @param max_streams: how many streams the peer may have open at once.
     @ivar factory: builds the protocol of each stream that the peer opens; while it is None they are reset.
     @ivar on_lost: called once with the L{Failure} that ended the session, after all its streams are closed.
@@ -132,16 +132,18 @@ class Session:
         """Reset the streams that the peer opens from now on."""
         self.factory = None
 
-    def open_stream(self, protocol: IProtocol, prefix: bytes = b"") -> Stream:
+    def open_stream(
+        self, protocol: IProtocol, prefix: bytes = b"", allowance: Allowance | None = None
+    ) -> Stream:
         """
         Open a stream under C{protocol}; it may write at once, before the peer has answered.
 
-        @param prefix: bytes that go out before those of the protocol.
+        @param prefix: bytes that go out before those of the protocol. @param allowance: bounds its window.
         @raise StreamGone: the session is lost or takes no more streams.
         """
         if self._closing:
             raise StreamGone("the session is lost" if self.lost else "the session is being closed")
-        stream = self._streams.add(self._wire.open_stream(), protocol, self.peer)
+        stream = self._streams.add(self._wire.open_stream(allowance), protocol, self.peer)
         if prefix:
             stream.write(prefix)
         stream.connect()
@@ -194,8 +196,7 @@ class Session:
         if self.lost:
             carrier.abort()
             return
-        self._carrier = carrier
-        self._paused = False
+        self._carrier, self._paused = carrier, False
         self.connected_to(peer)
         self.schedule()
 
@@ -229,8 +230,7 @@ class Session:
 
     def disconnected(self) -> None:
         """The carrier has no connection: send nothing until it has one and calls L{carrier_drained}."""
-        self.connected = False
-        self._paused = True
+        self.connected, self._paused = False, True
 
     def carrier_paused(self) -> None:
         """Send nothing until L{carrier_drained}."""

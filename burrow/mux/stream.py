@@ -24,8 +24,9 @@ As on a socket, no call of a protocol's own on its transport calls that protocol
 call that has nothing left to wait for is followed by its connectionLost in the next reactor turn.
 
 What bounds its buffers: what a protocol writes is bounded by the producer that feeds it, which is
-paused above L{HIGH_WATER}; what comes in while the protocol is paused, by the stream's receive window,
-since bytes are given back to the peer's window only when the protocol has them.
+paused above L{HIGH_WATER}; what comes in while the protocol is paused, and what it was given as it paused,
+by the stream's receive window, since bytes are given back to the peer's window only when the protocol has
+them and takes more.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ class Stream(Inbound):
     """
 
     log = Logger()
+    _high_water = HIGH_WATER
 
     def __init__(
         self, owner: IOwner, state: YamuxStream, protocol: IProtocol, address: StreamAddress
@@ -107,7 +109,7 @@ class Stream(Inbound):
         except StreamGone:
             return
         self._owner.schedule()
-        if queued > HIGH_WATER and self._feed is not None:
+        if queued > self._high_water and self._feed is not None:
             self._feed.too_much()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
@@ -151,6 +153,15 @@ class Stream(Inbound):
         """Close our half once everything is written."""
         if self.connected and self._sending is Sending.OPEN:
             self._end()
+
+    def limit(self, window: int) -> None:
+        """
+        The peer asks to be sent no more than C{window} bytes before it has used some of them: for one of many
+        whose reader may take nothing. So no more than that waits here either, and one read. To be called
+        before anything is written.
+        """
+        self.state.limit(window)
+        self._high_water = min(HIGH_WATER, window)
 
     @property
     def granted(self) -> int:

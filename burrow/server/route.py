@@ -77,11 +77,13 @@ class IRoute(Interface):
         See L{ITunnelProtocol.visitor_factory<burrow.protocols.base.ITunnelProtocol>}: fires with this route.
         """
 
-    def connect(protocol, visitor, scheme):  # type: ignore[no-untyped-def]
+    def connect(protocol, visitor, scheme, allowance=None):  # type: ignore[no-untyped-def]
         """
         Open a stream for one visitor.
 
         @param protocol: the L{IProtocol<twisted.internet.interfaces.IProtocol>} that is put on the stream.
         @param visitor: the visitor's address, C{host:port}. @param scheme: "http", "https", "tcp"...
+        @param allowance: what the streams of one visitor's connection have in common, if it may have many at
+            a time: an L{Allowance<burrow.wire.windows.Allowance>}; else None.
         @raise StreamGone: the route is not alive.
         """

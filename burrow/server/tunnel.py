@@ -18,6 +18,7 @@ from burrow.server.route import IRoute
 from burrow.server.share import Share, count_until_lost
 from burrow.store.base import Reservation
 from burrow.wire.stream import CLOSED, YamuxStream
+from burrow.wire.windows import Allowance, first_window
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +138,11 @@ class Tunnel:
         """
         return self
 
-    def connect(self, protocol: IProtocol, visitor: str, scheme: str) -> None:
+    def connect(
+        self, protocol: IProtocol, visitor: str, scheme: str, allowance: Allowance | None = None
+    ) -> None:
         """See L{IRoute}."""
-        head = VisitorHead(self.reservation.name, visitor, scheme).encode()
-        self.tally.add(self.owner.session.open_stream(protocol, head).state)
+        head = VisitorHead(self.reservation.name, visitor, scheme, first_window(allowance)).encode()
+        self.tally.add(self.owner.session.open_stream(protocol, head, allowance).state)
         if self.share is not None and self.reach is not Reach.HOST:
             count_until_lost(self.share, protocol)

@@ -22,7 +22,7 @@ from typing import Protocol
 from burrow.errors import StreamGone, WireError
 from burrow.wire.fair import RoundRobin
 from burrow.wire.frames import ACK, DATA, FIN, HEADER_SIZE, RST, WINDOW_UPDATE, encode
-from burrow.wire.windows import INITIAL_WINDOW, GrowthBudget, ReceiveWindow
+from burrow.wire.windows import INITIAL_WINDOW, Allowance, GrowthBudget, ReceiveWindow
 
 _MAX_SEND_WINDOW = 0xFFFFFFFF
 
@@ -100,7 +100,14 @@ class YamuxStream:
         "window",
     )
 
-    def __init__(self, owner: IOwner, stream_id: int, opening: int, budget: GrowthBudget) -> None:
+    def __init__(
+        self,
+        owner: IOwner,
+        stream_id: int,
+        opening: int,
+        budget: GrowthBudget,
+        allowance: Allowance | None = None,
+    ) -> None:
         self._owner = owner
         self.stream_id = stream_id
         self.state = OPEN
@@ -109,7 +116,7 @@ class YamuxStream:
         self.delayed = False
         self.taken = opening == ACK
         self.send = self.allowed = INITIAL_WINDOW
-        self.window = ReceiveWindow(budget)
+        self.window = ReceiveWindow(budget, allowance)
         self.chunks: deque[bytes | memoryview] = deque()
         self.queued = 0
         self._reports = False
@@ -157,6 +164,15 @@ class YamuxStream:
             if self.send > 0 and not self.delayed:
                 self._owner.turns.add(self.stream_id)
         return self.queued
+
+    def limit(self, window: int) -> None:
+        """
+        The peer asks to be sent no more than C{window} bytes before its first Window Update, 256 KiB at most.
+        What was sent by now is not counted.
+        """
+        less = max(min(INITIAL_WINDOW - window, self.send), 0)
+        self.send -= less
+        self.allowed -= less
 
     def report_drained(self, wanted: bool) -> None:
         """

@@ -46,7 +46,7 @@ from burrow.wire.frames import (
 )
 from burrow.wire.pacing import MAX_FRAME
 from burrow.wire.stream import REMOTE_CLOSE, YamuxStream
-from burrow.wire.windows import GrowthBudget
+from burrow.wire.windows import Allowance, GrowthBudget
 
 MAX_ANSWERS = 4096
 """
@@ -111,10 +111,11 @@ class Yamux:
         """The streams whose FIN or RST of ours is not out yet."""
         return [stream_id for stream_id, stream in self.streams.items() if not stream.write_ended]
 
-    def open_stream(self) -> YamuxStream:
+    def open_stream(self, allowance: Allowance | None = None) -> YamuxStream:
         """
         Open a stream; its SYN goes out with its first bytes, or alone with the next pull.
 
+        @param allowance: see L{ReceiveWindow<burrow.wire.windows.ReceiveWindow>}.
         @raise StreamGone: the peer said go away, or all ids are used up: a new session is needed.
         """
         if self.remote_go_away:
@@ -123,7 +124,7 @@ class Yamux:
             raise StreamGone("all stream ids of this session are used up")
         stream_id = self._next_id
         self._next_id += 2
-        stream = self.streams[stream_id] = YamuxStream(self, stream_id, SYN, self._budget)
+        stream = self.streams[stream_id] = YamuxStream(self, stream_id, SYN, self._budget, allowance)
         if self.backlog.announce(stream_id):
             self.turns.add(stream_id)
         else:

@@ -5,6 +5,7 @@ from twisted.internet.defer import Deferred
 from burrow.errors import NameTaken
 from burrow.mux.control import VisitorHead
 from burrow.testing import Recorder
+from burrow.wire.windows import INITIAL_WINDOW, Told
 from tests.client.agents import AgentCase, opened
 
 
@@ -77,6 +78,23 @@ class Streams(AgentCase):
             stream.write(data[position : position + 1])
             self.pair.pump()
         self.assertEqual(upstream_end.received, b"body")
+
+    def test_no_more_is_sent_than_the_head_asks_for(self):
+        ends = [Recorder(), Recorder()]
+        self.kind.agent_protocol = lambda tunnel, head: ends[head.window < INITIAL_WINDOW]
+        self.answers = {"blog": True}
+        self.start("blog")
+        for end, window in zip(ends, (INITIAL_WINDOW, 20_000), strict=True):
+            visitor = Recorder()
+            head = VisitorHead("blog", "192.0.2.1:4711", "https", window).encode()
+            self.pair.server.open_stream(visitor, head, Told(window)).pauseProducing()
+            self.pair.pump()
+            end.transport.write(bytes(1_000_000))
+            self.pair.pump()
+            self.assertEqual(visitor.transport.state.received, window)
+            visitor.transport.resumeProducing()
+            self.pair.pump()
+            self.assertEqual(len(visitor.received), 1_000_000)
 
     def test_stream_without_a_head_is_reset(self):
         self.answers = {"blog": True}

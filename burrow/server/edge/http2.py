@@ -129,7 +129,7 @@ class Http2Visitor(Protocol):
         self._scheme = scheme
         self._streams: dict[int, Http2Stream] = {}
         self._waiting: dict[int, Http2Stream] = {}  # those that have something to send
-        self.lanes = Lanes(self)
+        self.lanes = Lanes(self, MAX_STREAMS)
         self._calm = Calm()
         self._takes = AnswersPace(
             edge.sweep, edge.rate, self._taken, self.abort, self._waiting, lambda: way(self.transport)

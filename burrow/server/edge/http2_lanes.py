@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from burrow.server.edge.kept import KeptStream
 from burrow.server.route import IRoute
+from burrow.wire.windows import Allowance
 
 MAX_KEPT = 16
 """Streams to tunnels that one connection keeps for its next requests, at most."""
@@ -32,7 +33,7 @@ class Lane:
         self.current: Any = None
         self.stream: Any = None
         this: Any = self
-        self.kept = KeptStream(visitor.edge.sweep, this, this, visitor.answers)
+        self.kept = KeptStream(visitor.edge.sweep, this, this, visitor.answers, visitor.lanes.allowance)
 
     @property
     def tunnel(self) -> IRoute | None:
@@ -62,11 +63,15 @@ class Lanes:
     """
     Those of one connection. @ivar closed: whether none is kept any more.
 
+    @param many: how many requests may be under way at a time.
+    @ivar allowance: what their windows have in common: a visitor needs to read no answer to have as many.
+
     Iterating gives those that no request has now.
     """
 
-    def __init__(self, visitor: Any) -> None:
+    def __init__(self, visitor: Any, many: int) -> None:
         self.closed = False
+        self.allowance = Allowance(many)  # those that are kept hold nothing
         self._visitor = visitor
         self._kept: list[Lane] = []
 

@@ -8,6 +8,7 @@ from burrow.server.edge.flow import Answering, Reading
 from burrow.server.edge.responses import Responses
 from burrow.server.edge.sweep import Sweep
 from burrow.server.route import IRoute
+from burrow.wire.windows import Allowance
 
 LEAVE_WITHIN = 60.0
 """Seconds that an upstream has for the request of a visitor that is gone, until it is reset."""
@@ -18,6 +19,7 @@ class KeptStream:
     One stream at a time. It is fed by what is read of the visitor, and feeds what the visitor is sent.
 
     @param remembered: the heads of answers that came before.
+    @param allowance: what its window has in common with those of others of the same connection.
     @ivar responses: the edge's end of the stream; None without one.
     """
 
@@ -27,7 +29,9 @@ class KeptStream:
         reading: Reading,
         answers: Answering,
         remembered: Remembered[ResponseHead] | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
+        self._allowance = allowance
         self._remembered = remembered
         self.responses: Responses | None = None
         self._route: IRoute | None = None
@@ -52,7 +56,7 @@ class KeptStream:
         if responses is None or not responses.usable or self._route is not route:
             self.drop()
             responses = Responses(self.forget, self._remembered)
-            route.connect(responses, *address)
+            route.connect(responses, *address, self._allowance)
             self.responses, self._route = responses, route
             self._answers.stream = responses.transport
             responses.transport.registerProducer(self._reading, True)

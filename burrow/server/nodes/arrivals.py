@@ -31,6 +31,7 @@ from burrow.server.nodes.asking import Asked, questions_on
 from burrow.server.nodes.boxes import AgentBox, AskBox, RefreshBox, VisitorBox, decode
 from burrow.server.route import IRoute
 from burrow.server.waiting import Asking
+from burrow.wire.windows import INITIAL_WINDOW, Told
 
 GRACE = 5.0
 """Seconds that a link's streams wait for its next connection, when one was lost."""
@@ -186,7 +187,11 @@ class _ArrivingStream(PipeEnd):
             self._refuse(box)
             return
         end = PipeEnd()
-        route.connect(end, box.visitor, box.scheme)
+        if box.window < INITIAL_WINDOW:
+            self.transport.limit(box.window)
+            route.connect(end, box.visitor, box.scheme, Told(box.window))
+        else:
+            route.connect(end, box.visitor, box.scheme)
         rest, self._data = self._data, b""
         if rest:
             end.transport.write(rest)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from burrow.errors import WireError
-from burrow.mux.control import decode_box, encode_box
+from burrow.mux.control import decode_box, encode_box, window_of
+from burrow.wire.windows import INITIAL_WINDOW
 
 MAX_HOPS = 2
 """Nodes that pass a visitor's connection on, at most: leases may change on the way."""
@@ -28,6 +29,8 @@ class VisitorBox(NamedTuple):
     @ivar scheme: how the visitor came: "http", "https", "tcp"...
     @ivar to: of a name that agents share, the key of the one that is to serve; else empty.
     @ivar hops: how many nodes the connection was passed on to, the receiver included; at least 1.
+    @ivar window: see L{VisitorHead<burrow.mux.control.VisitorHead>}: what the receiver is asked to send, and
+        is to ask the agent for.
     """
 
     tunnel: str
@@ -35,12 +38,16 @@ class VisitorBox(NamedTuple):
     scheme: str
     hops: int
     to: str = ""
+    window: int = INITIAL_WINDOW
 
     def encode(self) -> bytes:
         """The box's bytes."""
-        fields = {"what": "visitor", **self._asdict(), "hops": str(self.hops)}
+        numbers = {"hops": str(self.hops), "window": str(self.window)}
+        fields = {"what": "visitor", **self._asdict(), **numbers}
         if not self.to:
             del fields["to"]
+        if self.window == INITIAL_WINDOW:
+            del fields["window"]
         return encode_box(fields)
 
 
@@ -113,4 +120,5 @@ def decode(data: bytes) -> tuple[VisitorBox | AgentBox | RefreshBox | AskBox, by
     except ValueError as error:
         raise WireError("a visitor's box has hops that are not a number") from error
     tunnel, visitor, scheme = (fields.get(key, "") for key in ("tunnel", "visitor", "scheme"))
-    return VisitorBox(tunnel, visitor, scheme, hops, fields.get("to", "")), rest
+    window = window_of(fields.get("window"))
+    return VisitorBox(tunnel, visitor, scheme, hops, fields.get("to", ""), window), rest

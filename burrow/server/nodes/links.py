@@ -25,6 +25,7 @@ from burrow.server.nodes.link import Link
 from burrow.server.nodes.records import Lease, Node
 from burrow.server.route import IRoute
 from burrow.server.share import Share, count_until_lost
+from burrow.wire.windows import Allowance, first_window
 
 
 @implementer(IRoute)
@@ -80,12 +81,15 @@ class Remote:
         """See L{IRoute}."""
         return self._link.session is self.session
 
-    def connect(self, protocol: IProtocol, visitor: str, scheme: str) -> None:
+    def connect(
+        self, protocol: IProtocol, visitor: str, scheme: str, allowance: Allowance | None = None
+    ) -> None:
         """See L{IRoute}."""
         if not self.alive:
             raise StreamGone("the node that holds the tunnel cannot be reached")
-        box = VisitorBox(self.lease.name, visitor, scheme, self._hops, self._to)
-        self.session.open_stream(protocol, box.encode())
+        window = first_window(allowance)
+        box = VisitorBox(self.lease.name, visitor, scheme, self._hops, self._to, window)
+        self.session.open_stream(protocol, box.encode(), allowance)
         if self.share is not None and self.reach is not Reach.HOST:
             count_until_lost(self.share, protocol)
 

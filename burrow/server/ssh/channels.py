@@ -19,6 +19,7 @@ from burrow.mux.control import VisitorHead, decode_visitor_head
 from burrow.mux.pipe import PipeEnd
 from burrow.protocols.http import answer_failure
 from burrow.protocols.upstream import UpstreamFailed
+from burrow.wire.windows import INITIAL_WINDOW
 
 WINDOW = 256 * 1024
 """Bytes of one visitor that are sent and not taken by the client, at most."""
@@ -255,6 +256,8 @@ class Visitor(PipeEnd):
             return
         if decoded is not None:
             self._head, self.early = decoded
+            if self._head.window < INITIAL_WINDOW:
+                self.transport.limit(self._head.window)
             self.transport.pauseProducing()
             if not self._open_channel(self, self._head):
                 self.fail()

@@ -151,6 +151,7 @@ function readBoxes(stream, use) {
 function visit(stream) {
   readBoxes(stream, (box, rest) => {
     stream.pause();
+    if (box.window) stream.room -= WINDOW_SIZE - box.window; // what is wanted before anything is read
     if (rest.length) stream.unshift(rest);
     const upstream = net.connect({ port, host: "localhost", allowHalfOpen: true, noDelay: true }, () => stream.pipe(upstream).pipe(stream));
     upstream.on("error", () => stream.destroy()); // a RST: bytes are missing

@@ -90,7 +90,7 @@ class Exchange:
     def __init__(
         self, *, peer=PEER, scheme="https", domain="example.com", own=None, memory=None, **forwarding
     ):
-        self.streams = []
+        self.streams, self.allowances = [], []
         self.edge = Edge(
             find=lambda host, asking: self,
             own=own or (lambda head: None),
@@ -106,8 +106,9 @@ class Exchange:
         self.visitor.protocol = VisitorFactory(self.edge, scheme).buildProtocol(None)
         self.visitor.protocol.makeConnection(self.visitor)
 
-    def connect(self, protocol, visitor, scheme):
+    def connect(self, protocol, visitor, scheme, allowance=None):
         self.address, self.scheme = visitor, scheme
+        self.allowances.append(allowance)
         stream = Wire(None)
         self.streams.append(stream)
         stream.protocol = protocol

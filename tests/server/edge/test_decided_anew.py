@@ -30,7 +30,7 @@ class Successor:
     def __init__(self, **options):
         self.policies, self.streams = rules(**options), []
 
-    def connect(self, protocol, visitor, scheme):
+    def connect(self, protocol, visitor, scheme, allowance=None):
         stream = Wire(None)
         stream.protocol = protocol
         self.streams.append(stream)

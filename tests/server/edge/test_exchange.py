@@ -40,7 +40,7 @@ class Route:
     def __init__(self):
         self.streams = []
 
-    def connect(self, protocol, visitor, scheme):
+    def connect(self, protocol, visitor, scheme, allowance=None):
         if self.gone:
             raise StreamGone("no agent")
         stream = Wire(None)

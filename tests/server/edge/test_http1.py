@@ -103,7 +103,7 @@ class Tunnel:
     def may_have_moved(self):
         return not self.alive
 
-    def connect(self, protocol, visitor, scheme):
+    def connect(self, protocol, visitor, scheme, allowance=None):
         if self.gone:
             raise StreamGone("no agent")
         self.session.open_stream(protocol)

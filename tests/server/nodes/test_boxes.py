@@ -7,13 +7,14 @@ from hypothesis import strategies as st
 from burrow.errors import WireError
 from burrow.mux.control import encode_box
 from burrow.server.nodes.boxes import MAX_HOPS, AgentBox, RefreshBox, VisitorBox, decode
+from burrow.wire.windows import INITIAL_WINDOW
 
 TEXTS = st.text(max_size=50)
 
 
 @given(
     st.one_of(
-        st.builds(VisitorBox, TEXTS, TEXTS, TEXTS, st.integers(1, 9)),
+        st.builds(VisitorBox, TEXTS, TEXTS, TEXTS, st.integers(1, 9), TEXTS, st.integers(1, INITIAL_WINDOW)),
         st.builds(AgentBox, TEXTS),
         st.just(RefreshBox()),
     ),
@@ -35,7 +36,14 @@ def test_boxes_of_other_releases():
     assert rest == b"x"
 
 
-@pytest.mark.parametrize("box", [{"what": "x"}, {}, {"what": "visitor", "hops": "x"}])
+def test_a_usual_window_is_not_told():
+    assert b"window" not in VisitorBox("blog", "", "", 1).encode()
+    assert b"window" in VisitorBox("blog", "", "", 1, window=7).encode()
+
+
+@pytest.mark.parametrize(
+    "box", [{"what": "x"}, {}, {"what": "visitor", "hops": "x"}, {"what": "visitor", "window": "0"}]
+)
 def test_boxes_that_cannot_be_used(box):
     with pytest.raises(WireError):
         decode(encode_box({**box, "tunnel": "blog"}))

@@ -248,6 +248,18 @@ class Flow(SynchronousTestCase):
         data = sum(size - 8 for kind, size in self.packets if kind == 94)
         return data, [kind for kind, _ in self.packets if kind != 94]
 
+    def test_no_more_is_sent_than_the_head_asks_for(self):
+        visitor = Visitor(lambda visitor, head: True)
+        self.pair.agent.stop_listening()
+        self.pair.agent.listen(SimpleNamespace(buildProtocol=lambda addr: visitor))
+        head = VisitorHead("blog", "192.0.2.1:5", "http", 20_000).encode()
+        reader = HalfCloseRecorder()
+        self.pair.server.open_stream(reader, head).pauseProducing()
+        self.pair.pump()
+        visitor.transport.write(bytes(100_000))
+        self.pair.pump()
+        self.assertEqual(reader.transport.state.received, 20_000)
+
     def test_what_the_client_does_not_take_stays_with_the_visitor(self):
         self.assertEqual(self.asked, [VisitorHead("blog", "192.0.2.1:5", "http")])
         self.confirm(10 * WINDOW)

@@ -1,0 +1,105 @@
+"""A visitor that asks for much over one connection of HTTP/2 and reads none of it: what it costs."""
+
+import hashlib
+import time
+
+import pytest
+from h2.events import DataReceived, StreamEnded
+from h2.settings import SettingCodes
+
+from tests.e2e.harness import Upstream, memory, reply, wait_for
+from tests.e2e.http2_bulk import MIB
+from tests.e2e.http2_client import Http2Client
+
+MANY = 100
+SIZE = 10_000_000
+PIECE = bytes(range(251)) * 400  # of no power of two, so that what is left out is seen
+ROOM = 8 * MIB
+"""Bytes by which the server's process may grow: 4 MiB of windows, and what the connection itself takes."""
+
+WORLD = {"http2": True}
+
+
+class Downloads:
+    """Answers of SIZE bytes each. @ivar begun: how many. @ivar sent: bytes that the system took of all."""
+
+    def __init__(self):
+        self.begun = self.sent = 0
+
+    def __call__(self, handler):
+        if handler.path != "/large":
+            reply(handler, b"ok")
+            return
+        self.begun += 1
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(SIZE))
+        handler.end_headers()
+        left = SIZE
+        while left:
+            piece = PIECE[:left]
+            handler.wfile.write(piece)
+            left -= len(piece)
+            self.sent += len(piece)
+
+
+@pytest.fixture(scope="module")
+def downloads():
+    return Downloads()
+
+
+@pytest.fixture(scope="module")
+def agent(world, downloads):
+    service = Upstream(downloads)
+    yield world.agent("http", service.port, "--name", "unread", "--no-inspect")
+    service.close()
+
+
+def whole():
+    """The digest of an answer."""
+    digest = hashlib.sha256(PIECE * (SIZE // len(PIECE)))
+    digest.update(PIECE[: SIZE % len(PIECE)])
+    return digest.digest()
+
+
+def seconds(visitor):
+    """How long a small request takes."""
+    began = time.monotonic()
+    assert visitor.answer(visitor.ask())[2] == b"ok"
+    return time.monotonic() - began
+
+
+def settled(downloads):
+    """Wait until the services send no more, as nothing takes it."""
+    before = None
+    while before != downloads.sent:
+        before = downloads.sent
+        time.sleep(0.5)
+
+
+def test_hundred_downloads_that_are_not_read(world, agent, downloads):
+    (serving,) = world.workers
+    with Http2Client(world, agent.host) as other:
+        for _ in range(300):
+            usual = seconds(other)
+        before = memory(serving)
+        with Http2Client(world, agent.host) as stuck:
+            windows = {SettingCodes.INITIAL_WINDOW_SIZE: 16 * MIB}
+            stuck.connection.update_settings(windows)
+            streams = [stuck.ask("/large") for _ in range(MANY)]
+            wait_for(lambda: downloads.begun == MANY, "the last request")
+            settled(downloads)
+            assert memory(serving) - before < ROOM
+            assert min(seconds(other) for _ in range(20)) < usual + 0.25
+            assert world.get(agent.host)[0] == 200
+            digests = {stream: hashlib.sha256() for stream in streams}
+            ended = set()
+            while len(ended) < MANY:
+                events = stuck.read()
+                assert events is not None
+                for event in events:
+                    if isinstance(event, DataReceived):
+                        digests[event.stream_id].update(event.data)
+                    elif isinstance(event, StreamEnded):
+                        ended.add(event.stream_id)
+                stuck.events.clear()
+            assert {digest.digest() for digest in digests.values()} == {whole()}
