@@ -38,6 +38,7 @@ class RequestHead:
     @ivar authority: the host and port asked for, as they were written. @ivar length: bytes of the body; None
     for a chunked one.
     @ivar upgrade: "websocket" if the connection is to be one; empty for any other Upgrade, which is ignored.
+    @ivar size: bytes of what it was read from, of a request of HTTP/2.
     @ivar max_forwards: how many more may pass an OPTIONS or a TRACE on; None if it does not say.
     @ivar passed_on: the L{Rewritten<burrow.server.edge.forwarded.Rewritten>} that was made of it, once it is
         decided that a tunnel answers it, whichever that is. One connection's, as the object.
@@ -54,6 +55,7 @@ class RequestHead:
     upgrade: bytes = b""
     max_forwards: int | None = None
     passed_on: Any = field(default=None, compare=False, repr=False)
+    size: int = field(default=0, compare=False, repr=False)
 
 
 class RequestReader(HeadReader):

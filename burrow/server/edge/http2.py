@@ -65,6 +65,12 @@ STREAM_WINDOW = 256 * 1024
 CONNECTION_WINDOW = 1024 * 1024
 """Bytes of all bodies together that a visitor may send ahead."""
 
+MAX_FIELDS = 2 * 1024 * 1024
+"""
+Bytes of the heads and trailers of all requests under way, at most: some three times as much in memory. HPACK
+says 64 KiB in a few bytes. A request beyond is refused, which is no harm to a client that asks again.
+"""
+
 LEAST_WINDOW = 16 * 1024
 """Bytes of it, a frame's, below which a visitor may wait for more."""
 
@@ -143,7 +149,7 @@ class Http2Visitor(Protocol):
             lambda: self.full,
             lambda: taken(self.transport),
         )
-        self._moved = self._came = self._asked = self._idle = 0
+        self._moved = self._came = self._asked = self._idle = self._fields = 0
         self._flushed: int | None = None  # bytes that it had taken at the last look, since it is closed
         self._begun = self._closing = self._gone = self._receiving = self._leaving = False
         self._shut = False  # whether it is told to open no more streams
@@ -271,6 +277,12 @@ class Http2Visitor(Protocol):
             self._streams[event.stream_id] = stream
             stream.refuse(error)
             return
+        if self._fields + head.size > MAX_FIELDS:
+            self.costs(1.0)
+            with suppress(ProtocolError):
+                self.h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+            return
+        self._fields += head.size
         self.asked = True
         self._asked += 1
         self.edge.sweep.discard(self)
@@ -283,9 +295,17 @@ class Http2Visitor(Protocol):
         stream = self._streams.get(event.stream_id)
         if stream is not None:
             try:
-                stream.trailers_came(read_trailers(event.headers))
+                trailers = read_trailers(event.headers)
             except BadMessage:
                 stream.malformed()
+                return
+            size = sum(len(name) + len(value) for name, value in trailers)
+            if self._fields + size > MAX_FIELDS:
+                stream.too_many_fields()
+                return
+            self._fields += size
+            stream.fields += size
+            stream.trailers_came(trailers)
 
     def _data(self, event: DataReceived) -> None:
         size = event.flow_controlled_length
@@ -384,7 +404,8 @@ class Http2Visitor(Protocol):
 
     def over(self, stream: Http2Stream) -> None:
         """A stream is over."""
-        self._streams.pop(stream.id, None)
+        if self._streams.pop(stream.id, None) is not None:
+            self._fields -= stream.fields
         self._waiting.pop(stream.id, None)
         if self._closing or self._streams:
             return

@@ -95,13 +95,15 @@ def read_request(
         lines.append(b"cookie: " + b"; ".join(cookies))  # RFC 9113 section 8.2.3
     if not ended and not framed:
         lines.append(b"transfer-encoding: chunked")  # how long it is, nobody knows
-    found = RequestReader(known).feed(b"\r\n".join([*first, *lines, b"", b""]))
+    written = b"\r\n".join([*first, *lines, b"", b""])
+    found = RequestReader(known).feed(written)
     if found is None or found[1]:
         raise BadMessage(400, "the request is none")
     head = found[0]
     if ended and head.length:
         raise BadMessage(400, "the request has no body, and a Content-Length")
     head.version = "2.0"  # as Via says it
+    head.size = len(written)
     return head
 
 

@@ -48,6 +48,7 @@ class Http2Stream:
     @param visitor: the L{Http2Visitor<burrow.server.edge.http2.Http2Visitor>}.
     @param head: of the request; None for one that is refused.
     @ivar trailers: the fields behind the request's body, once they have come.
+    @ivar fields: bytes of the request's head, and of its trailers.
     @ivar came: bytes of the request's body that have come.
     @ivar moved: bytes of the answer's body that are sent.
     """
@@ -59,6 +60,7 @@ class Http2Stream:
 
     def __init__(self, visitor: Any, id: int, head: RequestHead | None) -> None:
         self.id = id
+        self.fields = head.size if head is not None else 0
         self.hop, self.shown = visitor.hop, visitor.shown
         self.own: Own = visitor.edge.own
         self._visitor = visitor
@@ -160,6 +162,11 @@ class Http2Stream:
             self.malformed()
         else:
             self.trailers = trailers
+
+    def too_many_fields(self) -> None:
+        """No room is left for what follows the body: L{MAX_FIELDS<burrow.server.edge.http2.MAX_FIELDS>}."""
+        self._visitor.costs(1.0)
+        self._reset(ErrorCodes.ENHANCE_YOUR_CALM)
 
     def malformed(self) -> None:
         """

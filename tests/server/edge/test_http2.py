@@ -37,7 +37,7 @@ from burrow.policy.base import Answer, Policy
 from burrow.protocols.visits import Policies
 from burrow.server.edge import pages
 from burrow.server.edge.calm import BURST, Calm
-from burrow.server.edge.http2 import ENDED_WITHIN, MAX_STREAMS, STREAM_WINDOW, Http2Factory
+from burrow.server.edge.http2 import ENDED_WITHIN, MAX_FIELDS, MAX_STREAMS, STREAM_WINDOW, Http2Factory
 from burrow.server.edge.http2_lanes import MAX_KEPT
 from burrow.server.edge.http2_request import read_request, read_trailers
 from burrow.server.edge.pace import Rate
@@ -1199,3 +1199,73 @@ def test_a_visitor_that_closes_its_half_is_gone():
     one.edge.edge.sweep.clock.advance(ENDED_WITHIN)
     one.edge.edge.sweep._check()
     assert one.wire.aborted, "who does not take the rest"
+
+
+# -- what its requests cost together ------------------------------------------------------------------------
+
+
+def test_windows_of_one_connection_have_one_allowance():
+    edge = Exchange()
+    one, other = Connection(edge), Connection(edge)
+    for number in range(MAX_STREAMS):
+        one.ask(2 * number + 1)
+    other.ask(1)
+    allowances = edge.allowances
+    assert len(allowances) == MAX_STREAMS + 1
+    assert len(set(allowances)) == 2
+    assert allowances[-1] is not allowances[0]
+    edge.ask(b"GET / HTTP/1.1\r\nHost: t.example.com\r\n\r\n")
+    assert edge.allowances[-1] is None  # it has one stream at a time
+
+
+def large(number):
+    """60,000 bytes of fields, all of them others than those of another number."""
+    return [(b"x-%d" % field, b"%05d" % number * 4000) for field in range(3)]
+
+
+def test_heads_of_all_requests_under_way_are_bounded():
+    one = Connection()
+    for number in range(40):
+        one.ask(2 * number + 1, b"GET", b"/", *large(number))
+    taken = len(one.edge.streams)
+    assert (taken + 1) * 60_000 > MAX_FIELDS - 60_000
+    assert taken * 60_000 < MAX_FIELDS
+    refused = [event for event in one.events if isinstance(event, StreamReset)]
+    assert len(refused) == 40 - taken
+    assert {event.error_code for event in refused} == {ErrorCodes.REFUSED_STREAM}
+    # A small one has room, and so has a large one once another is answered.
+    one.ask(101)
+    assert len(one.edge.streams) == taken + 1
+    one.answer(OK, 0)
+    one.ask(103, b"GET", b"/", *large(103))
+    assert one.upstream(0).count(b"GET / HTTP/1.1") == 2
+
+
+def test_what_is_left_of_a_connection_takes_nothing():
+    one = Connection()
+    for _ in range(3):
+        for number in range(30):
+            stream = one.client.get_next_available_stream_id()
+            one.ask(stream, b"GET", b"/", *large(number))
+            one.client.reset_stream(stream)
+            one.pump()
+    assert one.protocol._fields == 0
+    assert not one.of(StreamReset)
+
+
+def test_trailers_count_as_heads_do():
+    one = Connection()
+    for number in range(40):
+        stream = 2 * number + 1
+        one.ask(stream, b"POST", b"/", body=b"x", end=False)
+        one.client.send_headers(stream, large(number), end_stream=True)
+        one.pump()
+    refused = [event for event in one.events if isinstance(event, StreamReset)]
+    assert refused
+    assert {event.error_code for event in refused} == {ErrorCodes.ENHANCE_YOUR_CALM}
+    assert all(one.edge.streams[event.stream_id // 2].aborted for event in refused)
+    assert (40 - len(refused)) * 60_000 <= MAX_FIELDS
+    assert one.code is None
+    for number in set(range(40)) - {event.stream_id // 2 for event in refused}:
+        one.answer(OK, number)
+    assert one.protocol._fields == 0
