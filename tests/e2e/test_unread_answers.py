@@ -2,15 +2,19 @@
 
 import hashlib
 import time
+from pathlib import Path
 
 import pytest
 from h2.events import DataReceived, StreamEnded
 from h2.settings import SettingCodes
 
+from burrow.wire.windows import INITIAL_WINDOW
 from tests.e2e.harness import Upstream, memory, reply, wait_for
 from tests.e2e.http2_bulk import MIB
 from tests.e2e.http2_client import Http2Client
+from tests.programs import program
 
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "agent-node" / "agent.js"
 MANY = 100
 SIZE = 10_000_000
 PIECE = bytes(range(251)) * 400  # of no power of two, so that what is left out is seen
@@ -48,10 +52,25 @@ def downloads():
 
 
 @pytest.fixture(scope="module")
-def agent(world, downloads):
+def service(downloads):
     service = Upstream(downloads)
-    yield world.agent("http", service.port, "--name", "unread", "--no-inspect")
+    yield service
     service.close()
+
+
+@pytest.fixture(scope="module")
+def agent(world, service):
+    return world.agent("http", service.port, "--name", "unread", "--no-inspect")
+
+
+@pytest.fixture
+def node_agent(world, service):
+    """The agent of docs/examples in JavaScript. @return: its tunnel's host."""
+    env = {**world.env, "NODE_EXTRA_CA_CERTS": str(world.ca_file)}
+    command = [program("node"), EXAMPLE, world.env["BURROW_SERVER"], "http", "node-unread", service.port]
+    agent = world.program(*command, env=env)
+    agent.line("https://")
+    return "node-unread.localhost"
 
 
 def whole():
@@ -76,6 +95,16 @@ def settled(downloads):
         time.sleep(0.5)
 
 
+def ask_for_many(stuck, downloads):
+    """MANY downloads of which nothing is read. @return: their streams, once no more of them comes."""
+    stuck.connection.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 16 * MIB})
+    begun = downloads.begun
+    streams = [stuck.ask("/large") for _ in range(MANY)]
+    wait_for(lambda: downloads.begun == begun + MANY, "the last request")
+    settled(downloads)
+    return streams
+
+
 def test_hundred_downloads_that_are_not_read(world, agent, downloads):
     (serving,) = world.workers
     with Http2Client(world, agent.host) as other:
@@ -83,11 +112,7 @@ def test_hundred_downloads_that_are_not_read(world, agent, downloads):
             usual = seconds(other)
         before = memory(serving)
         with Http2Client(world, agent.host) as stuck:
-            windows = {SettingCodes.INITIAL_WINDOW_SIZE: 16 * MIB}
-            stuck.connection.update_settings(windows)
-            streams = [stuck.ask("/large") for _ in range(MANY)]
-            wait_for(lambda: downloads.begun == MANY, "the last request")
-            settled(downloads)
+            streams = ask_for_many(stuck, downloads)
             assert memory(serving) - before < ROOM
             assert min(seconds(other) for _ in range(20)) < usual + 0.25
             assert world.get(agent.host)[0] == 200
@@ -103,3 +128,20 @@ def test_hundred_downloads_that_are_not_read(world, agent, downloads):
                         ended.add(event.stream_id)
                 stuck.events.clear()
             assert {digest.digest() for digest in digests.values()} == {whole()}
+
+
+def test_agent_in_another_language_does_as_it_is_told(world, node_agent, downloads):
+    (serving,) = world.workers
+    with Http2Client(world, node_agent) as other:
+        for _ in range(300):
+            seconds(other)
+        before = memory(serving)
+        with Http2Client(world, node_agent) as stuck:
+            ask_for_many(stuck, downloads)
+            assert memory(serving) - before < ROOM
+            came = 0
+            while came < 2 * MANY * INITIAL_WINDOW:  # it goes on as it is read
+                events = stuck.read()
+                assert events is not None
+                came += sum(len(event.data) for event in events if isinstance(event, DataReceived))
+                stuck.events.clear()
