@@ -17,6 +17,7 @@ from burrow.mux.control import (
     QUESTION,
     ConnectAnswer,
     ConnectHead,
+    VisitorHead,
     decode_connect_answer,
     decode_visitor_head,
     encode_box,
@@ -441,7 +442,7 @@ class Datagrams(Case):
         pair, end = self.connected()
         (there,) = pair.agent.factory.built
         head, rest = decode_visitor_head(there.received)
-        self.assertEqual(head, ("box", "192.0.2.7:4711", "udp"))
+        self.assertEqual(head, VisitorHead("box", "192.0.2.7:4711", "udp"))
         self.assertEqual(DatagramReader().feed(rest), [b"early", b""])
         there.transport.write(framed(b"answer") + framed(b"") + framed(bytes(MAX_DATAGRAM)))
         self.pump(pair)
