@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,9 +46,9 @@ class Option:
     many: bool
     secret: bool
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """Its key in a TOML file, and its flag without the dashes."""
+        """Its key in a TOML file, and its flag without the dashes. One object: it is a key of many dicts."""
         return self.name.replace("_", "-")
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -170,6 +170,37 @@ def read_options(
         else each.value(given[key], written.option(key), written.equals)
         for key, each in known.items()
     }
+
+
+class KeptValues(Mapping[str, Any]):
+    """
+    The values of a tunnel's options, by key, for as long as it is open: its own dict has those alone that are
+    not the defaults. A dict of all takes 1.6 KB, and a server may have thousands of tunnels.
+
+    @param defaults: of all options, by key; the same object for all tunnels of a kind.
+    """
+
+    __slots__ = ("_defaults", "_own")
+
+    def __init__(self, defaults: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        self._defaults = defaults
+        self._own = {
+            key: value for key, value in values.items() if key not in defaults or value != defaults[key]
+        }
+
+    def __getitem__(self, key: str) -> Any:
+        return self._own[key] if key in self._own else self._defaults[key]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._defaults
+        yield from (key for key in self._own if key not in self._defaults)
+
+    def __len__(self) -> int:
+        return len(self._defaults) + sum(key not in self._defaults for key in self._own)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """See L{Mapping.get}. Asked for each visitor: Mapping's own raises an exception for a missing key."""
+        return self._own[key] if key in self._own else self._defaults.get(key, default)
 
 
 _FLAG = re.compile(r"(add )?--([a-z][a-z0-9-]*)")

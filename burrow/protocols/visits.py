@@ -85,7 +85,7 @@ def check_visits(options: Mapping[str, Any]) -> None:
                 )
 
 
-def has_rules(kind: Kind, options: dict[str, Any]) -> bool:
+def has_rules(kind: Kind, options: Mapping[str, Any]) -> bool:
     """Whether something depends on a tunnel's options but its Host: perhaps whom it lets in."""
     return bool(sent_options(kind.options, options).keys() - {HOST_HEADER.key})
 

@@ -32,6 +32,7 @@ from burrow.errors import (
 from burrow.limits import UNLIMITED, Limits
 from burrow.protocols.access import CLIENT_CA
 from burrow.protocols.base import Kind, Reach
+from burrow.protocols.options import KeptValues, read_options
 from burrow.protocols.private import kept_kind, reach_of
 from burrow.protocols.sharing import is_shared
 from burrow.protocols.tls import terminates
@@ -87,8 +88,7 @@ class Opening:
     @param ready: called with a host and its token's id: fires once the host has its certificate, or fails
         with CertificateFailed.
     @param reserved: names that agents cannot have, beside L{burrow.server.names.RESERVED}.
-    @param http2: whether HTTP/2 is spoken with visitors.
-    @param now: returns the time, in seconds since the epoch.
+    @param http2: whether HTTP/2 is spoken with visitors. @param now: the time, in seconds since the epoch.
     """
 
     log = Logger()
@@ -119,6 +119,7 @@ class Opening:
         self._routes = routes
         self._quotas = quotas
         self._kinds = kinds
+        self._defaults = {name: read_options(kind.options, {}) for name, kind in kinds.items()}
         self._ports = ports
         self._cluster = cluster
         self._events = events
@@ -218,9 +219,8 @@ class Opening:
     ) -> Tunnel:
         kind = what.kind
         host = self._hosts.of(reservation.name)
-        tunnel = Tunnel(
-            reservation, kind, owner, host, self._url(host), options=what.options, version=what.version
-        )
+        kept = KeptValues(self._defaults[kind.name], what.options)
+        tunnel = Tunnel(reservation, kind, owner, host, self._url(host), options=kept, version=what.version)
         if tunnel.reach is Reach.NOWHERE:
             tunnel.reservation = attr.evolve(reservation, port=None)  # it keeps a port that it had in public
             tunnel.url = f"private://{tunnel.name}"

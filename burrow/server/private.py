@@ -60,7 +60,7 @@ class _Terms(NamedTuple):
 
     kind: Kind
     owner: str
-    options: dict[str, Any]
+    options: Mapping[str, Any]
     version: int
 
     def allow(self, token: Token) -> bool:

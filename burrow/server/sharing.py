@@ -14,7 +14,7 @@ does not pass its health checks, is one only if no other is left.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import attr
@@ -95,7 +95,7 @@ class _Group:
         return found
 
 
-def _differ(option: KindOption, one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _differ(option: KindOption, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether agents cannot share a name for the sake of an option."""
     if not option.for_server or option.key in _OWN:
         return False

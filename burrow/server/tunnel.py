@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +52,7 @@ class Tally:
     __slots__ = ("_open", "_received", "_sent")
 
     def __init__(self) -> None:
-        self._open: set[YamuxStream] = set()
+        self._open: set[YamuxStream] | None = None  # until the first stream: most tunnels are idle
         self._received = self._sent = 0
 
     def add(self, stream: YamuxStream) -> None:
@@ -60,23 +60,26 @@ class Tally:
         if stream.state is CLOSED:
             self._ended(stream)
         else:
+            if self._open is None:
+                self._open = set()
             self._open.add(stream)
             stream.on_closed = self._ended
 
     def _ended(self, stream: YamuxStream) -> None:
-        self._open.discard(stream)
+        if self._open is not None:
+            self._open.discard(stream)
         self._received += stream.received
         self._sent += stream.sent
 
     @property
     def received(self) -> int:
         """Bytes that the peer sent, so far."""
-        return self._received + sum(stream.received for stream in self._open)
+        return self._received + sum(stream.received for stream in self._open or ())
 
     @property
     def sent(self) -> int:
         """Bytes that the peer was sent, so far."""
-        return self._sent + sum(stream.sent for stream in self._open)
+        return self._sent + sum(stream.sent for stream in self._open or ())
 
 
 @implementer(IRoute)
@@ -99,7 +102,7 @@ class Tunnel:
     url: str
     factory: IProtocolFactory | None = None
     requests: int = 0
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
     share: Share | None = None
     reach: Reach = field(init=False)

@@ -5,7 +5,7 @@ import pytest
 
 from burrow.addresses import parse_port
 from burrow.errors import ConfigError
-from burrow.protocols.options import Side, kind_option, read_options, sent_options
+from burrow.protocols.options import KeptValues, Side, kind_option, read_options, sent_options
 from burrow.wording import COMMAND_LINE, FILE
 
 OPTIONS = (
@@ -33,6 +33,22 @@ def test_what_is_not_given_has_its_default():
     assert read_options(OPTIONS, {"port": None, "allow": None}) == DEFAULTS
     assert sent_options(OPTIONS, DEFAULTS) == {}
     assert sent_options(OPTIONS, {}) == {}
+
+
+def test_values_are_kept_beside_the_defaults_that_all_have():
+    values = {**DEFAULTS, "mode": "fast", "newer": 1}
+    kept = KeptValues(DEFAULTS, values)
+    assert kept == values
+    assert len(kept) == len(values)
+    assert (kept["mode"], kept["allow"], kept.get("mode"), kept.get("allow", "x")) == ("fast", (), "fast", ())
+    assert (kept.get("newer"), kept.get("no"), kept.get("no", "x")) == (1, None, "x")
+    assert "mode" in kept
+    assert "port" in kept
+    assert "no" not in kept
+    with pytest.raises(KeyError):
+        kept["no"]
+    assert sent_options(OPTIONS, kept) == {"mode": "fast"}
+    assert KeptValues(DEFAULTS, {**DEFAULTS, "allow": None}).get("allow", "x") is None
 
 
 @pytest.mark.parametrize(
