@@ -63,7 +63,7 @@ class Inbound:
         self._owner = owner
         self._receiving = Receiving.OPEN
         self._paused = False
-        self._held: deque[bytes] = deque()
+        self._held: deque[bytes] | None = None  # until it is paused: an empty one takes 760 bytes
         self._delivery: IDelayedCall | None = None
         self._kept = self._not_done = 0
         self._reset_reason: Failure | None = None
@@ -112,7 +112,7 @@ class Inbound:
         protocol.makeConnection(self)  # type: ignore[arg-type]
         if rest and self.connected and not self.disconnecting:
             if self._paused:
-                self._held.appendleft(rest)
+                self._hold().appendleft(rest)
             else:
                 self.data_received(rest, first=True)
             self._kept = len(rest)  # counted with the rest, not with what the first protocol was given
@@ -128,7 +128,7 @@ class Inbound:
         if self.disconnecting:
             return  # the protocol reads no more; the window is not given back, so the peer stops
         if self._paused or (self._held and not first):
-            self._held.append(data)
+            self._hold().append(data)
             return
         try:
             self.protocol.dataReceived(data)
@@ -185,6 +185,11 @@ class Inbound:
 
     # -- inside -----------------------------------------------------------------------------------
 
+    def _hold(self) -> deque[bytes]:
+        if self._held is None:
+            self._held = deque()
+        return self._held
+
     def _deliver_held(self) -> None:
         self._delivery = None
         while self._held and not self._paused:
@@ -201,7 +206,7 @@ class Inbound:
             self.input_ended()
 
     def _drop_held(self) -> None:
-        self._held.clear()
+        self._held = None
         if self._delivery is not None:
             self._delivery.cancel()
             self._delivery = None

@@ -14,8 +14,6 @@ bytes that wait: the replay's limit, and beyond it the streams' own queues, whos
 
 from __future__ import annotations
 
-from collections import deque
-
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -55,7 +53,7 @@ class Lifeline:
         self._clock = clock
         self._grace = grace
         self._replay = Replay(limit)
-        self._again: deque[bytes] = deque()
+        self._again: list[bytes] = []  # the next is the last
         self._carrier: ICarrier | None = None
         self._busy = False
         self._broken = False
@@ -86,7 +84,7 @@ class Lifeline:
         @raise WireError: C{peer_received} is more than was sent. The session is ended.
         """
         try:
-            self._again = deque(self._replay.again(peer_received))
+            self._again = self._replay.again(peer_received)[::-1]
         except WireError as error:
             self._end(Failure(error))
             raise
@@ -168,7 +166,7 @@ class Lifeline:
         """The carrier takes more: first what is to be sent again, then what the session has to send."""
         self._busy = False
         while self._again and self._carrier is not None and not self._busy:
-            self._busy = not self._carrier.send(self._again.popleft())
+            self._busy = not self._carrier.send(self._again.pop())
         if self._carrier is not None and not (self._busy or self._again or self._replay.full):
             self.session.carrier_drained()
 

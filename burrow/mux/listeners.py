@@ -15,6 +15,8 @@ _log = Logger()
 class Listeners(list[Callable[[T], None]]):
     """Callables with one argument, called in the order in which they were appended."""
 
+    __slots__ = ()
+
     def tell(self, what: T) -> None:
         """Call each with C{what}. One that raises is logged."""
         for listener in tuple(self):

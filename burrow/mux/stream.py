@@ -120,7 +120,7 @@ class Stream(Inbound):
         """Close both halves once everything is written."""
         if self.connected and not self.disconnecting:
             self.disconnecting = True
-            self._held.clear()
+            self._held = None
             if self._feed is None:
                 self._end()
 
@@ -129,7 +129,7 @@ class Stream(Inbound):
         if self.connected and self._sending is not Sending.ABORTED:
             self.disconnecting = True
             self._sending = Sending.ABORTED
-            self._held.clear()
+            self._held = None
             self.state.reset()
             self._owner.forget(self.stream_id)
             self._owner.schedule()
@@ -143,7 +143,7 @@ class Stream(Inbound):
         if self.connected and self._sending in (Sending.OPEN, Sending.ENDED):
             self.disconnecting = True
             self._sending = Sending.BREAKING
-            self._held.clear()
+            self._held = None
             self.state.break_off()
             self._owner.schedule()
             if self.state.write_ended:

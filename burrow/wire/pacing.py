@@ -29,7 +29,6 @@ cut (RFC 7661). TCP below does its own congestion control; this keeps it from fi
 
 from __future__ import annotations
 
-from collections import deque
 from math import inf
 
 QUEUE = 0.003
@@ -84,44 +83,35 @@ class Pacer:
     @ivar window: bytes that may be under way.
     """
 
-    # Bytes since the session began: of which the peer has answered, and before the end of the last ping.
-    _sent: int
-    _delivered: int
-    _pinged: int
-    # What this round trip measured: its first moment, what was delivered then and what has to be at its end;
-    # the shortest time, the sum and the number; the most under way; whether something always waited to be
-    # sent, and whether once nothing did.
-    _round_at: float
-    _round_begin: int
-    _round_end: int
+    __slots__ = (
+        # Bytes since the session began: sent, of which the peer has answered, and before the end of the last
+        # ping; the pings that wait (value, bytes sent with it, time), and when one was answered last.
+        *("_sent", "_delivered", "_pinged", "_pings", "_heard_at"),
+        # What this round trip measured: its first moment, what was delivered then and what has to be at its
+        # end; the shortest time, the sum and the number; the most under way; whether something always waited
+        # to be sent, and whether once nothing did.
+        *("_round_at", "_round_begin", "_round_end"),
+        *("_low", "_sum", "_count", "_peak", "_limited", "_emptied"),
+        # The line's own round trip, and when it was seen; the queue that is tolerated; the best rate lately.
+        *("_base", "_base_at", "_target", "_best"),
+        # Lately: how far the mean is above the shortest time, how far the shortest swings (and the last one),
+        # and, from 0 to 1, whether cuts cost throughput.
+        *("_spread", "_swing", "_last_low", "_hurt"),
+        # Bytes by which the window grows in the next round trip; in this one, a byte answered within _calm.
+        *("_growth", "_adding", "_calm"),
+        # How many cuts in a row, from which window and rate, the excess before the first, and the window.
+        *("_cuts", "_cut_from", "_cut_rate", "_first_excess", "_before_cuts"),
+        # Whether a cut, or the look at the empty line, is not in what comes back yet; whether that look goes
+        # on; whether the line was ever found full.
+        *("_settling", "_probing", "_known"),
+        # Bytes of a pull, at most, and until when that is less than usual; bytes from one ping to the next.
+        *("_longest", "_shared_until", "_every"),
+        *("due", "frame", "full", "pull", "window"),
+    )
     _low: float
     _sum: float
     _count: int
     _peak: int
-    _limited: bool
-    _emptied: bool
-    # The line's own round trip, and when it was seen; the queue that is tolerated; the highest rate lately.
-    _base: float
-    _base_at: float
-    _target: float
-    _best: float
-    # Lately: how far the mean is above the shortest time, how far the shortest swings, and, from 0 to 1,
-    # whether cuts cost throughput.
-    _spread: float
-    _swing: float
-    _hurt: float
-    # Bytes by which the window grows in the next round trip; in this one, a byte answered within _calm.
-    _growth: int
-    _adding: float
-    _calm: float
-    # Whether a cut, or the look at the empty line, is not in what comes back yet; whether that look goes on;
-    # whether the line was ever found full.
-    _settling: bool
-    _probing: bool
-    _known: bool
-    # Bytes of a pull, at most, and until when that is less than usual.
-    _longest: int
-    _shared_until: float
 
     def __init__(self) -> None:
         self._sent = 0
@@ -129,7 +119,7 @@ class Pacer:
 
     def reset(self) -> None:
         """A new connection begins, of which nothing is known. Nothing is under way."""
-        self._pings: deque[tuple[int, int, float]] = deque()
+        self._pings: list[tuple[int, int, float]] = []
         self._delivered = self._pinged = self._sent
         self._heard_at = 0.0
         self._base, self._base_at = inf, 0.0
@@ -203,7 +193,7 @@ class Pacer:
             return False
         last, before = -1, self._delivered
         while pings and (ping - pings[0][0]) & _MASK <= _MASK >> 1:
-            last, self._delivered, at = pings.popleft()
+            last, self._delivered, at = pings.pop(0)
         if last == ping:
             self._heard_at = now
             round_trip = now - at

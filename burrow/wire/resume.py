@@ -16,7 +16,6 @@ sends no more.
 
 from __future__ import annotations
 
-from collections import deque
 from struct import Struct
 
 from burrow.errors import WireError
@@ -47,7 +46,7 @@ class Replay:
 
     def __init__(self, limit: int = REPLAY_LIMIT) -> None:
         self._limit = limit
-        self._kept: deque[bytes] = deque()
+        self._kept: list[bytes] = []
         self._acknowledged = 0
         self._told = 0
         self.received = 0
@@ -97,8 +96,13 @@ class Replay:
         """
         if offset > self.sent:
             raise WireError(f"byte {offset} is acknowledged, and {self.sent} were sent")
-        while self._kept and self._acknowledged + len(self._kept[0]) <= offset:
-            self._acknowledged += len(self._kept.popleft())
+        whole = 0
+        for data in self._kept:
+            if self._acknowledged + len(data) > offset:
+                break
+            self._acknowledged += len(data)
+            whole += 1
+        del self._kept[:whole]
         self.full = self.unacknowledged >= self._limit
 
     @property

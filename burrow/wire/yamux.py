@@ -14,7 +14,7 @@ C{max_streams}. Received bytes are not kept.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 
 from burrow.errors import StreamGone, WireError
 from burrow.wire.backlog import Backlog
@@ -85,7 +85,7 @@ class Yamux:
         self._peer_parity = 0 if client else 1
         self._peer_open = self._peer_highest = self._stray = 0
         self._max_streams = max_streams
-        self._control: deque[bytes] = deque()
+        self._control: list[bytes] = []
         self._answers = self._resets = 0
         self.grants: OrderedDict[int, int] = OrderedDict()
         self.turns = RoundRobin()
@@ -97,7 +97,7 @@ class Yamux:
         self.frame = MAX_FRAME
         self.shared = False
         self.rtt = 0.0
-        self._round_trips: deque[float] = deque(maxlen=_ROUND_TRIPS)
+        self._round_trips: tuple[float, ...] = ()
         self.local_go_away = self.remote_go_away = False
 
     # -- what the user asks of the session ------------------------------------------------
@@ -145,7 +145,7 @@ class Yamux:
 
     def measured(self, round_trip: float) -> None:
         """A ping was answered after so many seconds: receive windows grow by what the line holds (L{rtt})."""
-        self._round_trips.append(round_trip)
+        self._round_trips = (*self._round_trips[1 - _ROUND_TRIPS :], round_trip)
         self.rtt = min(self._round_trips)
 
     def go_away(self, code: GoAwayCode) -> None:
@@ -163,20 +163,18 @@ class Yamux:
                     stream.opening = 0
         frames.append(encode(GO_AWAY, 0, 0, int(code)))
         self.local_go_away = True
-        self._control.extendleft(reversed(frames))
+        self._control[:0] = frames
 
     # -- bytes out -------------------------------------------------------------------------
 
     def pull(self, limit: int) -> bytes:
         """The next bytes to send, if any: whole frames, of C{limit} bytes or one more. See C{shared}."""
         parts: list[bytes | memoryview] = []
-        size = 0
-        control = self._control
-        while control and size < limit:
-            frame = control.popleft()
-            parts.append(frame)
-            size += len(frame)
-        if not control:
+        if self._control:
+            parts += self._control[: -(-limit // HEADER_SIZE)]
+            del self._control[: len(parts)]
+        size = HEADER_SIZE * len(parts)
+        if not self._control:
             self._answers = 0
             self._peer_open -= self._resets
             self._resets = 0
