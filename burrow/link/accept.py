@@ -34,6 +34,7 @@ from burrow.link import (
     count_of,
 )
 from burrow.link.carrier import PROTOCOL_OPTIONS, CarrierProtocol
+from burrow.link.lean import Lean, with_options
 from burrow.mux.control import shown
 from burrow.mux.heartbeat import Heartbeat
 from burrow.mux.lifeline import GRACE, Lifeline
@@ -107,7 +108,7 @@ def node_of(session_id: str) -> str:
     return session_id.partition(".")[0]
 
 
-class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[misc]
+class AcceptProtocol(CarrierProtocol, Lean, WebSocketServerProtocol):  # type: ignore[misc]
     """One agent's WebSocket, on the server."""
 
     factory: AcceptFactory
@@ -161,6 +162,8 @@ class AcceptProtocol(CarrierProtocol, WebSocketServerProtocol):  # type: ignore[
         """L{onConnect} has answered. By then the agent may have closed the connection."""
         if self.state == self.STATE_CONNECTING:
             super().succeedHandshake(res)
+            self.keep_little()
+            self.look_whether_usual()
 
     def onOpen(self) -> None:
         """The handshake is done: begin a session, or resume one."""
@@ -257,6 +260,7 @@ class AcceptFactory(WebSocketServerFactory):  # type: ignore[misc]
         self._grace = grace
         self._kept: dict[str, tuple[Lifeline, Any]] = {}
         self.setProtocolOptions(**PROTOCOL_OPTIONS, webStatus=False)
+        self.protocol = with_options(self.protocol, self)
 
     def new_id(self) -> str:
         """An id for a new session."""

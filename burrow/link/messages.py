@@ -145,13 +145,17 @@ class BinaryMessages:
         self._unusual = True
         if not self.failedByMe:
             self._dataReceived(data)
-            self._unusual = (
-                self.state != _OPEN
-                or self.current_frame is not None
-                or self.inside_message
-                or bool(self.data)
-                or self._perMessageCompress is not None
-            )
+            self.look_whether_usual()
+
+    def look_whether_usual(self) -> None:
+        """Have Autobahn read what comes, unless it is between two messages."""
+        self._unusual = (
+            self.state != _OPEN
+            or self.current_frame is not None
+            or self.inside_message
+            or bool(self.data)
+            or self._perMessageCompress is not None
+        )
 
     def send_message(self, data: bytes) -> None:
         """Send one binary message. The WebSocket must be open."""

@@ -217,6 +217,13 @@ class Linked(Loopback):
         await here_lost
         self.assertTrue(session.lost)
 
+    async def test_server_keeps_little_of_an_open_websocket(self):
+        linked = await self.dialer().dial()
+        await linked.session.ping()  # a message has come
+        accepted = self.sessions[0][1]._carrier
+        self.assertLessEqual(len(vars(accepted)), 21, vars(accepted))
+        await self.end(linked)
+
     async def test_agent_says_where_its_inspector_is(self):
         for said, heard in ((4041, 4041), (0, 0), ("4041/evil", 0), (65_536, 0)):
             dialer = self.dialer()

@@ -13,6 +13,7 @@ from burrow.link import MAX_MESSAGE, masks
 from burrow.link.accept import AcceptFactory, AcceptProtocol
 from burrow.link.address import Credentials, ServerAddress
 from burrow.link.dial import DialFactory, DialProtocol
+from burrow.link.lean import with_options
 from burrow.link.masks import ZERO, apply_mask, random_masks
 
 
@@ -78,7 +79,8 @@ def opened(kind, **user):
     else:
         factory = AcceptFactory(clock, None, None, None)
     factory._batched_timer = SimpleNamespace(call_later=clock.callLater)
-    protocol = kind()
+    lean = issubclass(kind, AcceptProtocol) and not issubclass(kind, ThroughAutobahn)
+    protocol = with_options(kind, factory)() if lean else kind()
     protocol.factory = factory
     protocol.makeConnection(Transport())
     protocol.transport.clear()
@@ -87,6 +89,8 @@ def opened(kind, **user):
     protocol.inside_message, protocol.current_frame, protocol.websocket_version = False, None, 13
     protocol._unusual = False
     protocol.user = User(protocol, **user)
+    if lean:
+        protocol.keep_little()  # so that all is compared with one that keeps what Autobahn has
     return protocol
 
 
@@ -207,6 +211,18 @@ def test_what_is_sent_is_what_autobahn_reads(size, zero_mask):
         if sender is DialProtocol:
             start = len(data) - size
             assert (data[start - 4 : start] == ZERO) is zero_mask
+
+
+def test_little_is_kept_of_an_open_websocket_and_that_it_closes():
+    protocol = opened(AcceptProtocol)
+    assert protocol.allowedOrigins is protocol.factory.allowedOrigins
+    assert protocol.perMessageCompressionAccept is protocol.factory.perMessageCompressionAccept
+    assert len(vars(protocol)) <= 21  # the next size of a dict is twice as large
+    protocol.close("enough", 1000)
+    protocol.keep_little()
+    assert protocol.closedByMe
+    assert protocol.localCloseReason == b"enough"
+    assert not opened(AcceptProtocol).closedByMe
 
 
 def test_nothing_is_sent_while_it_closes():
