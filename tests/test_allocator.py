@@ -10,11 +10,16 @@ from burrow import allocator
 
 
 class Library:
-    """A C library. @ivar options: what was set."""
+    """A C library. @ivar options: what was set. @ivar kept: bytes that each trim of the heap is to keep."""
 
     def __init__(self, answer):
         self.options = {}
+        self.kept = []
         self._answer = answer
+
+    def malloc_trim(self, kept):
+        self.kept.append(kept)
+        return self._answer
 
     def mallopt(self, option, value):
         self.options[option] = value
@@ -24,6 +29,7 @@ class Library:
 @pytest.fixture
 def keep(monkeypatch):
     monkeypatch.setattr(allocator, "_keeps", False)
+    monkeypatch.setattr(allocator, "_trim", None)
     monkeypatch.setattr(sys, "platform", "linux")
 
     def run(library):
@@ -41,12 +47,22 @@ def test_a_library_that_keeps_freed_memory(keep):
     assert len(library.options) == 2
 
 
+def test_free_pages_are_given_back_but_for_what_large_buffers_take(keep):
+    allocator.give_back_free_pages()  # nothing yet
+    library = Library(1)
+    assert keep(library)
+    allocator.give_back_free_pages()
+    (kept,) = library.kept
+    assert kept > allocator.LARGE
+
+
 def test_a_library_that_refuses(keep):
     assert not keep(Library(0))
 
 
 def test_a_library_without_the_options(keep):
     assert not keep(object())
+    allocator.give_back_free_pages()
 
 
 def test_another_system_is_left_alone(keep, monkeypatch):

@@ -39,6 +39,7 @@ class Agents:
     @param cluster: publishes how many sessions each token has, and knows how many it has on other nodes.
     @ivar connected: every authenticated agent, one per session.
     @ivar resumes: how many connections sessions went on by, so far.
+    @ivar turnover: how many sessions began, and how many ended, so far, added.
     @ivar watch: checks regularly whether their tokens are valid.
     """
 
@@ -66,7 +67,7 @@ class Agents:
         self._routes = routes
         self._cluster = cluster
         self.connected: set[Agent] = set()
-        self.resumes = 0
+        self.resumes = self.turnover = 0
         self._carried = [0, 0]
         self.watch = TokenWatch(clock, store, self.connected)
         cluster.changes.listeners.append(self.watch.changed)
@@ -134,6 +135,7 @@ class Agents:
             self._private,
         )
         self.connected.add(agent)
+        self.turnover += 1
         self.watch.began(agent)
         self._sessions.began(agent)
         self._cluster.members.session_began(token.id)
@@ -160,6 +162,7 @@ class Agents:
     def _lost(self, agent: Agent, reason: Failure) -> None:
         self.connected.discard(agent)
         self._sessions.ended(agent)
+        self.turnover += 1
         if agent.lifeline is not None:
             self._carried[0] += agent.lifeline.received
             self._carried[1] += agent.lifeline.sent

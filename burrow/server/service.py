@@ -65,6 +65,7 @@ from burrow.server.routes import Routes
 from burrow.server.site import Site
 from burrow.server.ssh.connections import Connections
 from burrow.server.stores import open_store
+from burrow.server.trimming import Trimming
 from burrow.server.tunnels import Tunnels
 from burrow.server.upkeep import Upkeep
 from burrow.store.base import IStore
@@ -229,6 +230,7 @@ class BurrowServer(MultiService):
         self._names = NameWatch(reactor, self.store, self.tunnels)
         self.cluster.changes.listeners.append(self._names.changed)
         self._upkeep = Upkeep(reactor, self.store, self.tunnels, self.events, config.free_after * DAY)
+        self._trimming = Trimming(reactor, lambda: self.agents.turnover)
 
         # Visitors, and the end.
         means = self._means = make_means(reactor, config)
@@ -338,7 +340,7 @@ class BurrowServer(MultiService):
             raise
         self._sweep.start()
         self.events.start()
-        for watch in (self.agents.watch, self._names, self._upkeep):
+        for watch in (self.agents.watch, self._names, self._upkeep, self._trimming):
             watch.start()
         self.events.add("node-started", f"Burrow {__version__} serves {self.site.own_url}")
         if self.certificates is not None:
@@ -400,7 +402,7 @@ class BurrowServer(MultiService):
         except CancelledError:
             self.log.info("stopping: asked again to stop; what still runs is cut now")
         self._sweep.stop()
-        for watch in (self.agents.watch, self._names, self._upkeep):
+        for watch in (self.agents.watch, self._names, self._upkeep, self._trimming):
             watch.stop()
         self._finishing.stop()
         self._health.stop()

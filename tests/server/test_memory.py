@@ -53,6 +53,14 @@ def test_bytes_of_a_tunnel(node):
     assert bytes_each(make) < 3700
 
 
+def test_sessions_that_begin_and_end_are_counted(node):
+    _, pair = node.open("ann")
+    assert node.agents.turnover == 1
+    pair.agent.close("done")
+    pair.pump()
+    assert node.agents.turnover == 2
+
+
 def test_bytes_of_a_session(node):
     """4.8 KB, without a stream and a WebSocket."""
 
