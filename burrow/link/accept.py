@@ -39,6 +39,10 @@ from burrow.mux.control import shown
 from burrow.mux.heartbeat import Heartbeat
 from burrow.mux.lifeline import GRACE, Lifeline
 from burrow.mux.session import Session
+from burrow.mux.tls import release_buffers
+
+RELEASE_EVERY = 8
+"""Checks of the heartbeat, a second apart, between two at which TLS's buffers are released."""
 
 MAX_AGENT_STREAMS = 64
 """Streams an agent may open: its control channel, and room for what comes later."""
@@ -115,6 +119,7 @@ class AcceptProtocol(CarrierProtocol, Lean, WebSocketServerProtocol):  # type: i
     _heartbeat: Heartbeat | None = None
     _lifeline: Lifeline | None = None
     _peer_received = 0
+    _checks = 0
 
     def onConnect(self, request: ConnectionRequest) -> Deferred[tuple[str, dict[str, str]]]:
         """Autobahn asks whether the handshake may succeed."""
@@ -162,7 +167,7 @@ class AcceptProtocol(CarrierProtocol, Lean, WebSocketServerProtocol):  # type: i
         """L{onConnect} has answered. By then the agent may have closed the connection."""
         if self.state == self.STATE_CONNECTING:
             super().succeedHandshake(res)
-            self.keep_little()
+            self.keep_little("_handshake", "_identity", "_peer_received", "_resumable", "_session_id")
             self.look_whether_usual()
 
     def onOpen(self) -> None:
@@ -178,9 +183,16 @@ class AcceptProtocol(CarrierProtocol, Lean, WebSocketServerProtocol):  # type: i
             self.abort()
             return
         self._heartbeat = Heartbeat(self.factory.clock, session, self.abort)
-        if self._lifeline is not None:
-            self._heartbeat.on_check = self._lifeline.check
+        self._heartbeat.on_check = self._each_second
         self._heartbeat.start()
+
+    def _each_second(self) -> None:
+        """Called by the heartbeat at each check, the first of which is now."""
+        if self._lifeline is not None:
+            self._lifeline.check()
+        if self._checks % RELEASE_EVERY == 1:  # not in the handshake, whose tickets wait
+            release_buffers(self.transport)
+        self._checks += 1
 
     def _begin(self) -> Session:
         session = Session(self.factory.clock, client=False, max_streams=self.factory.max_streams)

@@ -53,15 +53,18 @@ class Lean:
     utf8validator: Any = Utf8Validator()
     _results = _valid_events = None
 
-    def keep_little(self) -> None:
+    def keep_little(self, *forgotten: str) -> None:
         """
         The handshake is done. An attribute that is no longer here is its class's, which is the same object.
+
+        @param forgotten: more attributes that were for the handshake.
         """
         alike = type(self)
         self.__dict__ = {
             name: value
             for name, value in vars(self).items()
             if name not in _FOR_THE_HANDSHAKE
+            and name not in forgotten
             and (callable(value) or getattr(alike, name, _MISSING) is not value)
         }
 

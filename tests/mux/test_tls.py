@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from OpenSSL import SSL
 
-from burrow.mux.tls import HalfClosingConnection
+from burrow.mux.tls import HalfClosingConnection, HalfClosingTLS, release_buffers
 from tests.files import make_certificate
 
 
@@ -47,7 +47,9 @@ def pending(connection):
 
 
 def shake_hands(context, handle, version):
-    server = HalfClosingConnection(context, SimpleNamespace(transport=SimpleNamespace(socket=handle)))
+    server = HalfClosingConnection(
+        context, SimpleNamespace(transport=SimpleNamespace(socket=handle), socket_ended=False)
+    )
     server.set_accept_state()
     ours = SSL.Context(SSL.TLS_CLIENT_METHOD)
     ours.set_max_proto_version(version)
@@ -89,3 +91,40 @@ def test_what_tls_1_2_sends_last_acknowledges(context):
     server, _ = shake_hands(context, handle, SSL.TLS1_2_VERSION)
     assert pending(server)
     assert handle.options == []
+
+
+def test_buffers_are_released_once_nothing_waits_in_them(context):
+    server, client = shake_hands(context, _Socket(), SSL.TLS1_3_VERSION)
+    server.send(b"answer")
+    before = server._into_ssl, server._from_ssl
+    server.release_buffers()  # the answer waits
+    assert (server._into_ssl, server._from_ssl) == before
+    client.bio_write(pending(server))
+    client.send(b"question")
+    record = pending(client)
+    server.bio_write(record[:10])
+    server.release_buffers()  # half a record waits
+    assert (server._into_ssl, server._from_ssl) == before
+    with pytest.raises(SSL.WantReadError):
+        server.recv(100)
+    server.release_buffers()
+    assert server._into_ssl not in before
+    assert server._from_ssl not in before
+    server.bio_write(record[10:])
+    assert server.recv(100) == b"question"
+    assert client.recv(100) == b"answer"
+    server.release_buffers()
+    server.send(b"another")
+    client.bio_write(pending(server))
+    assert client.recv(100) == b"another"
+    assert server.shutdown() is False
+    client.bio_write(pending(server))
+    with pytest.raises(SSL.ZeroReturnError):
+        client.recv(100)
+
+
+def test_buffers_of_what_is_no_tls_or_has_ended():
+    release_buffers(object())
+    ended = HalfClosingTLS.__new__(HalfClosingTLS)
+    ended._tlsConnection = None
+    release_buffers(ended)
