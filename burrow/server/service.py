@@ -230,7 +230,7 @@ class BurrowServer(MultiService):
         self._names = NameWatch(reactor, self.store, self.tunnels)
         self.cluster.changes.listeners.append(self._names.changed)
         self._upkeep = Upkeep(reactor, self.store, self.tunnels, self.events, config.free_after * DAY)
-        self._trimming = Trimming(reactor, lambda: self.agents.turnover)
+        self._trimming = Trimming(reactor, lambda: self.agents.turnover + self.tunnels.turnover)
 
         # Visitors, and the end.
         means = self._means = make_means(reactor, config)

@@ -27,6 +27,7 @@ class Tunnels:
     """
     @param routes: where visitors find the tunnels. @param ports: serves those with a TCP port.
     @param cluster: has their leases. @param quotas: counts them.
+    @ivar turnover: how many were opened, and how many were closed, so far, added.
     @ivar shared: who of those that share a name serves a visitor.
     @ivar on_opened: called, each with the L{Tunnel}, when one was opened.
     @ivar on_closed: called, each without arguments, when a tunnel was closed.
@@ -43,6 +44,7 @@ class Tunnels:
         self._quotas = quotas
         self._events = events
         self._open: dict[str, Tunnel] = {}
+        self.turnover = 0
         self.shared = routes.shared
         self.on_opened: list[Callable[[Tunnel], None]] = []
         self.on_closed: list[Callable[[], None]] = []
@@ -83,6 +85,7 @@ class Tunnels:
         for before in replaced:
             self.shared.remove(before)
         self._open[tunnel.name] = tunnel
+        self.turnover += 1
         self._routes.add(tunnel)
         for listener in self.on_opened:
             listener(tunnel)
@@ -122,6 +125,7 @@ class Tunnels:
             self._quotas.remove_name(tunnel.owner.token, tunnel.name)
             self._quotas.remove(tunnel.owner.session)
             self._routes.remove(tunnel)
+            self.turnover += 1
             left = self.shared.members(tunnel.name)
             if left:  # others share the name
                 self._open[tunnel.name] = left[-1]

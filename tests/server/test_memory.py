@@ -53,12 +53,12 @@ def test_bytes_of_a_tunnel(node):
     assert bytes_each(make) < 3700
 
 
-def test_sessions_that_begin_and_end_are_counted(node):
-    _, pair = node.open("ann")
-    assert node.agents.turnover == 1
+def test_sessions_and_tunnels_that_begin_and_end_are_counted(node):
+    _, pair = node.open("ann", "blog", "shop")
+    assert (node.agents.turnover, node.tunnels.turnover) == (1, 2)
     pair.agent.close("done")
     pair.pump()
-    assert node.agents.turnover == 2
+    assert (node.agents.turnover, node.tunnels.turnover) == (2, 4)
 
 
 def test_bytes_of_a_session(node):

@@ -157,6 +157,11 @@ class SQLite(StoreSuite, TestCase):
             self.assertFalse(await synced(live[number % 4]()))
             self.assertTrue(await synced(operation()))
 
+    async def test_each_connection_keeps_few_pages(self):
+        for ask in (self.store._database.read, self.store._database.write):
+            size = await ask(lambda cursor: cursor.execute("PRAGMA cache_size").fetchone()[0])
+            self.assertEqual(size, -database.CACHE)
+
     async def test_reading_waits_for_no_writer(self):
         self.patch(database, "BUSY_TIMEOUT", 0.1)
         await self.store.add_token(TOKEN)
