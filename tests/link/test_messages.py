@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from burrow.link import MAX_MESSAGE, masks
+from burrow.link import MAX_MESSAGE, accept, masks
 from burrow.link.accept import AcceptFactory, AcceptProtocol
 from burrow.link.address import Credentials, ServerAddress
 from burrow.link.dial import DialFactory, DialProtocol
@@ -223,6 +223,17 @@ def test_little_is_kept_of_an_open_websocket_and_that_it_closes():
     assert protocol.closedByMe
     assert protocol.localCloseReason == b"enough"
     assert not opened(AcceptProtocol).closedByMe
+
+
+def test_buffers_of_tls_are_released_once_the_handshake_is_over_and_now_and_then(monkeypatch):
+    released = []
+    monkeypatch.setattr(accept, "release_buffers", released.append)
+    protocol, at = opened(AcceptProtocol), []
+    for check in range(2 * accept.RELEASE_EVERY + 1):
+        protocol._each_second()
+        at += [check] * len(released)
+        released.clear()
+    assert at == [1, 1 + accept.RELEASE_EVERY]
 
 
 def test_nothing_is_sent_while_it_closes():
