@@ -20,12 +20,18 @@ from __future__ import annotations
 from typing import Any
 
 from OpenSSL import SSL
-from OpenSSL._util import ffi, lib
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.protocols.tls import BufferingTLSTransport
 from zope.interface import implementer
 
 from burrow.sockets import acknowledge_now
+
+try:
+    from OpenSSL._util import ffi, lib
+except ImportError:  # it is pyOpenSSL's own: a release without it keeps its buffers
+    ffi = lib = None
+
+_RELEASES = all(hasattr(lib, name) for name in ("BIO_get_mem_data", "BIO_new", "BIO_s_mem", "SSL_set_bio"))
 
 
 class HalfClosingTLS(BufferingTLSTransport):
@@ -108,8 +114,10 @@ class HalfClosingConnection(SSL.Connection):
         """
         Begin anew with what is between TLS and the socket, if nothing waits there. OpenSSL's memory BIOs are
         as large as the most that they held, 340 KB for a read of 256, until they are freed; pyOpenSSL frees
-        them with the connection alone.
+        them with the connection alone. Behind the peer's FIN they stay, since the first of them knows of it.
         """
+        if self._tls.socket_ended or not (_RELEASES and hasattr(self, "_into_ssl")):
+            return
         data = ffi.new("char **")
         if lib.BIO_get_mem_data(self._into_ssl, data) or lib.BIO_get_mem_data(self._from_ssl, data):
             return

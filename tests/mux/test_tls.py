@@ -123,6 +123,20 @@ def test_buffers_are_released_once_nothing_waits_in_them(context):
         client.recv(100)
 
 
+@pytest.mark.parametrize("why", ["behind the peer's FIN", "a pyOpenSSL that cannot"])
+def test_buffers_that_stay(context, why, monkeypatch):
+    server, _ = shake_hands(context, _Socket(), SSL.TLS1_3_VERSION)
+    server.send(b"answer")
+    pending(server)
+    before = server._into_ssl
+    if "FIN" in why:
+        server._tls.socket_ended = True
+    else:
+        monkeypatch.setattr("burrow.mux.tls._RELEASES", False)
+    server.release_buffers()
+    assert server._into_ssl == before
+
+
 def test_buffers_of_what_is_no_tls_or_has_ended():
     release_buffers(object())
     ended = HalfClosingTLS.__new__(HalfClosingTLS)
