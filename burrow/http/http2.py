@@ -1,4 +1,8 @@
-"""h2's connection as both ends here need it, the edge for visitors and the agent for upstreams. No I/O."""
+"""
+h2's connection as the agent needs it, the client of upstreams that speak HTTP/2. No I/O.
+
+Visitors are spoken to by code of ours: see L{burrow.http.http2_server}.
+"""
 
 from __future__ import annotations
 
@@ -10,29 +14,22 @@ from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, Event
 from h2.exceptions import FrameTooLargeError
 from h2.settings import SettingCodes
-from hyperframe.frame import GoAwayFrame
 
-from burrow.http.hpack import Http2Decoder, Http2Encoder
+from burrow.http.hpack import MAX_ENCODER_TABLE, Http2Decoder, Http2Encoder
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 
-MAX_ENCODER_TABLE = 4096
-"""Bytes of the table that heads are written with, whatever the peer allows: HPACK's default."""
-
 MAX_CLOSED = 1024
 """Streams that are closed of which it is known how, so that late frames for them are no error, at most."""
-
-SMALL = 1024
-"""Bytes of a frame that costs its sender less than its reader."""
 
 _KNOWN_SETTINGS = frozenset(SettingCodes)
 
 
 class Http2Connection(H2Connection):
     """
-    An L{H2Connection} of which eight things differ.
+    An L{H2Connection} of which seven things differ.
 
     - A frame that is longer than allowed is refused at its head (RFC 9113 section 4.2). h2 gathers all of it
       before, up to 16 MiB.
@@ -44,20 +41,16 @@ class Http2Connection(H2Connection):
     - How a stream was closed is known of the last L{MAX_CLOSED}. h2 keeps 65,536, of 100 bytes each.
     - Settings that are not known are ignored (RFC 9113 section 6.5.2). h2 keeps up to 65,536, of 700 bytes
       each, and goes through all of them at each SETTINGS.
-    - A server's leaves it to its user to compare a body with its Content-Length. h2 ends the whole connection
-      for one that is not as long, and does not see it where trailers follow.
     - A head may be as long as our SETTINGS say. h2 lets it be of 64 KiB, unless they are changed later.
     - Heads are compressed by an L{Http2Encoder} and an L{Http2Decoder}.
-
-    @ivar idle: how many frames of less than L{SMALL} bytes have come that were for nothing: on streams that
-        are closed, or of types that are ignored without an event. Whoever counts them may set it back.
     """
 
     MAX_CLOSED_STREAMS = MAX_CLOSED
 
+    encoder: Http2Encoder
+
     def __init__(self, config: H2Configuration) -> None:
         super().__init__(config)
-        self.idle = 0
         self.encoder = Http2Encoder()
         self.decoder = Http2Decoder(self.decoder.max_header_list_size)
 
@@ -77,26 +70,6 @@ class Http2Connection(H2Connection):
             raise FrameTooLargeError("a frame is longer than allowed")
         return events
 
-    def _begin_new_stream(self, stream_id: int, allowed_ids: Any) -> Any:
-        stream: Any = super()._begin_new_stream(stream_id, allowed_ids)
-        if not self.config.client_side:
-            stream._initialize_content_length = _expects_any
-        return stream
-
-    def _receive_frame(self, frame: Any) -> list[Event]:
-        events = super()._receive_frame(frame)
-        if not events and frame.body_len < SMALL:
-            self.idle += 1
-        return events
-
-    def shut_down(self) -> None:
-        """
-        Have the peer open no more streams, as soon as it knows. All that it opens before go on: 2^31-1 says
-        so, since which is the last is not known yet (RFC 9113 section 6.8). h2's C{close_connection} lets
-        none go on; it may follow.
-        """
-        self._prepare_for_sending([GoAwayFrame(0, last_stream_id=2**31 - 1)])
-
     def _receive_settings_frame(self, frame: Any) -> tuple[list[Any], list[Event]]:
         if not frame.settings.keys() <= _KNOWN_SETTINGS:
             frame.settings = {
@@ -106,12 +79,7 @@ class Http2Connection(H2Connection):
         if size is not None:
             frame.settings[SettingCodes.HEADER_TABLE_SIZE] = min(size, MAX_ENCODER_TABLE)
         answer = super()._receive_settings_frame(frame)
-        # The next head tells the smallest size since the last one, and the present one. h2 keeps all of them,
-        # and forgets to tell any if the last SETTINGS change nothing.
-        changes = self.encoder.table_size_changes
-        if changes:
-            changes[:] = [min(changes), changes[-1]]
-            self.encoder.header_table.resized = True
+        self.encoder.join_changes()
         return answer
 
     def _receive_goaway_frame(self, frame: Any) -> tuple[list[Any], list[Event]]:
@@ -119,7 +87,3 @@ class Http2Connection(H2Connection):
         event.error_code, event.last_stream_id = frame.error_code, frame.last_stream_id
         event.additional_data = frame.additional_data or None
         return [], [event]
-
-
-def _expects_any(headers: Any) -> None:
-    """In place of h2's method that reads the Content-Length of a stream."""

@@ -78,14 +78,17 @@ class Remembered(Generic[_T]):
         self._seen: set[int] = set()
         self._size = 0
 
-    def came(self, head: bytes, meaning: _T) -> None:
-        """A head came which is not known: remember it if it came before."""
+    def came(self, head: bytes, meaning: _T, size: int = 0) -> None:
+        """
+        A head came which is not known: remember it if it came before. C{size}: bytes of memory that its
+        meaning takes, about, if C{head} is not all that it was read from.
+        """
         number = hash(head)
         if number not in self._seen:
             if len(self._seen) >= _MAX_SEEN:
                 self._seen.clear()
             self._seen.add(number)
-        elif len(head) <= MAX_HEAD and (size := cost(head)) <= self._memory.each:
+        elif len(head) <= MAX_HEAD and (size := size + cost(head)) <= self._memory.each:
             if self._size + size > self._memory.each:
                 self.forget()
             self.known[head] = meaning

@@ -3,10 +3,12 @@
 import random
 
 import pytest
-from hpack import Decoder, Encoder, HPACKDecodingError, NeverIndexedHeaderTuple
+from hpack import Decoder, Encoder, HPACKDecodingError, HPACKError, NeverIndexedHeaderTuple
 from hpack.exceptions import OversizedHeaderListError
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
+from hypothesis import given
+from hypothesis import strategies as st
 
 from burrow.http.hpack import MAX_CODED, Http2Decoder, Http2Encoder, Huffman
 
@@ -63,19 +65,51 @@ def test_heads_of_any_length_are_read_as_hpack_reads_them(huffman):
     assert max(lengths) > 8192
 
 
-def test_decoder_does_not_copy_the_rest_of_a_head_for_each_field(monkeypatch):
-    copied = []
-    whole = Decoder._decode_literal
+class Counted(bytes):
+    """Bytes that count what is copied of them."""
 
-    def decode_literal(self, data, should_index):
-        copied.append(len(data))
-        return whole(self, data, should_index)
+    copied = 0
 
-    monkeypatch.setattr(Decoder, "_decode_literal", decode_literal)
-    block = Encoder().encode([(b"%d" % number, bytes(20)) for number in range(1000)], huffman=False)
+    def __getitem__(self, key):
+        found = super().__getitem__(key)
+        if isinstance(key, slice):
+            self.copied += len(found)
+        return found
+
+
+def test_decoder_copies_nothing_of_a_head_but_its_fields():
+    block = Counted(Encoder().encode([(b"%d" % number, bytes(20)) for number in range(1000)], huffman=False))
     Http2Decoder(LIMIT).decode(block, raw=True)
-    assert len(copied) == 1000
-    assert sum(copied) < 20 * len(block)
+    assert 20_000 < block.copied < len(block)
+
+
+@given(st.lists(st.tuples(st.binary(max_size=40), st.booleans()), min_size=1, max_size=4), st.data())
+def test_any_bytes_are_read_as_hpack_reads_them(blocks, chosen):
+    """Or are refused by both: then the table is of no more use."""
+    ours, theirs, client = Http2Decoder(2000), Decoder(2000), Encoder()
+    for block, right in blocks:
+        if right:
+            names = st.sampled_from([b":path", b"x-a", b"cookie"])
+            fields = st.lists(st.tuples(names, st.sampled_from([b"", b"1", b"y" * 500])), max_size=6)
+            block = client.encode(chosen.draw(fields))
+            if chosen.draw(st.booleans()) and block:
+                at = chosen.draw(st.integers(0, len(block) - 1))
+                block = block[:at] + chosen.draw(st.binary(max_size=2)) + block[at + 1 :]
+        try:
+            expected = theirs.decode(block, raw=True)
+        except HPACKError as error:
+            with pytest.raises(HPACKError) as caught:
+                ours.decode(block)
+            if isinstance(error, OversizedHeaderListError):
+                assert isinstance(caught.value, OversizedHeaderListError)
+            return
+        try:
+            assert ours.decode(block) == expected
+        except HPACKDecodingError as error:
+            assert "more than 2 changes" in str(error)
+            return
+        assert ours.header_table.dynamic_entries == theirs.header_table.dynamic_entries
+        assert ours.header_table_size == theirs.header_table_size
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Tests for L{burrow.http.http2}: each role, with h2's own connection as the peer."""
+"""
+Tests for L{burrow.http.http2}, h2's connection as a client, and of what it has in common with the server's
+(L{burrow.http.http2_server}): how heads are written. h2's own connection is the peer.
+"""
 
 import struct
 
@@ -9,43 +12,40 @@ from h2.events import RequestReceived, ResponseReceived
 from h2.exceptions import DenialOfServiceError
 from h2.settings import SettingCodes, Settings
 from hpack import Decoder, NeverIndexedHeaderTuple
-from hyperframe.frame import AltSvcFrame, DataFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
+from hyperframe.frame import DataFrame, RstStreamFrame, SettingsFrame, WindowUpdateFrame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from burrow.http.hpack import Http2Encoder
-from burrow.http.http2 import MAX_CLOSED, MAX_ENCODER_TABLE, SMALL, Http2Connection
+from burrow.http.hpack import MAX_ENCODER_TABLE, Http2Encoder
+from burrow.http.http2 import MAX_CLOSED, Http2Connection
+from burrow.http.http2_server.connection import Http2Server
+from burrow.http.remembered import Memory
+from tests.http.http2_server.one import SETTINGS, WINDOW, Recorder, mean
 
 REQUEST = [(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/"), (b":authority", b"t")]
 
 
 class Pair:
     """
-    A connection of ours and its peer.
+    A connection of ours, of either side, and its peer.
 
-    @param client: whether ours is the client's. @ivar first: the sizes that ours told before its last head.
+    @ivar encoder: ours. @ivar first: the sizes that ours told before its last head.
     """
 
-    def __init__(self, client, settings=None):
-        self.client = client
-        self.ours = Http2Connection(H2Configuration(client_side=client, header_encoding=None))
+    def __init__(self, client):
         self.peer = H2Connection(H2Configuration(client_side=not client, header_encoding=None))
-        if settings:
-            self.ours.local_settings = Settings(client, settings)
+        self.peer.initiate_connection()
         self.stream = -1
         self.first = []
-        for end in (self.ours, self.peer):
-            end.initiate_connection()
-        self.pump()
 
     def pump(self):
         events = []
         while True:
-            ahead, back = self.ours.data_to_send(), self.peer.data_to_send()
+            ahead, back = self.ahead(), self.peer.data_to_send()
             if not ahead and not back:
                 return events
             events += self.peer.receive_data(ahead)
-            self.ours.receive_data(back)
+            self.receive(back)
 
     def allow(self, *sizes):
         for size in sizes:
@@ -55,25 +55,64 @@ class Pair:
     def say(self, *fields):
         """Ours sends a head. @return: its fields, as the peer read them."""
         self.stream += 2
-        if self.client:
-            head, kind = REQUEST, RequestReceived
-        else:
-            self.peer.send_headers(self.stream, REQUEST, end_stream=True)
-            self.pump()
-            head, kind = [(b":status", b"200")], ResponseReceived
-        self.first = list(self.ours.encoder.table_size_changes)
-        self.ours.send_headers(self.stream, [*head, *fields], end_stream=True)
+        head, kind = self.prepare()
+        self.first = list(self.encoder.table_size_changes)
+        self.send([*head, *fields])
         (event,) = [event for event in self.pump() if isinstance(event, kind)]
         assert event.headers[len(head) :] == list(fields)
 
     @property
     def used(self):
-        return self.ours.encoder.header_table._current_size
+        return self.encoder.header_table._current_size
 
 
-@pytest.fixture(params=[True, False], ids=["client", "server"])
+class ClientPair(Pair):
+    """Ours is the client."""
+
+    def __init__(self, settings=None):
+        super().__init__(client=True)
+        self.ours = Http2Connection(H2Configuration(client_side=True, header_encoding=None))
+        if settings:
+            self.ours.local_settings = Settings(True, settings)
+        self.ours.initiate_connection()
+        self.encoder = self.ours.encoder
+        self.ahead, self.receive = self.ours.data_to_send, self.ours.receive_data
+        self.pump()
+
+    def prepare(self):
+        return REQUEST, RequestReceived
+
+    def send(self, fields):
+        self.ours.send_headers(self.stream, fields, end_stream=True)
+
+    def answer(self, *fields):
+        self.peer.send_headers(self.stream, [(b":status", b"200"), *fields], end_stream=True)
+        return self.ours.receive_data(self.peer.data_to_send())
+
+
+class ServerPair(Pair):
+    """Ours is the server."""
+
+    def __init__(self):
+        super().__init__(client=False)
+        self.ours = Http2Server(Recorder(), mean, Memory(), SETTINGS, WINDOW)
+        self.ours.begin()
+        self.encoder = self.ours.heads._encoder
+        self.ahead, self.receive = self.ours.take, self.ours.receive
+        self.pump()
+
+    def prepare(self):
+        self.peer.send_headers(self.stream, REQUEST, end_stream=True)
+        self.pump()
+        return [(b":status", b"200")], ResponseReceived
+
+    def send(self, fields):
+        self.ours.send_head(self.ours.streams[self.stream], self.ours.heads.write(fields), True)
+
+
+@pytest.fixture(params=[ClientPair, ServerPair], ids=["client", "server"])
 def pair(request):
-    return Pair(request.param)
+    return request.param()
 
 
 def test_encoders_table_does_not_grow_as_far_as_the_peer_allows(pair):
@@ -119,13 +158,13 @@ def test_values_that_change_do_not_push_out_what_stays(pair):
     for number in range(90):
         pair.say(*same, (b"x-id", b"%016x" % number))
     assert pair.used - used < 200  # the :status, or the request's own, at most
-    assert all(pair.ours.encoder.header_table.search(*field)[2] for field in same)
+    assert all(pair.encoder.header_table.search(*field)[2] for field in same)
 
 
 def test_names_of_hpacks_own_are_in_the_table_with_their_newest_value(pair):
     for date in (b"one", b"two"):
         pair.say((b"date", date))
-        assert pair.ours.encoder.header_table.search(b"date", date)[2] == date
+        assert pair.encoder.header_table.search(b"date", date)[2] == date
 
 
 def test_field_that_is_never_to_be_indexed_is_not():
@@ -161,7 +200,8 @@ def test_many_fields_in_the_table():
     assert len(encoder.header_table.dynamic_entries) == 100
 
 
-def test_settings_that_are_not_known_are_not_kept(pair):
+def test_settings_that_are_not_known_are_not_kept():
+    pair = ClientPair()
     frame = SettingsFrame(0, settings={SettingCodes.INITIAL_WINDOW_SIZE: 1234})
     body = b"".join(struct.pack(">HL", code, 1) for code in range(0x10, 2000))
     data = frame.serialize() + len(body).to_bytes(3, "big") + b"\4\0\0\0\0\0" + body
@@ -173,42 +213,25 @@ def test_settings_that_are_not_known_are_not_kept(pair):
 
 @pytest.mark.parametrize(("limit", "size", "taken"), [(200_000, 190_000, True), (20_000, 30_000, False)])
 def test_head_may_be_as_long_as_our_settings_say(limit, size, taken):
-    pair = Pair(client=False, settings={SettingCodes.MAX_HEADER_LIST_SIZE: limit})
-    pair.peer.send_headers(1, [*REQUEST, (b"x", b"y" * size)], end_stream=True)
-    data = pair.peer.data_to_send()
+    pair = ClientPair({SettingCodes.MAX_HEADER_LIST_SIZE: limit})
+    pair.say()
     if taken:
-        (event, _) = pair.ours.receive_data(data)
+        (event, _) = pair.answer((b"x", b"y" * size))
         assert len(event.headers[-1][1]) == size
     else:
         with pytest.raises(DenialOfServiceError):
-            pair.ours.receive_data(data)
+            pair.answer((b"x", b"y" * size))
 
 
 def test_streams_that_are_closed_are_forgotten():
-    pair = Pair(client=False)
+    pair = ClientPair()
     for _ in range(MAX_CLOSED + 200):
         pair.say()
+        pair.answer()
+    pair.say()
     assert len(pair.ours._closed_streams) == MAX_CLOSED
     late = pair.stream - 2 * MAX_CLOSED + 100
     pair.ours.receive_data(RstStreamFrame(late, error_code=8).serialize())
     pair.ours.receive_data(WindowUpdateFrame(1, window_increment=1).serialize())
     pair.ours.receive_data(DataFrame(1, data=b"x").serialize())
-    pair.say()
-
-
-def test_frames_for_nothing_are_counted():
-    pair = Pair(client=False)
-    for _ in range(3):
-        pair.say()
-    assert pair.ours.idle == 0
-    frames = [
-        RstStreamFrame(1, error_code=8),
-        WindowUpdateFrame(1, window_increment=1),
-        DataFrame(1, data=b"x"),
-        AltSvcFrame(0, origin=b"x", field=b"y"),
-    ]
-    for number, frame in enumerate(frames):
-        pair.ours.receive_data(frame.serialize())
-        assert pair.ours.idle == number + 1
-    pair.ours.receive_data(DataFrame(1, data=bytes(SMALL)).serialize())
-    assert pair.ours.idle == len(frames)
+    assert len(pair.answer()) == 2

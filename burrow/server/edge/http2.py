@@ -15,25 +15,9 @@ Long because what may be read, sent and ended depends on the state of the whole 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
+from functools import partial
 from typing import Any
 
-from h2.config import H2Configuration
-from h2.errors import ErrorCodes
-from h2.events import (
-    ConnectionTerminated,
-    DataReceived,
-    Event,
-    PingReceived,
-    RemoteSettingsChanged,
-    RequestReceived,
-    StreamEnded,
-    StreamReset,
-    TrailersReceived,
-    WindowUpdated,
-)
-from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes, Settings
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -41,7 +25,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.http.head import BadMessage
-from burrow.http.http2 import Http2Connection
+from burrow.http.headers import Fields
+from burrow.http.http2_server.connection import Http2Server
+from burrow.http.http2_server.frames import Code, Fault, Setting
+from burrow.http.http2_server.listener import IListener
+from burrow.http.http2_server.streams import Stream
 from burrow.http.remembered import Remembered
 from burrow.http.request_head import MAX_HEAD, RequestHead
 from burrow.http.response_head import ResponseHead
@@ -51,7 +39,7 @@ from burrow.server.edge.forwarded import Hop
 from burrow.server.edge.http2_bodies import BodiesPace
 from burrow.server.edge.http2_lanes import Lanes
 from burrow.server.edge.http2_pace import AnswersPace
-from burrow.server.edge.http2_request import Malformed, read_request, read_trailers
+from burrow.server.edge.http2_request import Malformed, read_trailers, understand
 from burrow.server.edge.http2_stream import Http2Stream
 from burrow.server.edge.shown import Shown
 from burrow.sockets import lowest_transport, taken, way
@@ -86,29 +74,15 @@ FRAMES_EACH = 4
 SPARE_FRAMES = 1000
 """Such frames, windows among them, that it may send beyond."""
 
-_CONFIGURATION = H2Configuration(
-    client_side=False,
-    header_encoding=None,
-    # A request is checked by its reader, so that one that is malformed ends its stream alone (RFC 9113
-    # section 8.1.1). h2 ends the connection.
-    validate_inbound_headers=False,
-    normalize_inbound_headers=False,
-    # What is sent has come through our own readers, and is in lower case: 6 us of CPU less for an answer.
-    # tests/server/edge/test_http2_fields.py holds it against h2's rules.
-    normalize_outbound_headers=False,
-    validate_outbound_headers=False,
-)
-
 _SETTINGS = {
-    SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
-    SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
-    SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEAD,
-    SettingCodes.ENABLE_PUSH: 0,
-    SettingCodes.ENABLE_CONNECT_PROTOCOL: 1,  # RFC 8441: WebSockets
+    Setting.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
+    Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+    Setting.MAX_HEADER_LIST_SIZE: MAX_HEAD,
+    Setting.ENABLE_CONNECT_PROTOCOL: 1,  # RFC 8441: WebSockets
 }
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
+@implementer(IHalfCloseableProtocol, IPushProducer, IListener)
 class Http2Visitor(Protocol):
     """
     One connection.
@@ -128,9 +102,14 @@ class Http2Visitor(Protocol):
         self.asked = False
         self.full = False
         self.deadline: float | None = None
-        self.h2 = Http2Connection(_CONFIGURATION)
-        self.h2.local_settings = Settings(client=False, initial_values=_SETTINGS)
         self.requests: Remembered[RequestHead] = Remembered(edge.memory)
+        self.h2 = Http2Server(
+            self,
+            partial(understand, scheme=scheme, known=self.requests),
+            edge.memory,
+            _SETTINGS,
+            CONNECTION_WINDOW,
+        )
         self.answers: Remembered[ResponseHead] = Remembered(edge.memory)
         self._scheme = scheme
         self._streams: dict[int, Http2Stream] = {}
@@ -145,7 +124,7 @@ class Http2Visitor(Protocol):
             edge.rate,
             self._streams,
             lambda: self._came,
-            lambda: self.h2.inbound_flow_control_window < LEAST_WINDOW,
+            lambda: self.h2.open < LEAST_WINDOW,
             lambda: self.full,
             lambda: taken(self.transport),
         )
@@ -174,19 +153,10 @@ class Http2Visitor(Protocol):
         if not self._begun:
             # Not before: what is written during the handshake makes TLS pause who writes.
             self._begun = True
-            self.h2.initiate_connection()
-            self.h2.increment_flow_control_window(CONNECTION_WINDOW - 65535)
+            self.h2.begin()
         try:
-            events = self.h2.receive_data(data)
-            for event in events:
-                self._event(event)
-                if self._closing:
-                    return
-            if self.h2.idle:
-                self._for_nothing(self.h2.idle)
-                self.h2.idle = 0
-        except ProtocolError as error:
-            # h2 has written the GOAWAY (RFC 9113 section 5.4.1).
+            self.h2.receive(data)
+        except Fault as error:
             self.log.debug("an HTTP/2 connection is ended: {error}", error=error)
             self._close(ended=True)
         finally:
@@ -206,6 +176,7 @@ class Http2Visitor(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The visitor is gone. What it asked and is whole goes on to the upstream, with the end behind it."""
         self._gone = self._closing = self.lanes.closed = True
+        self.h2.stop()
         self.edge.visitors.discard(self)
         self.edge.sweep.discard(self)
         self._takes.stop()
@@ -213,6 +184,7 @@ class Http2Visitor(Protocol):
         for stream in list(self._streams.values()):
             stream.left(connection=True)
         self.lanes.drop()
+        self.h2.heads.forget()
         self.requests.forget()
         self.answers.forget()
 
@@ -231,71 +203,54 @@ class Http2Visitor(Protocol):
         least = self.edge.rate.least * self.edge.idle_timeout
         return before is not None and self._flushed is not None and self._flushed - before >= max(least, 1)
 
-    # -- what a visitor sends -----------------------------------------------------------------------------
+    # -- what a visitor sends: see L{IListener} -----------------------------------------------------------
 
-    def _event(self, event: Event) -> None:
-        if isinstance(event, RequestReceived):
-            self._request(event)
-        elif isinstance(event, DataReceived):
-            self._data(event)
-        elif isinstance(event, StreamEnded):
-            if stream := self._streams.get(event.stream_id):
-                stream.body_ended()
-        elif isinstance(event, TrailersReceived):
-            self._trailers(event)
-        elif isinstance(event, StreamReset):
+    def request(self, stream: Stream, meaning: RequestHead | BadMessage, ended: bool) -> None:
+        """See L{IListener}. C{meaning}: see L{understand}."""
+        id = stream.id
+        if isinstance(meaning, BadMessage):
             self.costs(1.0)
-            if stream := self._streams.get(event.stream_id):
-                stream.left()
-        elif isinstance(event, WindowUpdated):
-            self._for_nothing()
-            self.flush()
-        elif isinstance(event, (PingReceived, RemoteSettingsChanged)):
-            self.costs(0.2)  # each is answered
-            self.flush()  # settings may have opened windows
-        elif isinstance(event, ConnectionTerminated):
-            if event.error_code or not self._streams:
-                self._close()
+            if self._closing:
                 return
-            self._leaving = True  # what is under way is answered still
-            self._for_nothing()
-        else:  # priorities, acknowledgements, frames of types that are not known
-            self._for_nothing()
-
-    def _request(self, event: RequestReceived) -> None:
-        ended = event.stream_ended is not None
-        try:
-            head = read_request(event.headers, ended, self._scheme, self.requests)
-        except Malformed:
-            self.costs(1.0)
-            with suppress(ProtocolError):  # the visitor may have reset it
-                self.h2.reset_stream(event.stream_id, ErrorCodes.PROTOCOL_ERROR)
+            if isinstance(meaning, Malformed):
+                self.h2.reset(id, Code.PROTOCOL_ERROR)
+            else:
+                refused = self._streams[id] = Http2Stream(self, stream, None, ended)
+                refused.refuse(meaning)
             return
-        except BadMessage as error:
+        if self._fields + meaning.size > MAX_FIELDS:
             self.costs(1.0)
-            stream = Http2Stream(self, event.stream_id, None)
-            self._streams[event.stream_id] = stream
-            stream.refuse(error)
+            self.h2.reset(id, Code.REFUSED_STREAM)
             return
-        if self._fields + head.size > MAX_FIELDS:
-            self.costs(1.0)
-            with suppress(ProtocolError):
-                self.h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
-            return
-        self._fields += head.size
+        self._fields += meaning.size
         self.asked = True
         self._asked += 1
-        self.edge.sweep.discard(self)
-        stream = self._streams[event.stream_id] = Http2Stream(self, event.stream_id, head)
+        if self.deadline is not None:
+            self.edge.sweep.discard(self)
+        asked = self._streams[id] = Http2Stream(self, stream, meaning, ended)
         if self.edge.draining and len(self._streams) > 1:
             self._shut_down()
-        stream.begin()
+        asked.begin()
 
-    def _trailers(self, event: TrailersReceived) -> None:
-        stream = self._streams.get(event.stream_id)
+    def data(self, id: int, data: bytes, size: int, ended: bool) -> None:
+        """See L{IListener}."""
+        self._came += len(data)
+        if not data and not ended:
+            self.costs(0.5)
+        stream = self._streams.get(id)
+        if stream is None:
+            self.taken(id, size)
+        else:
+            stream.body(data, size)
+            if ended:
+                stream.body_ended()
+
+    def trailers(self, id: int, fields: Fields) -> None:
+        """See L{IListener}."""
+        stream = self._streams.get(id)
         if stream is not None:
             try:
-                trailers = read_trailers(event.headers)
+                trailers = read_trailers(fields)
             except BadMessage:
                 stream.malformed()
                 return
@@ -306,26 +261,47 @@ class Http2Visitor(Protocol):
             self._fields += size
             stream.fields += size
             stream.trailers_came(trailers)
+            stream.body_ended()
 
-    def _data(self, event: DataReceived) -> None:
-        size = event.flow_controlled_length
-        self._came += len(event.data)
-        if not event.data and not event.stream_ended:
-            self.costs(0.5)
-        stream = self._streams.get(event.stream_id)
-        if stream is None:
-            self.taken(event.stream_id, size)
-        else:
-            stream.body(event.data, size)
+    def reset(self, id: int) -> None:
+        """See L{IListener}."""
+        self.costs(1.0)
+        if stream := self._streams.get(id):
+            stream.left()
 
-    def _for_nothing(self, frames: int = 1) -> None:
+    broken = reset
+
+    def widened(self) -> None:
+        """See L{IListener}."""
+        self._for_nothing()
+        if self._waiting:
+            self.flush()
+
+    def answered(self) -> None:
+        """See L{IListener}."""
+        self.costs(0.2)
+        if self._waiting:
+            self.flush()
+
+    def nothing(self) -> None:
+        """See L{IListener}."""
+        self._for_nothing()
+
+    def leaves(self, code: int) -> None:
+        """See L{IListener}."""
+        if code or not self._streams:
+            self._close()
+            return
+        self._leaving = True  # what is under way is answered still
+        self._for_nothing()
+
+    def _for_nothing(self) -> None:
         """
-        Frames came that bring nothing by themselves. Those that go with requests and answers cost nothing.
+        A frame came that brings nothing by itself. Those that go with requests and answers cost nothing.
         """
-        self._idle += frames
-        beyond = self._idle - SPARE_FRAMES - self._moved // UPDATE_EACH - self._asked * FRAMES_EACH
-        if beyond > 0:
-            self.costs(0.2 * min(frames, beyond))
+        self._idle += 1
+        if self._idle > SPARE_FRAMES + self._moved // UPDATE_EACH + self._asked * FRAMES_EACH:
+            self.costs(0.2)
 
     def costs(self, amount: float) -> None:
         """The visitor did something that costs it nothing."""
@@ -334,16 +310,13 @@ class Http2Visitor(Protocol):
                 "an HTTP/2 connection of {peer} is ended: it resets, or asks for nothing, too often",
                 peer=getattr(self.transport.getPeer(), "host", "unknown"),
             )
-            self.h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+            self.h2.close(Code.ENHANCE_YOUR_CALM)
             self._close(ended=True)
 
     def taken(self, stream_id: int, size: int) -> None:
         """Bytes of a body are used: the visitor may send more. @param size: with their padding."""
         if size and not self._gone:
-            try:
-                self.h2.acknowledge_received_data(size, stream_id)
-            except ProtocolError:
-                return  # the connection is ended
+            self.h2.used(stream_id, size)
             self.send()
 
     # -- what it is sent ----------------------------------------------------------------------------------
@@ -366,13 +339,17 @@ class Http2Visitor(Protocol):
         if waiting:
             self._takes.watch()
 
+    def has_turn(self, stream: Http2Stream) -> bool:
+        """Whether a stream that has something to send may send it now, as far as its windows allow."""
+        return not self.full and stream.id not in self._waiting
+
     def moved(self, size: int) -> None:
         """Bytes of an answer are sent."""
         self._moved += size
 
     def send(self) -> None:
         """Write the frames that are ready."""
-        if not self._receiving and not self._gone and (data := self.h2.data_to_send()):
+        if not self._receiving and not self._gone and (data := self.h2.take()):
             self.transport.write(data)
 
     def pauseProducing(self) -> None:
@@ -427,13 +404,13 @@ class Http2Visitor(Protocol):
     def go_away(self) -> None:
         """Say that no request is taken any more (RFC 9113 section 6.8), and close: none may be under way."""
         if not self._closing:
-            with suppress(ProtocolError):
-                self.h2.close_connection()
+            self.h2.close()
             self._close()
 
     def _give_up(self) -> None:
         """Nothing more is answered on this connection."""
         self._closing = self.lanes.closed = True
+        self.h2.stop()
         for stream in list(self._streams.values()):
             stream.left()
         self.lanes.drop()

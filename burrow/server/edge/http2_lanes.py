@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
-from h2.errors import ErrorCodes
-from h2.exceptions import ProtocolError
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
+from burrow.http.http2_server.frames import Code
 from burrow.server.edge.kept import KeptStream
 from burrow.server.route import IRoute
 from burrow.wire.windows import Allowance
 
-MAX_KEPT = 16
+MAX_KEPT = 32
 """Streams to tunnels that one connection keeps for its next requests, at most."""
 
 
@@ -80,10 +78,10 @@ class Lanes:
 
     def to(self, route: IRoute) -> Lane:
         """One to a route that an earlier request left, or a new one."""
-        for lane in self._kept:
-            if lane.kept.route is route:
-                self._kept.remove(lane)
-                return lane
+        kept = self._kept
+        for number in range(len(kept) - 1, -1, -1):
+            if kept[number].kept.route is route:
+                return kept.pop(number)
         return Lane(self._visitor)
 
     def keep(self, lane: Lane) -> None:
@@ -114,6 +112,5 @@ class Unwanted:
 
     def timed_out(self) -> None:
         """Called by the sweep: the visitor has had its answer. It may have ended the stream meanwhile."""
-        with suppress(ProtocolError):
-            self._visitor.h2.reset_stream(self._id, ErrorCodes.NO_ERROR)
+        self._visitor.h2.reset(self._id, Code.NO_ERROR)
         self._visitor.send()

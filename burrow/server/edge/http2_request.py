@@ -37,6 +37,22 @@ _CONNECTION = frozenset(
 )
 
 
+def understand(
+    fields: Fields, ended: bool, scheme: str, known: Remembered[RequestHead]
+) -> tuple[RequestHead | BadMessage, bool]:
+    """
+    What a request's fields mean: see L{Mean<burrow.http.http2_server.heads.Mean>}, and L{read_request}.
+
+    @return: its head, or why it is refused; and whether the same fields are just that the next time, too.
+        Those that ask for a WebSocket are not, for they get a key of ours.
+    """
+    try:
+        head = read_request(fields, ended, scheme, known)
+    except BadMessage as error:
+        return error, False
+    return head, b":protocol" not in [name for name, _ in fields]
+
+
 def read_request(
     fields: Iterable[tuple[bytes, bytes]], ended: bool, scheme: str, known: Remembered[RequestHead] | None
 ) -> RequestHead:

@@ -7,26 +7,26 @@ Long because what is read, sent and ended of one stream is one state.
 from __future__ import annotations
 
 from collections import deque
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from h2.errors import ErrorCodes
-from h2.exceptions import ProtocolError
 from twisted.internet.interfaces import IProtocolFactory
 from wsproto.utilities import generate_accept_token
 from zope.interface import implementer
 
 from burrow.http.head import BadMessage
 from burrow.http.headers import Fields
+from burrow.http.http2_server.frames import Code
+from burrow.http.http2_server.streams import Stream
 from burrow.http.request_head import RequestHead
 from burrow.http.response_head import ResponseHead
 from burrow.mux.pipe import PipeEnd
 from burrow.server.edge import pages
-from burrow.server.edge.answers import answer_fields, interim_fields, switch_fields
+from burrow.server.edge.answers import interim_fields, switch_fields
 from burrow.server.edge.connection import IConnection
 from burrow.server.edge.context import Own
 from burrow.server.edge.exchange import Exchange
+from burrow.server.edge.http2_answers import answer_block
 from burrow.server.edge.http2_lanes import Lane, Unwanted
 from burrow.server.edge.http2_socket import StreamSocket
 from burrow.server.edge.responses import Responses
@@ -35,6 +35,8 @@ from burrow.server.edge.upgraded import Upgraded
 from burrow.server.route import IRoute
 from burrow.sockets import idle
 from burrow.traffic.watched import watch
+
+_NOTHING: deque[tuple[bytes, int]] = deque(maxlen=0)
 
 LINGER = 2.0
 """Seconds until a stream is reset whose answer is whole and whose visitor still sends."""
@@ -46,7 +48,8 @@ class Http2Stream:
     See the module's docstring.
 
     @param visitor: the L{Http2Visitor<burrow.server.edge.http2.Http2Visitor>}.
-    @param head: of the request; None for one that is refused.
+    @param wire: the connection's L{Stream<burrow.http.http2_server.streams.Stream>}.
+    @param head: of the request; None for one that is refused. @param body_ended: whether no body follows.
     @ivar trailers: the fields behind the request's body, once they have come.
     @ivar fields: bytes of the request's head, and of its trailers.
     @ivar came: bytes of the request's body that have come.
@@ -56,26 +59,26 @@ class Http2Stream:
     ended = False
     only_switches = True
     trailers: Fields = ()  # type: ignore[assignment]
+    came = moved = 0
     _silence: Silence | None = None
+    _lane: Lane | None = None
+    _socket: StreamSocket | None = None
+    _held = _NOTHING  # until the first bytes of a body come
+    _pending: bytes | bytearray = b""
+    _over = _all = _waits_for_room = False
+    _part = b""
+    _last: Fields | None = None
 
-    def __init__(self, visitor: Any, id: int, head: RequestHead | None) -> None:
-        self.id = id
+    def __init__(self, visitor: Any, wire: Stream, head: RequestHead | None, body_ended: bool) -> None:
+        self.id = wire.id
         self.fields = head.size if head is not None else 0
         self.hop, self.shown = visitor.hop, visitor.shown
         self.own: Own = visitor.edge.own
         self._visitor = visitor
+        self._wire = wire
+        self._body_ended = body_ended
         self._exchange = Exchange(visitor.edge, self, head) if head is not None else None
-        self._lane: Lane | None = None
-        self._socket: StreamSocket | None = None
         self._asks_socket = head is not None and bool(head.upgrade)
-        self._held: deque[tuple[bytes, int]] = deque()
-        self._body_ended = False
-        self.came = 0
-        self._pending = bytearray()
-        self.moved = 0
-        self._over = self._all = self._waits_for_room = False
-        self._part = b""
-        self._last: Fields | None = None
 
     def begin(self) -> None:
         """Have the request answered."""
@@ -149,6 +152,8 @@ class Http2Stream:
     def body(self, data: bytes, size: int) -> None:
         """Some of the body has come. C{size}: of its frame's window."""
         self.came += len(data)
+        if self._held is _NOTHING:
+            self._held = deque()
         self._held.append((data, size))
         length = self._exchange.request.length if self._exchange is not None else None
         if length is not None and self.came > length and not self._asks_socket:
@@ -166,7 +171,7 @@ class Http2Stream:
     def too_many_fields(self) -> None:
         """No room is left for what follows the body: L{MAX_FIELDS<burrow.server.edge.http2.MAX_FIELDS>}."""
         self._visitor.costs(1.0)
-        self._reset(ErrorCodes.ENHANCE_YOUR_CALM)
+        self._reset(Code.ENHANCE_YOUR_CALM)
 
     def malformed(self) -> None:
         """
@@ -174,10 +179,12 @@ class Http2Stream:
         the stream: it can have the server do so as often (CVE-2025-8671).
         """
         self._visitor.costs(1.0)
-        self._reset(ErrorCodes.PROTOCOL_ERROR)
+        self._reset(Code.PROTOCOL_ERROR)
 
     def body_ended(self) -> None:
         """All of it has come, as much as its Content-Length says, or the request is malformed."""
+        if self._over:
+            return
         self._body_ended = True
         length = self._exchange.request.length if self._exchange is not None else None
         if length not in (None, self.came) and not self._asks_socket:
@@ -248,17 +255,23 @@ class Http2Stream:
         """See L{IConnection}."""
         exchange = self._exchange
         assert exchange is not None
-        cookie = exchange.among.cookie if exchange.among is not None else b""
-        fields = answer_fields(
-            exchange.request, head, self._visitor.edge.domain, exchange.request_id, cookie=cookie
-        )
         # Without a body, the head says that it is all: so gRPC knows its answers without messages.
         self._all = head.length == 0
-        self._headers(head.status, fields, end=self._all)
+        if self._over:
+            return
+        h2 = self._visitor.h2
+        block = answer_block(exchange, head, self._visitor.edge.domain, h2.heads)
+        h2.send_head(self._wire, block, self._all)
+        self._visitor.send()
 
     def answer_data(self, data: bytes) -> None:
         """See L{IConnection}."""
-        self._pending += data
+        if not self._pending:
+            self._pending = data
+        elif isinstance(self._pending, bytes):
+            self._pending = bytearray(self._pending + data)
+        else:
+            self._pending += data
         exchange = self._exchange
         if exchange is not None and exchange.ends and self._socket is None:
             return  # its end follows in this call, and goes in the same frame if that has room
@@ -306,7 +319,7 @@ class Http2Stream:
     def break_off(self) -> None:
         """See L{IConnection}."""
         self._visitor.flush()
-        self._reset(ErrorCodes.INTERNAL_ERROR)
+        self._reset(Code.INTERNAL_ERROR)
 
     def answer_switch(self, head: ResponseHead) -> None:
         """See L{IConnection}. To the visitor, a 200 is what a 101 is in HTTP/1.1 (RFC 8441 section 5)."""
@@ -362,52 +375,57 @@ class Http2Stream:
     @property
     def stalled(self) -> bool:
         """Whether there is something to send that its own window does not take."""
-        stream = self._visitor.h2.streams.get(self.id)
-        return bool(self._pending) and stream is not None and stream.outbound_flow_control_window <= 0
+        return bool(self._pending) and self._wire.window <= 0
 
     def send_some(self) -> bool:
         """Send a frame. @return: whether more can be sent now."""
-        h2 = self._visitor.h2
-        try:
-            if self._pending:
-                size = min(h2.local_flow_control_window(self.id), h2.max_outbound_frame_size)
-                if size <= 0:
-                    return False
-                data = bytes(self._pending[:size])
-                del self._pending[:size]
-                h2.send_data(self.id, data, end_stream=not self._pending and self._last == [])
-                self.moved += len(data)
-                self._visitor.moved(len(data))
-                if not self._pending and self._last == []:
-                    self._sent_end()
-                    return False
-            elif self._last is not None:
-                if self._last:
-                    trailers = [(name.lower(), value) for name, value in self._last]
-                    h2.send_headers(self.id, trailers, end_stream=True)
-                else:
-                    h2.end_stream(self.id)
-                self._sent_end()
+        visitor, wire, pending, last = self._visitor, self._wire, self._pending, self._last
+        if pending:
+            size = visitor.h2.room(wire)
+            if size <= 0:
                 return False
-        except ProtocolError:  # the visitor has reset it, which is told in a moment
-            self.left()
+            if size < len(pending):
+                if isinstance(pending, bytes):
+                    self._pending = pending = bytearray(pending)
+                visitor.h2.send_data(wire, bytes(pending[:size]))
+                del pending[:size]
+                self.moved += size
+                visitor.moved(size)
+                return True
+            self._send_all(end=last == [])
+            if last == []:
+                return False
+        elif last is not None:
+            if last:
+                trailers = [(name.lower(), value) for name, value in last]
+                visitor.h2.send_head(wire, visitor.h2.heads.write(trailers), True)
+            else:
+                visitor.h2.send_data(wire, b"", True)
+            self._sent_end()
             return False
-        if not self._pending and self._last is None:
+        if last is None:
             self._waits_for_room = False
             if (source := self._source) is not None:
                 source.resumeProducing()
             return False
         return True
 
+    def _send_all(self, *, end: bool) -> None:
+        """Send what waits, for which there is room. C{end}: whether it is the last."""
+        visitor, data = self._visitor, bytes(self._pending)
+        self._pending = b""
+        visitor.h2.send_data(self._wire, data, end)
+        self.moved += len(data)
+        visitor.moved(len(data))
+        if end:
+            self._sent_end()
+
     def _headers(self, status: int, fields: Fields, *, end: bool = False) -> bool:
         """C{end}: whether nothing follows. @return: whether the visitor still wants them."""
         if self._over:
             return False
-        try:
-            self._visitor.h2.send_headers(self.id, [(b":status", b"%d" % status), *fields], end_stream=end)
-        except ProtocolError:
-            self.left()
-            return False
+        h2 = self._visitor.h2
+        h2.send_head(self._wire, h2.heads.write([(b":status", b"%d" % status), *fields]), end)
         self._visitor.send()
         return True
 
@@ -417,6 +435,11 @@ class Http2Stream:
             return
         if self._all:
             self._ended()
+            return
+        visitor = self._visitor
+        if not trailers and visitor.has_turn(self) and len(self._pending) <= visitor.h2.room(self._wire):
+            self._send_all(end=True)
+            visitor.send()
             return
         self._last = list(trailers)
         self._push()
@@ -463,18 +486,17 @@ class Http2Stream:
 
     def too_slow(self) -> None:
         """The visitor does not take the answer."""
-        self._reset(ErrorCodes.CANCEL)
+        self._reset(Code.CANCEL)
 
     def cancel(self) -> None:
         """The upstream has reset a WebSocket's connection, or what has no end is ended."""
         self._visitor.flush()
-        self._reset(ErrorCodes.CANCEL)
+        self._reset(Code.CANCEL)
 
-    def _reset(self, code: ErrorCodes) -> None:
+    def _reset(self, code: Code) -> None:
         if not self._over:
             self._over = True
-            with suppress(ProtocolError):  # it may have ended meanwhile
-                self._visitor.h2.reset_stream(self.id, code)
+            self._visitor.h2.reset(self.id, code)
             self._give_up(left=False)
             self._visitor.over(self)
             self._visitor.send()
@@ -487,7 +509,7 @@ class Http2Stream:
             self._visitor.over(self)
 
     def _give_up(self, *, left: bool) -> None:
-        self._pending.clear()
+        self._pending = b""
         self._last = None
         exchange, lane = self._exchange, self._lane
         self._lane = None
@@ -502,6 +524,5 @@ class Http2Stream:
 
     def _drop_held(self) -> None:
         """What has come and is not used makes room all the same."""
-        held, self._held = self._held, deque()
-        for _, size in held:
-            self._visitor.taken(self.id, size)
+        while self._held:
+            self._visitor.taken(self.id, self._held.popleft()[1])

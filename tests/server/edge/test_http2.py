@@ -1,6 +1,7 @@
 """A visitor's HTTP/2 connection and a tunnel, without sockets; the visitor is h2's own client."""
 
 import gzip
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -48,6 +49,7 @@ from tests.server.edge.edges import Exchange, Peer, Wire
 from tests.server.edge.http2_visitors import HOST, OK, Connection
 from tests.server.edge.test_policed import tunnel
 
+GOAWAYS = re.compile(rb"\x00\x00\x08\x07\x00{5}.{8}", re.DOTALL)
 GOAWAY = b"\0\0\x08\7\0\0\0\0\0" + bytes(8)
 
 # -- requests and answers ---------------------------------------------------------------------------------
@@ -362,6 +364,16 @@ def test_stream_whose_answer_waits_for_its_visitor_is_the_next_requests_once_tha
     assert stream.producerState == "producing"
     one.ask(5)
     assert len(one.edge.streams) == 2
+
+
+def test_no_more_streams_are_kept_than_a_few():
+    one = Connection()
+    for number in range(MAX_KEPT + 2):
+        one.ask(2 * number + 1)
+    for number in range(MAX_KEPT + 2):
+        one.answer(OK, number)
+    assert len(list(one.protocol.lanes)) == MAX_KEPT
+    assert [stream.disconnecting for stream in one.edge.streams] == [False] * MAX_KEPT + [True] * 2
 
 
 def test_streams_that_upstreams_close_make_room_for_others():
@@ -856,6 +868,67 @@ def test_other_floods_end_the_connection(flood):
     assert one.code == ErrorCodes.ENHANCE_YOUR_CALM
 
 
+@pytest.mark.parametrize("way", ["too many", "no window", "window too far", "bytes behind", "trailers"])
+def test_to_have_the_server_reset_streams_costs_as_much_as_to_reset_them(way):
+    """CVE-2025-8671, MadeYouReset."""
+    one = Connection()
+    one.client.config.validate_outbound_headers = False
+    if way == "too many":
+        for number in range(MAX_STREAMS):
+            one.ask(1 + 2 * number)
+    first = 2 * len(one.edge.streams) + 1
+    for number in range(5 * int(BURST)):
+        stream = first + 2 * number
+        ends = way != "trailers"
+        block = one.client.encoder.encode(RIGHT.items())
+        data = HeadersFrame(stream, data=block, flags=["END_HEADERS", *["END_STREAM"] * ends]).serialize()
+        if way == "no window":
+            data += WindowUpdateFrame(stream).serialize()[:-4] + bytes(4)
+        elif way == "window too far":
+            data += WindowUpdateFrame(stream, window_increment=2**31 - 1).serialize()
+        elif way == "bytes behind":
+            data += DataFrame(stream, data=b"x").serialize()
+        elif way == "trailers":
+            data += HeadersFrame(stream, data=b"\0\1x\1y", flags=["END_HEADERS"]).serialize()
+        one.protocol.dataReceived(data)
+        if one.wire.disconnecting:
+            break
+    one.events += one.client.receive_data(GOAWAYS.search(one.wire.value())[0])
+    assert one.code == ErrorCodes.ENHANCE_YOUR_CALM
+    assert BURST - 2 <= number < BURST + 2
+    if way != "too many":
+        assert all(stream.aborted for stream in one.edge.streams)
+
+
+def test_requests_beyond_the_limit_are_refused_and_the_others_go_on():
+    one = Connection()
+    for number in range(MAX_STREAMS):
+        one.ask(1 + 2 * number)
+    stream = 1 + 2 * MAX_STREAMS
+    block = one.client.encoder.encode(RIGHT.items())
+    one.protocol.dataReceived(
+        HeadersFrame(stream, data=block, flags=["END_HEADERS", "END_STREAM"]).serialize()
+    )
+    refused = RstStreamFrame(stream, error_code=ErrorCodes.REFUSED_STREAM).serialize()
+    assert refused in one.wire.value()
+    one.wire.clear()
+    assert len(one.edge.streams) == MAX_STREAMS
+    one.answer(OK, 7)
+    assert one.status(15) == 200
+
+
+def test_trailers_that_do_not_end_their_body_reset_their_request_alone():
+    one = Connection()
+    one.ask(1)
+    one.ask(3, b"POST", b"/", body=b"hello", end=False)
+    one.protocol.dataReceived(HeadersFrame(3, data=b"\0\1x\1y", flags=["END_HEADERS"]).serialize())
+    one.pump()
+    assert [reset.error_code for reset in one.of(StreamReset, 3)] == [ErrorCodes.PROTOCOL_ERROR]
+    assert one.edge.streams[1].aborted
+    one.answer(OK, 0)
+    assert one.status(1) == 200
+
+
 def unknown(kind, body):
     return len(body).to_bytes(3, "big") + bytes([kind, 0]) + bytes(4) + body
 
@@ -1138,7 +1211,7 @@ def test_body_that_is_not_of_its_length_resets_its_request_alone(length, sent, t
     assert [reset.error_code for reset in one.of(StreamReset)] == [ErrorCodes.PROTOCOL_ERROR]
     assert one.edge.streams[0].aborted
     assert len(one.upstream(0).partition(b"\r\n\r\n")[2]) <= length
-    assert one.protocol.h2._inbound_flow_control_window_manager._bytes_processed == sent  # to be returned
+    assert one.protocol.h2._granting._used == sent  # to be returned
     one.ask(3)
     one.answer(OK)
     assert one.status(3) == 200

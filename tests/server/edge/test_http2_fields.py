@@ -1,8 +1,10 @@
 """
-What the edge sends as fields over HTTP/2 keeps h2's rules: h2 itself does not look, since all fields have
+What the edge sends as fields over HTTP/2 keeps the rules as h2 has them. Nobody looks, since all fields have
 come through our readers.
 """
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -80,3 +82,9 @@ def test_fields_of_the_connection_do_not_pass():
 def test_pages(accept):
     for page in (pages.bad_request(400, "x\r\ny"), pages.misdirected("t.example.com")):
         check(pages.parts(page, accept, b"0123456789abcdef")[0])
+
+
+def test_visitors_are_served_without_h2():
+    """It took most of a request's time. The agent has it for upstreams, and tests as an oracle."""
+    code = "import sys, burrow.server.edge.http2; print(sorted({'h2', 'hyperframe'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
