@@ -104,9 +104,12 @@ class Tunnelled(threading.Thread):
     def _join(self, client, number):
         while b"\r\n\r\n" not in client.recv(65536):
             pass
-        server = socket.create_connection(
-            ("127.0.0.1", self._to), source_address=(f"127.0.{number}.{number * 3 % 250}", 0)
-        )
+        source = (f"127.0.{number}.{number * 3 % 250}", 0)
+        try:
+            server = socket.create_connection(("127.0.0.1", self._to), source_address=source)
+        except OSError:  # the server is gone: the last picture is made
+            client.close()
+            return
         client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         for one, other in ((client, server), (server, client)):
             threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
