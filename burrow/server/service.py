@@ -49,6 +49,7 @@ from burrow.server.nodes.announce import Announcer, refresh
 from burrow.server.nodes.arrivals import Arrivals
 from burrow.server.nodes.asking import Questions
 from burrow.server.nodes.cluster import Cluster
+from burrow.server.nodes.lifetimes import Lifetimes
 from burrow.server.nodes.links import Links
 from burrow.server.nodes.listen import listen_for_nodes
 from burrow.server.nodes.neighbours import Neighbours
@@ -130,6 +131,7 @@ class BurrowServer(MultiService):
 
         # Other nodes.
         self._links = Links(reactor, self._node, known_kinds)
+        self._lifetimes = Lifetimes(None if config.store == "memory" else config.state_dir)
         self.cluster = Cluster(reactor, self.store, self._node, self._links.linked)
         self.events = Events(reactor, self.store, self._node)
 
@@ -334,9 +336,14 @@ class BurrowServer(MultiService):
                 group=self._group,
                 door=self._neighbours.door,
             )
-            await self.cluster.join(note)
+            self._lifetimes.begin(self._node)
+            ended = self._lifetimes.ended()
+            await self.cluster.join(note, ended)
+            for each in ended:
+                self._lifetimes.forget(each)
         except BaseException:
             await self._listeners.close()
+            self._lifetimes.end()
             raise
         self._sweep.start()
         self.events.start()
@@ -425,6 +432,7 @@ class BurrowServer(MultiService):
         self.events.add("node-stopped", f"a node of {self.site.own_url} stopped")
         await self.events.stop()
         await self.cluster.leave()
+        self._lifetimes.end()
         self._links.stop()
         self._arrivals.stop()
         if self._node_port is not None:

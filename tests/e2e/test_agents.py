@@ -53,6 +53,21 @@ def test_server_killed_and_started_again(make_world, hello):
     assert len(agent.ready()) == 1
 
 
+def test_server_that_was_killed_and_starts_again_sends_no_agent_away(make_world, hello):
+    """The note of the node that was killed outlives it: the agent's session is not there, and counts not."""
+    world = make_world(token_sessions="1")
+    agent = world.agent("http", hello.port)
+    host = agent.host
+    for pid in [*world.workers, world.server.process.pid]:
+        os.kill(pid, signal.SIGKILL)
+    world.server.wait()
+    world.start_server()
+    wait_for(lambda: answers(world, host), "the agent")
+    told = str(agent.events("disconnected"))
+    assert "lost" in told
+    assert "cannot take agents now" not in told
+
+
 def test_server_stopped_cleanly_takes_its_agents_back_at_once(make_world, hello):
     world = make_world()
     agent = world.agent("http", hello.port)

@@ -118,6 +118,20 @@ class Nodes(SynchronousTestCase):
         self.assertIsNone(self.do(self.two.ask("blog")))
         self.assertEqual(self.lost, ["blog"])
 
+    def test_node_that_is_known_to_have_ended(self):
+        """It is gone before its note is too old, for the node that comes in its place and for the others."""
+        self.hold(self.one)
+        self.pass_time(BEAT)
+        self.one._loop.stop()
+        three = Cluster(self.clock, self.ways["three"], "three", now=self.clock.seconds)
+        node = Node("three", "127.0.0.1", 7000, "secret", "", "0", self.clock.seconds())
+        self.do(three.join(node, ["one", "never noted"]))
+        self.assertEqual(list(three.others), ["two"])
+        self.assertIsNone(three.elsewhere("blog"))
+        self.pass_time(BEAT)
+        self.assertEqual(list(self.two.others), ["three"])
+        self.assertEqual(self.lost, ["blog"])
+
     def test_later_lease_takes_over(self):
         self.hold(self.one)
         self.pass_time(BEAT)
