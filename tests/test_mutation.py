@@ -1,10 +1,15 @@
 """Tests of scripts/mutation.py."""
 
 import ast
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from tests.scripts import load
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +50,11 @@ def test_listed_survivors_are_in_the_code_and_have_a_reason(mutation):
     there = {one.key for file in {key[0] for key in listed} for one in mutation.mutations(file)}
     assert [key for key in listed if key not in there] == []
     assert all(len(why) > 10 for why in listed.values())
+
+
+@pytest.mark.slow
+def test_what_tests_must_notice_is_noticed():
+    """Nothing is, where something imports the file before the mutation is in its place."""
+    command = [sys.executable, "scripts/mutation.py", "burrow/wire/fair.py"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "2 of 2 mutations noticed" in ran.stdout, ran.stdout + ran.stderr
