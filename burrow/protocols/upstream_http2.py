@@ -132,7 +132,7 @@ class Translator:
     @property
     def waits(self) -> bool:
         """Whether a request waits for another connection."""
-        return self.away and self._head is not None and not self.over
+        return self.away and self._head_waits and not self.over
 
     @property
     def reads(self) -> bool:
@@ -205,6 +205,9 @@ class Translator:
             return
         if not self.settled:
             raise NotHttp2("closed the connection without a word of HTTP/2")
+        if self._came and self._held_size and not self.over:  # the visitor has yet to take the rest
+            self._leave()
+            return
         if self._head is not None:
             self._lost("It closed the connection before the end of its answer.")
         self.over = self.over or "closed"
@@ -462,6 +465,8 @@ class Translator:
         if self._switched:
             if self._body is None and self._sent:
                 self.over = "closed"
+            elif self.away:
+                self._break()
             return
         if self._due:  # h2 does not count where trailers follow
             self._break()

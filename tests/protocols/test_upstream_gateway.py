@@ -177,6 +177,23 @@ def test_upstream_that_leaves_between_requests(between):
     assert between.stream.disconnecting
 
 
+def test_upstream_that_leaves_while_the_end_of_its_answer_is_not_taken(between):
+    between.ask(GET)
+    between.answer(b"begun ", end=False)
+    between.stream.producer.pauseProducing()
+    between.server.send_data(1, b"ended", end_stream=True)
+    between.pump()
+    between.upstream.protocol.connectionLost(Failure(ConnectionDone()))
+    assert (between.stream.disconnecting, between.dialled) == (False, [])
+    between.stream.producer.resumeProducing()
+    assert between.stream.value().endswith(b"5\r\nended\r\n0\r\n\r\n")
+    between.ask(GET)
+    assert len(between.dialled) == 1
+    between.connect_again()
+    between.answer(b"two", end=True)
+    assert between.stream.value().endswith(b"3\r\ntwo\r\n0\r\n\r\n")
+
+
 def test_upstream_that_leaves_in_an_answer(between):
     between.ask(GET)
     between.answer(b"half", end=False)

@@ -358,6 +358,39 @@ def test_answer_that_breaks_off_is_never_a_whole_one(one, how):
         h11_response(one.got, b"GET", closed=True)
 
 
+@pytest.mark.parametrize("goes", [True, False])
+def test_upstream_that_leaves_while_the_end_of_its_answer_is_not_taken(one, goes):
+    """What it sent is whole: a visitor that reads slowly has all of it, and the next request is sent anew."""
+    one.ask(GET).answer(data=b"begun ", end=False)
+    one.translator.visitor_full(True)
+    if goes:
+        one.translator.upstream(goaway(last=1))
+    one.server.send_data(1, b"ended", end_stream=True)
+    one.pump()
+    one.translator.upstream_ended()
+    one.translator.upstream_ended()  # of its half, and of all
+    assert (one.translator.over, one.translator.waits, one.translator.takes) == ("", False, False)
+    one.translator.visitor_full(False)
+    one.got += one.translator.take_answer()
+    assert h11_response(one.got, b"GET", closed=False)[2] == b"begun ended"
+    assert one.translator.takes
+    one.translator.visitor(GET)
+    assert one.translator.waits
+    one.again().answer((b"content-length", b"5"), data=b"again")
+    assert one.got.endswith(b"\r\n\r\nagain")
+
+
+def test_upstream_that_answers_and_leaves_while_the_request_still_comes(one):
+    one.ask(POST).answer(end=False)
+    one.translator.visitor_full(True)
+    one.server.send_data(1, b"enough", end_stream=True)
+    one.pump()
+    one.translator.upstream_ended()
+    one.translator.visitor_full(False)
+    assert h11_response(one.got + one.translator.take_answer(), b"POST", closed=False)[2] == b"enough"
+    assert one.translator.over == "closed"
+
+
 def test_upstream_that_leaves_before_an_answer(one):
     one.ask(GET)
     one.translator.upstream_ended()
@@ -746,6 +779,20 @@ def test_upstream_that_closes_its_half_of_a_websocket_first(websocket):
     websocket.translator.visitor_ended()
     websocket.pump()
     assert websocket.translator.over == "closed"
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_upstream_that_leaves_while_the_end_of_a_websocket_is_not_taken(websocket, ends):
+    websocket.answer(end=False)
+    websocket.translator.visitor_full(True)
+    websocket.server.send_data(1, b"bye", end_stream=True)
+    websocket.pump()
+    websocket.translator.upstream_ended()
+    if ends:
+        websocket.translator.visitor_ended()
+    websocket.translator.visitor_full(False)
+    assert websocket.translator.take_answer().endswith(b"bye")
+    assert websocket.translator.over == "broken"
 
 
 def test_websocket_that_is_refused(websocket):
