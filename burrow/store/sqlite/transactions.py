@@ -34,7 +34,10 @@ class _Work:
     done: Deferred[Any]
 
     def syncs(self, connection: Any) -> bool:
-        return self.sync(connection) if callable(self.sync) else self.sync
+        try:
+            return self.sync(connection) if callable(self.sync) else self.sync
+        except Exception:  # as the work itself will: it fails alone
+            return True
 
 
 class Transactions:

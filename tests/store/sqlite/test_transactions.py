@@ -114,6 +114,17 @@ class Grouping(TestCase):
         modes = [text.split()[-1] for text in self.ran if text.startswith("PRAGMA")]
         self.assertEqual(modes, ["NORMAL", "FULL"])
 
+    async def test_one_that_cannot_tell_whether_it_has_to_be_on_the_disk_fails_alone(self):
+        def cannot_tell(connection):
+            connection.execute("SELECT ?", ("\ud800",))  # which is no UTF-8
+
+        first, *others = [outcome(self.writes.run(add(number), sync=False)) for number in range(3)]
+        odd = outcome(self.writes.run(cannot_tell, sync=cannot_tell))
+        missing = outcome(self.writes.run(add(3), sync=lambda on: on.execute("SELECT 1 FROM nothing")))
+        done = await gatherResults([first, *others, odd, missing])
+        self.assertEqual(done, [0, 1, 2, UnicodeEncodeError, 3])
+        self.assertIn("PRAGMA synchronous = FULL", self.ran)
+
     async def test_what_waits_when_it_is_closed_is_done(self):
         waiting = [outcome(self.writes.run(add(number))) for number in range(250)]
         self.writes.close()
