@@ -120,9 +120,9 @@ class MemoryStore:
         parent = kept_under(reservation, other)
         port = reservation.port
         if port is not None:
-            for other in self._reservations.values():
-                if other.port == port and other.name != reservation.name:
-                    return fail(Taken(f"port {port} belongs to the name {other.name!r}"))
+            for own in self._reservations.values():
+                if own.port == port and own.name != reservation.name:
+                    return fail(Taken(f"port {port} belongs to the name {own.name!r}"))
         owned = [own for own in self._reservations.values() if own.token == reservation.token]
         new = (known is None) + (parent is not None and other is None)
         if new and limits.names is not None and len(owned) + new > limits.names:

@@ -290,6 +290,14 @@ class StoreSuite(ChangesSuite):
         self.assertEqual(await self.store.release("example.org"), ["example.org"])
         self.assertEqual(await self.owners(), {"www.example.org": "id2"})
 
+    async def test_a_wildcard_that_has_a_port_is_two_names_too(self):
+        await self.store.reserve(attr.evolve(NAME, name="other", token="id2", port=20_001))
+        wild = attr.evolve(NAME, name="*.blog", port=20_000)
+        with self.assertRaises(OverQuota):
+            await self.store.reserve(wild, Limits(names=1))
+        await self.store.reserve(wild, Limits(names=2))
+        self.assertEqual(await self.owners(), {"blog": "id1", "*.blog": "id1", "other": "id2"})
+
     async def test_the_label_that_a_wildcard_is_under_is_kept_with_it(self):
         given = attr.evolve(NAME, assigned=True, used=100.0, port=20_000, port_assigned=True)
         await self.store.reserve(given)
