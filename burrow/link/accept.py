@@ -292,7 +292,3 @@ class AcceptFactory(WebSocketServerFactory):  # type: ignore[misc]
         """The session with that id, if it is not lost and belongs to C{owner}."""
         lifeline, kept_owner = self._kept.get(session_id, (None, None))
         return lifeline if lifeline is not None and kept_owner == owner else None
-
-    def _forget_ended(self) -> None:
-        for session_id in [key for key, (lifeline, _) in self._kept.items() if lifeline.session.lost]:
-            del self._kept[session_id]
