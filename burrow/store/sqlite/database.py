@@ -98,8 +98,9 @@ class Database:
             if isinstance(error, sqlite3.Error):
                 raise StoreError(explain(self._path, error)) from error
             raise
-        self._reads = Transactions(self._reader, self._explained, writes=False)
-        self._writes = Transactions(self._writer, self._explained, writes=True)
+        from_thread = self._reactor.callFromThread
+        self._reads = Transactions(self._reader, self._explained, from_thread, writes=False)
+        self._writes = Transactions(self._writer, self._explained, from_thread, writes=True)
 
     def _pool(self) -> ConnectionPool:
         pool = ConnectionPool(

@@ -4,11 +4,14 @@ Transactions on one connection of a database: what waits together shares one.
 To hand work to a thread costs more than most of it, and a transaction that has to be on the disk waits for
 the disk. A thousand agents that come back at once would each wait for those before. So what is asked while
 a transaction runs, goes into the next one, each behind a savepoint of its own: what fails is undone alone.
+Work that takes long ends its transaction, so that what was asked before it is not answered after what was
+asked behind it.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -20,6 +23,9 @@ from twisted.python.failure import Failure
 
 AT_ONCE = 100
 """Pieces of work in one transaction, at most: meanwhile no other process writes."""
+
+LONGEST = 0.02
+"""Seconds of the processor's after which a transaction takes no more work: 100 names take 10 ms."""
 
 _T = TypeVar("_T")
 
@@ -46,12 +52,22 @@ class Transactions:
 
     @param pool: of one connection, in autocommit mode, on one thread. @param writes: whether any work writes.
     @param explained: makes of SQLite's error what the caller gets.
+    @param from_thread: calls a function in the reactor's thread.
+    @param spent: returns how many seconds of the processor's the calling thread took so far.
     """
 
     def __init__(
-        self, pool: ConnectionPool, explained: Callable[[sqlite3.Error], Exception], *, writes: bool
+        self,
+        pool: ConnectionPool,
+        explained: Callable[[sqlite3.Error], Exception],
+        from_thread: Callable[..., object],
+        *,
+        writes: bool,
+        spent: Callable[[], float] = time.thread_time,
     ) -> None:
         self._pool = pool
+        self._from_thread = from_thread
+        self._spent = spent
         self._explained = explained
         self._writes = writes
         self._waiting: deque[_Work] = deque()
@@ -79,21 +95,35 @@ class Transactions:
     def _hand_over(self) -> None:
         self._running += 1
         some = [self._waiting.popleft() for _ in range(min(len(self._waiting), AT_ONCE))]
-        outcomes = self._pool.runWithConnection(self._outcomes, some)
-        outcomes.addErrback(lambda failure: [failure for _ in some])
-        outcomes.addCallback(self._tell, some)
+        doing = self._pool.runWithConnection(self._do_all, some)
+        doing.addErrback(lambda failure: [(work, failure) for work in some if not work.done.called])
+        doing.addCallback(self._done)
 
-    def _tell(self, outcomes: list[Any], some: list[_Work]) -> None:
+    def _done(self, told: list[tuple[_Work, Any]]) -> None:
         self._running -= 1
         if self._waiting and not self._running:
             self._hand_over()
-        for work, outcome in zip(some, outcomes, strict=True):
+        self._tell(told)
+
+    @staticmethod
+    def _tell(told: list[tuple[_Work, Any]]) -> None:
+        for work, outcome in told:
             work.done.callback(outcome)
 
     # -- in the thread ------------------------------------------------------------------------------------
 
+    def _do_all(self, connection: Any, some: list[_Work]) -> list[tuple[_Work, Any]]:
+        """The last ones and their outcomes. Those before are told already."""
+        while True:
+            outcomes = self._outcomes(connection, some)
+            told = list(zip(some, outcomes, strict=False))
+            some = some[len(outcomes) :]
+            if not some:
+                return told
+            self._from_thread(self._tell, told)
+
     def _outcomes(self, connection: Any, some: list[_Work]) -> list[Any]:
-        """The result of each, or a L{Failure}."""
+        """The result of each, or a L{Failure}: of all, or of the first ones, if these took long."""
         try:
             if self._writes:
                 self._set_sync(connection, any(work.syncs(connection) for work in some))
@@ -114,11 +144,15 @@ class Transactions:
             self._synced = sync
 
     def _transact(self, connection: Any, some: list[_Work]) -> list[Any]:
-        """@raise sqlite3.Error: nothing of it is done."""
+        """See L{_outcomes}. @raise sqlite3.Error: nothing of it is done."""
         do = self._do_or_undo if self._writes and len(some) > 1 else self._do
         cursor = connection.cursor()
         try:
-            outcomes = [do(cursor, work) for work in some]
+            outcomes, began = [], self._spent()
+            for work in some:
+                outcomes.append(do(cursor, work))
+                if self._spent() - began >= LONGEST:
+                    break
             failed = self._writes and len(some) == 1 and isinstance(outcomes[0], Failure)
             connection.execute("ROLLBACK" if failed else "COMMIT")
         except sqlite3.Error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.enterprise.adbapi import ConnectionPool
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -59,7 +60,14 @@ class Grouping(TestCase):
         self.pool.start()
         self.addCleanup(self.pool.close)
         self.ran = []
-        self.writes = Transactions(self.pool, lambda error: ValueError(str(error)), writes=True)
+        self.took = 0.0
+        self.writes = Transactions(
+            self.pool,
+            lambda error: ValueError(str(error)),
+            reactor.callFromThread,
+            writes=True,
+            spent=lambda: self.took,
+        )
         return self.pool.runWithConnection(self.prepare)
 
     def prepare(self, connection):
@@ -82,6 +90,28 @@ class Grouping(TestCase):
     async def test_one_transaction_holds_so_many(self):
         self.patch(transactions, "AT_ONCE", 10)
         await self.run_all([add(number) for number in range(41)])
+        self.assertEqual(self.count("COMMIT"), 5)
+
+    def slowly(self, number):
+        def work(cursor):
+            self.took += 1.0
+            return add(number)(cursor)
+
+        return work
+
+    async def test_what_takes_long_keeps_those_before_waiting_and_not_those_behind(self):
+        works = [add(0), add(1), self.slowly(2), add(3), self.slowly(4), self.slowly(5), add(6)]
+        order = []
+        waiting = [self.writes.run(work).addCallback(order.append) for work in works]
+        there = self.writes.run(numbers)
+        second = sqlite3.connect(self.path)
+        self.addCleanup(second.close)
+        seen = []
+        waiting[2].addCallback(lambda _: seen.append(numbers(second)))  # on the disk when it is told
+        self.assertEqual(await there, list(range(7)))
+        self.assertEqual(order, list(range(7)))
+        self.assertEqual(seen[0][:3], [0, 1, 2])
+        # The first alone, the three ends, and what was left.
         self.assertEqual(self.count("COMMIT"), 5)
 
     async def test_what_raises_is_undone_alone(self):
@@ -141,21 +171,54 @@ class Grouping(TestCase):
         self.assertEqual(await self.run_all([add(1), add(2), add(3)]), [ZeroDivisionError] * 3)
 
 
+class Pool:
+    """Hands to a thread that the test is."""
+
+    def runWithConnection(self, do, some):
+        self.some, self.doing = some, Deferred()
+        return self.doing
+
+
+class Told(SynchronousTestCase):
+    def test_what_fails_in_the_end_fails_none_that_was_told(self):
+        pool = Pool()
+        group = Transactions(pool, ValueError, None, writes=True)
+        waiting = [outcome(group.run(add(number))) for number in range(4)]
+        pool.doing.callback([(pool.some[0], 0)])
+        group._tell([(pool.some[0], 1)])
+        pool.doing.errback(ZeroDivisionError())
+        done = [self.successResultOf(each) for each in waiting]
+        self.assertEqual(done, [0, 1, ZeroDivisionError, ZeroDivisionError])
+
+
 class AnyOrder(SynchronousTestCase):
     """Whatever shares a transaction, the outcome is that of one after the other."""
 
     @settings(max_examples=200)
-    @given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=20))
-    def test_outcomes(self, asked):
+    @given(
+        st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_size=20),
+        st.lists(st.sampled_from([0.0, 1.0]), max_size=40),
+    )
+    def test_outcomes(self, asked, took):
         connection = sqlite3.connect(":memory:", isolation_level=None)
         self.addCleanup(connection.close)
         connection.execute("CREATE TABLE numbers (number INTEGER UNIQUE)")
-        group = Transactions(None, lambda error: ValueError(str(error)), writes=True)
+        spent = iter(took)
+        told = []
+        group = Transactions(
+            None,
+            lambda error: ValueError(str(error)),
+            lambda tell, some: told.extend(some),
+            writes=True,
+            spent=lambda: next(spent, 0.0),
+        )
         works = [
             transactions._Work((add if well else add_and_refuse)(number), False, Deferred())
             for number, well in asked
         ]
-        found = [getattr(each, "type", each) for each in group._outcomes(connection, works)]
+        told += group._do_all(connection, works)
+        self.assertEqual([work for work, _ in told], works)
+        found = [getattr(each, "type", each) for _, each in told]
         there, expected = set(), []
         for number, well in asked:
             expected.append(ValueError if number in there else number if well else Refused)
