@@ -225,9 +225,13 @@ class Http2Stream:
         lane = self._lane
         if lane is None:
             lane = self._lane = self._visitor.lanes.to(route)
-            lane.current = self
+        # Not before there is a stream: one that is given up here, since it is for another upstream, makes room.
+        # What of the body has come would be passed on to nobody.
+        lane.current = None
         lane.kept.use_part(self._part)
-        return lane.kept.to(route, address)
+        responses = lane.kept.to(route, address)
+        lane.current = self
+        return responses
 
     def use_part(self, part: bytes) -> None:
         """See L{IConnection}."""
