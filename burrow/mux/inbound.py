@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IDelayedCall, IProtocol, IPushProducer, 
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from burrow.wire.pieces import put
 from burrow.wire.stream import YamuxStream
 
 
@@ -128,7 +129,7 @@ class Inbound:
         if self.disconnecting:
             return  # the protocol reads no more; the window is not given back, so the peer stops
         if self._paused or (self._held and not first):
-            self._hold().append(data)
+            put(self._hold(), data)
             return
         try:
             self.protocol.dataReceived(data)

@@ -22,6 +22,7 @@ from typing import Protocol
 from burrow.errors import StreamGone, WireError
 from burrow.wire.fair import RoundRobin
 from burrow.wire.frames import ACK, DATA, FIN, HEADER_SIZE, RST, WINDOW_UPDATE, encode
+from burrow.wire.pieces import put
 from burrow.wire.windows import INITIAL_WINDOW, Allowance, GrowthBudget, ReceiveWindow
 
 _MAX_SEND_WINDOW = 0xFFFFFFFF
@@ -159,7 +160,7 @@ class YamuxStream:
         if self.closing or self.state is CLOSED:
             raise StreamGone(f"stream {self.stream_id} takes no more data")
         if data:
-            self.chunks.append(data)
+            put(self.chunks, data)
             self.queued += len(data)
             if self.send > 0 and not self.delayed:
                 self._owner.turns.add(self.stream_id)

@@ -38,6 +38,8 @@ from burrow.wire.pacing import (
     SHARED_FOR,
     SHARED_PULL,
 )
+from burrow.wire.pieces import SMALL
+from burrow.wire.windows import INITIAL_WINDOW
 
 
 @implementer(IPushProducer)
@@ -229,7 +231,8 @@ class Streams(SynchronousTestCase):
     def test_reading_that_stops_in_the_middle_of_what_was_held(self):
         here, there = self.open()
         here.transport.pauseProducing()
-        for piece in (b"a", b"b", b"c"):
+        pieces = [letter * SMALL for letter in (b"a", b"b", b"c")]
+        for piece in pieces:
             there.transport.write(piece)
             self.pair.pump()
         there.transport.loseConnection()
@@ -242,7 +245,23 @@ class Streams(SynchronousTestCase):
             self.assertEqual((len(took), here.read_lost), (count, False))
         here.transport.resumeProducing()
         self.pair.pump()
-        self.assertEqual((took, here.read_lost), ([b"a", b"b", b"c"], True))
+        self.assertEqual((took, here.read_lost), (pieces, True))
+
+    def test_small_pieces_that_are_held_are_joined(self):
+        here, there = self.open()
+        took = []
+        here.dataReceived = took.append
+        here.transport.pauseProducing()
+        for number in range(SMALL):
+            there.transport.write(b"%d" % (number % 10))
+            self.pair.pump()
+        self.assertEqual(took, [])
+        here.transport.resumeProducing()
+        self.pair.pump()
+        self.assertEqual([len(piece) for piece in took], [SMALL])
+        there.transport.write(bytes(2 * INITIAL_WINDOW))
+        self.pair.pump()  # all of it was given back to the window
+        self.assertEqual(sum(map(len, took)), SMALL + 2 * INITIAL_WINDOW)
 
     def test_consumer_that_is_gone_ends_the_stream(self):
         here, there = self.open()

@@ -10,6 +10,7 @@ from burrow.addresses import customer
 from burrow.http.headers import Fields, Headers
 from burrow.http.response_head import ResponseHead
 from burrow.policy.means import Busy
+from burrow.wire.pieces import put
 
 MOST = 64 * 1024 * 1024
 """Bytes of all such bodies of a process, at most."""
@@ -82,7 +83,7 @@ class Gathering:
                 self.done.errback(Busy())
         else:
             self._size += len(data)
-            self._pieces.append(data)
+            put(self._pieces, data)
             if trailers is not None:
                 self._trailers = trailers
                 self._pieces = [b"".join(self._pieces)]

@@ -35,6 +35,7 @@ from burrow.server.edge.upgraded import Upgraded
 from burrow.server.route import IRoute
 from burrow.sockets import idle
 from burrow.traffic.watched import watch
+from burrow.wire.pieces import SMALL
 
 _NOTHING: deque[tuple[bytes, int]] = deque(maxlen=0)
 
@@ -154,7 +155,12 @@ class Http2Stream:
         self.came += len(data)
         if self._held is _NOTHING:
             self._held = deque()
-        self._held.append((data, size))
+        held = self._held
+        if held and len(data) < SMALL and len(held[-1][0]) < SMALL:
+            before, counted = held[-1]
+            held[-1] = before + data, counted + size
+        else:
+            held.append((data, size))
         length = self._exchange.request.length if self._exchange is not None else None
         if length is not None and self.came > length and not self._asks_socket:
             self.malformed()
@@ -225,8 +231,8 @@ class Http2Stream:
         lane = self._lane
         if lane is None:
             lane = self._lane = self._visitor.lanes.to(route)
-        # Not before there is a stream: one that is given up here, since it is for another upstream, makes room.
-        # What of the body has come would be passed on to nobody.
+        # Not before there is a stream: one that is given up here, for it is another upstream's, makes room,
+        # and what of the body has come would be passed on to nobody.
         lane.current = None
         lane.kept.use_part(self._part)
         responses = lane.kept.to(route, address)

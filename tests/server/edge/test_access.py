@@ -19,6 +19,7 @@ from burrow.server.edge.gathering import Gathering, Room
 from burrow.server.given import read_given
 from burrow.server.nodes.links import Remote
 from burrow.server.nodes.records import Lease
+from burrow.wire.pieces import SMALL
 from tests.policy.authorities import CLIENT, Signed
 from tests.policy.test_mutual import Shown
 from tests.policy.test_signatures import BODY, github
@@ -422,3 +423,12 @@ def test_another_node_knows_it_by_the_lease_alone():
 
 def test_a_tunnel_without_them_asks_nothing():
     assert policies(KIND, read_options(KIND.options, {})).usual is None
+
+
+def test_a_body_that_comes_byte_by_byte_takes_few_pieces():
+    gathering = Gathering(Room(), "192.0.2.1", 64 * 1024, None)
+    for _ in range(64 * 1024):
+        gathering.add(b"xy"[:1], None)
+    assert len(gathering._pieces) <= 64 * 1024 // SMALL
+    gathering.add(b"", [])
+    assert outcome(gathering.done) == b"x" * 64 * 1024

@@ -6,6 +6,8 @@ from twisted.internet.defer import Deferred
 from burrow.policy.base import Policy
 from burrow.policy.routing import RouteByPath
 from burrow.protocols.visits import Policies
+from burrow.server.edge.http2 import STREAM_WINDOW
+from burrow.wire.pieces import SMALL
 from tests.server.edge.edges import Exchange
 from tests.server.edge.http2_visitors import OK, Connection
 
@@ -41,3 +43,23 @@ def test_body_that_waits_for_a_rule_gets_to_another_upstream_than_the_last_reque
     assert one.upstream().endswith(b"\r\n\r\n" + body)
     one.answer(OK)
     assert one.ask(5, b"GET", path).partition(b"hello")[2].count(b"GET " + path) == 1
+
+
+def test_body_that_comes_byte_by_byte_and_waits_takes_few_pieces():
+    one = Connection()
+    one.ask(1, b"POST", body=b"")
+    lane = one.edge.streams[0]
+    lane.producer.pauseProducing()
+    sent = 20_000
+    for _ in range(sent):
+        one.client.send_data(1, b"x")
+    one.pump()
+    (stream,) = one.protocol._streams.values()
+    assert len(stream._held) <= sent // SMALL + 1
+    lane.producer.resumeProducing()
+    one.pump()
+    assert one.upstream().partition(b"\r\n\r\n")[2].count(b"x") == sent
+    assert one.client.local_flow_control_window(1) > STREAM_WINDOW // 2
+    one.client.end_stream(1)
+    one.pump()
+    assert one.upstream().endswith(b"\r\n0\r\n\r\n")
