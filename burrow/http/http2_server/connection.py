@@ -60,7 +60,7 @@ MAX_GAPS = 64
 """Ranges of streams' numbers that the peer left out, of which that is known, at most."""
 
 SMALL = 1024
-"""Bytes of a frame that costs its sender less than its reader."""
+"""Bytes of a body on a stream that is closed, below which they cost their sender less than their reader."""
 
 _DEFAULT_WINDOW = 65535
 _FRAME_HEAD = 9
@@ -281,11 +281,6 @@ class Http2Server:
         if id > self._last or not id & 1:
             raise Fault(Code.PROTOCOL_ERROR, "a frame is of a stream that is not open (RFC 9113 section 5.1)")
 
-    def _late(self, size: int) -> None:
-        """A frame of a stream that is closed. C{size}: of its body."""
-        if size < SMALL:
-            self._listener.nothing()
-
     # .. each type's frames ...............................................................................
 
     def _read_data(self, flags: int, id: int, data: bytes) -> None:
@@ -302,7 +297,8 @@ class Http2Server:
             else:
                 if id not in self._reset:
                     self._forbid(id, Code.STREAM_CLOSED)
-                self._late(size)
+                if size < SMALL:
+                    self._listener.nothing()
             return
         stream.open -= size
         if stream.open < 0:
@@ -369,7 +365,7 @@ class Http2Server:
             raise Fault(Code.STREAM_CLOSED, "a head comes on a stream that is closed")
         fields = self.heads.decode(block)
         if stream is None:
-            self._late(len(block))
+            self._listener.nothing()  # however long it is: to read it costs more than to send it
         elif not stream.receives:
             self._break(id, Code.STREAM_CLOSED)
         elif not ended:
@@ -416,7 +412,7 @@ class Http2Server:
         self.longest = settings.get(Setting.MAX_FRAME_SIZE, self.longest)
         self._widen_all(settings.get(Setting.INITIAL_WINDOW_SIZE, self._initial))
         self._out.append(frame(frames.SETTINGS, ACK, 0))
-        self._listener.answered()
+        self._listener.answered(len(body))
 
     def _widen_all(self, initial: int) -> None:
         """The peer changes the window of all streams (RFC 9113 section 6.9.2)."""
@@ -438,7 +434,7 @@ class Http2Server:
             self._listener.nothing()
         else:
             self._out.append(frame(frames.PING, ACK, 0, body))
-            self._listener.answered()
+            self._listener.answered(len(body))
 
     def _read_goaway(self, flags: int, id: int, body: bytes) -> None:
         if id:

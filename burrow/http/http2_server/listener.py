@@ -37,8 +37,11 @@ class IListener(Interface):
     def widened() -> None:
         """A window is open further, of a stream or of the connection."""
 
-    def answered() -> None:
-        """The peer sent what has to be answered, and is: PING or SETTINGS, which may have opened windows."""
+    def answered(size: int) -> None:
+        """
+        The peer sent what has to be answered, and is: PING or SETTINGS, which may have opened windows.
+        C{size}: bytes of it.
+        """
 
     def nothing() -> None:
         """A frame came that brings nothing."""

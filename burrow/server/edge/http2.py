@@ -74,6 +74,9 @@ FRAMES_EACH = 4
 SPARE_FRAMES = 1000
 """Such frames, windows among them, that it may send beyond."""
 
+USUAL_SETTINGS = 100
+"""Bytes of a SETTINGS frame that counts once; one that is longer counts for as many."""
+
 _SETTINGS = {
     Setting.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
     Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
@@ -277,9 +280,9 @@ class Http2Visitor(Protocol):
         if self._waiting:
             self.flush()
 
-    def answered(self) -> None:
-        """See L{IListener}."""
-        self.costs(0.2)
+    def answered(self, size: int) -> None:
+        """See L{IListener}. SETTINGS may hold 2,700 of them, each of which takes time."""
+        self.costs(0.2 * (1 + size // USUAL_SETTINGS))
         if self._waiting:
             self.flush()
 

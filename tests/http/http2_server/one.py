@@ -55,7 +55,7 @@ class Recorder:
     def widened(self):
         self._say("widened")
 
-    def answered(self):
+    def answered(self, size):
         self._say("answered")
 
     def nothing(self):

@@ -33,6 +33,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from burrow.http.head import BadMessage
+from burrow.http.http2_server.frames import HEADERS, SETTINGS, frame
 from burrow.http.remembered import Memory, Remembered
 from burrow.policy.base import Answer, Policy
 from burrow.protocols.visits import Policies
@@ -866,6 +867,32 @@ def test_other_floods_end_the_connection(flood):
         if one.code is not None:
             break
     assert one.code == ErrorCodes.ENHANCE_YOUR_CALM
+
+
+def test_long_settings_count_for_as_many_as_they_are():
+    one, sent = Connection(), 0
+    pairs = b"\0\1\0\0\x10\0" * 2700
+    data = frame(SETTINGS, 0, 0, pairs)
+    while not one.wire.disconnecting and sent < 100:
+        one.protocol.dataReceived(data)
+        sent += 1
+    one.pump()
+    assert one.code == ErrorCodes.ENHANCE_YOUR_CALM
+    assert 1 < sent < 10
+
+
+def test_heads_on_a_stream_that_was_reset_are_for_nothing_however_long_they_are():
+    one, sent = Connection(), 0
+    one.client.send_headers(1, [(b":method", b"GET")])
+    one.pump()
+    assert one.of(StreamReset)  # for there is no path
+    data = frame(HEADERS, 0x5, 1, b"\x82" * 1500)
+    while not one.wire.disconnecting and sent < 10_000:
+        one.protocol.dataReceived(data)
+        sent += 1
+    one.pump()
+    assert one.code == ErrorCodes.ENHANCE_YOUR_CALM
+    assert 1000 < sent < 3000
 
 
 @pytest.mark.parametrize("way", ["too many", "no window", "window too far", "bytes behind", "trailers"])
