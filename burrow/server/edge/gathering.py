@@ -75,10 +75,10 @@ class Gathering:
         if self.over:
             return
         if self._size + len(data) > self.limit:
-            self._end()
+            self.drop()
             self._tell(None)
         elif not self._room.take(self._who, len(data)):
-            self._end()
+            self.drop()
             if not self.done.called:
                 self.done.errback(Busy())
         else:
@@ -100,15 +100,12 @@ class Gathering:
         return body, trailers
 
     def drop(self) -> None:
-        """Nobody wants it any more."""
+        """Nobody wants it any more, nor what comes of it still."""
+        self.over = True
         size, self._size = self._size, 0
         if size:
             self._room.give_back(self._who, size)
         self._pieces = []
-
-    def _end(self) -> None:
-        self.over = True
-        self.drop()
 
     def _tell(self, body: bytes | None) -> None:
         if not self.done.called:  # it is cancelled when its visitor leaves

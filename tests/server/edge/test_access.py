@@ -432,3 +432,12 @@ def test_a_body_that_comes_byte_by_byte_takes_few_pieces():
     assert len(gathering._pieces) <= 64 * 1024 // SMALL
     gathering.add(b"", [])
     assert outcome(gathering.done) == b"x" * 64 * 1024
+
+
+def test_what_comes_of_a_body_that_nobody_wants_takes_no_room():
+    room = Room()
+    gathering = Gathering(room, "192.0.2.1", 100, None)
+    gathering.add(b"12345678", None)
+    gathering.drop()
+    gathering.add(b"12345678", None)
+    assert room.used == 0

@@ -228,3 +228,25 @@ def test_visitor_whose_answer_has_begun_need_send_no_more(monkeypatch):
         one.wait()
     assert one.of(StreamReset) == []
     assert not one.wire.aborted
+
+
+def test_body_that_comes_behind_the_page_for_its_slowness_takes_no_room(monkeypatch):
+    class Rule:
+        def visit(self, visit):
+            return visit.read_body(100_000).addCallback(lambda body: None)
+
+    one = Sender(monkeypatch, _4=0)  # the page has to wait
+    one.edge.policies = Policies(Policy([Rule()]), None)
+    one.post(1)
+    one.send(1, 10)
+    one.pump()
+    assert one.edge.edge.gathered.used == 10
+    one.tick()
+    assert one.status() == 408
+    one.send(1, 16_000)
+    one.pump()
+    assert one.edge.edge.gathered.used == 0
+    one.client.increment_flow_control_window(100_000, 1)
+    one.pump()
+    assert one.body()
+    assert one.edge.edge.gathered.used == 0
