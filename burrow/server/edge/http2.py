@@ -31,7 +31,7 @@ from burrow.http.http2_server.frames import Code, Fault, Setting
 from burrow.http.http2_server.listener import IListener
 from burrow.http.http2_server.streams import Stream
 from burrow.http.remembered import Remembered
-from burrow.http.request_head import MAX_HEAD, RequestHead
+from burrow.http.request_head import MAX_HEAD, MAX_HEADERS, RequestHead
 from burrow.http.response_head import ResponseHead
 from burrow.server.edge.calm import Calm
 from burrow.server.edge.context import Edge, Finishable
@@ -257,8 +257,8 @@ class Http2Visitor(Protocol):
             except BadMessage:
                 stream.malformed()
                 return
-            size = sum(len(name) + len(value) for name, value in trailers)
-            if self._fields + size > MAX_FIELDS:
+            size = sum(len(name) + len(value) + 4 for name, value in trailers)  # as of a head
+            if len(trailers) > MAX_HEADERS or self._fields + size > MAX_FIELDS:
                 stream.too_many_fields()
                 return
             self._fields += size

@@ -175,7 +175,10 @@ class Http2Stream:
             self.trailers = trailers
 
     def too_many_fields(self) -> None:
-        """No room is left for what follows the body: L{MAX_FIELDS<burrow.server.edge.http2.MAX_FIELDS>}."""
+        """
+        What follows the body has more fields than a head may have, or there is no room left for it:
+        L{MAX_FIELDS<burrow.server.edge.http2.MAX_FIELDS>}.
+        """
         self._visitor.costs(1.0)
         self._reset(Code.ENHANCE_YOUR_CALM)
 

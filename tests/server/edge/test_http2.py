@@ -35,6 +35,7 @@ from twisted.python.failure import Failure
 from burrow.http.head import BadMessage
 from burrow.http.http2_server.frames import HEADERS, SETTINGS, frame
 from burrow.http.remembered import Memory, Remembered
+from burrow.http.request_head import MAX_HEADERS
 from burrow.policy.base import Answer, Policy
 from burrow.protocols.visits import Policies
 from burrow.server.edge import pages
@@ -1351,6 +1352,19 @@ def test_what_is_left_of_a_connection_takes_nothing():
             one.pump()
     assert one.protocol._fields == 0
     assert not one.of(StreamReset)
+
+
+@pytest.mark.parametrize(("count", "refused"), [(MAX_HEADERS, False), (MAX_HEADERS + 1, True)])
+def test_trailers_are_as_many_as_the_fields_of_a_head_may_be(count, refused):
+    """Short ones take twenty times their bytes of memory."""
+    one = Connection()
+    one.ask(1, b"POST", b"/", body=b"x", end=False)
+    one.client.send_headers(1, [(b"x%d" % number, b"") for number in range(count)], end_stream=True)
+    one.pump()
+    assert [event.error_code for event in one.of(StreamReset)] == [ErrorCodes.ENHANCE_YOUR_CALM] * refused
+    assert one.edge.streams[0].aborted == refused
+    assert one.upstream().endswith(b": \r\n\r\n") != refused
+    assert one.code is None
 
 
 def test_trailers_count_as_heads_do():
