@@ -6,9 +6,11 @@ import binascii
 from base64 import b64decode
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from secrets import token_bytes
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from burrow.policy.base import Visit
 from burrow.policy.cookies import without
@@ -58,6 +60,9 @@ class BasicAuth(Door):
         self._nobody = Hashed(max(costs, default=COST), token_bytes(16), token_bytes(32))
         self._known = Known()
         self._tries = Tries()
+        # Who waits for a password that is compared now: a browser asks for all of a page at once, with one.
+        self._waiting: dict[bytes, list[Deferred[bool]]] = {}
+        self._comparing: dict[bytes, Deferred[bool]] = {}
 
     def check(self, visit: Visit) -> Verdict | Deferred[Verdict]:
         """See L{Door}."""
@@ -72,18 +77,40 @@ class BasicAuth(Door):
             return None
         if not colon:
             return None
-        if wait := self._tries.begin(visit.address, visit.means.now()):
+        checked: Deferred[bool] = Deferred(partial(self._left, given[0]))
+        if given[0] in self._waiting:  # the same guess is one try
+            self._waiting[given[0]].append(checked)
+        elif wait := self._tries.begin(visit.address, visit.means.now()):
             return too_often(wait)
-        known = self._passwords.get(user)
-        checked = visit.means.in_thread((known or self._nobody).matches, password)
-        return checked.addCallback(self._checked, visit, given[0], known is not None)
+        else:
+            self._waiting[given[0]] = [checked]
+            known = self._passwords.get(user)
+            compared = visit.means.in_thread((known or self._nobody).matches, password)
+            self._comparing[given[0]] = compared
+            compared.addCallback(self._compared, visit.address, given[0], known is not None)
+            compared.addBoth(self._tell, given[0])
+        return checked.addCallback(lambda right: self._let_in(visit, given[0]) if right else None)
 
-    def _checked(self, matches: bool, visit: Visit, given: bytes, known: bool) -> Verdict:
+    def _compared(self, matches: bool, address: str, given: bytes, known: bool) -> bool:
+        """@return: whether they may come in."""
         if not (matches and known):
-            return None
+            return False
         self._known.add(given)
-        self._tries.right(visit.address)
-        return self._let_in(visit, given)
+        self._tries.right(address)
+        return True
+
+    def _tell(self, right: bool | Failure, given: bytes) -> None:
+        """A password is compared, or could not be."""
+        self._comparing.pop(given, None)
+        for checked in self._waiting.pop(given, ()):
+            checked.callback(right)
+
+    def _left(self, given: bytes, checked: Deferred[bool]) -> None:
+        """A visitor has left; nothing is compared for nobody."""
+        self._waiting[given].remove(checked)
+        if not self._waiting[given]:
+            del self._waiting[given]
+            self._comparing.pop(given).cancel()
 
     def _let_in(self, visit: Visit, given: bytes) -> Verdict:
         user = b64decode(given[6:].strip()).partition(b":")[0]

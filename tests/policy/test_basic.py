@@ -3,14 +3,14 @@
 from base64 import b64encode
 
 import pytest
-from twisted.internet.defer import fail
+from twisted.internet.defer import CancelledError, Deferred, fail
 
 from burrow.policy.basic import BasicAuth, parse_user
 from burrow.policy.bearer import BearerTokens
 from burrow.policy.hashed import Given, Hashed, Known, parse_password, parse_token
 from burrow.policy.means import Busy
 from burrow.policy.tries import MOST, WITHIN, Tries
-from tests.policy.visiting import World, answered, ask, sent, visit
+from tests.policy.visiting import World, answered, ask, outcome, sent, visit
 
 SALT = b"0123456789abcdef"
 TOKEN = "a-token-that-is-long"
@@ -115,6 +115,72 @@ def test_the_slow_check_is_made_once_for_what_is_right():
     assert ask([door], visit(world, fields=[basic("bob:other")])) == 503
     assert ask([door], visit(world, fields=[basic("nobody:other")])) == 503
     assert len(made) == 2, "an unknown user takes as long"
+
+
+class Threads:
+    """Comparisons that take time. @ivar begun: their Deferreds."""
+
+    def __init__(self, world):
+        self.begun, self.checks = [], []
+        object.__setattr__(world.means, "in_thread", self.begin)
+
+    def begin(self, check, *given):
+        self.checks.append((check, given))
+        self.begun.append(Deferred())
+        return self.begun[-1]
+
+    def end(self, number):
+        check, given = self.checks[number]
+        self.begun[number].callback(check(*given))
+
+
+def test_what_many_requests_give_at_once_is_one_try():
+    world, door, said = World(), users("bob:builder"), []
+    threads = Threads(world)
+    for _ in range(3 * MOST):
+        asked = visit(world, fields=[basic("bob:builder")])
+        said.append(door.check(asked).addCallback(lambda verdict, asked=asked: (verdict, asked.identity)))
+    others = [door.check(visit(world, fields=[basic(f"bob:{number}")])) for number in range(MOST)]
+    assert len(threads.begun) == MOST, "the last of them is a try too many"
+    assert not isinstance(others[-1], Deferred)
+    threads.end(0)
+    verdicts = [outcome(each) for each in said]
+    assert all(verdict is not None for verdict, _ in verdicts)
+    assert {tuple(identity) for _, identity in verdicts} == {((b"Burrow-User", b"bob"),)}
+    assert door.check(visit(world, fields=[basic("bob:builder")])) is not None
+    threads.end(1)
+    assert outcome(others[0]) is None
+
+
+def test_nothing_is_compared_for_visitors_that_all_left():
+    world, door = World(), users("bob:builder")
+    threads = Threads(world)
+    first, second = [door.check(visit(world, fields=[basic("bob:builder")])) for _ in range(2)]
+    first.cancel()
+    assert first.called
+    assert not threads.begun[0].called
+    second.cancel()
+    assert threads.begun[0].called
+    with pytest.raises(CancelledError):
+        outcome(second)
+    with pytest.raises(CancelledError):
+        outcome(first)
+    third = door.check(visit(world, fields=[basic("bob:builder")]))
+    threads.end(1)
+    assert outcome(third) is not None
+
+
+def test_comparison_that_fails_fails_for_all_and_is_made_again():
+    world, door = World(), users("bob:builder")
+    threads = Threads(world)
+    said = [door.check(visit(world, fields=[basic("bob:builder")])) for _ in range(2)]
+    threads.begun[0].errback(Busy())
+    for each in said:
+        with pytest.raises(Busy):
+            outcome(each)
+    again = door.check(visit(world, fields=[basic("bob:builder")]))
+    threads.end(1)
+    assert outcome(again) is not None
 
 
 def test_an_unknown_user_costs_as_much_as_a_known_one():
