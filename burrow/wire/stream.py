@@ -27,6 +27,9 @@ from burrow.wire.windows import INITIAL_WINDOW, Allowance, GrowthBudget, Receive
 
 _MAX_SEND_WINDOW = 0xFFFFFFFF
 
+_FEW = 8
+"""Pieces that may wait before small ones are joined."""
+
 LOW_WATER = 32 * 1024
 """Bytes in a queue from which on it has run low: see L{YamuxStream.report_drained}."""
 
@@ -160,7 +163,11 @@ class YamuxStream:
         if self.closing or self.state is CLOSED:
             raise StreamGone(f"stream {self.stream_id} takes no more data")
         if data:
-            put(self.chunks, data)
+            chunks = self.chunks
+            if len(chunks) < _FEW:  # as of a usual request or answer
+                chunks.append(data)
+            else:
+                put(chunks, data)
             self.queued += len(data)
             if self.send > 0 and not self.delayed:
                 self._owner.turns.add(self.stream_id)
