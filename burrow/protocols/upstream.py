@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import re
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ MAX_PATH = 107
 """Bytes of a UNIX socket's path, at most (unix(7))."""
 
 _UNIX_HTTP2 = "h2c+unix:"
+_SEVERAL_PORTS = re.compile(r"(?:.*:)?[0-9]+-[0-9]+/?")
 _DEFAULTS = {**DEFAULT_PORTS, "h2c": DEFAULT_PORTS["http"], "h2": DEFAULT_PORTS["https"]}
 _WITHOUT_HTTP2 = {"h2c": "http", "h2": "https"}
 _PUBLIC = {
@@ -115,6 +117,9 @@ class Upstream:
         examples = f"write a port, HOST:PORT, {schemes[0]}://HOST:PORT or unix:/PATH"
         if not text.strip():
             raise ConfigError(f"the upstream is empty: {examples}")
+        # Kinds with a public port have made one upstream of each port before (burrow.client.port_ranges).
+        if _SEVERAL_PORTS.fullmatch(text):
+            raise ConfigError(f"{text!r} is several ports, and an upstream here has one: write one of them")
         url = f"localhost:{text}" if text.isdigit() else text
         if "://" not in url:
             url = f"{schemes[0]}://{url}"
