@@ -396,6 +396,18 @@ class ServerConfig:
         return _listen(self.ssh, None)
 
     @property
+    def listens(self) -> list[tuple[str, ListenAddress]]:
+        """The ports with an option of their own, by its name; without those that are off, and C{node}."""
+        ports = [
+            ("https", self.https_listen),
+            ("http", self.http_listen),
+            ("admin", self.admin_listen),
+            ("metrics", self.metrics_listen),
+            ("ssh", self.ssh_listen),
+        ]
+        return [(name, listen) for name, listen in ports if listen is not None]
+
+    @property
     def admin_in_clear(self) -> bool:
         """Whether that port has no TLS: it is on the loopback."""
         return self.admin_listen is not None and is_loopback(self.admin_listen.host)

@@ -175,24 +175,13 @@ class Supervisor:
 
     # -- sockets of the main ports --------------------------------------------------------------------------
 
-    @staticmethod
-    def _ports(config: ServerConfig) -> list[tuple[str, ListenAddress]]:
-        ports = [
-            ("https", config.https_listen),
-            ("http", config.http_listen),
-            ("admin", config.admin_listen),
-            ("metrics", config.metrics_listen),
-            ("ssh", config.ssh_listen),
-        ]
-        return [(name, listen) for name, listen in ports if listen is not None]
-
     def _open(self, config: ServerConfig) -> None:
-        for name, listen in self._ports(config):
+        for name, listen in config.listens:
             if (name, listen) not in self._sockets:
                 self._sockets[name, listen] = open_sockets(listen, f"--{name}")
 
     def _close_unused(self, config: ServerConfig) -> None:
-        for key in self._sockets.keys() - set(self._ports(config)):
+        for key in self._sockets.keys() - set(config.listens):
             for handle in self._sockets.pop(key):
                 handle.close()
 
@@ -227,7 +216,7 @@ class Supervisor:
 
     def _start(self, config: ServerConfig) -> WorkerProcess:
         """@raise CannotStart: the system starts no process now."""
-        ports = {name: self._sockets[name, listen] for name, listen in self._ports(config)}
+        ports = {name: self._sockets[name, listen] for name, listen in config.listens}
         worker = start_worker(self._reactor, self._command, config, self._group, ports, self._tcp)
         self._workers.add(worker)
 

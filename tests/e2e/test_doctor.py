@@ -190,6 +190,16 @@ def port_taken(world, tmp_path):
     return Planted("port https", "Address already in use", "ss -ltnp", arguments)
 
 
+def metrics_port_taken(world, tmp_path):
+    arguments = ["--metrics", f"127.0.0.1:{world.https}"]
+    return Planted("port metrics", "Address already in use", "ss -ltnp", arguments)
+
+
+def ssh_port_taken(world, tmp_path):
+    arguments = ["--ssh", f"127.0.0.1:{world.https}"]
+    return Planted("port ssh", "Address already in use", "ss -ltnp", arguments)
+
+
 def domain_without_address(world, tmp_path):
     return Planted("DNS", "no address is known for burrow.invalid", "wait", ["--domain", "burrow.invalid"])
 
@@ -222,6 +232,8 @@ SERVERS = [
     useless_option,
     folder_that_cannot_be_written,
     port_taken,
+    metrics_port_taken,
+    ssh_port_taken,
     domain_without_address,
     redis_away,
     authority_away,

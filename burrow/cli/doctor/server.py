@@ -63,13 +63,8 @@ def check_server_machine(arguments: argparse.Namespace) -> int:
     config = read[0]
     checks = _Checks(config)
     findings.check("state folder", checks.state_folder)
-    for name, listen in (
-        ("https", config.https_listen),
-        ("http", config.http_listen),
-        ("admin", config.admin_listen),
-    ):
-        if listen is not None:
-            findings.check(f"port {name}", partial(checks.port, name, listen))
+    for name, listen in config.listens:
+        findings.check(f"port {name}", partial(checks.port, name, listen))
     findings.check("descriptors", checks.descriptors)
     if not config.local:
         findings.check("DNS", checks.base_domain)
@@ -140,7 +135,7 @@ class _Checks:
         return True
 
     def port(self, name: str, listen: ListenAddress) -> str:
-        """Whether a main port is free, or the server's that runs."""
+        """Whether a port of the server is free, or has the server that runs."""
         try:
             for handle in open_sockets(listen, f"--{name}"):
                 handle.close()
