@@ -337,10 +337,8 @@ class BurrowServer(MultiService):
                 door=self._neighbours.door,
             )
             self._lifetimes.begin(self._node)
-            ended = self._lifetimes.ended()
-            await self.cluster.join(note, ended)
-            for each in ended:
-                self._lifetimes.forget(each)
+            await self._lifetimes.clear(self.store)
+            await self.cluster.join(note)
         except BaseException:
             await self._listeners.close()
             self._lifetimes.end()

@@ -16,7 +16,7 @@ taken meanwhile.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import attr
@@ -103,16 +103,8 @@ class Cluster:
 
     # -- its life -----------------------------------------------------------------------------------------
 
-    async def join(self, node: Node, ended: Iterable[str] = ()) -> None:
-        """
-        Be there for the others, as C{node}.
-
-        @param ended: the ids of nodes that are gone, whatever the store says.
-        @raise StoreError: the store cannot tell who is there.
-        """
-        for each in ended:
-            if (text := await self._store.note(NODES, each)) is not None:
-                await self._store.swap_note(NODES, each, text, None)
+    async def join(self, node: Node) -> None:
+        """Be there for the others, as C{node}. @raise StoreError: the store cannot tell who is."""
         self.node = attr.evolve(node, logs=True)
         await self.look()
         self._loop.start(SHORT_BEAT, now=False)

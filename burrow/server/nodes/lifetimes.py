@@ -17,6 +17,9 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
+from burrow.server.nodes.records import NODES
+from burrow.store.base import IStore
+
 try:
     import fcntl
 except ImportError:  # Windows: there nodes that were killed are missed once their notes are too old
@@ -65,7 +68,7 @@ class Lifetimes:
             self.end()
 
     def ended(self) -> list[str]:
-        """The ids of nodes that have ended, and were not forgotten yet."""
+        """The ids of nodes that have ended, and whose notes were not removed yet."""
         found: list[str] = []
         if self._folder is None:
             return found
@@ -89,8 +92,14 @@ class Lifetimes:
             os.close(handle)
         return True
 
-    def forget(self, node: str) -> None:
-        """A node that has ended is known to be gone."""
+    async def clear(self, store: IStore) -> None:
+        """Remove the notes of nodes that have ended. @raise StoreError: the store cannot."""
+        for node in self.ended():
+            if (text := await store.note(NODES, node)) is not None:
+                await store.swap_note(NODES, node, text, None)
+            self._forget(node)
+
+    def _forget(self, node: str) -> None:
         if self._folder is not None:
             with contextlib.suppress(OSError):
                 (self._folder / node).unlink()
@@ -99,6 +108,6 @@ class Lifetimes:
         """This process is no node any more."""
         if self._held is not None:
             if self._name:
-                self.forget(self._name)
+                self._forget(self._name)
             os.close(self._held)
             self._held = None

@@ -118,14 +118,14 @@ class Nodes(SynchronousTestCase):
         self.assertIsNone(self.do(self.two.ask("blog")))
         self.assertEqual(self.lost, ["blog"])
 
-    def test_node_that_is_known_to_have_ended(self):
-        """It is gone before its note is too old, for the node that comes in its place and for the others."""
+    def test_node_whose_note_is_removed_is_gone(self):
+        """Before it would be too old: for the node that comes in its place, and for the others."""
         self.hold(self.one)
         self.pass_time(BEAT)
         self.one._loop.stop()
-        three = Cluster(self.clock, self.ways["three"], "three", now=self.clock.seconds)
-        node = Node("three", "127.0.0.1", 7000, "secret", "", "0", self.clock.seconds())
-        self.do(three.join(node, ["one", "never noted"]))
+        text = self.successResultOf(self.store.note("nodes", "one"))
+        self.successResultOf(self.store.swap_note("nodes", "one", text, None))
+        three = self.make("three")
         self.assertEqual(list(three.others), ["two"])
         self.assertIsNone(three.elsewhere("blog"))
         self.pass_time(BEAT)

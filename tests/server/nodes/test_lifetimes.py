@@ -6,9 +6,12 @@ import subprocess
 import sys
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
 from burrow.server.nodes.lifetimes import FOLDER, Lifetimes
+from burrow.server.nodes.records import NODES
+from burrow.store.memory import MemoryStore
 
 NODE = """
 import sys, time
@@ -41,9 +44,22 @@ def test_a_node_that_lives_has_not_ended_and_one_that_was_killed_has(tmp_path, o
     other.send_signal(signal.SIGKILL)
     other.wait()
     assert ours.ended() == ["other"]
-    assert ours.ended() == ["other"]  # until it is forgotten
-    ours.forget("other")
+    store = MemoryStore(lambda: 0.0)
+    for node in ("other", "another"):
+        store.put_note(NODES, node, "{}")
+    assert ours.ended() == ["other"]  # until its note is removed
+    assert Deferred.fromCoroutine(ours.clear(store)).called
+    assert store.notes(NODES).result == {"another": "{}"}
     assert (ours.ended(), names(tmp_path)) == ([], ["ours"])
+    assert Deferred.fromCoroutine(ours.clear(store)).called
+
+
+def test_a_node_that_never_had_a_note_is_forgotten(tmp_path):
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / "x").touch()
+    ours = Lifetimes(tmp_path)
+    assert Deferred.fromCoroutine(ours.clear(MemoryStore(lambda: 0.0))).called
+    assert names(tmp_path) == []
 
 
 def test_one_that_ends_by_itself_leaves_nothing(tmp_path):
@@ -81,5 +97,5 @@ def test_without_notes_that_outlive_a_node_nothing_is_written(tmp_path):
     ours = Lifetimes(None)
     ours.begin("ours")
     assert ours.ended() == []
-    ours.forget("other")
+    assert Deferred.fromCoroutine(ours.clear(MemoryStore(lambda: 0.0))).called
     ours.end()
