@@ -325,6 +325,8 @@ class Opening:
             return reservation
         busy: Unavailable | None = None
         for port in await self._free_ports():
+            if self._ports.is_open(port):  # another tunnel, which is being opened too, has taken it meanwhile
+                continue
             try:
                 self._ports.listen(port, tunnel.factory, **told)
             except Unavailable as error:

@@ -162,10 +162,13 @@ class Ports:
 
     def candidates(self) -> list[int]:
         """The ports that are not open here, in random order, so that strangers cannot guess the next."""
-        taken = self._open, self._datagrams
-        free = [port for port in self._allowed if not any(port in some for some in taken)]
+        free = [port for port in self._allowed if not self.is_open(port)]
         random.shuffle(free)
         return free
+
+    def is_open(self, port: int) -> bool:
+        """Whether a tunnel has a port, or is about to."""
+        return port in self._open or port in self._datagrams
 
     def listen(
         self,

@@ -1,6 +1,7 @@
 """Tests for L{burrow.server.opening}, tunnels and routes: how tunnels are opened, and refused."""
 
 import errno
+import random
 from dataclasses import replace
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -317,6 +318,30 @@ class Opening(SynchronousTestCase):
         second = self.open(self.owner(), kind="tcp", name="two")
         self.assertEqual(second.reservation.port, first.reservation.port + 1)
         self.refused(TooManyTunnels, self.owner(), kind="tcp", name="three")
+
+    def test_new_ports_at_the_same_time_are_different_ones(self):
+        """Both find the same ports free. Whoever comes second would have the other's port closed."""
+        self.patch(random, "shuffle", lambda ports: None)
+        waiting, free_ports, reserve = [], self.store.free_ports, self.store.reserve
+
+        def later(ask, *arguments):
+            answer = Deferred()
+            waiting.append(lambda: ask(*arguments).chainDeferred(answer))
+            return answer
+
+        self.store.free_ports = lambda ports: later(free_ports, ports)
+        self.store.reserve = lambda *wanted: (later if wanted[0].port else lambda ask, *given: ask(*given))(
+            reserve, *wanted
+        )
+        opening = [self.opening(self.owner(), kind="tcp", name=name) for name in ("one", "two")]
+        while waiting:
+            now, waiting[:] = waiting[:], []
+            for each in now:
+                each()
+        opened = [self.successResultOf(each) for each in opening]
+        self.assertEqual([tunnel.reservation.port for tunnel in opened], [20_000, 20_001])
+        for tunnel in opened:
+            self.assertIs(self.ports._open[tunnel.reservation.port][1].inner, tunnel.factory)
 
     def test_reopening_a_tunnel_counts_once(self):
         owner = self.owner()
