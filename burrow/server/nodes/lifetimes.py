@@ -1,10 +1,11 @@
 """
 Which nodes of this machine have ended, whatever ended them.
 
-A node's note in the store outlives a process that was killed by L{NODE_TTL<burrow.server.nodes.members>}.
-Meanwhile its agents, which come back at once, would be sent to it, and its sessions would count against
-their tokens. So each node keeps a file in the state folder locked (flock(2)) as long as its process lives.
-Whoever finds one that is not locked knows that its node is no more, and removes the note.
+A node's note in the store outlives a process that was killed, by
+L{NODE_TTL<burrow.server.nodes.members.NODE_TTL>}. Meanwhile its agents, which come back at once, would be
+sent to it, and its sessions would count against their tokens. So each node keeps a file in the state folder
+locked (flock(2)) as long as its process lives. Whoever finds one that is not locked knows that its node is
+gone, and removes the note.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from burrow.store.base import IStore
 
 try:
     import fcntl
-except ImportError:  # Windows: there nodes that were killed are missed once their notes are too old
+except ImportError:  # Windows, where a node that was killed counts as there until its note is too old
     fcntl = None  # type: ignore[assignment]
 
 FOLDER = "nodes"
@@ -34,7 +35,8 @@ _NEW, _BEGINS_WITHIN = ".new-", 60.0
 
 class Lifetimes:
     """
-    What cannot be written or locked is logged: then nodes that were killed are missed later.
+    What cannot be written or locked is logged. A node that is killed then counts as there until its note is
+    too old.
 
     @param state: the state folder; None if no note outlives its node.
     """
