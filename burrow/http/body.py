@@ -13,6 +13,7 @@ from typing import Protocol
 from burrow.http.fields import may_be_trailer
 from burrow.http.head import TOKEN, BadMessage
 from burrow.http.headers import Fields
+from burrow.http.request_head import RequestHead
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[\t -~\x80-\xff]*)?")
 _FIELD = re.compile(rb"(" + TOKEN + rb"):([\t -~\x80-\xff]*)")
@@ -145,6 +146,15 @@ class ChunkedBody:
             raise BadMessage(400, "the chunked body has a wrong trailer section")
         if may_be_trailer(trailer[1]) and trailer[1].lower() not in self._local:
             self.trailers.append((trailer[1], trailer[2].strip(b" \t")))
+
+
+def request_body(head: RequestHead) -> Body | None:
+    """What reads the body of a request; None if it has none. Behind an upgrade all bytes are its body."""
+    if head.upgrade:
+        return UntilCloseBody()
+    if head.length is None:
+        return ChunkedBody()
+    return LengthBody(head.length) if head.length else None
 
 
 def chunk(data: bytes) -> bytes:

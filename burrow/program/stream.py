@@ -10,7 +10,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from burrow.http.body import Body, ChunkedBody, LengthBody, UntilCloseBody
+from burrow.http.body import Body, request_body
 from burrow.http.head import BadMessage
 from burrow.http.request_head import RequestHead, RequestReader
 from burrow.program.answer import head_bytes, phrase
@@ -75,15 +75,10 @@ class AppStream(Protocol):
 
     def _begin(self, head: RequestHead) -> None:
         exchange = self._exchange = Exchange(self, head, self._visitor, self._scheme)
-        if head.upgrade:
-            self._body = UntilCloseBody()
-        elif head.length is None:
-            self._body = ChunkedBody()
-        elif head.length:
-            self._body = LengthBody(head.length)
-        else:
+        self._body = request_body(head)
+        if self._body is None:
             exchange.whole = True
-        if self._body is not None and b"100-continue" in head.headers.tokens(b"expect"):
+        elif b"100-continue" in head.headers.tokens(b"expect"):
             self.transport.write(CONTINUE)
         self._handle(exchange)
 

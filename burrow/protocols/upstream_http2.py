@@ -33,7 +33,7 @@ from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 from wsproto.utilities import generate_accept_token
 
-from burrow.http.body import Body, ChunkedBody, LengthBody, UntilCloseBody, chunk, last_chunk
+from burrow.http.body import Body, chunk, last_chunk, request_body
 from burrow.http.failure import FAILURE_HEADER
 from burrow.http.fields import HOP_BY_HOP, write_head
 from burrow.http.head import BadMessage
@@ -267,12 +267,7 @@ class Translator:
         self._answered = self._chunked = self._bodiless = self._came = False
         self._trailers = []
         self._due = None
-        if head.upgrade:
-            self._body = UntilCloseBody()
-        elif head.length is None:
-            self._body = ChunkedBody()
-        elif head.length:
-            self._body = LengthBody(head.length)
+        self._body = request_body(head)
         self._bodied = self._body is not None
 
     def _send_head(self, head: RequestHead) -> None:
