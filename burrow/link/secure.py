@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
@@ -15,6 +16,18 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from burrow.clock import TurnEnd
+from burrow.mux.openssl import direct
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _DirectCreator:
+    """Has another creator's connections take the shorter way to OpenSSL."""
+
+    def __init__(self, creator: IOpenSSLClientConnectionCreator) -> None:
+        self._creator = creator
+
+    def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+        return direct(self._creator.clientConnectionForTLS(protocol))
 
 
 @implementer(IStreamClientEndpoint)
@@ -34,6 +47,7 @@ class SecureEndpoint:
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
         """See L{IStreamClientEndpoint}: fires with the protocol of C{factory}, before the handshake."""
         clock: Any = TurnEnd(self._reactor)
-        secure = TLSMemoryBIOFactory(self._creator, True, factory, clock=clock)
+        creator: Any = _DirectCreator(self._creator)
+        secure = TLSMemoryBIOFactory(creator, True, factory, clock=clock)
         connecting: Deferred[Any] = self._endpoint.connect(secure)
         return connecting.addCallback(lambda protocol: protocol.wrappedProtocol)

@@ -8,8 +8,8 @@ one, and the protocol may go on writing. For any other protocol nothing changes.
 A server's session tickets (RFC 8446 section 4.6.1) wait for the first bytes that follow them. A client that
 sends its request and closes without having read them would reset the connection (RFC 1122 section
 4.2.2.13), and what its own system had not sent yet would be lost. Since nothing of ours then carries the
-acknowledgement of its Finished, that is sent by itself: a client without TCP_NODELAY holds its request back
-until it comes (RFC 9293 section 3.7.4), and the system delays it by 40 ms.
+acknowledgement of its Finished, that is sent by itself, if no request came with it: a client without
+TCP_NODELAY holds its request back until it comes (RFC 9293 section 3.7.4), and the system delays it by 40 ms.
 
 The other direction needs no change: after C{loseConnection} Twisted's TLS sends close_notify behind what is
 written, and delivers what still comes until the peer closes, too.
@@ -24,14 +24,8 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.protocols.tls import BufferingTLSTransport
 from zope.interface import implementer
 
+from burrow.mux.openssl import DirectConnection
 from burrow.sockets import acknowledge_now
-
-try:
-    from OpenSSL._util import ffi, lib
-except ImportError:  # it is pyOpenSSL's own: a release without it keeps its buffers
-    ffi = lib = None
-
-_RELEASES = all(hasattr(lib, name) for name in ("BIO_get_mem_data", "BIO_new", "BIO_s_mem", "SSL_set_bio"))
 
 
 class HalfClosingTLS(BufferingTLSTransport):
@@ -76,12 +70,15 @@ class HalfClosingTLS(BufferingTLSTransport):
             self.transport.loseConnection()
 
 
-class HalfClosingConnection(SSL.Connection):
+class HalfClosingConnection(DirectConnection):
     """
     The state of one TLS connection, for a L{HalfClosingTLS}.
 
     @param tls: the protocol that asks it.
     """
+
+    _owes_acknowledgement = False
+    """Whether the handshake's end is not acknowledged, and nothing of the visitor's has come behind it."""
 
     def __init__(self, context: SSL.Context, tls: HalfClosingTLS) -> None:
         super().__init__(context, None)
@@ -96,7 +93,7 @@ class HalfClosingConnection(SSL.Connection):
         if self.get_protocol_version_name() == "TLSv1.3":
             self.bio_read = self._bio_read_while_tickets_wait  # type: ignore[method-assign]
             self.send = self._send_after_tickets  # type: ignore[method-assign]
-            acknowledge_now(self._tls.transport)
+            self._owes_acknowledgement = True
 
     def _bio_read_while_tickets_wait(self, bufsiz: int) -> bytes:
         raise SSL.WantReadError
@@ -111,20 +108,9 @@ class HalfClosingConnection(SSL.Connection):
         self.__dict__.pop("send", None)
 
     def release_buffers(self) -> None:
-        """
-        Begin anew with what is between TLS and the socket, if nothing waits there. OpenSSL's memory BIOs are
-        as large as the most that they held, 340 KB for a read of 256, until they are freed; pyOpenSSL frees
-        them with the connection alone. Behind the peer's FIN they stay, since the first of them knows of it.
-        """
-        if self._tls.socket_ended or not (_RELEASES and hasattr(self, "_into_ssl")):
-            return
-        data = ffi.new("char **")
-        if lib.BIO_get_mem_data(self._into_ssl, data) or lib.BIO_get_mem_data(self._from_ssl, data):
-            return
-        into, out_of = lib.BIO_new(lib.BIO_s_mem()), lib.BIO_new(lib.BIO_s_mem())
-        if into and out_of:
-            lib.SSL_set_bio(self._ssl, into, out_of)  # which frees those before
-            self._into_ssl, self._from_ssl = into, out_of
+        """See L{DirectConnection}. Behind the peer's FIN the buffers stay: the first of them knows of it."""
+        if not self._tls.socket_ended:
+            super().release_buffers()
 
     def recv(self, bufsiz: int, flags: int | None = None) -> bytes:
         """
@@ -132,8 +118,13 @@ class HalfClosingConnection(SSL.Connection):
         come.
         """
         try:
-            return super().recv(bufsiz, flags)
+            received = super().recv(bufsiz, flags)
+            self._owes_acknowledgement = False  # the answer carries it
+            return received
         except SSL.WantReadError:
+            if self._owes_acknowledgement:
+                self._owes_acknowledgement = False
+                acknowledge_now(self._tls.transport)
             raise
         except SSL.ZeroReturnError:
             self._let_tickets_go()
