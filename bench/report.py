@@ -12,10 +12,10 @@ from typing import Any
 from bench.rows.base import Goal, Metric
 
 OURS = "burrow"
-COMPARED = ("nginx", "frp", "frp-ws", "direct", "served", "before")
+COMPARED = ("nginx", "frp", "frp-ws", "direct", "bare", "served", "before")
 """The subjects that the table has ratios to."""
 
-NOT_PEERS = (OURS, "before", "direct", "nginx")
+NOT_PEERS = (OURS, "watched", "served", "before", "direct", "bare", "nginx")
 """Who is not meant by "the best of all"."""
 
 

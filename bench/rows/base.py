@@ -39,7 +39,7 @@ class Metric:
     unit: str
     goals: tuple[Goal, ...] = ()
     less: bool = False
-    compare: tuple[str, ...] = ("nginx", "frp", "frp-ws", "direct", "before")
+    compare: tuple[str, ...] = ("nginx", "frp", "frp-ws", "direct", "bare", "before")
 
 
 class Row(ABC):

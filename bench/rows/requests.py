@@ -9,10 +9,10 @@ from bench.rows.base import Goal, Metric, Row
 from bench.subjects.base import Setup, Subject
 
 
-def _counted(subject: Subject, load: Callable[[], tuple[dict[str, float], int]]) -> dict[str, float]:
+def counted(subject: Subject, load: Callable[[], tuple[dict[str, float], int]]) -> dict[str, float]:
     """
     @param load: makes requests. @return: figures of them, and how many there were.
-    @return: these figures, and the CPU that the subject's processes took for a request.
+    @return: these figures, and the CPU that the subject's processes took for a request, in microseconds.
     """
     trees = subject.processes
     before = {role: tree.cpu() for role, tree in trees.items()}
@@ -28,7 +28,7 @@ def _measure(subject: Subject, connections: int, seconds: float) -> dict[str, fl
         made = wrk(subject.visit("web"), connections, seconds)
         return {"rate": made.rate, "p50": made.p50, "p99": made.p99}, made.count
 
-    return _counted(subject, load)
+    return counted(subject, load)
 
 
 def _parts(how: str) -> tuple[Metric, ...]:
@@ -89,7 +89,7 @@ class Http2(Row):
             rate, count = h2load(subject.visit("web"), 4, 25, seconds)
             return {"rate": rate}, count
 
-        return _counted(subject, load)
+        return counted(subject, load)
 
 
 class One(Row):

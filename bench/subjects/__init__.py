@@ -1,5 +1,6 @@
 """Everything that is measured, a file each."""
 
+from bench.subjects.bare import Bare
 from bench.subjects.base import Setup, Subject, Visit
 from bench.subjects.burrow import Burrow, ServedBurrow, WatchedBurrow, other_checkout
 from bench.subjects.chisel import Chisel
@@ -16,6 +17,7 @@ ALL: tuple[type[Subject], ...] = (
     ServedBurrow,
     Nginx,
     Direct,
+    Bare,
     Ssh,
     Frp,
     FrpWebSocket,
