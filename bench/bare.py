@@ -54,8 +54,9 @@ class Bare:
                 self._out.clear()
 
     def accept(self, listening: int) -> None:
-        """A listening socket has a connection."""
-        raise NotImplementedError
+        """
+        A listening socket has a connection, or a stream's socket had something and was closed in this turn.
+        """
 
     def opened(self, number: int, place: int) -> None:
         """The other end has begun a stream."""
@@ -75,6 +76,8 @@ class Bare:
     def _read(self, number: int) -> None:
         try:
             data = self._streams[number].recv(_READ, socket.MSG_DONTWAIT)
+        except BlockingIOError:  # its number was another's, whose event this is
+            return
         except ConnectionError:
             data = b""
         self.send(number, data)
@@ -131,6 +134,8 @@ class Server(Bare):
 
     def accept(self, listening: int) -> None:
         """See L{Bare}."""
+        if listening not in self._listening:
+            return
         one, place = self._listening[listening]
         self._count += 1
         self.add(self._count, one.accept()[0])
