@@ -147,6 +147,12 @@ SPARE: dict[str, tuple[str, ...]] = {
 }
 """Headings of columns that a narrow terminal does without, the first one first."""
 
+NOT_STORED: dict[str, tuple[str, ...]] = {
+    "tunnels": ("AGENT AT", "VISITORS", "REQUESTS"),
+    "nodes": ("TUNNELS", "VISITORS"),
+}
+"""Headings of columns that stay empty when a store is looked into: the server's processes alone know them."""
+
 
 def rows_of(thing: str, items: list[Item]) -> list[tuple[str, ...]]:
     """The rows of a table, its heading first."""

@@ -8,7 +8,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from burrow.cli.columns import SPARE, rows_of
+from burrow.cli.columns import NOT_STORED, SPARE, rows_of
 from burrow.cli.run import complain, run, say
 from burrow.cli.store import read_config, which_store, with_store
 from burrow.cli.table import show_table
@@ -134,7 +134,11 @@ def show_list(arguments: argparse.Namespace, thing: str, path: str = "") -> int:
         from_store = read
 
         async def look(store: IStore) -> None:
-            show(arguments, thing, Listing(await from_store(store), []))
+            listing = Listing(await from_store(store), [])
+            show(arguments, thing, listing)
+            if listing.items and thing in NOT_STORED and not getattr(arguments, "json", False):
+                missing = ", ".join(NOT_STORED[thing])
+                complain(f"the store does not have {missing}: a running server tells them, with --server URL")
 
         return with_store(arguments, look)
 

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from burrow.cli import quickly
+from burrow.cli.columns import NOT_STORED
 from burrow.link.address import Credentials, ServerAddress
 from tests.e2e.harness import burrow, free_port, reply, wait_for
 
@@ -54,7 +55,9 @@ def test_each_list_by_each_role(world, agent, ask):
         else:
             assert (code, "the role viewer" in output) == (77, True), (command, output)
     for command in ("tunnels", "names", "tokens", "nodes", "events", "audit"):
-        assert ask("", command, "--state", str(world.folder / "state"))[0] == 0
+        code, output = ask("", command, "--state", str(world.folder / "state"))
+        assert code == 0
+        assert ("the store does not have" in output) == (command in NOT_STORED)
     code, output = ask("agent", "status")
     assert code == 0
     assert "remote-agent (role agent)" in output
