@@ -15,6 +15,9 @@ class Why(Enum):
     UNKNOWN = "unknown"
     """The name has no owner, or its visitors do not come by host: to a TCP port, or it is private."""
 
+    PASSED_ON = "passed-on"
+    """The TLS of its visitors is its own: they come by connections that begin with its name."""
+
     AWAY = "away"
     """Its agent lost its connection a moment ago, or the server just started: the agent may be back soon."""
 

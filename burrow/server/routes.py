@@ -114,7 +114,7 @@ class Routes:
                 raise NoRoute(Why.UNKNOWN)
             raise NoRoute(Why.AWAY if self.expected(name) else Why.LEFT)
         if found.reach is not Reach.HOST:
-            raise NoRoute(Why.UNKNOWN)
+            raise NoRoute(Why.PASSED_ON if found.reach is Reach.SNI else Why.UNKNOWN)
         return found
 
     async def of_port(self, name: str) -> IRoute:

@@ -300,4 +300,7 @@ class Tunnels(SynchronousTestCase):
         found = Deferred.fromCoroutine(self.greeting.of_sni(APP))
         self.assertIs(self.successResultOf(found), tunnel)
         self.assertIs(self.greeting.reach_of(APP), tunnel.reach)
+        # A request inside TLS of ours came by a connection for another name.
+        finding = self.parts.routes.of_host(APP, None)
+        self.assertIs(self.failureResultOf(finding, NoRoute).value.why, Why.PASSED_ON)
         self.assertIsNone(self.greeting.reach_of("example.com"))

@@ -75,6 +75,8 @@ def no_route(host: str, why: Why) -> Page:
     """Nobody serves the host now."""
     if why is Why.UNKNOWN:
         return no_such_tunnel(host)
+    if why is Why.PASSED_ON:
+        return passed_on(host)
     return agent_away(host) if why is Why.AWAY else agent_left(host)
 
 
@@ -110,6 +112,15 @@ def upstream_failed(code: str, text: str) -> Page:
 def misdirected(host: str) -> Page:
     """The connection was made for another name, and its certificate does not cover this one."""
     text = f"This connection is not for {host}, and its certificate does not cover it: open one for {host}."
+    return Page(421, "misdirected", "This request came over the wrong connection", text)
+
+
+def passed_on(host: str) -> Page:
+    """
+    The connection was made for another name, whose certificate covers this one, too; so browsers use the
+    connection for both (RFC 9113 section 9.1.1), until they are told.
+    """
+    text = f"This connection is not for {host}, whose tunnel has TLS of its own: open one for {host}."
     return Page(421, "misdirected", "This request came over the wrong connection", text)
 
 

@@ -191,6 +191,7 @@ def test_the_server_answers_itself():
     ("error", "code"),
     [
         (NoRoute(Why.UNKNOWN), "no-such-tunnel"),
+        (NoRoute(Why.PASSED_ON), "misdirected"),
         (NoRoute(Why.LEFT), "agent-away"),
         (StoreError("away"), "store-away"),
     ],
