@@ -3,8 +3,9 @@ Limits how many connections each address has open, so that one address cannot us
 keep.
 
 A socket counts from when it is accepted until it is closed, or until its agent has shown a token: then the
-limits of the token apply. An IPv6 address counts by its /64, which is the least that a provider gives to one
-customer. Each process counts its own connections.
+limits of the token apply. Of HTTP/2 each request under way beyond the first of its connection counts as one
+more, since it can have the server keep as much as a connection of HTTP/1.1. An IPv6 address counts by its
+/64, which is the least that a provider gives to one customer. Each process counts its own connections.
 """
 
 from __future__ import annotations
@@ -96,18 +97,20 @@ class AddressLimit:
         if address not in self._told and len(self._told) < MAX_TOLD:
             self._told[address] = now
             self.log.warn(
-                "{address} has {count} connections open, the limit for one address: further ones are reset "
-                "(--max-connections-per-address). If it is your proxy, name it by --uncounted-address",
+                "{address} has {count} connections open, or requests of HTTP/2 under way, the limit for one "
+                "address: further ones are reset (--max-connections-per-address). If it is your proxy, name "
+                "it by --uncounted-address",
                 address=str(address),
                 count=self._most,
             )
 
 
-class _Counted:
+class Counted:
     """One connection that counts, until it is closed or L{stop_counting} is called."""
 
     def __init__(self, limit: AddressLimit, address: Any, transport: Any) -> None:
         limit.add(address)
+        self._more = 0
         self._limit: AddressLimit | None = limit
         self._address = address
         self._lost = transport.connectionLost
@@ -116,10 +119,29 @@ class _Counted:
         transport.connectionLost = self._connection_lost
         transport.counted = self
 
+    def more(self) -> bool:
+        """Count one more for its address. @return: whether that is not at its limit."""
+        limit = self._limit
+        if limit is None:
+            return True
+        if limit.is_full(self._address):
+            return False
+        limit.add(self._address)
+        self._more += 1
+        return True
+
+    def less(self) -> None:
+        """One that L{more} counted is over."""
+        if self._limit is not None:
+            self._more -= 1
+            self._limit.remove(self._address)
+
     def stop(self) -> None:
+        """Count it no longer, nor what L{more} counted."""
         limit, self._limit = self._limit, None
         if limit is not None:
-            limit.remove(self._address)
+            for _ in range(1 + self._more):
+                limit.remove(self._address)
 
     def _connection_lost(self, reason: Any) -> None:
         self.stop()
@@ -128,11 +150,16 @@ class _Counted:
         self._lost(reason)
 
 
+def counted(transport: Any) -> Counted | None:
+    """What counts a connection; None if nothing does."""
+    found: Counted | None = getattr(lowest_transport(transport), "counted", None)
+    return found
+
+
 def stop_counting(transport: Any) -> None:
     """Count a connection no longer: its agent is known, and other limits apply to it."""
-    counted = getattr(lowest_transport(transport), "counted", None)
-    if counted is not None:
-        counted.stop()
+    if (found := counted(transport)) is not None:
+        found.stop()
 
 
 class _ResetConnection(Protocol):
@@ -170,7 +197,7 @@ class _Guarded:
 
             def make_connection(transport: Any) -> None:
                 del protocol.makeConnection
-                _Counted(self._limit, address, transport)
+                Counted(self._limit, address, transport)
                 connect(transport)
 
             # Count it not before it is connected: otherwise its connectionLost may never be called.

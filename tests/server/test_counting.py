@@ -13,7 +13,7 @@ from burrow.addresses import parse_network
 from burrow.errors import ConfigError
 from burrow.options import load
 from burrow.server.config import LOOPBACK, ServerConfig
-from burrow.server.counting import MAX_TOLD, TELL_EVERY, AddressLimit, stop_counting
+from burrow.server.counting import MAX_TOLD, TELL_EVERY, AddressLimit, counted, stop_counting
 
 MOST = 3
 
@@ -146,6 +146,27 @@ def test_agent_that_has_shown_its_token_counts_no_more():
         listening.close(agent)
     assert listening.connect("203.0.113.1").reset
     stop_counting(Socket())  # one that never counted
+
+
+def test_what_a_connection_has_beyond_itself_counts_as_more_of_them(told):
+    listening = Listening()
+    first, second = (listening.connect("203.0.113.1") for _ in range(2))
+    assert counted(first).more()
+    assert not counted(first).more()
+    assert not counted(second).more()
+    assert listening.connect("203.0.113.1").reset
+    assert told() == ["203.0.113.1"]
+    counted(first).less()
+    assert counted(second).more()
+    assert not listening.connect("203.0.113.2").reset
+    kept = counted(second)
+    listening.close(second)
+    kept.less()  # what ends with its connection
+    assert kept.more()
+    assert [counted(first).more() for _ in range(3)] == [True, True, False]
+    stop_counting(first)
+    assert list(map(str, listening.limit._open)) == ["203.0.113.2"]
+    assert counted(Socket()) is None
 
 
 def test_protocol_that_is_replaced_gives_back_all_the_same():

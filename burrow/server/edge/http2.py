@@ -7,7 +7,8 @@ tunnel's stream is paused until the visitor's window opens. What a visitor sends
 once the tunnel's stream takes it, so its window bounds what waits here.
 
 What bounds what a visitor costs: L{MAX_STREAMS} requests at a time, the windows, and L{Calm}, which counts
-what costs its sender nothing (CVE-2023-44487 and its kind). What exceeds them ends the connection.
+what costs its sender nothing (CVE-2023-44487 and its kind). What exceeds them ends the connection. All
+requests of an address count beside its connections: see L{burrow.server.counting}.
 
 Long because what may be read, sent and ended depends on the state of the whole connection.
 """
@@ -33,6 +34,7 @@ from burrow.http.http2_server.streams import Stream
 from burrow.http.remembered import Remembered
 from burrow.http.request_head import MAX_HEAD, MAX_HEADERS, RequestHead
 from burrow.http.response_head import ResponseHead
+from burrow.server.counting import Counted, counted
 from burrow.server.edge.calm import Calm
 from burrow.server.edge.context import Edge, Finishable
 from burrow.server.edge.forwarded import Hop
@@ -116,6 +118,7 @@ class Http2Visitor(Protocol):
         self.answers: Remembered[ResponseHead] = Remembered(edge.memory)
         self._scheme = scheme
         self._streams: dict[int, Http2Stream] = {}
+        self._counted: Counted | None = None
         self._waiting: dict[int, Http2Stream] = {}  # those that have something to send
         self.lanes = Lanes(self, MAX_STREAMS)
         self._calm = Calm()
@@ -145,6 +148,7 @@ class Http2Visitor(Protocol):
         self.shown = getattr(self.transport, "shown", None)
         self.hop = Hop(self.edge.forwarding, self.transport.getPeer(), self._scheme)
         self.transport.registerProducer(self, True)
+        self._counted = counted(self.transport)
         self.edge.visitors.add(self)
         self.edge.sweep.add(self, self.edge.idle_timeout)
 
@@ -217,11 +221,13 @@ class Http2Visitor(Protocol):
                 return
             if isinstance(meaning, Malformed):
                 self.h2.reset(id, Code.PROTOCOL_ERROR)
+            elif not self._counts():
+                self.h2.reset(id, Code.REFUSED_STREAM)
             else:
                 refused = self._streams[id] = Http2Stream(self, stream, None, ended)
                 refused.refuse(meaning)
             return
-        if self._fields + meaning.size > MAX_FIELDS:
+        if self._fields + meaning.size > MAX_FIELDS or not self._counts():
             self.costs(1.0)
             self.h2.reset(id, Code.REFUSED_STREAM)
             return
@@ -234,6 +240,13 @@ class Http2Visitor(Protocol):
         if self.edge.draining and len(self._streams) > 1:
             self._shut_down()
         asked.begin()
+
+    def _counts(self) -> bool:
+        """
+        Count one more request under way; the first is counted with its connection. @return: whether its
+        address may have it.
+        """
+        return not self._streams or self._counted is None or self._counted.more()
 
     def data(self, id: int, data: bytes, size: int, ended: bool) -> None:
         """See L{IListener}."""
@@ -386,6 +399,8 @@ class Http2Visitor(Protocol):
         """A stream is over."""
         if self._streams.pop(stream.id, None) is not None:
             self._fields -= stream.fields
+            if self._streams and self._counted is not None:
+                self._counted.less()
         self._waiting.pop(stream.id, None)
         if self._closing or self._streams:
             return

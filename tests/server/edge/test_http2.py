@@ -185,6 +185,55 @@ def test_a_hundred_at_once_and_no_more():
     assert one.client.remote_settings.max_concurrent_streams == MAX_STREAMS
 
 
+class Counts:
+    """What counts a connection. @param most: requests that its address may have beyond."""
+
+    def __init__(self, most):
+        self.most, self.count = most, 0
+
+    def more(self):
+        if self.count == self.most:
+            return False
+        self.count += 1
+        return True
+
+    def less(self):
+        self.count -= 1
+
+
+def test_requests_beyond_the_first_count_for_their_address():
+    one = Connection()
+    one.protocol._counted = counts = Counts(1)
+    one.ask(1)
+    assert counts.count == 0
+    one.ask(3)
+    assert counts.count == 1
+    one.ask(5)
+    one.ask(7, b"GET", b"/a b")  # which would be answered with a page
+    for stream in (5, 7):
+        assert one.of(StreamReset, stream)[0].error_code == ErrorCodes.REFUSED_STREAM
+    assert len(one.edge.streams) == 2
+    one.answer(OK, 0)
+    assert (one.status(1), counts.count) == (200, 0)
+    one.ask(9, b"GET", b"/a b")
+    assert (one.status(9), counts.count) == (400, 0)
+    one.answer(OK, 1)
+    one.ask(11)
+    assert counts.count == 0
+    one.answer(OK)
+    assert (one.status(3), one.status(11), counts.count) == (200, 200, 0)
+
+
+def test_connection_that_is_lost_gives_back_what_it_counted():
+    one = Connection()
+    one.protocol._counted = counts = Counts(9)
+    for stream in (1, 3, 5):
+        one.ask(stream)
+    assert counts.count == 2
+    one.protocol.connectionLost(Failure(ConnectionLost()))
+    assert counts.count == 0
+
+
 def test_pages_of_ours():
     one = Connection()
     one.edge.edge.find = None
