@@ -35,6 +35,7 @@ class Option:
     One option of a configuration class; see L{option}.
 
     @ivar name: the name of its field.
+    @ivar both: whether it is a switch that can be said to be off, too: see L{option}.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Option:
     choices: tuple[str, ...]
     many: bool
     secret: bool
+    both: bool = dataclasses.field(default=False, kw_only=True)
 
     @cached_property
     def key(self) -> str:
@@ -64,7 +66,12 @@ class Option:
     @property
     def is_switch(self) -> bool:
         """Whether the flag alone is the value True."""
-        return self.default is False
+        return self.both or self.default is False
+
+    @property
+    def opposite(self) -> str:
+        """The flag that alone is the value False, of a switch that has one; else empty."""
+        return f"--no-{self.key}" if self.both else ""
 
     @property
     def described(self) -> str:
@@ -139,6 +146,7 @@ def option(
     choices: tuple[str, ...] = (),
     many: bool = False,
     secret: bool = False,
+    both: bool = False,
 ) -> Any:
     """
     Declare an option: a field of a frozen dataclass.
@@ -149,13 +157,15 @@ def option(
     @param parse: returns the value that a text stands for; its ValueError says what to write instead.
     @param many: whether the option may be given more than once: the value is a tuple.
     @param secret: whether the value is left out of errors and of C{repr}.
+    @param both: makes a switch of three values: True by its flag, False by the same with C{no-} before its
+        name, and C{default} by neither. A file and the environment say true or false.
     """
     value = default
     if many:
         value = tuple(map(parse, default))
     elif isinstance(default, str):
         value = parse(default)
-    declared = Option("", default, help, parse, metavar, choices, many, secret)
+    declared = Option("", default, help, parse, metavar, choices, many, secret, both=both)
     return dataclasses.field(default=value, repr=not secret, metadata={_DECLARED: declared})
 
 
@@ -252,7 +262,10 @@ def add_arguments(
 def add_flags(parser: argparse._ActionsContainer, options: Iterable[Option]) -> None:
     """The same for options that are no fields of a class."""
     for each in options:
-        if each.is_switch:
+        if each.both:
+            action = argparse.BooleanOptionalAction
+            parser.add_argument(each.flag, action=action, default=None, help=each.full_help)
+        elif each.is_switch:
             parser.add_argument(each.flag, action="store_true", default=None, help=each.full_help)
         else:
             parser.add_argument(
@@ -283,7 +296,10 @@ def twistd_options(
 
     class Options(usage.Options):
         synopsis = synopsis_text
-        optFlags = [[each.key, None, each.full_help] for each in options if each.is_switch]
+        optFlags = [
+            *([each.key, None, each.full_help] for each in options if each.is_switch),
+            *([each.opposite[2:], None, f"the opposite of {each.flag}"] for each in options if each.both),
+        ]
         optParameters = [
             ["config", None, None, "a TOML file with these options"],
             *([each.key, None, None, each.full_help] for each in options if not each.is_switch),
@@ -301,11 +317,19 @@ def twistd_options(
                     )
             super().parseOptions(options)
 
+        def postOptions(self) -> None:
+            """Refuse what contradicts itself: unlike argparse, nothing here knows which came last."""
+            for each in options:
+                if each.both and self[each.key] and self[each.opposite[2:]]:
+                    raise usage.UsageError(f"{each.flag} and {each.opposite} contradict each other: give one")
+
         def flags_given(self) -> dict[str, Any]:
             """What the command line gave, by field name; None for what it did not give."""
             given = {}
             for each in options:
                 value = self[each.key] or None
+                if each.both and self[each.opposite[2:]]:
+                    value = False
                 given[each.name] = value.split(",") if each.many and value else value
             return given
 

@@ -36,6 +36,38 @@ def test_switches_from_everywhere():
         load(ClientConfig, {}, {"BURROW_NO_RETRY": "maybe"})
 
 
+class TestSwitchOfThreeValues:
+    """One that is neither on nor off unless somebody says so."""
+
+    def by_arguments(self, *words):
+        parser = argparse.ArgumentParser()
+        add_arguments(parser, ServerConfig)
+        return load(ServerConfig, vars(parser.parse_args(words)), {}, {"http2": True}).http2
+
+    def by_twistd(self, *words):
+        options = twistd_options(ServerConfig, "")()
+        options.parseOptions(words)
+        return load(ServerConfig, options.flags_given(), {}, {"http2": True}).http2
+
+    def test_each_flag(self):
+        for read in (self.by_arguments, self.by_twistd):
+            assert [read("--http2"), read("--no-http2"), read()] == [True, False, True]
+        assert self.by_arguments("--http2", "--no-http2") is False
+        with pytest.raises(UsageError, match="--http2 and --no-http2 contradict"):
+            self.by_twistd("--no-http2", "--http2")
+
+    def test_environment_and_file(self):
+        assert load(ServerConfig, {}, {}).http2 is None
+        for text, value in (("1", True), ("true", True), ("0", False), ("no", False)):
+            assert load(ServerConfig, {}, {"BURROW_HTTP2": text}).http2 is value
+        assert load(ServerConfig, {}, {}, {"http2": False}).http2 is False
+        assert load(ServerConfig, {"http2": True}, {"BURROW_HTTP2": "0"}, {"http2": False}).http2 is True
+        with pytest.raises(ConfigError, match="true or false"):
+            load(ServerConfig, {}, {}, {"http2": "tls"})
+        with pytest.raises(ConfigError, match="there is no option no-http2; did you mean http2"):
+            load(ServerConfig, {}, {}, {"no-http2": True})
+
+
 @pytest.mark.parametrize(
     ("table", "words"),
     [

@@ -314,10 +314,11 @@ class ServerConfig:
         parse=parse_grace,
         metavar="SECONDS",
     )
-    http2: bool = option(
-        False,
-        "speak HTTP/2 with visitors of tunnels: on the TLS port with those that offer it; with --tls off on "
-        "the plain port, with those that begin with it",
+    http2: bool | None = option(
+        None,
+        "--http2: with --tls off, speak HTTP/2 on the plain port with visitors of tunnels that begin with "
+        "it; --no-http2: speak it nowhere (default: on the TLS port, with those that offer it)",
+        both=True,
     )
     idle_timeout: float = option(
         75.0,
@@ -338,7 +339,8 @@ class ServerConfig:
     max_connections_per_address: int = option(
         1000,
         "connections that one address, or IPv6 /64, may have open to each process that serves, but for "
-        "agents that have shown a token; 0 for no limit",
+        "agents that have shown a token; requests that come at a time over one of HTTP/2 count as one each; "
+        "0 for no limit",
         parse=parse_most,
         metavar="N",
     )
@@ -453,6 +455,11 @@ class ServerConfig:
     def state_dir(self) -> Path:
         """The state folder."""
         return self.state or state_folder()
+
+    @property
+    def speaks_http2(self) -> bool:
+        """Whether HTTP/2 is spoken with visitors of tunnels: without TLS only if that was asked for."""
+        return self.tls != "off" if self.http2 is None else self.http2
 
     @property
     def public_base(self) -> tuple[str, int] | None:

@@ -101,14 +101,14 @@ class PublicPorts:
                 self._sweep,
                 idle,
                 passing=self._passing,
-                http2=self._http2("https") if config.http2 else None,
+                http2=self._http2("https") if config.speaks_http2 else None,
                 own=config.domain,
             )
             neighbours.serve("https", front())
             served = self._behind(front(hand_over=neighbours.hand_https))
             https_port = self._listeners.listen("https", https, served)
             plain = VisitorFactory(self._edge, "http", self._site.redirect)
-        elif config.http2:
+        elif config.speaks_http2:
             plain = ChoosingFactory(plain, self._http2("http"), self._sweep, idle)
         if https is None and neighbours.door:
             neighbours.serve("http", plain)

@@ -189,7 +189,7 @@ class BurrowServer(MultiService):
             ready=self._certificate_ready,
             announce=Announcer(reactor, lambda: self._links.sessions).announce,
             reserved=frozenset(config.reserve),
-            http2=config.http2,
+            http2=config.speaks_http2,
         )
 
         # Agents, and what other nodes pass on.

@@ -83,8 +83,9 @@ def _by_kosoku(interpreter: Path, tunnels: Tunnels, address: str, cases: list[st
     done = subprocess.run(
         suites.with_names(tunnels.hosts, command), stdout=subprocess.PIPE, text=True, timeout=PATIENCE
     )
-    found = json.loads(done.stdout) if done.returncode == 0 else {}
-    return {case: _verdict(case, *said) for case, said in found.items()}
+    if done.returncode:
+        raise suites.Missing(f"kosoku at {address} ended with code {done.returncode} and without verdicts")
+    return {case: _verdict(case, *said) for case, said in json.loads(done.stdout).items()}
 
 
 def kosoku(tunnels: Tunnels) -> list[Comparison]:

@@ -101,6 +101,8 @@ class Tunnel:
         """Open a page as nobody; wait for words; fail if its console tells of errors."""
         self.browser.fresh(self.url + path)
         self.browser.sees(words, selector)
+        came_by = "return performance.getEntriesByType('navigation')[0].nextHopProtocol"
+        assert self.browser.run(came_by) == "h2"
         self.no_troubles()
 
     def no_troubles(self):

@@ -61,7 +61,7 @@ def both_ways(world, size, folder):
 def main():
     size = int(float(sys.argv[1]) * 1024) * MIB
     with tempfile.TemporaryDirectory() as folder:
-        world = World(folder, http2=True)
+        world = World(folder)
         try:
             world.start_server()
             world.env["BURROW_TOKEN"] = world.token()

@@ -10,8 +10,6 @@ from tests.e2e.harness import memory, wait_for
 from tests.e2e.http2_bulk import MIB
 from tests.e2e.http2_client import Http2Client
 
-WORLD = {"http2": True}
-
 CONNECTIONS = 5
 STREAMS = 100
 """Of each connection of HTTP/2: as many as the server lets one have."""

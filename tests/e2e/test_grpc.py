@@ -81,9 +81,6 @@ class Service(grpc.GenericRpcHandler):
         self.cancelled.release()
 
 
-WORLD = {"http2": True}
-
-
 @pytest.fixture(scope="module")
 def service():
     return Service()
@@ -400,7 +397,7 @@ def test_server_without_tls_takes_calls_on_its_plain_port(service, tmp_path):
 
 
 def test_server_that_speaks_no_http_2_with_visitors_says_so(tmp_path):
-    world = World(tmp_path)
+    world = World(tmp_path, no_http2=True)
     try:
         world.start_server()
         world.env["BURROW_TOKEN"] = world.token()

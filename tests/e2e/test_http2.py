@@ -1,12 +1,13 @@
 """HTTP/2 from visitors, by a real client: see docs/http2.md."""
 
 import hashlib
+import socket
 import subprocess
 import threading
 
 import pytest
 from h2.errors import ErrorCodes
-from h2.events import StreamEnded
+from h2.events import StreamEnded, StreamReset
 from wsproto import ConnectionType, WSConnection
 from wsproto.connection import Connection, ConnectionState
 from wsproto.events import (
@@ -24,8 +25,6 @@ from tests.e2e.harness import PATIENCE, TcpUpstream, reply, reply_digest, send_b
 from tests.e2e.http2_client import Http2Client
 from tests.e2e.test_restart import reload
 from tests.programs import program
-
-WORLD = {"http2": True}
 
 
 def own_host(world):
@@ -71,7 +70,7 @@ def test_requests_bodies_and_pages(world, upstream, tmp_path):
 def test_requests_that_overlap_over_a_reload_are_answered_and_the_next_ones_are_the_new_processes(
     make_world, upstream
 ):
-    world = make_world(http2=True)
+    world = make_world()
     asked, go_on = [], threading.Event()
 
     def answer(request):
@@ -98,6 +97,41 @@ def test_requests_that_overlap_over_a_reload_are_answered_and_the_next_ones_are_
 
 def test_the_servers_own_host_speaks_http_1(world):
     assert curl(world, own_host(world), "/_burrow/health")[1].startswith("1.1 ")
+
+
+def test_server_that_was_told_to_speak_http_1_alone(make_world, upstream):
+    world = make_world(no_http2=True)
+    agent = world.agent("http", upstream(lambda handler: reply(handler, b"page")).port)
+    assert curl(world, agent.host, "/") == (b"page", "1.1 200")
+
+
+@pytest.mark.parametrize(("options", "answer"), [({}, b"HTTP/1.1 505 "), ({"http2": True}, b"\0\0")])
+def test_plain_port_takes_http_2_if_that_is_asked_for(make_world, options, answer):
+    world = make_world(tls="off", **options)
+    with socket.create_connection((world.address, world.http), PATIENCE) as visitor:
+        visitor.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4" + bytes(5))
+        assert visitor.recv(len(answer), socket.MSG_WAITALL) == answer
+
+
+def test_requests_count_for_their_address_beside_connections(make_world, upstream):
+    world = make_world(max_connections_per_address="3", uncounted_address=["10.0.0.0/8"])
+    go_on = threading.Event()
+
+    def answer(request):
+        go_on.wait(PATIENCE)
+        reply(request, b"page")
+
+    agent = world.agent("http", upstream(answer).port)
+    agent.ready()
+    with Http2Client(world, agent.host) as client:
+        streams = [client.ask() for _ in range(5)]
+        client.until(lambda: all(client.of(StreamReset, stream) for stream in streams[3:]))
+        refused = [client.of(StreamReset, stream)[0].error_code for stream in streams[3:]]
+        assert refused == [ErrorCodes.REFUSED_STREAM] * 2
+        go_on.set()
+        assert [client.answer(stream)[2] for stream in streams[:3]] == [b"page"] * 3
+        assert client.answer(client.ask())[2] == b"page"
+    world.server.line("has 3 connections open, or requests of HTTP/2 under way")
 
 
 # -- WebSockets over HTTP/2 (RFC 8441) -----------------------------------------------------------------------

@@ -26,9 +26,6 @@ ROOM = 48 * MIB
 """Bytes by which the server's process may grow meanwhile."""
 
 
-WORLD = {"http2": True}
-
-
 def answer(handler):
     if handler.path == "/large":
         send_bytes(handler, 64 * MIB, bytes(65536))

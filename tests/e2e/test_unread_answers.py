@@ -21,8 +21,6 @@ PIECE = bytes(range(251)) * 400  # of no power of two, so that what is left out 
 ROOM = 8 * MIB
 """Bytes by which the server's process may grow: 4 MiB of windows, and what the connection itself takes."""
 
-WORLD = {"http2": True}
-
 
 class Downloads:
     """Answers of SIZE bytes each. @ivar begun: how many. @ivar sent: bytes that the system took of all."""

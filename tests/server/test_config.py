@@ -13,6 +13,17 @@ def test_defaults_follow_the_domain():
     assert str(ServerConfig(node="off").node_address) == "127.0.0.1:0"
 
 
+def test_http_2_is_spoken_inside_tls_unless_it_is_off_and_without_tls_if_it_is_asked_for():
+    for tls in ("local", "acme", "files"):
+        spoken = [ServerConfig(tls=tls, http2=given).speaks_http2 for given in (None, True, False)]
+        assert spoken == [True, True, False]
+    assert [ServerConfig(tls="off", http2=given).speaks_http2 for given in (None, True, False)] == [
+        False,
+        True,
+        False,
+    ]
+
+
 def test_a_tokens_share_of_certificates_is_half_of_what_there_is():
     lets_encrypt, other = ServerConfig().acme_url, "https://ca.example/dir"
     assert (ServerConfig().acme_weekly(lets_encrypt), ServerConfig().acme_share(lets_encrypt)) == (45, 23)
