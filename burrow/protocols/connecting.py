@@ -22,6 +22,7 @@ from twisted.internet.error import (
     DNSLookupError,
     UserError,
 )
+from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import (
     IHandshakeListener,
     IOpenSSLClientConnectionCreator,
@@ -30,6 +31,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.ssl import CertificateOptions, optionsForClientTLS
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -45,6 +47,14 @@ if TYPE_CHECKING:
 
 _ALPN = b"h2"
 _LOOPBACKS = ("127.0.0.1", "::1")
+
+FIRST_WAIT, LONGEST_WAIT = 0.02, 0.25
+"""
+Seconds for one attempt to connect to a service of this machine: the first, and any. The kernel completes or
+refuses a connection there at once, unless the queue of the service is full. Then it answers nothing, and
+would itself ask again after 1, 3 and 7 seconds; of a UNIX socket it says so at once. Python's http.server has
+a queue of 5, Django's of 10, and a visitor by HTTP/2 asks for a hundred things at once.
+"""
 
 
 def _descriptor_error(error: Exception) -> int | None:
@@ -114,6 +124,11 @@ class _Given:
         return self._protocol
 
 
+def _too_late(result: Any, seconds: float) -> Any:
+    """What an attempt that was given up is, if it did not succeed all the same."""
+    return Failure(DeferTimeoutError()) if isinstance(result, Failure) else result
+
+
 class Connector:
     """
     Connects to one upstream; among several addresses, the one that worked last is tried first.
@@ -129,6 +144,7 @@ class Connector:
         self._endpoints = [self._secure(self._endpoint(host)) for host in hosts]
         direct = upstream.scheme in ("http", "tcp") and all(is_loopback(host) for host in hosts)
         self._loopbacks = list(hosts) if direct else []  # in the order of the endpoints
+        self._queues = upstream.scheme == "unix" or all(is_loopback(host) for host in hosts)
 
     def _endpoint(self, host: str) -> IStreamClientEndpoint:
         upstream = self._upstream
@@ -179,9 +195,8 @@ class Connector:
     async def _reached(self) -> PipeEnd:
         failure: Exception = ConnectError(string="no address")
         for position, endpoint in enumerate(self._endpoints):
-            connecting: Deferred[Any] = endpoint.connect(self._ends)
             try:
-                end: PipeEnd = await connecting
+                end: PipeEnd = await self._attempts(endpoint)
                 if isinstance(end, SecureEnd):
                     await self._secured(end)
             except (ConnectError, DNSLookupError, UserError, OSError) as error:
@@ -199,6 +214,26 @@ class Connector:
             Shortage.of(self._reactor).met(missing)
             raise self._upstream.no_descriptor() from failure
         raise self._upstream.explain(failure) from failure
+
+    async def _attempts(self, endpoint: IStreamClientEndpoint) -> Any:
+        """A connection to one address. @raise ConnectError: there is none, as the endpoint says it."""
+        if not self._queues:
+            return await endpoint.connect(self._ends)
+        left, wait = CONNECT_TIMEOUT, FIRST_WAIT
+        while left > 0:
+            connecting: Deferred[Any] = endpoint.connect(self._ends)
+            try:
+                return await connecting.addTimeout(wait, self._reactor, _too_late)
+            except DeferTimeoutError:
+                pass
+            except ConnectError as error:
+                if type(error) is not ConnectError or error.osError is not None:
+                    raise
+                # A UNIX socket whose queue is full refuses at once (EAGAIN), which Twisted takes for a
+                # connection that is under way, and then for one that was closed.
+                await deferLater(self._reactor, wait)
+            left, wait = left - wait, min(2 * wait, LONGEST_WAIT)
+        raise ConnectTimeout
 
     async def _secured(self, end: SecureEnd) -> None:
         """Wait for the handshake. @raise UpstreamFailed: it failed; other addresses are not tried then."""

@@ -96,7 +96,7 @@ def test_curl_and_openssl_agree(world, upstream):
         timeout=30,
     )
     assert b"Verify return code: 0 (ok)" in done.stdout
-    assert b"ALPN protocol: http/1.1" in done.stdout
+    assert b"ALPN protocol: h2" in done.stdout
 
 
 def test_files_that_change_are_read_again(make_world, tmp_path, upstream):

@@ -1,6 +1,7 @@
 """Tests for L{burrow.protocols.connecting}: which addresses are tried, TLS, and what a failure means."""
 
 import errno
+import socket
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -16,9 +17,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from burrow.mux.pipe import PipeEnd
 from burrow.protocols import connecting as connecting_module
-from burrow.protocols.connecting import Connector
+from burrow.protocols.connecting import FIRST_WAIT, LONGEST_WAIT, Connector
 from burrow.protocols.forward import Connectors
-from burrow.protocols.upstream import Upstream, UpstreamFailed, UpstreamTLS
+from burrow.protocols.upstream import CONNECT_TIMEOUT, Upstream, UpstreamFailed, UpstreamTLS
 from tests.files import make_certificate
 from tests.server.edge.edges import Wire
 
@@ -139,6 +140,20 @@ class Secure(TestCase):
         self.addCleanup(reactor.listenUNIX(path, self.server).stopListening)
         await self.end(await connector.connect())
 
+    async def test_unix_socket_whose_queue_is_full(self):
+        path = str(Path(mkdtemp()) / "app.sock")
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path)
+            listening.listen(0)  # which leaves room for one
+            connector = Connector(reactor, Upstream.parse(f"unix:{path}", WEB))
+            first = await connector.connect()
+            waiting = Deferred.fromCoroutine(connector.connect())
+            await deferLater(reactor, 0.05)
+            self.assertNoResult(waiting)
+            listening.accept()[0].close()
+            await self.end(await waiting)
+            await self.end(first)
+
 
 class Connecting(SynchronousTestCase):
     def setUp(self):
@@ -164,6 +179,43 @@ class Connecting(SynchronousTestCase):
         self.assertEqual(self.hosts(), ["127.0.0.1", "::1"])
         self.connect().addErrback(lambda reason: None)
         self.assertEqual(self.hosts()[-1], "::1")
+
+    def test_full_queue_is_asked_again_before_the_kernel_would(self):
+        """It says nothing to an attempt, and the kernel would repeat that a second later."""
+        connecting = self.connect()
+        wait = FIRST_WAIT
+        for attempt in range(1, 5):
+            self.assertEqual(self.hosts(), ["127.0.0.1"] * attempt)
+            self.assertFalse(self.reactor.connectors[-1].stoppedConnecting)
+            self.reactor.advance(wait)
+            self.assertTrue(self.reactor.connectors[attempt - 1].stoppedConnecting)
+            wait *= 2
+        self.reactor.tcpClients[-1][2].buildProtocol(None).makeConnection(StringTransport())
+        self.successResultOf(connecting)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_queue_that_stays_full(self):
+        connecting = self.connect()
+        self.reactor.pump([LONGEST_WAIT] * (2 * int(CONNECT_TIMEOUT / LONGEST_WAIT) + 10))
+        failure = self.failureResultOf(connecting, UpstreamFailed).value
+        self.assertEqual(failure.code, "timeout")
+        self.assertEqual(self.hosts()[-1], "::1")
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_visitor_that_leaves_between_attempts(self):
+        connecting = self.connect()
+        self.reactor.advance(FIRST_WAIT)
+        connecting.cancel()
+        self.failureResultOf(connecting)
+        self.assertTrue(self.reactor.connectors[-1].stoppedConnecting)
+        self.assertEqual((len(self.hosts()), self.reactor.getDelayedCalls()), (2, []))
+
+    def test_service_elsewhere_has_the_kernels_time(self):
+        self.connector = Connector(self.reactor, Upstream.parse("http://192.0.2.1:80", WEB))
+        connecting = self.connect()
+        self.reactor.advance(CONNECT_TIMEOUT / 2)
+        self.assertEqual(self.hosts(), ["192.0.2.1"])
+        self.assertNoResult(connecting)
 
     def test_failures_are_explained(self):
         for error, code in (
