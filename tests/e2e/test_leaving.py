@@ -364,6 +364,8 @@ def test_curl_gets_an_answer_in_the_middle_of_its_upload(either, tcp_upstream, t
 def test_curl_is_told_that_its_expectation_fails(either, tcp_upstream):
     """
     RFC 9110 section 10.1.1: the edge cannot know whether its body still comes, so it closes the connection.
+    By HTTP/2 there is nothing to close, and curl 7.88 asks again by itself, or takes its stream for broken,
+    whichever server says 417.
     """
 
     def serve(connection):
@@ -372,7 +374,8 @@ def test_curl_is_told_that_its_expectation_fails(either, tcp_upstream):
         connection.recv(1)
 
     agent = either.agent("http", tcp_upstream(serve).port)
-    arguments = ("-H", "Expect: 100-continue", "--data-binary", "x" * 1000, "-w", "%{http_code}")
+    arguments = ("--http1.1", "-H", "Expect: 100-continue", "--data-binary", "x" * 1000)
+    arguments = (*arguments, "-w", "%{http_code}")
     for _ in range(3):
         assert curl(either, agent.host, *arguments) == (0, b"417", "")
 

@@ -195,7 +195,7 @@ class Exchange:
                 return
         if policed is not None:
             if policed.answer is not None:
-                opens = policed.answer.status < 300 and self._connection.only_switches
+                opens = request.upgrade and policed.answer.status < 300 and self._connection.only_switches
                 self._page(pages.no_web_socket() if opens else policed.answer)
                 return
             if self._gathering is not None and self._gathering.over:

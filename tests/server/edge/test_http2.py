@@ -281,6 +281,22 @@ def test_policy_is_asked():
     assert edge.streams == []
 
 
+@pytest.mark.parametrize("status", [200, 204, 302, 403])
+def test_what_a_rule_answers_itself_is_answered(status):
+    """As the page behind signing out, or a preflight of CORS."""
+
+    class Rule:
+        def visit(self, visit):
+            return Answer(status, "said", "Said", "text")
+
+    edge = Exchange()
+    edge.policies = Policies(Policy([Rule()]), None)
+    one = Connection(edge)
+    one.ask(1, b"OPTIONS")
+    assert one.status() == status
+    assert edge.streams == []
+
+
 # -- flow control -----------------------------------------------------------------------------------------
 
 
