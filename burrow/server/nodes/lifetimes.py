@@ -6,6 +6,10 @@ L{NODE_TTL<burrow.server.nodes.members.NODE_TTL>}. Meanwhile its agents, which c
 sent to it, and its sessions would count against their tokens. So each node keeps a file in the state folder
 locked (flock(2)) as long as its process lives. Whoever finds one that is not locked knows that its node is
 gone, and removes the note.
+
+A copy of the state folder has such files, too, and nobody locks them: the nodes may live, beside the original
+and on the same Redis. So a file says which boot of which machine it is of, and which inode it has: one of
+which neither is so any more says nothing of its node, and is removed without the note.
 """
 
 from __future__ import annotations
@@ -32,6 +36,18 @@ FOLDER = "nodes"
 _NEW, _BEGINS_WITHIN = ".new-", 60.0
 """How a file's name begins that is not locked yet, and seconds after which it never will be."""
 
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+"""Linux has a random word there at each start of the system: proc_sys_kernel(5)."""
+
+
+def _place(handle: int, boot: Path) -> bytes:
+    """What a file says that is where it was made. @param handle: of the file."""
+    try:
+        word = boot.read_bytes().strip()
+    except OSError:  # not Linux: a copy is told from its original by the inode alone
+        word = b""
+    return b"%b %d" % (word, os.fstat(handle).st_ino)
+
 
 class Lifetimes:
     """
@@ -39,13 +55,15 @@ class Lifetimes:
     too old.
 
     @param state: the state folder; None if no note outlives its node.
+    @param boot: the file of which the system makes another at each start; it need not be there.
     """
 
     log = Logger()
 
-    def __init__(self, state: Path | None, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, state: Path | None, now: Callable[[], float] = time.time, boot: Path = _BOOT) -> None:
         self._folder = None if state is None or fcntl is None else state / FOLDER
         self._now = now
+        self._boot = boot
         self._held: int | None = None
         self._name = ""
 
@@ -59,6 +77,7 @@ class Lifetimes:
             self._held = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
             # Locked before it gets its name, so that nobody finds it there unlocked.
             fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(self._held, _place(self._held, self._boot))
             new.replace(self._folder / node)
             self._name = node
         except OSError as error:
@@ -70,7 +89,10 @@ class Lifetimes:
             self.end()
 
     def ended(self) -> list[str]:
-        """The ids of nodes that have ended, and whose notes were not removed yet."""
+        """
+        The ids of nodes that have ended, and whose notes were not removed yet. Files that say nothing of
+        their nodes are removed.
+        """
         found: list[str] = []
         if self._folder is None:
             return found
@@ -79,20 +101,23 @@ class Lifetimes:
                 if each.name.startswith(_NEW):
                     if self._now() - each.stat().st_mtime > _BEGINS_WITHIN:
                         each.unlink()
-                elif each.name != self._name and self._is_free(each):
-                    found.append(each.name)
+                elif each.name != self._name:
+                    with contextlib.suppress(BlockingIOError):
+                        if self._was_made_here(each):
+                            found.append(each.name)
+                        else:
+                            each.unlink()
         return found
 
-    @staticmethod
-    def _is_free(path: Path) -> bool:
+    def _was_made_here(self, path: Path) -> bool:
+        """Whether a node's file is no copy. @raise BlockingIOError: the node lives."""
         handle = os.open(path, os.O_RDWR)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+            place = _place(handle, self._boot)
+            return os.read(handle, len(place) + 1) == place
         finally:
             os.close(handle)
-        return True
 
     async def clear(self, store: IStore) -> None:
         """Remove the notes of nodes that have ended. @raise StoreError: the store cannot."""

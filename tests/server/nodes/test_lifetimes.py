@@ -1,9 +1,11 @@
 """Tests for L{burrow.server.nodes.lifetimes}: who has ended."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -17,20 +19,27 @@ NODE = """
 import sys, time
 from pathlib import Path
 from burrow.server.nodes.lifetimes import Lifetimes
-lifetimes = Lifetimes(Path(sys.argv[1]))
+lifetimes = Lifetimes(Path(sys.argv[1]), **{"boot": Path(word) for word in sys.argv[2:]})
 lifetimes.begin("other")
 print("begun", flush=True)
 time.sleep(60)
 """
 
 
-@pytest.fixture
-def other(tmp_path):
-    """Another process that is a node."""
-    with subprocess.Popen([sys.executable, "-c", NODE, tmp_path], stdout=subprocess.PIPE) as process:
+@contextmanager
+def a_node(*arguments):
+    """Another process that is one."""
+    with subprocess.Popen([sys.executable, "-c", NODE, *arguments], stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"begun\n"
         yield process
         process.kill()
+
+
+@pytest.fixture
+def other(tmp_path):
+    """The same."""
+    with a_node(tmp_path) as process:
+        yield process
 
 
 def names(tmp_path):
@@ -60,6 +69,43 @@ def test_a_node_that_never_had_a_note_is_forgotten(tmp_path):
     ours = Lifetimes(tmp_path)
     assert Deferred.fromCoroutine(ours.clear(MemoryStore(lambda: 0.0))).called
     assert names(tmp_path) == []
+
+
+def nodes_of_a_copy(store, folder, **options):
+    """The nodes that have a note after a server has begun with a copy of a state folder."""
+    ours = Lifetimes(folder, **options)
+    assert Deferred.fromCoroutine(ours.clear(store)).called
+    assert names(folder) == []
+    return store.notes(NODES).result
+
+
+def test_a_copy_of_the_folder_says_nothing_of_nodes_that_live(tmp_path, other):
+    """A second server of one Redis, with the first's CA: or a backup, or a machine's image."""
+    store = MemoryStore(lambda: 0.0)
+    store.put_note(NODES, "other", "{}")
+    shutil.copytree(tmp_path / FOLDER, tmp_path / "copy" / FOLDER)  # nobody has that file locked
+    assert nodes_of_a_copy(store, tmp_path / "copy") == {"other": "{}"}
+    assert names(tmp_path) == ["other"]
+
+
+def test_an_image_of_the_machine_says_nothing_of_its_nodes(tmp_path, other):
+    """All is as it was, the inodes too; but the system was started another time."""
+    other.kill()
+    other.wait()
+    store = MemoryStore(lambda: 0.0)
+    store.put_note(NODES, "other", "{}")
+    (tmp_path / "boot").write_text("another\n")
+    assert nodes_of_a_copy(store, tmp_path, boot=tmp_path / "boot") == {"other": "{}"}
+
+
+def test_without_a_word_of_the_boot_a_copy_is_told_by_its_inode(tmp_path):
+    boot = tmp_path / "none"
+    store = MemoryStore(lambda: 0.0)
+    store.put_note(NODES, "other", "{}")
+    with a_node(tmp_path, boot):
+        shutil.copytree(tmp_path / FOLDER, tmp_path / "copy" / FOLDER)
+        assert nodes_of_a_copy(store, tmp_path / "copy", boot=boot) == {"other": "{}"}
+    assert nodes_of_a_copy(store, tmp_path, boot=boot) == {}
 
 
 def test_one_that_ends_by_itself_leaves_nothing(tmp_path):
