@@ -14,6 +14,7 @@ from burrow.server.admin.describe import Item, audit_item, event_id, event_item
 from burrow.server.admin.live import Everywhere, Live, Lives
 from burrow.server.admin.paging import page
 from burrow.server.admin.paths import EVENTS, MOST
+from burrow.server.admin.schemas import as_documented
 from burrow.server.admin.tunnels import own
 from burrow.server.audit import Audit
 from burrow.server.events import recent
@@ -68,7 +69,7 @@ class WhatHappens:
 
         def received(piece: Item) -> None:
             live.gap(piece.get("dropped", 0))
-            for item in piece.get("items", ()):
+            for item in _items("Event", piece.get("items", ())):
                 if early is None:
                     live.send(item, item["id"])
                 else:
@@ -117,17 +118,23 @@ class WhatHappens:
         if _is_live(call):
             self._lives.check(call.who)
             return Live(self._lives, call.who, call.operation.role, partial(self._follow_requests, of))
-        answers, unanswered = await self._questions.ask_all("requests", most=MOST, **of)
+        read = partial(_items, "Request")
+        answers, unanswered = await self._questions.ask_all("requests", read, most=MOST, **of)
         items = [item for answer in answers.values() for item in answer]
         return page(items, call.query, lambda item: f"{item['began']} {item['id']}", unanswered, newest=True)
 
     def _follow_requests(self, of: Item, live: Live) -> Callable[[], None]:
         def received(piece: Item) -> None:
             live.gap(piece.get("dropped", 0))
-            for item in piece.get("items", ()):
+            for item in _items("Request", piece.get("items", ())):
                 live.send(item, item["id"])
 
         return self._everywhere("new-requests", of, received, live).stop
+
+
+def _items(kind: str, told: Any) -> list[Item]:
+    """What a node told. @param kind: see L{as_documented}."""
+    return [as_documented(kind, item) for item in told]
 
 
 def _is_live(call: Call) -> bool:

@@ -104,14 +104,17 @@ class LocalPart:
                 if len(items) == most:
                     break
         visitors, requests = self._visitors(), self._links.requests
+        # Older releases ask for four numbers, and "watched": bytes, of those tunnels whose requests are
+        # looked at.
         seen = {
-            name: [visitors.get(name, 0), requests.get(name, 0)]
+            name: [visitors.get(name, 0), requests.get(name, 0), 0, 0]
             for name in {*visitors, *requests}
             if (name > after if wanted is None else name == wanted)
         }
         return {
             "items": items,
             "seen": dict(nsmallest(most, seen.items())) if token is None else seen,
+            "watched": [],
         }
 
     def _visitors(self) -> Counter[str]:

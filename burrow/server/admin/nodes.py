@@ -29,7 +29,7 @@ class Nodes:
         return {**({} if ours is None else {ours.id: ours}), **self._cluster.others}
 
     async def _list(self, call: Call) -> Item:
-        answers, unanswered = await self._questions.ask_all("node")
+        answers, unanswered = await self._questions.ask_all("node", dict)
         items = [node_item(node, answers.get(key)) for key, node in self._all().items()]
         return page(items, call.query, lambda item: str(item["id"]), unanswered)
 
@@ -42,7 +42,7 @@ class Nodes:
 
     async def _item(self, node: Node) -> Item:
         try:
-            return node_item(node, await self._questions.ask(node.id, "node"))
+            return node_item(node, await self._questions.ask(node.id, "node", dict))
         except Unanswered:
             return node_item(node, None)
 

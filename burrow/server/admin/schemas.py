@@ -250,3 +250,21 @@ def listing(name: str) -> Schema:
 
 for _name in ("Tunnel", "Session", "Name", "Token", "Node", "Certificate", "Event", "AuditEntry", "Request"):
     SCHEMAS[f"{_name}List"] = listing(_name)
+
+
+def as_documented(kind: str, told: Any) -> dict[str, Any]:
+    """
+    What another node told, as the document says it. Its release may be another: what that does not know is
+    null, and what this one does not know is left out.
+
+    @param kind: a name in L{SCHEMAS}.
+    @raise LookupError: something is missing that cannot be null. @raise TypeError: it is no object.
+    """
+    told, schema = {**told}, SCHEMAS[kind]
+    found = {name: told[name] for name in schema["properties"] if name in told}
+    for name in schema["required"]:
+        if name not in found:
+            if "null" not in schema["properties"][name].get("type", ()):
+                raise LookupError(f"a {kind} without {name}")
+            found[name] = None
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from burrow.protocols.registry import kinds
 from burrow.server.admin.api import Call, Handler, only
@@ -10,7 +10,8 @@ from burrow.server.admin.describe import Item, away_item, told_of_lease
 from burrow.server.admin.paging import after, page
 from burrow.server.admin.principal import Principal
 from burrow.server.admin.problems import Problem
-from burrow.server.nodes.asking import Questions, Unanswered
+from burrow.server.admin.schemas import as_documented
+from burrow.server.nodes.asking import Questions, Read, Unanswered, as_told
 from burrow.server.nodes.cluster import Cluster
 from burrow.store.base import IStore
 
@@ -27,6 +28,28 @@ def silent(node: str) -> Problem:
         "look first, then try again."
     )
     return Problem(504, text, {"Retry-After": "2"})
+
+
+class _Told(NamedTuple):
+    """
+    What a node tells of tunnels: see L{LocalPart._list_tunnels<burrow.server.admin.local.LocalPart>}.
+
+    @ivar seen: how many visitors and requests of each tunnel came to it, by name.
+    """
+
+    items: list[Item]
+    seen: dict[str, tuple[int, int]]
+
+    @classmethod
+    def read(cls, answer: Any) -> _Told:
+        """From a node's answer."""
+        seen = {name: (int(numbers[0]), int(numbers[1])) for name, numbers in answer["seen"].items()}
+        return cls([as_documented("Tunnel", item) for item in answer["items"]], seen)
+
+
+def _sessions(answer: Any) -> list[Item]:
+    """The sessions that a node told of."""
+    return [as_documented("Session", item) for item in answer]
 
 
 class TunnelsAndSessions:
@@ -67,15 +90,15 @@ class TunnelsAndSessions:
 
     async def _tunnels(self, token: str | None, **of: Any) -> tuple[list[Item], list[str]]:
         """The tunnels of all nodes, and the ids of nodes that did not answer."""
-        answers, unanswered = await self._questions.ask_all("tunnels", token=token, **of)
+        answers, unanswered = await self._questions.ask_all("tunnels", _Told.read, token=token, **of)
         found: dict[str, Item] = {}
         for answer in answers.values():
-            for item in answer["items"]:
+            for item in answer.items:
                 known = found.get(item["name"])  # one that moves may be on two nodes for a moment
                 if known is None or item["since"] > known["since"]:
                     found[item["name"]] = item
         for item in found.values():
-            told = [answer["seen"].get(item["name"], [0, 0]) for answer in answers.values()]
+            told = [answer.seen.get(item["name"], (0, 0)) for answer in answers.values()]
             item["visitors"], requests = (sum(numbers) for numbers in zip(*told, strict=True))
             item["requests"] += requests
         if unanswered:
@@ -119,7 +142,7 @@ class TunnelsAndSessions:
 
     async def _list_sessions(self, call: Call) -> Item:
         of = {"token": own(call.who), "after": after(call.query), "most": call.query["limit"] + 1}
-        answers, unanswered = await self._questions.ask_all("sessions", **of)
+        answers, unanswered = await self._questions.ask_all("sessions", _sessions, **of)
         items = [item for answer in answers.values() for item in answer]
         return page(items, call.query, lambda item: str(item["id"]), unanswered)
 
@@ -129,15 +152,15 @@ class TunnelsAndSessions:
         there = node == self._questions.own_id or node in self._questions.others()
         return str(only(node if there else None, "session", "/sessions"))
 
-    async def _ask(self, node: str, question: str, **of: Any) -> Any:
+    async def _ask(self, node: str, question: str, read: Read = as_told, /, **of: Any) -> Any:
         try:
-            return await self._questions.ask(node, question, **of)
+            return await self._questions.ask(node, question, read, **of)
         except Unanswered as error:
             raise silent(node) from error
 
     async def _get_session(self, call: Call) -> Item:
-        key = call.path["id"]
-        found = await self._ask(self._node_of(key), "sessions", id=key, token=own(call.who), most=1)
+        key, token = call.path["id"], own(call.who)
+        found = await self._ask(self._node_of(key), "sessions", _sessions, id=key, token=token, most=1)
         item: Item = only(found[0] if found else None, "session", "/sessions")
         return item
 

@@ -29,6 +29,8 @@ HOSTS = 200
 
 _CLASSES = {"0": "none", "1": "1xx", "2": "2xx", "3": "3xx", "4": "4xx", "5": "5xx"}
 
+_NEEDED = {"version", "request_seconds", "connection_seconds", "store", "process"}
+
 Told = Mapping[str, Mapping[str, Any]]
 
 
@@ -46,6 +48,17 @@ def exposition(
     registry.register(_Told(told, list(silent), list(certificates)))
     encode, kind = choose_encoder(accept)
     return kind, encode(registry)
+
+
+def readable(measured: Any) -> Mapping[str, Any]:
+    """A L{Read<burrow.server.nodes.asking.Read>}: what a process measured, if it has what no metric lacks."""
+    for key in ("request_times", "connections"):
+        if len(measured[key]) != len(BOUNDS) + 1:
+            raise ValueError(f"the buckets of {key} have other bounds")
+    missing = _NEEDED - measured.keys()
+    if missing:
+        raise LookupError(f"{sorted(missing)} are missing")
+    return {**measured}
 
 
 class _Told(Collector):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -14,7 +14,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from burrow.errors import StoreError
 from burrow.server.admin.problems import MEDIA_TYPE, Problem
-from burrow.server.metrics.exposition import exposition
+from burrow.server.metrics.exposition import exposition, readable
 from burrow.server.nodes.asking import Questions, Unanswered
 
 Check = Callable[[Any], Awaitable[None]]
@@ -64,9 +64,9 @@ class Scrape(Resource):
         request.setHeader("Content-Type", kind)
         self._write(request, 200, text)
 
-    async def _ask(self, node: str) -> dict[str, Any] | None:
+    async def _ask(self, node: str) -> Mapping[str, Any] | None:
         try:
-            found: dict[str, Any] = await self._questions.ask(node, "metrics")
+            found: Mapping[str, Any] = await self._questions.ask(node, "metrics", readable)
         except Unanswered:
             return None
         return found

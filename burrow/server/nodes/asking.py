@@ -5,6 +5,10 @@ A question has a name and arguments, a JSON object. Its answer is one JSON text,
 is followed instead of asked is answered line by line, each a JSON text, until the asker ends the stream. A
 node of an older release, or one that does not know the question, resets the stream: it has not answered.
 
+Nodes of two releases run side by side while a server is reloaded with a newer one. So what a question and its
+answer are made of never changes: they get keys, and keep those that they have. What an answer has beside what
+its asker knows is ignored, and one that the asker cannot read is none.
+
 A node asks itself by the same calls, without a stream.
 """
 
@@ -39,12 +43,25 @@ Send = Callable[[Any], None]
 Follow = Callable[[dict[str, Any], Send], Callable[[], None]]
 """Calls the second argument with each piece of an answer, until what it returns is called."""
 
+Read = Callable[[Any], Any]
+"""
+Makes of an answer what its asker wants. What it raises of L{UNREADABLE} says that it cannot: the other node
+is of another release.
+"""
+
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
+
 Asked = Callable[[AskBox], Protocol]
 """Builds what answers the question in a box."""
 
 
 class Unanswered(BurrowError):
     """A node did not answer: it cannot be reached, took too long, or failed."""
+
+
+def as_told(answer: Any) -> Any:
+    """A L{Read} that reads nothing."""
+    return answer
 
 
 class Questions:
@@ -87,14 +104,21 @@ class Questions:
 
     # -- asking ---------------------------------------------------------------------------------------------
 
-    async def ask(self, node: str, question: str, **of: Any) -> Any:
+    async def ask(self, node: str, question: str, read: Read = as_told, /, **of: Any) -> Any:
         """
-        What a node answers. @raise Unanswered: it does not.
+        What a node answers. @raise Unanswered: it does not, or C{read} cannot read the answer.
 
         A question to this node itself raises what its answer raises.
         """
         if node == self.own_id:
-            return await self.answers[question](of)
+            return read(await self.answers[question](of))
+        answer = await self._asked_of(node, question, of)
+        try:
+            return read(answer)
+        except UNREADABLE as error:
+            raise Unanswered(f"node {node} is of another release, whose answer cannot be read") from error
+
+    async def _asked_of(self, node: str, question: str, of: dict[str, Any]) -> Any:
         session = self._session_with(node)
         if session is None:
             raise Unanswered(f"node {node} is not linked")
@@ -109,17 +133,24 @@ class Questions:
             asker.stop()
             raise Unanswered(f"node {node} did not answer in time") from error
 
-    async def ask_all(self, question: str, **of: Any) -> tuple[dict[str, Any], list[str]]:
-        """What all nodes answer, by id, this one included; and the ids of those that do not answer."""
+    async def ask_all(
+        self, question: str, read: Read = as_told, /, **of: Any
+    ) -> tuple[dict[str, Any], list[str]]:
+        """
+        What all nodes answer, by id, this one included; and the ids of those that do not answer, or whose
+        answer C{read} cannot read.
+        """
         nodes = [self.own_id, *self.others()]
-        asking = [Deferred.fromCoroutine(self._ask_or_none(node, question, of)) for node in nodes]
+        asking = [Deferred.fromCoroutine(self._ask_or_none(node, question, read, of)) for node in nodes]
         found = dict(zip(nodes, await gatherResults(asking), strict=True))
         silent = sorted(node for node, answer in found.items() if answer is None)
         return {node: answer[0] for node, answer in found.items() if answer is not None}, silent
 
-    async def _ask_or_none(self, node: str, question: str, of: dict[str, Any]) -> tuple[Any] | None:
+    async def _ask_or_none(
+        self, node: str, question: str, read: Read, of: dict[str, Any]
+    ) -> tuple[Any] | None:
         try:
-            return (await self.ask(node, question, **of),)
+            return (await self.ask(node, question, read, **of),)
         except Unanswered as error:
             self.log.debug("{error}", error=error)
             return None
@@ -282,8 +313,8 @@ class _Follower(Protocol):
                 return
             try:
                 self._received(json.loads(line))
-            except (ValueError, RecursionError):
-                self.log.warn("another node told what cannot be read")
+            except (*UNREADABLE, RecursionError) as error:
+                self.log.warn("another node told what cannot be read: {error!r}", error=error)
         if len(self._line) > MAX_ANSWER:
             self._abort()
 

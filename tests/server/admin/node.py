@@ -23,6 +23,7 @@ from burrow.server.agents import Agents
 from burrow.server.channel import Asked
 from burrow.server.config import ServerConfig
 from burrow.server.edge.sweep import Sweep
+from burrow.server.nodes.arrivals import _Streams
 from burrow.server.nodes.asking import Questions
 from burrow.server.nodes.records import Node
 from burrow.server.ports import Ports
@@ -181,7 +182,8 @@ class ApiNode:
         self.agents = Agents(
             self.reactor, self.store, parts.opening, parts.tunnels, parts.routes, self.cluster, parts.events
         )
-        self.questions = Questions(self.reactor, "node1", lambda node: None, lambda: self.cluster.others)
+        self.links = {}
+        self.questions = Questions(self.reactor, "node1", self._session_with, lambda: self.cluster.others)
         self.drained = 0
         self.admin = Admin(
             self.reactor,
@@ -204,6 +206,21 @@ class ApiNode:
 
     async def drain(self):
         self.drained += 1
+
+    def _session_with(self, node):
+        return self.links[node].agent if node in self.links else None
+
+    def link(self, node, version="1.0"):
+        """
+        A link to another node, called C{node}, which knows no question.
+
+        @return: its L{Questions}.
+        """
+        other = Questions(self.reactor, node, lambda node: None, list)
+        streams = _Streams(None, None, Factory(), other.asked)
+        self.links[node] = SessionPair(clock=self.reactor, server_factory=streams)
+        self.cluster.members.others[node] = Node(node, "127.0.0.1", 2, "s", "", version, 1.0)
+        return other
 
     def add_token(self, name, role):
         self.texts[name], self.tokens[name] = make_token(name, role, 1.0)
@@ -263,6 +280,8 @@ class ApiNode:
     def ask(self, method, path, who="boss", **more):
         """Ask. @return: the L{Answer}, which is as the document says."""
         connection = self.connect(method, path, who, **more)
+        for link in self.links.values():
+            link.pump()
         if not connection.transport.value():
             self.reactor.advance(0)
         answer = connection.answer

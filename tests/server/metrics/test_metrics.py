@@ -11,9 +11,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from burrow.errors import StoreError
-from burrow.server.metrics.exposition import HOSTS, exposition
+from burrow.server.metrics.exposition import HOSTS, exposition, readable
 from burrow.server.metrics.measure import _process
 from burrow.server.metrics.stored import MeasuredStore
+from burrow.server.nodes.asking import UNREADABLE
 from burrow.store.memory import MemoryStore
 from burrow.traffic.counts import BOUNDS, Counts, Times
 
@@ -212,3 +213,23 @@ def test_what_is_no_operation_is_the_stores_own():
     inner.own = lambda: "own"
     assert store.own() == "own"
     assert not store.counts.count
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(None, [], {}),
+        {key: value for key, value in measured().items() if key != "store"},
+        measured(connections=[0, 0]),
+        measured(request_times=[0] * 30),
+    ],
+)
+def test_measures_of_another_release_that_cannot_be_read_are_left_out(answer):
+    with pytest.raises(UNREADABLE):
+        readable(answer)
+
+
+def test_measures_that_another_release_has_beside_are_left_out():
+    one = measured()
+    newer = readable({**one, "newer": {"a": 1}})
+    assert exposition({"one": newer}, [], [], "") == exposition({"one": one}, [], [], "")
