@@ -68,7 +68,7 @@ class Database:
         self._reader: ConnectionPool | None = None
         self._reads: Transactions | None = None
         self._writes: Transactions | None = None
-        self._emptied = False
+        self._found = False
 
     async def open(self) -> None:
         """
@@ -80,7 +80,7 @@ class Database:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Made here so that it is never readable by others, whatever the umask.
-            self._emptied = self._path.exists() and not self._path.stat().st_size
+            self._found = self._path.exists()
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
             self._path.chmod(0o600)
         except OSError as error:
@@ -136,11 +136,12 @@ class Database:
             error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
             raise error
         connection.execute("PRAGMA synchronous = FULL")
-        if migrate(connection._connection) == 0 and self._emptied:
+        if migrate(connection._connection, self._path) == 0 and self._found:
             # Not refused: a first start that had no room on the disk leaves such a file, too.
             self.log.warn(
-                "the database {path} was there with 0 bytes and begins anew, without tokens and names: if it "
-                "had some, stop the server and put a backup in its place",
+                "the database {path} was there with nothing in it and begins anew, without tokens and names: "
+                "if it had some, stop the server and put a backup in its place. A copy of this file alone, "
+                "made while a server ran, is none: it lacks what was in {path}-wal",
                 path=str(self._path),
             )
         take_over_live_notes(connection, self._path, self._now())

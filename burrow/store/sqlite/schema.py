@@ -101,19 +101,22 @@ Triggers log what changed, so that nothing that writes can forget to, a process 
 _log = Logger()
 
 
-def migrate(connection: sqlite3.Connection) -> int:
+def migrate(connection: sqlite3.Connection, path: Path) -> int:
     """
-    Bring a database to the newest schema, all or nothing.
+    Bring a database to the newest schema, all or nothing: also if this process is killed meanwhile.
 
+    @param path: of its file, for the error's text.
     @return: the version that it had; 0 for a new one.
-    @raise StoreError: it was written by a newer Burrow.
+    @raise StoreError: a newer release brought it to a schema that this one does not know.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
             raise StoreError(
-                f"the database has version {version}, this Burrow knows {len(MIGRATIONS)}: use a newer Burrow"
+                f"a newer release has used the database {path}: its schema is version {version}, and this "
+                f"release knows {len(MIGRATIONS)}. Install the newer one again, or put a backup from before "
+                "the upgrade in its place"
             )
         for number in range(version, len(MIGRATIONS)):
             statement = ""

@@ -1,7 +1,10 @@
 """What must hold for the store in SQLite alone: the file, its schema, what is on the disk when."""
 
+import signal
 import sqlite3
 import stat
+import subprocess
+import sys
 import tempfile
 import time
 from contextlib import closing
@@ -19,6 +22,17 @@ from burrow.store.sqlite.store import SQLiteStore
 from tests.store.test_store import NAME, NEW_FIELDS, TOKEN, StoreSuite
 
 MIGRATIONS = schema.MIGRATIONS
+
+KILLED = """
+import os, signal, sqlite3, sys
+from pathlib import Path
+from burrow.store.sqlite import schema
+schema.MIGRATIONS += ("CREATE TABLE later (a)", "DROP TABLE tokens; SELECT kill()")
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.create_function("kill", 0, lambda: os.kill(os.getpid(), signal.SIGKILL))
+schema.migrate(connection, Path(sys.argv[1]))
+"""
+"""A process that dies in a migration, after its first step."""
 
 
 class SQLite(StoreSuite, TestCase):
@@ -71,8 +85,49 @@ class SQLite(StoreSuite, TestCase):
         await self.store.open()
         self.assertEqual(await self.store.token("id1"), TOKEN)
         self.patch(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
-        with self.assertRaisesRegex(StoreError, "newer Burrow"):
+        with self.assertRaisesRegex(StoreError, f"newer release has used .*{self.path}.* a backup"):
             await SQLiteStore(reactor, self.path).open()
+
+    async def test_file_of_each_release_keeps_what_it_has(self):
+        """Its tokens, names and notes; and what changes from then on is logged."""
+        for version in range(1, len(MIGRATIONS) + 1):
+            path = Path(tempfile.mkdtemp()) / "burrow.db"
+            with closing(sqlite3.connect(path, isolation_level=None)) as old:
+                self.patch(schema, "MIGRATIONS", MIGRATIONS[:version])
+                schema.migrate(old, path)
+                self.patch(schema, "MIGRATIONS", MIGRATIONS)
+                old.execute(
+                    "INSERT INTO tokens (id, name, role, digest, created) VALUES ('a', 'ann', 'agent', ?, 1)",
+                    (b"d" * 32,),
+                )
+                old.execute(
+                    "INSERT INTO reservations (name, kind, token, agent, upstream, port, assigned, created) "
+                    "VALUES ('blog', 'tcp', 'a', 'agent-id', 'localhost:1', 20000, 1, 2)"
+                )
+                if version >= 2:
+                    old.execute("INSERT INTO notes VALUES ('certificates', 'blog', 'text')")
+            self.store = store = SQLiteStore(reactor, path)
+            await store.open()
+            (token,) = await store.tokens()
+            self.assertEqual((token.id, token.role, token.digest), ("a", "agent", b"d" * 32))
+            (name,) = await store.reservations()
+            self.assertEqual((name.name, name.token, name.port, name.assigned), ("blog", "a", 20000, True))
+            self.assertEqual(await store.notes("certificates"), {"blog": "text"} if version >= 2 else {})
+            since = (await store.changes((), "")).version
+            await store.release("blog")
+            self.assertEqual(list((await store.changes((), since)).names), ["blog"])
+            await store.close()
+
+    async def test_process_that_is_killed_in_a_migration_leaves_the_file_as_it_was(self):
+        await self.store.add_token(TOKEN)
+        await self.store.close()
+        with closing(sqlite3.connect(self.path)) as connection:
+            before = list(connection.iterdump())
+        killed = subprocess.run([sys.executable, "-c", KILLED, self.path], check=False)
+        self.assertEqual(killed.returncode, -signal.SIGKILL)
+        with closing(sqlite3.connect(self.path)) as connection:
+            self.assertEqual(list(connection.iterdump()), before)
+            self.assertEqual(connection.execute("PRAGMA user_version").fetchone(), (len(MIGRATIONS),))
 
     async def test_failed_migration_changes_nothing(self):
         self.patch(schema, "MIGRATIONS", (*schema.MIGRATIONS, "CREATE TABLE half (a); NONSENSE"))
@@ -89,18 +144,25 @@ class SQLite(StoreSuite, TestCase):
             await SQLiteStore(reactor, path).open()
 
     async def test_file_that_was_emptied(self):
-        """It begins anew, and the log says so; for a new one, and when it is opened again, it does not."""
+        """
+        It begins anew, and the log says so; for a new one, and when it is opened again, it does not. Likewise
+        if all that was in it was in the file beside it, and is not any more.
+        """
         await self.store.close()
         path = Path(tempfile.mkdtemp()) / "burrow.db"
-        for emptied in (False, False, True, False):
+        for emptied in ("", "", "to nothing", "", "of its other file", ""):
             if emptied:
                 for suffix in ("", "-wal", "-shm"):
                     path.with_name(path.name + suffix).unlink(missing_ok=True)
                 path.touch()
+            if emptied == "of its other file":
+                with closing(sqlite3.connect(path)) as connection:
+                    connection.execute("PRAGMA journal_mode = WAL")
+                self.assertGreater(path.stat().st_size, 0)
             self.store = SQLiteStore(reactor, path)
             with capturedLogs() as logs:
                 await self.store.open()
-            told = [log["path"] for log in logs if "0 bytes" in log["log_format"]]
+            told = [log["path"] for log in logs if "nothing in it" in log["log_format"]]
             self.assertEqual(told, [str(path)] if emptied else [])
             await self.store.close()
 
@@ -229,7 +291,7 @@ class SQLite(StoreSuite, TestCase):
             live = path.with_name("burrow-live.db")
             with closing(sqlite3.connect(path, isolation_level=None)) as old:
                 self.patch(schema, "MIGRATIONS", MIGRATIONS[:2])
-                schema.migrate(old)
+                schema.migrate(old, path)
                 self.patch(schema, "MIGRATIONS", MIGRATIONS)
                 old.execute("INSERT INTO notes VALUES ('a', 'lasting', 'text')")
             with closing(sqlite3.connect(live)) as old:
