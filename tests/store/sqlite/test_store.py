@@ -1,5 +1,6 @@
 """What must hold for the store in SQLite alone: the file, its schema, what is on the disk when."""
 
+import re
 import signal
 import sqlite3
 import stat
@@ -22,6 +23,8 @@ from burrow.store.sqlite.store import SQLiteStore
 from tests.store.test_store import NAME, NEW_FIELDS, TOKEN, StoreSuite
 
 MIGRATIONS = schema.MIGRATIONS
+
+DOCS = Path(__file__).parents[3] / "docs" / "server.md"
 
 KILLED = """
 import os, signal, sqlite3, sys
@@ -117,6 +120,21 @@ class SQLite(StoreSuite, TestCase):
             await store.release("blog")
             self.assertEqual(list((await store.changes((), since)).names), ["blog"])
             await store.close()
+
+    async def test_backup_while_a_server_runs(self):
+        """By the command of docs/server.md."""
+        await self.store.add_token(TOKEN)
+        await self.store.reserve(NAME)
+        (command,) = re.findall(r'`python3 -c "(.*?)"`', DOCS.read_text())
+        copy = Path(tempfile.mkdtemp()) / "burrow.db"
+        for there, here in (("/var/lib/burrow/burrow.db", self.path), ("/backup/burrow.db", copy)):
+            self.assertIn(there, command)
+            command = command.replace(there, str(here))
+        subprocess.run([sys.executable, "-c", command], check=True)
+        restored = SQLiteStore(reactor, copy)
+        await restored.open()
+        self.addCleanup(restored.close)
+        self.assertEqual((await restored.tokens(), await restored.reservations()), ([TOKEN], [NAME]))
 
     async def test_process_that_is_killed_in_a_migration_leaves_the_file_as_it_was(self):
         await self.store.add_token(TOKEN)
