@@ -106,9 +106,14 @@ class Arrivals:
         session.on_lost.append(lambda reason: self._accepted.discard(session))
 
 
+MAX_REFUSED = 100
+"""Sentences that are remembered, about streams that were reset: each is logged once."""
+
+
 class _Streams(Factory):
     """Accepts the streams that other nodes open."""
 
+    log = Logger()
     noisy = False
 
     def __init__(
@@ -118,6 +123,15 @@ class _Streams(Factory):
         self.refresh = refresh
         self.agents = agents
         self.asked = asked
+        self._refused: set[str] = set()
+
+    def refused(self, why: str) -> None:
+        """A stream was reset. A node of a newer release may open many that are not known here."""
+        if why not in self._refused:
+            if len(self._refused) >= MAX_REFUSED:
+                self._refused.clear()
+            self._refused.add(why)
+            self.log.warn("reset a stream from another node: {why}", why=why)
 
     def buildProtocol(self, addr: Any) -> PipeEnd:
         return _ArrivingStream(self)
@@ -156,7 +170,7 @@ class _ArrivingStream(PipeEnd):
         try:
             decoded = decode(self._data)
         except WireError as error:
-            self.log.warn("reset a stream from another node: {error}", error=error)
+            self._streams.refused(str(error))
             self.transport.abortConnection()
             return
         if decoded is None:

@@ -6,16 +6,19 @@ of answers that nobody reads.
 from types import SimpleNamespace
 
 from twisted.internet.defer import succeed
+from twisted.internet.error import ConnectionLost
+from twisted.internet.protocol import Factory
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from burrow.mux.control import decode_visitor_head
+from burrow.mux.control import decode_visitor_head, encode_box
 from burrow.protocols.registry import kinds
-from burrow.server.nodes.arrivals import _Streams
+from burrow.server.nodes.arrivals import MAX_REFUSED, _Streams
 from burrow.server.nodes.links import Remote
 from burrow.server.nodes.records import Lease
 from burrow.server.tunnel import Owner, Tunnel
 from burrow.store.base import Reservation
-from burrow.testing import SessionPair
+from burrow.testing import Recorder, SessionPair
 from burrow.wire.windows import INITIAL_WINDOW, LEAST_WINDOW, UNREAD, Allowance
 from tests.mux.test_allowance import MANY, SIZE, Answers, Unread
 
@@ -29,6 +32,33 @@ class Heads(Answers):
         if self.hose is None:
             self.head, _ = decode_visitor_head(data)
         super().dataReceived(data)
+
+
+class Unknown(SynchronousTestCase):
+    """Streams whose box this release does not know: a newer one has it."""
+
+    def setUp(self):
+        self.link = SessionPair(server_factory=_Streams(None, None, Factory(), None))
+
+    def open(self, *boxes):
+        """Open streams. @return: what is logged then."""
+        streams = [Recorder() for _ in boxes]
+        with capturedLogs() as events:
+            for stream, box in zip(streams, boxes, strict=True):
+                self.link.agent.open_stream(stream, encode_box(box))
+                self.link.pump()
+        self.assertEqual([stream.lost.type for stream in streams], [ConnectionLost] * len(boxes))
+        return [event["why"] for event in events]
+
+    def test_each_kind_is_reset_and_told_once(self):
+        newer, another = {"what": "newer", "of": "1"}, {"what": "another"}
+        told = self.open(newer, newer, another, newer)
+        self.assertEqual([text.rpartition(" ")[2] for text in told], ["'newer'", "'another'"])
+
+    def test_what_is_remembered_of_them_is_bounded(self):
+        many = [{"what": f"kind{number}"} for number in range(MAX_REFUSED + 1)]
+        self.assertEqual(len(self.open(*many)), len(many))
+        self.assertEqual(len(self.open(many[-1], many[0])), 1)
 
 
 class Relayed(SynchronousTestCase):
