@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from burrow import __version__
 from burrow.errors import BadOption, BurrowError, ConfigError, UnknownProtocol
 from burrow.protocols.access import check_hashed
 from burrow.protocols.base import Kind
@@ -31,7 +32,10 @@ def read_given(kind: Kind, given: dict[str, Any]) -> dict[str, Any]:
         known = {each.key for each in kind.options if each.for_server}
         unknown = ", ".join(sorted(set(given) - known))
         if unknown:
-            raise BadOption(f"tunnels of kind {kind.name!r} have no option {unknown[:80]}")
+            raise BadOption(
+                f"tunnels of kind {kind.name!r} have no option {unknown[:80]} at this server, of release "
+                f"{__version__}: if the agent's release is newer, have the server upgraded"
+            )
         for each in kind.options:
             if each.number and isinstance(given.get(each.key), str):
                 raise BadOption(f"{each.key} = {shown(given[each.key])} is not possible: write a number")

@@ -90,7 +90,7 @@ class Kinds(SynchronousTestCase):
         self.assertEqual(self.parts.cluster.leases.held["blog"].options, "")
 
     def test_refused_options(self):
-        self.refused(BadOption, "no option speed", speed=1)
+        self.refused(BadOption, "no option speed at this server, of release", speed=1)
         self.refused(BadOption, "no option hidden", hidden="x")
         self.refused(BadOption, 'size = "5" is not possible: write a number', size="5")
         self.refused(BadOption, "size = 0 is not possible", size=0)
