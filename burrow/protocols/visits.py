@@ -90,6 +90,11 @@ def has_rules(kind: Kind, options: Mapping[str, Any]) -> bool:
     return bool(sent_options(kind.options, options).keys() - {HOST_HEADER.key})
 
 
+def restricts(kind: Kind, options: Mapping[str, Any]) -> bool:
+    """The same, but for the port, which lets in nobody."""
+    return bool(sent_options(kind.options, options).keys() - {HOST_HEADER.key, "port"})
+
+
 def settled(kind: Kind, options: dict[str, Any], upstream: str) -> dict[str, Any]:
     """
     The options of a tunnel, with what follows from its upstream filled in.

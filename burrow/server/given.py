@@ -34,7 +34,7 @@ def read_given(kind: Kind, given: dict[str, Any]) -> dict[str, Any]:
         if unknown:
             raise BadOption(
                 f"tunnels of kind {kind.name!r} have no option {unknown[:80]} at this server, of release "
-                f"{__version__}: if the agent's release is newer, have the server upgraded"
+                f"{__version__}: a newer agent needs a newer server"
             )
         for each in kind.options:
             if each.number and isinstance(given.get(each.key), str):

@@ -36,7 +36,7 @@ from burrow.protocols.options import KeptValues, read_options
 from burrow.protocols.private import kept_kind, reach_of
 from burrow.protocols.sharing import is_shared
 from burrow.protocols.tls import terminates
-from burrow.protocols.visits import has_rules, settled
+from burrow.protocols.visits import has_rules, restricts, settled
 from burrow.server.domains import Domains
 from burrow.server.events import Events
 from burrow.server.given import common_version, plugin_failed, read_given
@@ -200,6 +200,8 @@ class Opening:
             port_assigned=None if port is None else False,
             asked=name is not None,
         )
+        if not private and restricts(what.kind, what.options):
+            self._check_nodes()
         seen = await self._owning.check(wanted, reach)
         if is_shared(what.options):
             self._tunnels.shared.check(what.kind, what.options, wanted)
@@ -213,6 +215,15 @@ class Opening:
         except BaseException:
             self._quotas.remove_name(owner.token, wanted.name)
             raise
+
+    def _check_nodes(self) -> None:
+        """@raise Unavailable: there are nodes that would serve a tunnel without its rules."""
+        older = self._cluster.members.without_rules()
+        if older:
+            raise Unavailable(
+                "the server has nodes whose release knows no rules for visitors and would let everybody in: "
+                f"have them upgraded ({', '.join(older)})"
+            )
 
     async def _open_reserved(
         self, owner: Owner, what: _Wanted, reservation: Reservation, limits: Limits

@@ -72,10 +72,17 @@ class Members:
         """See which names the other nodes share now. @return: those of which that changed."""
         before, self.shared = self.shared, {}
         for key, node in self.others.items():
-            for name, keys in () if node.draining else node.shares.items():
+            for name, keys in () if node.draining else (node.shares or {}).items():
                 if isinstance(keys, list) and all(isinstance(each, str) for each in keys):
                     self.shared.setdefault(name, {})[key] = keys
         return {name for name in {*before, *self.shared} if before.get(name) != self.shared.get(name)}
+
+    def without_rules(self) -> list[str]:
+        """
+        The ids of other nodes of a release that knows no rules for visitors: it would let everybody in who
+        comes to them. To one that is about to end nobody comes.
+        """
+        return sorted(key for key, node in self.others.items() if node.shares is None and not node.draining)
 
     @property
     def knows_us(self) -> bool:

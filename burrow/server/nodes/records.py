@@ -34,7 +34,8 @@ class Node:
     @ivar door: the socket where processes of its group hand it connections; empty if they cannot: see
         L{burrow.server.nodes.handover}.
     @ivar beat: how often it has renewed its note; None in notes of older releases.
-    @ivar shares: the keys of the agents that share names there (L{burrow.server.sharing}), by name.
+    @ivar shares: the keys of the agents that share names there (L{burrow.server.sharing}), by name. None in
+        notes of older releases, which know no rules for visitors, either.
     @ivar logs: whether what it writes is told by L{IStore.changes<burrow.store.base.IStore.changes>}: not in
         older releases.
     """
@@ -52,7 +53,7 @@ class Node:
     beat: int | None = None
     door: str = ""
     logs: bool = False
-    shares: dict[str, list[str]] = attr.field(factory=dict)
+    shares: dict[str, list[str]] | None = None
 
 
 @attr.frozen
@@ -91,7 +92,8 @@ def _kinds(kind: type) -> dict[str, tuple[Any, ...]]:
     found = {}
     for field, hint in get_type_hints(kind).items():
         origin = get_origin(hint)
-        kinds = get_args(hint) if origin is UnionType else (origin or hint,)
+        hints = get_args(hint) if origin is UnionType else (hint,)
+        kinds = tuple(get_origin(each) or each for each in hints)
         found[field] = (*kinds, int) if float in kinds else kinds
     return found
 

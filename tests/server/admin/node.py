@@ -247,7 +247,10 @@ class ApiNode:
         for name in names:
             opening = Deferred.fromCoroutine(agent.open(Asked(kind, "localhost:3000", name, sent)))
             assert opening.called
-            opening.addErrback(lambda reason: reason.raiseException())
+            failed = []
+            opening.addErrback(failed.append)
+            if failed:
+                failed[0].raiseException()
         return agent, pair
 
     # -- asking ---------------------------------------------------------------------------------------------
