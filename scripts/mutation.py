@@ -348,7 +348,8 @@ def _run_tests(mutation: Mutation | None, tests: list[str], output: Path) -> int
         sys.meta_path.insert(0, importer)
     import pytest
 
-    options = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin", *tests]
+    options = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin"]
+    options += ["--hypothesis-profile=mutation", *tests]
     code = int(pytest.main([*options, "-m", "not slow"]))
     code = code or int(pytest.main([*options, "-m", "slow"])) % 5  # 5: there is no slow one
     if importer is not None and not importer.used:

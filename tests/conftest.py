@@ -3,13 +3,19 @@
 import signal
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # A test of behaviour says nothing of time: a busy machine is no failure. scripts/test ends one that hangs.
 settings.register_profile(
     "burrow", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("burrow")
+
+# For scripts/mutation.py, which asks only whether a test fails: neither by which smallest example, which
+# takes most of the time, nor by the examples of other mutations.
+settings.register_profile(
+    "mutation", settings.get_profile("burrow"), database=None, phases=[Phase.explicit, Phase.generate]
+)
 
 # Programs inherit what is ignored: under nohup agents would go on at a hangup, and in the background of a
 # shell at Ctrl-C, as they should.

@@ -154,11 +154,13 @@ class AcceptProtocol(CarrierProtocol, Lean, WebSocketServerProtocol):  # type: i
             asked = headers.get(SESSION_HEADER.lower(), "")
             received = count_of(headers.get(RECEIVED_HEADER.lower(), ""))
             owner = self.factory.owner_of(self._identity, self._handshake)
-            self._lifeline = self.factory.find(asked, owner) if received is not None else None
-            self._session_id = asked if self._lifeline is not None else self.factory.new_id()
-            self._peer_received = received or 0 if self._lifeline is not None else 0
+            if received is None or (lifeline := self.factory.find(asked, owner)) is None:
+                self._session_id = self.factory.new_id()
+                answer[RECEIVED_HEADER] = "0"
+            else:
+                self._lifeline, self._session_id, self._peer_received = lifeline, asked, received
+                answer[RECEIVED_HEADER] = str(lifeline.received)
             answer[SESSION_HEADER] = self._session_id
-            answer[RECEIVED_HEADER] = str(self._lifeline.received if self._lifeline is not None else 0)
         if self._lifeline is None:
             self.factory.admit(self._identity, self._handshake)
         return subprotocol, answer

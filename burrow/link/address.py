@@ -48,7 +48,7 @@ class ServerAddress:
             or not text.isprintable()
         ):
             raise ConfigError(f"{text!r} is no server address: write it as https://example.com")
-        if parts.path not in ("", "/") or parts.query or parts.username:
+        if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
             raise ConfigError(f"the server address {text!r} must end after the host and port")
         secure = parts.scheme == "https"
         return cls(secure, parts.hostname, port or DEFAULT_PORTS[parts.scheme])

@@ -59,13 +59,14 @@ def keep_kernel_queue_short(transport: Any) -> None:
             transport.room_below = NOTSENT_LOWAT
 
 
+_autobahn = Logger("autobahn")  # one that is a class's attribute would have the class's name
+
+
 class _LibraryLog:
     """
     Autobahn's log, of which only errors are kept. Lower levels contain whole handshakes, tokens included,
     and its warnings are about connections that are dropped, which are logged elsewhere, as errors of TLS are.
     """
-
-    _log = Logger(namespace="autobahn")
 
     def debug(self, *args: object, **kwargs: object) -> None:
         """Drop the line."""
@@ -75,7 +76,7 @@ class _LibraryLog:
     def error(self, text: str, **kwargs: Any) -> None:
         """An error of the library's."""
         if not text.startswith("SSL error"):
-            self._log.error("{text}", text=text.format(**kwargs))
+            _autobahn.error("{text}", text=text.format(**kwargs))
 
     warning = failure = error
 
@@ -160,12 +161,6 @@ class CarrierProtocol(BinaryMessages):
         else:
             user.attach(self, self.transport.getPeer())
 
-    def _release_socket(self) -> None:
-        """Unregister as the producer: a transport that closes waits until its producer is unregistered."""
-        if self._socket is not None:
-            self._socket.unregisterProducer()
-            self._socket = None
-
     # -- ICarrier -----------------------------------------------------------------------------------
 
     def send(self, data: bytes) -> bool:
@@ -178,7 +173,7 @@ class CarrierProtocol(BinaryMessages):
 
     def close(self, reason: str, code: int) -> None:
         """Send a close frame; Autobahn drops the connection if the peer does not answer within a second."""
-        self.sendClose(int(code), reason[:100])
+        self.sendClose(int(code), reason)  # as much of it as the frame takes (RFC 6455 section 5.5)
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -189,7 +184,7 @@ class CarrierProtocol(BinaryMessages):
     def resumeProducing(self) -> None:
         """The socket took everything; or TLS closes it, since the peer has closed TLS."""
         if getattr(self._socket, "disconnecting", False):
-            self._release_socket()
+            self._socket.unregisterProducer()  # it waits for that before it closes
             return
         if self._ponging:
             self._ponging = False

@@ -59,11 +59,8 @@ class DialProtocol(DropsInTime, CarrierProtocol, WebSocketClientProtocol):  # ty
         host = credentials.address.host
         more = {}
         previous = self.factory.previous
-        if previous is not None and previous.resumable and previous.lifeline is not None:
-            more = {
-                SESSION_HEADER: previous.session_id,
-                RECEIVED_HEADER: str(previous.lifeline.received),
-            }
+        if previous is not None and (lifeline := previous.resumable) is not None:
+            more = {SESSION_HEADER: previous.session_id, RECEIVED_HEADER: str(lifeline.received)}
         if self.factory.inspector:
             more[INSPECTOR_HEADER] = str(self.factory.inspector)
         return ConnectingRequest(
@@ -138,11 +135,11 @@ class DialProtocol(DropsInTime, CarrierProtocol, WebSocketClientProtocol):  # ty
 
     def _resumed(self) -> Linked | None:
         previous = self.factory.previous
-        if previous is None or previous.lifeline is None or not previous.resumable:
+        if previous is None or (lifeline := previous.resumable) is None:
             return None
         if previous.session_id != self._session_id or self._subprotocol != RESUME:
             return None
-        self.carry(previous.lifeline, self._peer_received)
+        self.carry(lifeline, self._peer_received)
         return previous
 
     def _begun(self) -> Linked:
@@ -187,8 +184,7 @@ def _local_address(peer: Any) -> str | None:
 
 def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
     first, *lines = head.decode("latin-1").split("\r\n")
-    words = first.split(" ", 2)
-    status = count_of(words[1]) or 0 if len(words) > 1 else 0
+    status = count_of(first.partition(" ")[2].partition(" ")[0]) or 0
     pairs = (line.partition(":") for line in lines)
     return status, {name.strip().lower(): value.strip() for name, _, value in pairs}
 

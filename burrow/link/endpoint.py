@@ -10,7 +10,7 @@ from twisted.internet.ssl import optionsForClientTLS
 
 from burrow.addresses import is_localhost
 from burrow.link.address import Credentials
-from burrow.link.proxy import ConnectProxyEndpoint, proxy_for
+from burrow.link.proxy import ConnectProxyEndpoint, connect_request, proxy_for
 from burrow.link.secure import SecureEndpoint
 from burrow.trust import trust_root
 
@@ -33,7 +33,7 @@ def server_endpoint(reactor: Any, credentials: Credentials) -> IStreamClientEndp
         endpoint = HostnameEndpoint(reactor, host, address.port, timeout=CONNECT_TIMEOUT)
     else:
         via = HostnameEndpoint(reactor, proxy[0], proxy[1], timeout=CONNECT_TIMEOUT)
-        endpoint = ConnectProxyEndpoint(via, host, address.port, proxy[2])
+        endpoint = ConnectProxyEndpoint(reactor, via, connect_request(host, address.port, proxy[2]))
     if address.secure:
         options = optionsForClientTLS(
             address.host, trustRoot=trust_root(credentials.ca_file, credentials.ca_pem)

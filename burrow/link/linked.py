@@ -37,9 +37,9 @@ class Linked:
             lifeline.on_detached.append(lambda reason: self.report_trouble())
 
     @property
-    def resumable(self) -> bool:
-        """Whether another WebSocket may resume it."""
-        return self.lifeline is not None and not self.session.lost
+    def resumable(self) -> Lifeline | None:
+        """Its lifeline, if another WebSocket may resume it."""
+        return None if self.session.lost else self.lifeline
 
     def leave(self) -> None:
         """The server is going away."""

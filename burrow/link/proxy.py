@@ -9,17 +9,20 @@ from base64 import b64encode
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from burrow.addresses import bracketed
+from burrow.addresses import authority
 from burrow.errors import ConfigError
 from burrow.sockets import swap_protocol
+
+ANSWER_TIMEOUT = 10.0
+"""Seconds that a proxy has to answer, once it is connected."""
 
 _MAX_RESPONSE = 16 * 1024
 
@@ -47,6 +50,15 @@ def proxy_for(scheme: str, host: str) -> tuple[str, int, str] | None:
     return parts.hostname, port, f"{user}:{unquote(parts.password or '')}" if user else ""
 
 
+def connect_request(host: str, port: int, credentials: str) -> bytes:
+    """The request that has a proxy connect to C{host}. @param credentials: user:password, or empty."""
+    target = authority(host, port)
+    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+    if credentials:
+        lines.append(f"Proxy-Authorization: Basic {b64encode(credentials.encode()).decode()}")
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
 class _ConnectProtocol(Protocol):
     """
     Asks the proxy for a connection, then puts the protocol on it that wanted it.
@@ -54,15 +66,15 @@ class _ConnectProtocol(Protocol):
     @ivar connected_through: fires with that protocol; fails with L{ConnectError}. May be cancelled.
     """
 
-    def __init__(self, endpoint: ConnectProxyEndpoint, wanted: IProtocolFactory) -> None:
-        self._endpoint = endpoint
+    def __init__(self, request: bytes, wanted: IProtocolFactory) -> None:
+        self._request = request
         self._wanted = wanted
         self._response = b""
         self.connected_through: Deferred[IProtocol] = Deferred(lambda _: self._abort())
 
     def connectionMade(self) -> None:
         assert self.transport is not None
-        self.transport.write(self._endpoint.request())
+        self.transport.write(self._request)
 
     def dataReceived(self, data: bytes) -> None:
         self._response += data
@@ -71,9 +83,8 @@ class _ConnectProtocol(Protocol):
             if len(self._response) > _MAX_RESPONSE:
                 self._fail("the proxy's answer has no end")
             return
-        status = head.split(b"\r\n", 1)[0].decode("latin-1")
-        words = status.split(" ", 2)
-        if len(words) < 2 or not words[1].startswith("2"):
+        status = head.partition(b"\r\n")[0].decode("latin-1")
+        if not status.partition(" ")[2].startswith("2"):
             self._fail(f"the proxy refused the connection: {status}")
             return
         assert self.transport is not None
@@ -105,31 +116,24 @@ class _ConnectProtocol(Protocol):
 @implementer(IStreamClientEndpoint)
 class ConnectProxyEndpoint:
     """
-    Reaches C{host}:C{port} through an HTTP proxy.
+    Reaches a host through an HTTP proxy.
 
-    @param proxy: the endpoint of the proxy. @param credentials: user:password, or empty.
+    @param proxy: the endpoint of the proxy. @param request: see L{connect_request}.
     """
 
-    def __init__(self, proxy: IStreamClientEndpoint, host: str, port: int, credentials: str) -> None:
+    def __init__(self, clock: IReactorTime, proxy: IStreamClientEndpoint, request: bytes) -> None:
+        self._clock = clock
         self._proxy = proxy
-        self._host = bracketed(host)
-        self._port = port
-        self._credentials = credentials
-
-    def request(self) -> bytes:
-        """The CONNECT request."""
-        target = f"{self._host}:{self._port}"
-        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
-        if self._credentials:
-            encoded = b64encode(self._credentials.encode()).decode()
-            lines.append(f"Proxy-Authorization: Basic {encoded}")
-        return "\r\n".join(lines).encode() + b"\r\n\r\n"
+        self._request = request
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Fires with the protocol once the proxy has connected; fails with L{ConnectError}."""
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     async def _connect(self, wanted: IProtocolFactory) -> IProtocol:
-        asking = await connectProtocol(self._proxy, _ConnectProtocol(self, wanted))
-        protocol: IProtocol = await asking.connected_through
+        asking = await connectProtocol(self._proxy, _ConnectProtocol(self._request, wanted))
+        try:
+            protocol: IProtocol = await asking.connected_through.addTimeout(ANSWER_TIMEOUT, self._clock)
+        except TimeoutError as error:
+            raise ConnectError(string="the proxy did not answer") from error
         return protocol

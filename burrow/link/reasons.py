@@ -66,6 +66,8 @@ def closed(address: ServerAddress, reason: str) -> ServerUnreachable:
         return ServerUnreachable(
             f"{address} does not speak TLS: it is another program's port, or the server's for http://"
         )
+    if "handshake timeout" in why:
+        return ServerUnreachable(f"{address} did not answer in time")
     if "peer dropped" in why or not why:
         return ServerUnreachable(f"{address} closed the connection before it answered")
     return ServerUnreachable(f"{address} closed the connection: {why}")

@@ -1,4 +1,4 @@
-"""Tests for L{burrow.link}: addresses, proxies, trust; and a link without what Linux alone has."""
+"""Tests for L{burrow.link}: addresses, trust; and a link without what Linux alone has."""
 
 import socket
 from pathlib import Path
@@ -9,16 +9,15 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionDone
+from twisted.internet.error import ConnectingCancelledError, ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.task import deferLater
-from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from burrow import __version__, trust
 from burrow.errors import ConfigError, Refused, ServerUnreachable
-from burrow.link import accept, carrier, count_of, dial, proxy, reasons
+from burrow.link import accept, carrier, count_of, dial, reasons
 from burrow.link.accept import AcceptFactory, HandshakeRefused, bearer
 from burrow.link.address import Credentials, ServerAddress
 from burrow.link.dial import Dialer
@@ -35,6 +34,10 @@ from tests.files import make_certificate
         ("example.com", "https://example.com:443"),
         ("http://localhost:8080/", "http://localhost:8080"),
         ("https://[::1]:8443", "https://[::1]:8443"),
+        ("[::1]", "https://[::1]:443"),
+        ("Localhost", "https://localhost:443"),
+        ("http://tunnels", "http://tunnels:80"),
+        ("tunnels:8443", "https://tunnels:8443"),
     ],
 )
 def test_server_addresses(text, meant):
@@ -42,11 +45,36 @@ def test_server_addresses(text, meant):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "ftp://x", "https://", "https://x:0", "https://x:99999", "https://x/path", "foo"]
+    "text",
+    [
+        *("", "ftp://x", "https://", "https://x:0", "https://x:99999", "https://[::1", "foo", "//x"),
+        *("https://x\x07", "https://x\n", "https://:1", "tcp.example://x"),
+        *("https://x/path", "https://x/?a=b", "https://x?a=b", "https://x#there", "https://x/#there"),
+        *("https://user@x", "https://user:password@x", "https://:password@x"),
+    ],
 )
 def test_what_is_no_server_address(text):
     with pytest.raises(ConfigError):
         ServerAddress.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "private"),
+    [
+        ("https://example.com", True),
+        ("http://example.com", False),
+        ("http://localhost", True),
+        ("http://a.localhost.", True),
+        ("http://localhost.example.com", False),
+        ("http://127.1.2.3", True),
+        ("http://[::1]", True),
+        ("http://[::ffff:127.0.0.1]", True),
+        ("http://10.0.0.1", False),
+        ("http://[::ffff:10.0.0.1]", False),
+    ],
+)
+def test_whether_what_is_sent_can_be_read_on_the_way(text, private):
+    assert ServerAddress.parse(text).private is private
 
 
 def test_token_is_not_shown():
@@ -55,69 +83,6 @@ def test_token_is_not_shown():
 
 def test_bearer():
     assert [bearer(text) for text in ("Bearer x", "bearer  y ", "Basic z", "")] == ["x", "y", "", ""]
-
-
-@pytest.mark.parametrize(
-    ("environment", "found"),
-    [
-        ({}, None),
-        ({"https_proxy": "http://p:3129"}, ("p", 3129, "")),
-        ({"https_proxy": "p"}, ("p", 3128, "")),
-        ({"https_proxy": "http://u%40x:p@p:1"}, ("p", 1, "u@x:p")),
-        ({"https_proxy": "http://p:1", "no_proxy": "example.com"}, None),
-        ({"https_proxy": "http://p:1", "no_proxy": "*"}, None),
-    ],
-)
-def test_proxy_of_the_environment(monkeypatch, environment, found):
-    for name in ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert proxy.proxy_for("https", "example.com") == found
-
-
-@pytest.mark.parametrize("url", ["socks5://p:1", "http://p:99999", "http://"])
-def test_proxy_that_cannot_be_used(monkeypatch, url):
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    monkeypatch.setenv("https_proxy", url)
-    with pytest.raises(ConfigError):
-        proxy.proxy_for("https", "example.com")
-
-
-class Proxied(SynchronousTestCase):
-    def setUp(self):
-        self.reactor = MemoryReactorClock()
-        endpoint = TCP4ClientEndpoint(self.reactor, "127.0.0.1", 3128)
-        self.endpoint = proxy.ConnectProxyEndpoint(endpoint, "::1", 443, "user:pass")
-        self.wanted = Recorders()
-        self.connecting = self.endpoint.connect(self.wanted)
-        self.protocol = self.reactor.tcpClients[0][2].buildProtocol(None)
-        self.transport = StringTransport()
-        self.transport.abortConnection = self.transport.loseConnection
-        self.protocol.makeConnection(self.transport)
-
-    def test_connection_becomes_the_wanted_protocols(self):
-        self.assertEqual(
-            self.transport.value(),
-            b"CONNECT [::1]:443 HTTP/1.1\r\nHost: [::1]:443\r\n"
-            b"Proxy-Authorization: Basic dXNlcjpwYXNz\r\n\r\n",
-        )
-        self.protocol.dataReceived(b"HTTP/1.1 200 Fine\r\nX: y")
-        self.assertNoResult(self.connecting)
-        self.protocol.dataReceived(b"\r\n\r\nfirst bytes")
-        recorder = self.successResultOf(self.connecting)
-        self.assertEqual(recorder.received, b"first bytes")
-        self.transport.protocol.dataReceived(b" more")
-        self.assertEqual(recorder.received, b"first bytes more")
-
-    def test_refusal(self):
-        self.protocol.dataReceived(b"HTTP/1.1 403 No\r\n\r\n")
-        self.assertIn("403 No", str(self.failureResultOf(self.connecting, ConnectError).value))
-
-    def test_nonsense(self):
-        self.protocol.dataReceived(b"x" * 20_000)
-        self.failureResultOf(self.connecting, ConnectError)
 
 
 class Trust(SynchronousTestCase):
@@ -417,11 +382,6 @@ class Linked(Loopback):
         dialling.cancel()
         await self.assertFailure(dialling, CancelledError)
 
-    def test_refusal_with_a_body_of_brackets(self):
-        address = ServerAddress(False, "x.example", 80)
-        error = reasons.refusal(address, 401, {}, b"[" * 30_000)
-        self.assertIn("HTTP status 401", str(error))
-
     async def test_session_without_a_count_of_bytes_is_not_resumed(self):
         linked = await self.dialer().dial()
         for header in (b"", b"Burrow-Received: -1\r\n", b"Burrow-Received: \xb2\r\n"):
@@ -603,22 +563,3 @@ class _SocketWithoutLinux:
 )
 def test_counts_of_a_handshake(text, count):
     assert count_of(text) == count
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "error", "says"),
-    [
-        (401, b'{"error": "wrong token"}', Refused, "refused this agent: wrong token"),
-        (403, b"<html>", Refused, "refused this agent with HTTP status 403"),
-        (400, b'{"error": "no subprotocol"}', Refused, "refused this agent: no subprotocol"),
-        (400, b"<html>", ServerUnreachable, "does not answer as a Burrow server"),
-        (404, b"", ServerUnreachable, "does not answer as a Burrow server (HTTP status 404)"),
-        (499, b"", ServerUnreachable, "does not answer as a Burrow server (HTTP status 499)"),
-        (500, b"", ServerUnreachable, "cannot take agents now: HTTP status 500"),
-        (503, b'{"error": "no store"}', ServerUnreachable, "cannot take agents now: no store"),
-    ],
-)
-def test_what_answers_other_than_yes_mean(status, body, error, says):
-    found = reasons.refusal(ServerAddress.parse("https://x"), status, {}, body)
-    assert type(found) is error
-    assert says in str(found)

@@ -229,11 +229,11 @@ def test_buffers_of_tls_are_released_once_the_handshake_is_over_and_now_and_then
     released = []
     monkeypatch.setattr(accept, "release_buffers", released.append)
     protocol, at = opened(AcceptProtocol), []
-    for check in range(2 * accept.RELEASE_EVERY + 1):
+    for check in range(16):
         protocol._each_second()
         at += [check] * len(released)
         released.clear()
-    assert at == [1, 1 + accept.RELEASE_EVERY]
+    assert at == [1, 9]
 
 
 def test_nothing_is_sent_while_it_closes():
@@ -261,4 +261,19 @@ def test_masks(monkeypatch, way, size):
 
 
 def test_masks_do_not_repeat():
-    assert len({next(random_masks) for _ in range(3000)}) > 2990
+    found = [next(random_masks) for _ in range(3000)]
+    assert len(set(found)) > 2990
+    assert {len(mask) for mask in found} == {4}
+
+
+def test_memory_of_the_masker_in_c_is_released(monkeypatch):
+    made, released = [], []
+    lib = SimpleNamespace(
+        nvx_xormask_new=lambda mask: made.append(mask) or len(made),
+        nvx_xormask_process=lambda masker, buffer, size: None,
+        nvx_xormask_free=released.append,
+    )
+    monkeypatch.setattr(masks, "_nvx", SimpleNamespace(lib=lib, ffi=SimpleNamespace(from_buffer=bytes)))
+    for _ in range(3):
+        masks._mask_in_c(b"mask", bytearray(10))
+    assert released == [1, 2, 3]

@@ -16,7 +16,7 @@ from burrow.addresses import DEFAULT_PORTS, is_localhost
 from burrow.cli.doctor.findings import Level, Wrong
 from burrow.errors import ConfigError
 from burrow.link.address import ServerAddress
-from burrow.link.proxy import ConnectProxyEndpoint, proxy_for
+from burrow.link.proxy import connect_request, proxy_for
 from burrow.server.site import HEALTH_PATH
 from burrow.wording import system_words
 
@@ -128,10 +128,8 @@ class Way:
 
     def _ask_proxy(self, proxy: tuple[str, int, str]) -> None:
         assert self._socket is not None
-        # The endpoint is not used: it only knows how the request is written.
-        endpoint = ConnectProxyEndpoint(None, self._address.host, self._address.port, proxy[2])  # type: ignore[arg-type]
         try:
-            self._socket.sendall(endpoint.request())
+            self._socket.sendall(connect_request(self._address.host, self._address.port, proxy[2]))
             answer = HTTPResponse(self._socket, method="CONNECT")
             answer.begin()
         except (OSError, HTTPException) as error:
