@@ -3,6 +3,7 @@
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
+from twisted.logger import capturedLogs
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -15,6 +16,22 @@ from burrow.wire.windows import INITIAL_WINDOW
 class Ask(amp.Command):
     arguments = [(b"text", amp.Unicode())]
     response = [(b"text", amp.Unicode())]
+
+
+class Later(amp.Command):
+    """One of a newer release."""
+
+    commandName = b"later" * 20
+
+
+class LaterUnanswered(Later):
+    commandName = b"later" * 20
+    requiresAnswer = False
+
+
+class Unanswered(Ask):
+    commandName = b"Ask"
+    requiresAnswer = False
 
 
 class Slow(BoundedAMP):
@@ -142,3 +159,36 @@ class Bounded(SynchronousTestCase):
             self.assertFalse(there.congested, number)
             there.callRemote(Ask, text="x")
         self.assertTrue(there.congested)
+
+    def test_refused_commands_that_want_no_answer_are_logged_once(self):
+        """The channel goes on, and a peer that sends many fills no log."""
+        here, _ = self.connect(Quick)
+        with capturedLogs() as events:
+            for _ in range(3):
+                here.callRemote(LaterUnanswered)
+                self.pair.pump()
+        (event,) = [event for event in events if "text" in event]
+        self.assertIn("there is no command " + repr("later" * 8), event["text"])
+        answer = here.callRemote(Ask, text="")
+        self.pair.pump()
+        self.assertEqual(self.successResultOf(answer), {"text": ""})
+
+    def test_unknown_command_is_answered(self):
+        here, _ = self.connect(Quick)
+        errors = []
+        here.callRemote(Later).addErrback(errors.append)
+        self.pair.pump()
+        self.assertTrue(errors[0].check(amp.UnhandledCommand))
+        self.assertIn(f"there is no command {'later' * 8!r} here", str(errors[0].value))
+
+    def test_failure_of_ours_in_a_command_that_wants_no_answer_ends_the_channel(self):
+        class Wrong(Quick):
+            @Ask.responder
+            def ask(self, text):
+                raise ZeroDivisionError
+
+        here, _ = self.connect(Wrong)
+        here.callRemote(Unanswered, text="x")
+        self.pair.pump()
+        self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
+        self.assertEqual(self.pair.server.stream_count, 0)

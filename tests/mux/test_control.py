@@ -1,12 +1,36 @@
 """Tests for L{burrow.mux.control}."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.protocols import amp
 
-from burrow.errors import WireError
-from burrow.mux.control import MAX_HEAD, VisitorHead, decode_box, decode_visitor_head, encode_box, window_of
+from burrow.errors import NameTaken, NoSuchTunnel, Refused, Unavailable, WireError
+from burrow.mux.control import (
+    _ERRORS,
+    BYTES,
+    DATAGRAMS,
+    MAX_HEAD,
+    QUESTION,
+    CloseTunnel,
+    ConnectAnswer,
+    ConnectHead,
+    Drain,
+    Notice,
+    OpenTunnel,
+    VisitorHead,
+    decode_box,
+    decode_connect_answer,
+    decode_connect_head,
+    decode_visitor_head,
+    encode_box,
+    shown,
+    tcp_address,
+    visitor_address,
+    window_of,
+)
 from burrow.wire.windows import INITIAL_WINDOW
 
 HEAD = VisitorHead("blog", "[::1]:1234", "https")
@@ -34,6 +58,12 @@ def test_head_is_the_box_that_amp_writes(tunnel, visitor, scheme, window):
 def test_long_head_tells_its_window():
     head = VisitorHead("t" * 20_000, "v", "s", 7)
     assert head.encode() == encode_box({"tunnel": "t" * 20_000, "visitor": "v", "scheme": "s", "window": "7"})
+
+
+def test_windows_that_are_asked_for():
+    assert window_of(None) == INITIAL_WINDOW
+    for window in (1, 2, INITIAL_WINDOW - 1, INITIAL_WINDOW):
+        assert window_of(str(window)) == window_of(b"%d" % window) == window
 
 
 @pytest.mark.parametrize(
@@ -96,6 +126,94 @@ def test_unknown_keys_are_ignored():
 def test_what_is_no_head(wire):
     with pytest.raises(WireError):
         decode_visitor_head(wire)
+
+
+def test_box_that_does_not_end_is_waited_for_up_to_a_bound():
+    wire = b"\0\1a\xff\xff"
+    assert decode_box(wire + bytes(16_384 - len(wire))) is None
+    with pytest.raises(WireError, match="no end"):
+        decode_box(wire + bytes(16_385 - len(wire)))
+
+
+def test_keys_are_as_long_as_those_of_amp():
+    fields = {"k" * 255: "v"}
+    assert decode_box(encode_box(fields)) == (fields, b"")
+    with pytest.raises(WireError, match="does not begin with a box"):
+        decode_box(b"\1\0" + b"k" * 256)
+    with pytest.raises(WireError, match="does not begin with a box"):
+        decode_box(b"\1\0")
+
+
+TEXTS = st.text(max_size=40)
+
+
+def reads_back(decode, value, rest):
+    """A box that comes byte by byte, and what is behind it."""
+    wire = value.encode()
+    assert decode(wire + rest) == (value, rest)
+    assert [decode(wire[:size]) for size in range(len(wire))] == [None] * len(wire)
+
+
+@given(TEXTS, st.sampled_from([BYTES, DATAGRAMS, QUESTION]), st.binary(max_size=20))
+def test_head_of_a_connection_to_a_private_tunnel(connect, want, rest):
+    reads_back(decode_connect_head, ConnectHead(connect, want), rest)
+
+
+@given(TEXTS, TEXTS, st.sampled_from(["", BYTES, DATAGRAMS]), st.binary(max_size=20))
+def test_answer_to_it(code, text, carries, rest):
+    reads_back(decode_connect_answer, ConnectAnswer(code, text, carries), rest)
+
+
+def test_what_older_releases_write_and_leave_out():
+    assert decode_box(ConnectHead("db").encode()) == ({"connect": "db"}, b"")
+    assert decode_box(ConnectAnswer("OK", "").encode()) == ({"code": "OK", "text": ""}, b"")
+    assert decode_connect_answer(encode_box({"code": "OK"})) == (ConnectAnswer("OK", ""), b"")
+    for decode in (decode_connect_head, decode_connect_answer):
+        with pytest.raises(WireError, match="wrong box: it has no"):
+            decode(encode_box({"other": "x"}))
+
+
+def test_refusals_say_what_they_stand_for():
+    assert ConnectAnswer("OK", "").refusal is None
+    for kind, code in _ERRORS.items():
+        assert code.decode() == re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).upper()
+        answer = ConnectAnswer.refusing(kind("since it is so"))
+        assert answer == (code.decode(), "since it is so", "")
+        assert (type(answer.refusal), str(answer.refusal)) == (kind, "since it is so")
+    assert ConnectAnswer.refusing(Refused("why")).code == "UNAVAILABLE"
+    assert type(ConnectAnswer("NAME_TAKEN", "").refusal) is NameTaken
+    unknown = ConnectAnswer("LATER" * 10, "").refusal
+    assert type(unknown) is Refused
+    assert str(unknown) == f"the server refused the connection ({'LATER' * 8})"
+
+
+def test_commands_of_peers_that_know_fewer_keys():
+    """What is optional may be missing, and what was always there may not."""
+    asked = amp.AmpBox({b"kind": b"http", b"upstream": b"3000"})
+    absent = dict.fromkeys(("name", "options", "version", "oldest"))
+    assert OpenTunnel.parseArguments(asked, None) == {"kind": "http", "upstream": "3000", **absent}
+    answer = amp.AmpBox({b"tunnel": b"1", b"name": b"blog", b"url": b"https://x"})
+    told = {"tunnel": "1", "name": "blog", "url": "https://x"}
+    assert OpenTunnel.parseResponse(answer, None) == {**told, "version": None}
+    notice = amp.AmpBox({b"code": b"revoked", b"text": b"gone"})
+    assert Notice.parseArguments(notice, None) == {"code": "revoked", "text": "gone", "tunnel": None}
+    assert CloseTunnel.parseArguments(amp.AmpBox({b"tunnel": b"1"}), None) == {"tunnel": "1"}
+    assert Drain.parseArguments(amp.AmpBox(), None) == {}
+    for command, box in ((OpenTunnel, asked), (Notice, notice)):
+        for key in box:
+            with pytest.raises(KeyError):
+                command.parseArguments(amp.AmpBox({k: v for k, v in box.items() if k != key}), None)
+    assert OpenTunnel.errors[NoSuchTunnel] == CloseTunnel.errors[NoSuchTunnel] == b"NO_SUCH_TUNNEL"
+    assert OpenTunnel.errors[Unavailable] == b"UNAVAILABLE"
+
+
+def test_addresses_as_visitors_have_them():
+    assert visitor_address("192.0.2.1", 80) == shown(tcp_address("192.0.2.1", 80)) == "192.0.2.1:80"
+    assert visitor_address("2001:db8::1", 80) == shown(tcp_address("2001:db8::1", 80)) == "[2001:db8::1]:80"
+    assert visitor_address("::ffff:192.0.2.1", 80) == "192.0.2.1:80"
+    assert shown("somewhere") == "somewhere"
+    with pytest.raises(ValueError, match="localhost"):
+        tcp_address("localhost", 80)
 
 
 @given(st.binary(max_size=100))

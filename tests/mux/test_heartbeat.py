@@ -196,6 +196,42 @@ class Heartbeats(SynchronousTestCase):
             one.stop()
         self.assertEqual(clock.getDelayedCalls(), [])
 
+    def test_checks_are_early_by_a_32nd_of_a_second_at_most(self):
+        clock, looks, tick = self.pair.clock, [], 1 / 1024
+        clock.advance(0.5)
+
+        def begin():
+            begun = clock.seconds()
+            one = Heartbeat(
+                clock,
+                self.pair.server,
+                self.pair.server.abort,
+                on_check=lambda: looks.append((clock.seconds() - begun) / tick),
+            )
+            one.start()
+            self.addCleanup(one.stop)
+
+        for ticks in (0, 31, 1):
+            clock.advance(ticks * tick)
+            begin()
+        self.assertEqual(looks, [0, 0, 0])
+        looks.clear()
+        clock.pump([tick] * 1024)
+        self.assertEqual(looks, [1024, 993, 1024])
+        self.heartbeat.stop()
+
+    def test_one_that_is_sparing_asks_at_once_after_a_sleep(self):
+        self.heartbeat.stop()
+        clock, pings = self.pair.clock, []
+        ping = self.pair.agent.ping
+        sparing = Heartbeat(clock, self.pair.agent, self.pair.agent.abort, sparing=True)
+        sparing.start()
+        self.pair.pump()
+        self.pair.agent.ping = lambda: pings.append(clock.seconds()) or ping()
+        clock.advance(6)
+        self.assertEqual(pings, [6.0])
+        sparing.stop()
+
     def test_one_that_ends_its_neighbour(self):
         """Of two that are checked together, the first ends the second, which is not checked again."""
         looks = []

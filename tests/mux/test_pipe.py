@@ -1,15 +1,18 @@
 """Tests for L{burrow.mux.pipe}: sockets whose network is the test, joined to each other or to a stream."""
 
+from types import SimpleNamespace
+
 import pytest
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.task import Clock
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from burrow import allocator
-from burrow.mux.pipe import BREAK_WITHIN, PipeEnd, break_off
+from burrow.mux.pipe import BREAK_WITHIN, PipeEnd, break_off, end_writing
 from burrow.testing import HalfCloseRecorder, Recorders, SessionPair
 
 
@@ -195,6 +198,68 @@ def test_failed_write_ends_what_has_nothing_more_to_read():
     pipe.left.protocol.dataReceived(b"hello")
     pipe.run()
     assert pipe.right.end.check(ConnectionLost)
+
+
+def test_transport_that_asks_its_protocol_is_left_as_it_is():
+    """Our own reactor's asks what to do after a failed write; under TLS it cannot."""
+
+    class Asking(Socket):
+        asks_its_protocol = True
+
+    end = PipeEnd()
+    socket = Asking(Net(), end)
+    assert "writeSomeData" not in vars(socket)
+    assert end.reads_after_failed_write
+    end.readConnectionLost()
+    assert not end.reads_after_failed_write
+    outer = SimpleNamespace(transport=socket, pauseProducing=lambda: None)
+    PipeEnd().makeConnection(outer)
+    assert "writeSomeData" in vars(socket)
+    PipeEnd().makeConnection(SimpleNamespace(pauseProducing=lambda: None))  # one that writes in another way
+
+
+class OverTLS(TLSMemoryBIOProtocol):
+    """Twisted's TLS as far as a pipe knows it: it gathers what is written until the next turn."""
+
+    def __init__(self, socket):
+        self.transport, self.kept, self.closed = socket, b"", False
+
+    def write(self, data):
+        self.kept += data
+        self.transport.reactor.callLater(0, self.flush)
+
+    def flush(self):
+        kept, self.kept = self.kept, b""
+        self.transport.write(kept)
+
+    def pauseProducing(self):
+        self.transport.pauseProducing()
+
+    def abortConnection(self):
+        self.transport.abortConnection()
+
+    def loseConnection(self):
+        self.closed = True
+
+
+def test_what_tls_gathered_goes_out_before_a_reset():
+    net = Net()
+    socket = Socket(net, PipeEnd())
+    tls = OverTLS(socket)
+    tls.write(b"last words")
+    break_off(tls)
+    net.advance(0)
+    socket.flush()
+    net.advance(0)
+    assert socket.sent == b"last words"
+    assert socket.end.check(ConnectionAborted)
+    assert not net.getDelayedCalls()
+
+
+def test_tls_has_no_half_to_close_but_says_goodbye():
+    tls = OverTLS(Socket(Net(), PipeEnd()))
+    end_writing(tls)
+    assert tls.closed
 
 
 def test_end_that_is_slow_pauses_the_other():

@@ -1,5 +1,6 @@
 """Tests for L{burrow.mux.session} and L{burrow.mux.stream}, on two sessions joined in memory."""
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.task import Clock
@@ -10,7 +11,7 @@ from zope.interface import implementer
 from burrow.errors import StreamGone
 from burrow.mux.backlog import STALL
 from burrow.mux.feed import HIGH_WATER
-from burrow.mux.interfaces import CloseCode
+from burrow.mux.interfaces import UNKNOWN_PEER, CloseCode
 from burrow.mux.pings import MAX_PINGS
 from burrow.mux.session import Session
 from burrow.testing import HalfCloseRecorder, MemoryCarrier, Recorder, Recorders, SessionPair
@@ -526,6 +527,18 @@ class Streams(SynchronousTestCase):
         window = self.pair.server._wire.streams[here.transport.stream_id].window
         self.assertEqual(window.available + window._consumed, window.size)
 
+    def test_protocol_that_takes_over_in_the_middle_of_what_was_held_reads_in_order(self):
+        here, there = self.open()
+        second = HalfCloseRecorder()
+        there.transport.pauseProducing()
+        for piece in (b"a" * SMALL, b"b" * SMALL, b"c" * SMALL):
+            here.transport.write(piece)
+            self.pair.pump()
+        there.dataReceived = lambda data: there.transport.become(second, data[10:])
+        there.transport.resumeProducing()
+        self.pair.pump()
+        self.assertEqual(second.received, b"a" * (SMALL - 10) + b"b" * SMALL + b"c" * SMALL)
+
     def test_push_producer_is_paused_and_resumed(self):
         here, there = self.open()
         hose = Firehose(self.pair.clock, here.transport, 3_000_000)
@@ -931,6 +944,43 @@ class Sessions(SynchronousTestCase):
         self.assertEqual((accepted.built[0].received, codes), (b"last words", [GoAwayCode.NORMAL]))
         self.assertEqual(pair.agent_carrier.close_reason, "done")
         self.assertTrue(pair.agent.lost)
+
+    def test_session_closes_its_carrier_once(self):
+        pair, closed = SessionPair(), []
+        pair.agent_carrier.close = lambda *how: closed.append(how)
+        pair.agent.close("done", 4012)
+        pair.agent.close("done again")
+        self.assertEqual(closed, [("done", 4012)])
+        self.assertEqual(sum(map(len, pair.agent_carrier.sent)), HEADER_SIZE)
+
+    def test_session_knows_whether_it_is_connected_and_to_whom(self):
+        session = Session(Clock(), client=True)
+        self.assertEqual((session.connected, session.peer), (False, UNKNOWN_PEER))
+        carrier = MemoryCarrier(session)
+        peer = IPv4Address("TCP", "192.0.2.1", 4)
+        session.attach(carrier, peer)
+        self.assertEqual((session.connected, session.peer), (True, peer))
+        carrier.lose()
+        self.assertEqual((session.connected, session.peer), (False, peer))
+        self.assertEqual(session.lost, True)
+        late = MemoryCarrier(session)
+        session.attach(late)
+        late.deliver()
+        self.assertTrue(late.closed)
+        self.assertFalse(session.connected)
+
+    def test_close_while_the_line_is_full(self):
+        """What waits for the line goes out at once, and before the end."""
+        pair = SessionPair(server_factory=Recorders())
+        sent = pair.agent_carrier.sent
+        pair.agent_carrier.send = lambda data: sent.append(data) or True
+        stream = pair.agent.open_stream(Recorder())
+        stream.write(bytes(200_000))
+        pair.clock.advance(0)
+        self.assertGreater(stream.state.queued, 100_000)
+        pair.agent.close("done")
+        self.assertEqual(stream.state.queued, 0)
+        self.assertEqual(sum(map(len, sent)) // 1000, 200)
 
     def test_bytes_of_a_stream_whose_protocol_is_gone_count(self):
         accepted = Recorders()

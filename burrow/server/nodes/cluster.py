@@ -133,7 +133,7 @@ class Cluster:
         """Take a name, whoever held it; if the store is away, when it is back. Parameters: see L{Lease}."""
         before = await self.ask(name)
         # Later than the lease that it replaces, also where another machine's clock is ahead.
-        since = max(self._now(), 0.0 if before is None else before.since + 0.001)
+        since = self._now() if before is None else max(self._now(), before.since + 0.001)
         lease = Lease(name, self.own_id, kind, port, since, token, options, version)
         if self.leases.hold(lease):
             _tell(self.on_leases, [name])
@@ -331,7 +331,8 @@ class Cluster:
                 text = to_text(lease)
                 if not await self._store.swap_note(LEASES, name, text, text, LEASE_TTL):
                     await self._store.swap_note(LEASES, name, None, text, LEASE_TTL)
-            if self._renewed.pop(name, None) is not None and name in self.leases.held:
+            self._renewed.pop(name, None)
+            if name in self.leases.held:
                 self._renewed[name] = now
 
     async def _repair(self) -> None:
@@ -340,8 +341,7 @@ class Cluster:
             if self.leases.held.get(ours.name) is ours:
                 await self._store.swap_note(LEASES, ours.name, text, to_text(ours), LEASE_TTL)
         for name, text in self.leases.worthless(self.members.ids, _AT_ONCE):
-            if name not in self.leases.held:
-                await self._store.swap_note(LEASES, name, text, None)
+            await self._store.swap_note(LEASES, name, text, None)  # unless it was taken meanwhile
 
 
 def _tell(listeners: list[Callable[[Any], None]], what: Any) -> None:

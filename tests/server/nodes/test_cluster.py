@@ -15,9 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from burrow.errors import StoreError
 from burrow.server.nodes import cluster, members
 from burrow.server.nodes.announce import refresh
-from burrow.server.nodes.cluster import LEASE_TTL, RENEW_LEASES, Cluster
+from burrow.server.nodes.cluster import LEASE_TTL, RENEW_LEASES, SHORT_BEAT, Cluster
 from burrow.server.nodes.members import BEAT, NODE_TTL
-from burrow.server.nodes.records import Lease, Node, to_text
+from burrow.server.nodes.records import Lease, Node, from_notes, to_text
 from burrow.store.base import Reservation
 from burrow.store.changes import ChangeLog
 from burrow.store.memory import MemoryStore
@@ -452,6 +452,12 @@ class Nodes(SynchronousTestCase):
         self.pass_time(2 * BEAT)
         self.assertEqual(self.two.elsewhere("blog").since, 2.0)
 
+    def test_nodes_of_older_releases_are_looked_for_now_and_then(self):
+        asked = []
+        self.ways["two"].inner = Counting(self.store, asked)
+        self.pass_time(4 * cluster.COUNT_NODES)
+        self.assertIn(len(asked), (3, 4))
+
     def test_looks_come_once_a_second_and_ten_times_while_somebody_waits(self):
         self.pass_time(2 * BEAT)
         looks = []
@@ -633,3 +639,315 @@ class Nodes(SynchronousTestCase):
         self.pass_time(BEAT)
         self.assertEqual(self.two.others, {})
         self.assertIsNone(self.two.elsewhere("blog"))
+
+    # -- what is written, and when ---------------------------------------------------------------------------
+
+    def lease(self, name="blog"):
+        """What the store says of a name."""
+        text = self.note(name)
+        return None if text is None else from_notes(Lease, {name: text})[name]
+
+    def own_note(self, name):
+        return from_notes(Node, self.successResultOf(self.store.notes("nodes")))[name]
+
+    def test_times_are_those_of_the_documents(self):
+        times = (SHORT_BEAT, BEAT, NODE_TTL, RENEW_LEASES, LEASE_TTL, cluster.COUNT_NODES)
+        self.assertEqual(times, (0.1, 1.0, 5.0, 3000.0, 7200.0, 30.0))
+
+    def test_lease_says_what_is_held_and_since_when(self):
+        self.clock.advance(7)
+        self.do(self.one.hold("blog", "tcp", 4711, "token", '{"a": 1}', 2))
+        self.assertEqual(self.lease(), Lease("blog", "one", "tcp", 4711, 7.0, "token", '{"a": 1}', 2))
+        self.hold(self.one, "shop")
+        self.assertEqual(self.lease("shop"), Lease("shop", "one", "http", None, 7.0, "", "", 1))
+        for name in ("blog", "shop"):
+            self.assertEqual(self.store._notes["leases", name][1], 7.0 + LEASE_TTL)
+
+    def test_lease_is_later_than_the_one_that_it_replaces(self):
+        """By a thousandth of a second, where this machine's clock is behind."""
+        self.pass_time(BEAT)
+        self.patch(self.one, "_now", lambda: 1000.0)
+        self.patch(self.two, "_now", lambda: 500.0)
+        self.hold(self.one)
+        self.hold(self.two)
+        self.assertEqual((self.lease().node, self.lease().since), ("two", 1000.001))
+        self.patch(self.two, "_now", lambda: 2000.0)
+        self.hold(self.two)
+        self.assertEqual(self.lease().since, 2000.0)
+
+    def test_lease_that_is_taken_back_is_later_by_as_much(self):
+        self.own("new")
+        self.pass_time(BEAT)
+        for node in (self.one, self.two):
+            self.patch(node, "_now", lambda: 1000.0)
+        self.do(self.one.hold("blog", "http", None, "new"))
+        self.pass_time(BEAT)
+        self.do(self.two.hold("blog", "http", None, "former"))
+        self.assertEqual(self.lease().since, 1000.001)
+        self.pass_time(2 * BEAT)
+        self.assertEqual((self.lease().node, self.lease().since), ("one", 1000.002))
+
+    def test_listeners_hear_of_a_name_that_moves_here(self):
+        self.pass_time(BEAT)
+        told = []
+        self.two.on_leases.append(told.extend)
+        self.hold(self.two, "free")
+        self.assertEqual(told, [])
+        self.hold(self.one)
+        self.pass_time(BEAT)
+        self.assertEqual(told, ["blog"])
+        self.hold(self.two)
+        self.assertEqual(told, ["blog", "blog"])
+
+    def test_owner_that_takes_over_is_told_to_listeners(self):
+        self.own("new")
+        told = []
+        self.one.on_leases.append(told.extend)
+        self.do(self.one.hold("blog", "http", None, "former"))
+        self.pass_time(BEAT)
+        self.do(self.two.hold("blog", "http", None, "new"))
+        self.pass_time(BEAT)
+        self.assertEqual(told, ["blog"])
+
+    def test_contested_name_that_is_let_go_meanwhile(self):
+        """While the store is asked for the owner."""
+        for token in (None, "former"):
+            self.own("new")
+            self.do(self.one.hold("blog", "http", None, "new"))
+            self.pass_time(BEAT)
+            self.do(self.two.hold("blog", "http", None, "former"))
+            waiting, reservation = Deferred(), self.store.reservation
+            self.store.reservation = lambda name, waiting=waiting: waiting
+            self.pass_time(BEAT)
+            self.store.reservation = reservation
+            if token is None:
+                self.do(self.one.let_go("blog"))
+            else:  # opened anew, with the token of the other
+                self.do(self.one.hold("blog", "http", None, token))
+            before = self.lease()
+            waiting.callback(self.successResultOf(self.store.reservation("blog")))
+            self.assertEqual(self.lease(), before)
+            self.assertEqual("blog" in self.one.leases.held, token is not None)
+            self.do(self.two.let_go("blog"))
+            self.do(self.one.let_go("blog"))
+            self.pass_time(2 * BEAT)
+
+    def test_lease_that_could_not_be_written_is_written_soon(self):
+        put = self.store.put_note
+        self.store.put_note = lambda *arguments: fail(StoreError("away"))
+        self.hold(self.one)
+        self.store.put_note = put
+        self.assertIsNone(self.note("blog"))
+        self.pass_time(2 * BEAT)
+        self.assertEqual(self.lease().node, "one")
+
+    def swaps(self):
+        """The names of the leases that are written from now on, as they come."""
+        found, swap = [], self.store.swap_note
+
+        def counted(space, name, *more):
+            if space == "leases":
+                found.append(name)
+            return swap(space, name, *more)
+
+        self.store.swap_note = counted
+        return found
+
+    def test_leases_are_renewed_once_in_their_time(self):
+        """Each in its own, also one that was opened anew since, and none before."""
+        self.hold(self.one, "a")
+        self.hold(self.one, "b")
+        self.pass_time(BEAT)
+        swaps = self.swaps()
+        self.pass_time(3 * BEAT)
+        self.assertEqual(swaps, [])
+        self.clock.advance(1000)
+        self.hold(self.one, "a")
+        self.pass_time(BEAT)
+        self.clock.advance(RENEW_LEASES - 1000)
+        self.pass_time(3 * BEAT)
+        self.assertEqual(swaps, ["b"])
+        self.assertGreater(self.store._notes["leases", "b"][1], RENEW_LEASES + LEASE_TTL)
+        self.clock.advance(1000)
+        self.pass_time(3 * BEAT)
+        self.assertEqual(swaps, ["b", "a"])
+
+    def test_lease_that_the_store_dropped_is_there_again_when_it_is_renewed(self):
+        self.hold(self.one)
+        self.pass_time(BEAT)
+        del self.store._notes["leases", "blog"]  # it tells nobody
+        self.clock.advance(RENEW_LEASES)
+        self.pass_time(2 * BEAT)
+        self.assertEqual(self.lease().node, "one")
+
+    def test_renewal_does_not_undo_what_another_node_took(self):
+        self.hold(self.one)
+        self.pass_time(BEAT)
+        self.clock.advance(RENEW_LEASES)
+        theirs = Lease("blog", "two", "http", None, 9999.0)
+        self.store._notes["leases", "blog"] = to_text(theirs), 1e9  # and was not read yet
+        self.pass_time(2 * BEAT)
+        self.assertEqual(self.lease(), theirs)
+
+    def test_names_that_are_let_go_while_others_are_written(self):
+        self.hold(self.one, "a")
+        self.hold(self.one, "b")
+        self.pass_time(BEAT)
+        lose(self.store)
+        swap, other = self.store.swap_note, []
+
+        def meanwhile(space, name, *more):
+            if space == "leases" and not other:
+                other.append("b" if name == "a" else "a")
+                self.one.leases.let_go(other[0])
+            return swap(space, name, *more)
+
+        self.store.swap_note = meanwhile
+        self.pass_time(2 * BEAT)
+        self.assertEqual(len(other), 1)
+        self.assertIsNone(self.note(other[0]))
+
+    # -- notes of nodes, and looks ---------------------------------------------------------------------------
+
+    def test_note_of_a_node(self):
+        note = self.own_note("one")
+        self.assertEqual((note.group, note.draining, note.logs, note.sessions), ("one", False, True, {}))
+        self.assertGreaterEqual(self.store._notes["nodes", "one"][1], self.clock.seconds() + NODE_TTL)
+        self.one.members.session_began("token")
+        before = note.beat
+        self.pass_time(2 * BEAT)
+        note = self.own_note("one")
+        self.assertEqual(note.sessions, {"token": 1})
+        self.assertNotEqual(note.beat, before)
+
+    def test_node_that_drains_says_so_at_once(self):
+        self.do(self.one.drain())
+        self.assertIs(self.own_note("one").draining, True)
+
+    def test_node_that_never_joined_has_nothing_to_say(self):
+        three = Cluster(self.clock, self.ways["three"], "three", now=self.clock.seconds)
+        self.do(three.drain())
+        self.do(three.look(renew=True))
+        self.assertEqual(set(three.others), {"one", "two"})
+        self.assertFalse(self.do(three.strangers()))
+        self.do(three.leave())
+        self.assertEqual(set(self.successResultOf(self.store.notes("nodes"))), {"one", "two"})
+
+    def test_node_that_left_writes_nothing_more(self):
+        self.hold(self.one)
+        self.do(self.one.leave())
+        self.do(self.one.leave())
+        self.pass_time(3 * BEAT)
+        self.assertEqual(set(self.successResultOf(self.store.notes("nodes"))), {"two"})
+        self.assertIsNone(self.note("blog"))
+
+    def test_look_that_ends_after_the_node_left_takes_nothing_over(self):
+        self.pass_time(BEAT)
+        waiting, changes = Deferred(), self.store.changes
+        self.ways["two"].inner = Delayed(self.store, waiting)
+        self.pass_time(BEAT)
+        self.do(self.two.leave())
+        told = []
+        self.two.on_leases.append(told.extend)
+        self.two.on_nodes.append(lambda: told.append("node"))
+        self.ways["two"].mend()
+        self.make("three")
+        self.hold(self.one)
+        waiting.callback(None)
+        self.assertEqual((told, self.two.elsewhere("blog")), ([], None))
+        self.assertIs(self.store.changes.__func__, changes.__func__)
+
+    def test_what_others_write_is_looked_at_soon_and_once(self):
+        """Where the store tells that something was written."""
+        told = []
+        self.store.follow = told.append
+        three = self.make("three")
+        self.pass_time(2 * BEAT)
+        looks = self.looks_of(three)
+        told[0]()
+        self.hold(self.one)
+        self.clock.advance(SHORT_BEAT)
+        self.assertEqual(three.elsewhere("blog").node, "one")
+        self.assertLessEqual(len(looks), 2)
+        looks.clear()
+        self.pass_time(3 * BEAT)
+        self.assertIn(len(looks), (3, 4))
+
+    def looks_of(self, node):
+        """The times of a node's looks from now on."""
+        looks, look = [], node._look_now
+        node._look_now = lambda renew: looks.append(self.clock.seconds()) or look(renew)
+        return looks
+
+    def test_node_that_is_alone_looks_no_oftener_whatever_is_written(self):
+        told = []
+        for node in (self.one, self.two):
+            self.do(node.leave())
+        self.store.follow = told.append
+        three = self.make("three")
+        self.pass_time(2 * BEAT)
+        looks = self.looks_of(three)
+        for _ in range(30):
+            told[0]()
+            self.clock.advance(SHORT_BEAT)
+        self.assertIn(len(looks), (2, 3, 4))
+
+    def test_names_that_are_shared_are_told_soon(self):
+        self.pass_time(2 * BEAT)
+        told = []
+        self.two.on_leases.append(told.extend)
+        self.one.members.share("blog", ["agent"])
+        self.clock.advance(SHORT_BEAT)
+        self.assertEqual(self.own_note("one").shares, {"blog": ["agent"]})
+        looks = self.looks_of(self.one)
+        self.pass_time(3 * BEAT)
+        self.assertIn(len(looks), (2, 3, 4))
+        self.assertEqual(self.two.members.shared, {"blog": {"one": ["agent"]}})
+        self.assertEqual(told, ["blog"])
+
+    def test_who_asks_for_a_lease_looks_only_if_its_node_is_not_known(self):
+        self.pass_time(BEAT)
+        looks = self.looks_of(self.two)
+        self.hold(self.one)
+        self.assertEqual(self.do(self.two.ask("blog")).node, "one")
+        self.assertIsNone(self.do(self.two.ask("nothing")))
+        self.store.put_note("leases", "stray", to_text(Lease("stray", "two", "http", None, 1.0)))
+        self.assertIsNone(self.do(self.two.ask("stray")))
+        self.assertEqual(looks, [])
+        self.store.put_note("leases", "dead", to_text(Lease("dead", "gone", "http", None, 1.0)))
+        self.assertIsNone(self.do(self.two.ask("dead")))
+        self.assertEqual(len(looks), 1)
+
+    def test_names_of_a_token_on_other_nodes(self):
+        self.do(self.one.hold("blog", "http", None, "token"))
+        self.do(self.two.hold("shop", "http", None, "token"))
+        self.pass_time(BEAT)
+        self.assertEqual(set(self.two.names_elsewhere("token")), {"blog"})
+        self.assertEqual(set(self.two.names_elsewhere("other")), set())
+
+
+class Counting:
+    """A store that notes when it is asked for all notes."""
+
+    def __init__(self, inner, asked):
+        self.inner, self.asked = inner, asked
+
+    def notes(self, space):
+        self.asked.append(space)
+        return self.inner.notes(space)
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+class Delayed:
+    """A store whose changes are told when C{waiting} fires."""
+
+    def __init__(self, inner, waiting):
+        self.inner, self.waiting = inner, waiting
+
+    def changes(self, *arguments):
+        return self.waiting.addCallback(lambda _: self.inner.changes(*arguments))
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
