@@ -32,6 +32,7 @@ def test_texts_and_log_calls_are_left_alone(mutation, tmp_path, monkeypatch):
     (tmp_path / "code.py").write_text(
         '"""Words."""\nclass A:\n    def f(self, x):\n        """Do."""\n        self.log.warn(f"{x + 1}")\n'
         '        if x > 1:\n            raise ValueError("a" + "b")\n        return self.g(x)\n'
+        '    def g(self, x):\n        """For others."""\n        raise NotImplementedError\n'
     )
     monkeypatch.setattr(mutation, "ROOT", tmp_path)
     found = {(one.was, one.new) for one in mutation.mutations("code.py")}

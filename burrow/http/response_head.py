@@ -28,8 +28,8 @@ class ResponseHead:
     @ivar declared: its Content-Length, whether or not there is a body; None without one.
     @ivar chunked: whether the body is chunked. @ivar keep_alive: whether another may follow.
     @ivar bodiless: whether no answer of this status has a body (RFC 9112 section 6.3).
-    @ivar passed_on: once it was written as the answer to a request, not HEAD, whose connection stays open: of
-        HTTP/1.1, the L{AnswerHead<burrow.server.edge.answers.AnswerHead>}; of HTTP/2, the
+    @ivar passed_on: once it was written as the answer to a request whose connection stays open: of HTTP/1.1,
+        the L{AnswerHead<burrow.server.edge.answers.AnswerHead>}; of HTTP/2, the
         L{Written<burrow.http.http2_server.heads.Written>}, and whether it ends with the request's id. One
         connection's, as the object.
     """

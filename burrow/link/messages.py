@@ -58,7 +58,7 @@ class BinaryMessages:
     """The part of a frame that has come, of a size that was checked."""
 
     _missing = _start = 0
-    """How many bytes more the frame has, and where its payload begins."""
+    """How many bytes more that frame has, and where its payload begins."""
 
     transport: Any
     state: int
@@ -73,16 +73,15 @@ class BinaryMessages:
         """Bytes of the socket's."""
         if self._frame is not None:
             if self.state != _OPEN:
-                data, self._frame, self._missing = bytes(self._frame) + data, None, 0
+                data, self._frame = bytes(self._frame) + data, None
             elif len(data) < self._missing:
                 self._frame += data
                 self._missing -= len(data)
                 return
             else:
-                frame, missing = self._frame, self._missing
-                frame += memoryview(data)[:missing]
-                data = data[missing:]
-                self._frame, self._missing = None, 0
+                frame, self._frame = self._frame, None
+                frame += memoryview(data)[: self._missing]
+                data = data[self._missing :]
                 payload = memoryview(frame)[self._start :]
                 if not self.masks and (mask := bytes(frame[self._start - 4 : self._start])) != ZERO:
                     mask_in_place(mask, payload)

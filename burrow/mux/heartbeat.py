@@ -152,9 +152,8 @@ class Heartbeat:
         slept, self._checked = now - self._checked > _JUMP, now
         silent = now - self._session.last_received
         if slept:
-            # This machine slept and received nothing meanwhile: ping before the connection is given up.
+            # This machine slept and received nothing meanwhile: it pings before the connection is given up.
             self._session.heard()
-            self._pinged = float("-inf")
             self._on_suspect()
         elif silent >= DEAD_AFTER:
             self.log.warn(

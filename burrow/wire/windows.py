@@ -201,12 +201,11 @@ class ReceiveWindow:
         self.allowed += delta
 
     def close(self) -> None:
-        """The stream is closed: give back what this window had grown by, and more than the least."""
+        """The stream is closed: give back what this window had grown by, and more than the least. Once."""
         self._budget.give_back(self._grown)
         if self._allowance is not None:
             self._allowance.growth.give_back(self._grown)
             self._allowance.give_back(self._taken)
-        self._grown = self._taken = 0
 
     def _take_more(self, allowance: Allowance, read: int) -> int:
         """What a window that began with less than 256 KiB gets when so much of it was read."""

@@ -559,7 +559,17 @@ class _SocketWithoutLinux:
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("0", 0), ("12", 12), ("", None), ("-1", None), ("1.5", None), ("\xb2", None), ("9" * 5000, None)],
+    [
+        ("0", 0),
+        ("12", 12),
+        ("9" * 19, 10**19 - 1),
+        ("1" * 20, None),
+        ("", None),
+        ("-1", None),
+        ("1.5", None),
+        ("\xb2", None),
+        ("9" * 5000, None),
+    ],
 )
 def test_counts_of_a_handshake(text, count):
     assert count_of(text) == count

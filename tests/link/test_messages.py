@@ -178,6 +178,24 @@ def test_agent_does_as_autobahn(pieces, user):
         assert outcome(DialProtocol, pieces, user) == outcome(SlowAgent, pieces, user)
 
 
+PING = frame(b"xy", first=0x89, mask=b"\x81abc")
+LIKE_A_MESSAGE = frame(b"\x82\x81abcd", first=0x89, mask=ZERO)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [frame(b"a", first=0x02, mask=ZERO), frame(b"b", mask=ZERO)],
+        [PING[:1], PING[1:], frame(b"later", mask=ZERO)],
+        [LIKE_A_MESSAGE[:6], LIKE_A_MESSAGE[6:], frame(b"later", mask=ZERO)],
+        [frame(b"a", first=0x02, mask=ZERO), LIKE_A_MESSAGE[:6], LIKE_A_MESSAGE[6:]],
+    ],
+)
+def test_what_looks_like_a_message_within_another_frame_or_message(pieces):
+    """It begins with the byte of a whole message, and is for Autobahn all the same."""
+    assert outcome(AcceptProtocol, pieces, {}) == outcome(SlowServer, pieces, {})
+
+
 def test_large_message_byte_by_byte_and_a_small_one_behind_it():
     message = bytes(range(256)) * 300
     protocol = opened(AcceptProtocol)

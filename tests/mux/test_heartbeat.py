@@ -196,6 +196,21 @@ class Heartbeats(SynchronousTestCase):
             one.stop()
         self.assertEqual(clock.getDelayedCalls(), [])
 
+    def test_checks_that_were_missed_are_left_out(self):
+        clock = self.pair.clock
+        self.looks.clear()
+        clock.advance(3.5)
+        self.assertEqual(self.looks, [3.5])
+        clock.advance(0.25)
+        self.assertEqual(self.looks, [3.5])
+        clock.advance(0.25)
+        self.assertEqual(self.looks, [3.5, 4.0])
+        clock.advance(2.0)  # the check at 5 is as late as the next one's time
+        self.assertEqual(self.looks, [3.5, 4.0, 6.0])
+        clock.advance(1.0)
+        self.assertEqual(self.looks, [3.5, 4.0, 6.0, 7.0])
+        self.heartbeat.stop()
+
     def test_checks_are_early_by_a_32nd_of_a_second_at_most(self):
         clock, looks, tick = self.pair.clock, [], 1 / 1024
         clock.advance(0.5)

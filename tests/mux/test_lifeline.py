@@ -92,6 +92,21 @@ class Lifelines(SynchronousTestCase):
         self.assertEqual(world.accepted.built[0].received, b"before during after")
         self.assertEqual(here.received, b"answer")
 
+    def test_bytes_are_counted_once(self):
+        """Sent, and received, whatever was sent again."""
+        world = World()
+        world.connect()
+        stream = world.agent.open_stream(Recorder())
+        stream.write(b"x" * 1000)
+        world.clock.advance(0)
+        sent = world.lifelines[0].sent
+        self.assertGreater(sent, 1000)
+        self.assertEqual(world.lifelines[1].received, 0)
+        world.connect()
+        world.pump()
+        self.assertEqual(world.lifelines[1].received, world.lifelines[0].sent)
+        self.assertLess(world.lifelines[0].sent, sent + 100)
+
     def test_newer_carrier_wins(self):
         world = World()
         world.connect()

@@ -12,8 +12,10 @@ from burrow.errors import StreamGone
 from burrow.mux.backlog import STALL
 from burrow.mux.feed import HIGH_WATER
 from burrow.mux.interfaces import UNKNOWN_PEER, CloseCode
+from burrow.mux.lifeline import GRACE, PUT_OFF
 from burrow.mux.pings import MAX_PINGS
-from burrow.mux.session import Session
+from burrow.mux.session import GOING, Session
+from burrow.mux.streams import LINGER
 from burrow.testing import HalfCloseRecorder, MemoryCarrier, Recorder, Recorders, SessionPair
 from burrow.wire.backlog import MAX_UNACKED
 from burrow.wire.frames import (
@@ -1001,6 +1003,26 @@ class Sessions(SynchronousTestCase):
 
     def test_bounds_are_those_of_the_documents(self):
         self.assertEqual((MAX_PINGS, STALL, MIN_PULL, MAX_PULL), (8, 0.25, 2048, 262_144))
+        self.assertEqual((HIGH_WATER, LINGER, GOING, GRACE, PUT_OFF), (65_536, 60.0, 1.0, 60.0, 7))
+
+    def test_session_that_takes_no_more_streams_is_going(self):
+        for end in ("go_away", "close", "abort"):
+            pair = SessionPair()
+            self.assertEqual((pair.agent.going, pair.server.going), (False, False))
+            getattr(pair.server, end)(*["done"] * (end == "close"))
+            self.assertEqual(pair.server.going, end != "go_away")
+            pair.pump()
+            self.assertTrue(pair.agent.going)
+
+    def test_bytes_before_those_of_the_protocol(self):
+        pair = SessionPair(server_factory=Recorders())
+        here = Recorder()
+        here.connectionMade = lambda: here.transport.write(b"hello")
+        pair.agent.open_stream(here, b"head, ")
+        pair.pump()
+        self.assertEqual(pair.server.protocols[0].received, b"head, hello")
+        self.assertTrue(here.transport.getTcpNoDelay())
+        self.assertTrue(here.transport.getTcpKeepAlive())
 
     def test_small_frames_beside_bulk_make_pulls_short_for_a_while(self):
         clock = Clock()

@@ -258,3 +258,178 @@ def test_any_calls_keep_the_bounds(data):
         now += 1.0
         pacer.sweep(now)
     assert not pacer.full
+
+
+def full_window(pacer, begin, answered, pings=4):
+    """A window in so many messages at C{begin}, each with a ping, and their answers at C{answered}."""
+    amount, first = pacer.window // pings, round(begin * 1000)
+    for number in range(pings):
+        pacer.sent(amount, begin, True, first + number)
+    for number in range(pings):
+        assert pacer.answered(first + number, answered)
+
+
+def on_line(round_trip):
+    """A pacer that knows its line's own round trip."""
+    pacer = Pacer()
+    pacer.measured(round_trip, 0.0)
+    return pacer
+
+
+def test_sizes_of_a_new_connection():
+    pacer = Pacer()
+    assert (pacer.window, pacer.pull, pacer.frame) == (65_536, 16_384, 16_384)
+    assert (pacer.full, pacer.due) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("round_trip", "window", "pull", "frame"),
+    [
+        (0.1, 1 << 20, 10_180, 10_180),  # a millisecond of 103
+        (0.01, 1 << 20, 80_659, 20_164),  # of 13; a quarter of the pull in a frame
+        (0.0001, 1 << 20, 262_144, 65_536),  # a quarter of the window at most
+        (0.0001, 1 << 19, 131_072, 32_768),
+        (1.0, 1 << 20, 2048, 2048),
+        (0.1, 1, 2048, 2048),
+    ],
+)
+def test_pulls_are_a_millisecond_of_the_line(round_trip, window, pull, frame):
+    pacer = on_line(round_trip)
+    pacer._resize(window)
+    assert (pacer.window, pacer.pull, pacer.frame) == (max(window, 4096), pull, frame)
+
+
+def test_small_messages_with_nothing_behind_them_are_not_measured():
+    """A small one has less than half a pull."""
+    pacer = Pacer()
+    for _ in range(100):
+        pacer.sent(8191, 0.0, False)
+        assert (pacer.due, pacer.full) == (False, False)
+    pacer.sent(8192, 0.0, False)
+    assert not pacer.due
+    pacer.sent(8192, 0.0, False)
+    assert pacer.due  # 16 KiB without a ping
+    pacer = Pacer()
+    pacer.sent(100, 0.0, True)
+    assert pacer.due  # something waits, and no ping is under way
+    pacer.sent(100, 0.0, True, 1)
+    assert not pacer.due
+    pacer.sent(16_383, 0.0, True)
+    assert not pacer.due
+    pacer.sent(1, 0.0, True)
+    assert pacer.due
+
+
+def test_no_more_than_the_window_is_under_way():
+    pacer = Pacer()
+    pacer.sent(65_535, 0.0, True, 1)
+    assert not pacer.full
+    pacer.sent(1, 0.0, True)
+    assert pacer.full
+    pacer = Pacer()
+    pacer.sent(200_000, 0.0, True)  # without a ping nothing would end the wait
+    assert not pacer.full
+
+
+@pytest.mark.parametrize(
+    ("round_trip", "patience"), [(0.0, 10.0), (0.01, 1.0), (1.0, 4.012), (2.0, 8.012), (5.0, 10.0)]
+)
+def test_missing_answers_are_waited_for_four_round_trips(round_trip, patience):
+    """A second at least, and ten at most: after these the peer is sent all."""
+    pacer = on_line(round_trip)
+    pacer.sent(FIRST_WINDOW, 100.0, True, 1)
+    pacer.sweep(100.0 + patience - 0.001)
+    assert (pacer.full, pacer.due) == (True, False)
+    pacer.sweep(100.0 + patience + 0.001)
+    assert (pacer.full, pacer.due) == (False, True)
+    pacer.sweep(109.9)
+    assert pacer.window == FIRST_WINDOW or patience == SILENCE
+    pacer.sweep(110.1)
+    assert pacer.window == MAX_WINDOW
+    assert not pacer.answered(1, 111.0)
+
+
+def test_sweep_leaves_alone_whoever_waits_for_nothing():
+    pacer = Pacer()
+    pacer.sent(100, 0.0, False)
+    pacer.sweep(1000.0)
+    assert (pacer.window, pacer.due) == (FIRST_WINDOW, False)
+
+
+def test_all_is_sent_before_the_end():
+    pacer = Pacer()
+    pacer.sent(FIRST_WINDOW, 0.0, True, 1)
+    pacer.finish()
+    assert (pacer.full, pacer.due, pacer.pull) == (False, False, MAX_PULL)
+    pacer.sent(MAX_PULL, 0.0, True)
+    assert not pacer.full
+
+
+def test_window_grows_by_twice_what_is_answered_at_once():
+    pacer = on_line(0.1)
+    for number in range(4):
+        pacer.sent(16_384, 1.0, True, number)
+    for number in range(4):
+        pacer.answered(number, 1.1)
+        assert pacer.window == 65_536 + 32_768 * (number + 1)
+    full_window(pacer, 2.0, 2.1)
+    assert pacer.window == 3 * 196_608
+
+
+def test_line_that_is_full_gets_what_it_carried():
+    """64 KiB in 0.2 s; of its own 0.1 s and half of the tolerated queue, the time of two small messages."""
+    pacer = on_line(0.1)
+    full_window(pacer, 1.0, 1.2)
+    assert pacer.window == int(327_680 * (0.1 + 0.0125 / 2))
+    before = pacer.window
+    full_window(pacer, 1.2, 1.4)  # was sent before that could be seen
+    assert pacer.window == before
+
+
+def test_cut_takes_three_quarters_at_most():
+    pacer = on_line(0.1)
+    full_window(pacer, 1.0, 4.0)
+    assert pacer.window == FIRST_WINDOW // 4
+
+
+def test_line_that_was_not_kept_full_is_not_cut():
+    pacer = on_line(0.1)
+    for number in range(4):
+        pacer.sent(4096, 1.0, False, number)
+    for number in range(4):
+        pacer.answered(number, 1.2)
+    assert pacer.window >= FIRST_WINDOW
+
+
+def test_times_that_are_little_longer_grow_the_window_by_a_64th():
+    """Between a half and all of the queue that is tolerated: here of 0.1 / 12 s."""
+    pacer = on_line(0.1)
+    pacer._resize(1 << 20)
+    full_window(pacer, 1.0, 1.106)
+    window = pacer.window
+    assert window == 1 << 20
+    full_window(pacer, 2.0, 2.106)
+    assert pacer.window - window == pytest.approx(window / 64, rel=0.01)
+
+
+def test_queue_that_cuts_do_not_shorten_is_somebody_elses():
+    """Or the line became longer: its own round trip is taken anew, and the window stays."""
+    pacer, now = on_line(0.1), 1.0
+    windows = []
+    for _ in range(6):
+        full_window(pacer, now, now + 0.2)
+        windows.append(pacer.window)
+        now += 0.2
+    assert windows[0] == windows[1]
+    assert windows[2] < windows[1]
+    assert windows[4] == windows[3] == windows[2]
+    assert pacer._base == pytest.approx(0.2)
+
+
+def test_line_is_looked_at_empty_when_none_of_its_times_was_as_short_for_long():
+    pacer, now = on_line(0.1), 0.5
+    while not pacer._probing:
+        full_window(pacer, now, now + 0.101)
+        now += 0.101
+    assert now > 10
+    assert pacer.window < pacer._before_cuts

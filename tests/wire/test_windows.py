@@ -58,6 +58,20 @@ def test_growth_is_measured_over_half_a_window():
     assert window.size == 2 * INITIAL_WINDOW
 
 
+def test_growth_of_a_larger_window_is_measured_over_half_of_it_too():
+    """Three eighths that are read at once say nothing."""
+    window, now = ReceiveWindow(GrowthBudget()), 0.0
+    while window.size < 1 << 20:
+        drain(window, now, 0.1)
+        now += 0.01
+    drain(window, 100.0, 0.1)
+    part = (1 << 20) // 8
+    for now in (100.001, 100.002, 100.003, 200.0):
+        assert window.received(part)
+        window.granted(window.consumed(part, now, 0.1))
+        assert window.size == 1 << 20
+
+
 def test_more_than_the_window_is_noticed():
     window = ReceiveWindow(GrowthBudget())
     assert window.received(INITIAL_WINDOW)

@@ -524,6 +524,7 @@ def test_pull_stops_at_its_limit(agent, server):
 
 def test_new_session_counts_from_nothing():
     server = Yamux(client=False, max_streams=1)
+    assert (server.shared, server.local_go_away, server.remote_go_away) == (False, False, False)
     assert server.pull(1 << 20) == b""
     assert server.receive_data(encode(DATA, 0, 1, 1) + b"x") == []
     assert server.pull(1 << 20) == encode(WINDOW_UPDATE, RST, 1, 0)

@@ -168,7 +168,7 @@ class Http1Visitor(Visitor):
         close = self._close_after or self._edge.draining or not exchange.whole
         request = exchange.request
         cookie = exchange.among.cookie if exchange.among is not None else b""
-        usual = not close and request.version == "1.1" and request.method != b"HEAD" and not cookie
+        usual = not close and request.version == "1.1" and not cookie
         passed_on = head.passed_on if usual else None
         if passed_on is None:
             passed_on = write_answer(request, head, self._edge.domain, close=close, cookie=cookie)

@@ -16,8 +16,7 @@ def answer_block(exchange: Exchange, head: ResponseHead, domain: str, heads: Hea
     """
     request, number = exchange.request, exchange.request_id
     cookie = exchange.among.cookie if exchange.among is not None else b""
-    usual = not cookie and request.method != b"HEAD"
-    if usual and head.passed_on is not None:
+    if not cookie and head.passed_on is not None:
         written, numbered = head.passed_on
         block: bytes | None = heads.again(written, number if numbered else b"")
         if block is not None:
@@ -26,5 +25,5 @@ def answer_block(exchange: Exchange, head: ResponseHead, domain: str, heads: Hea
     fields.insert(0, (b":status", b"%d" % head.status))
     numbered = b"x-request-id" not in head.headers  # then the id is the last field
     block, written = heads.write_again(fields, *(fields.pop() if numbered else ()))
-    head.passed_on = (written, numbered) if usual and written is not None else None
+    head.passed_on = (written, numbered) if not cookie and written is not None else None
     return block

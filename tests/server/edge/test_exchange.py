@@ -1,8 +1,11 @@
 """Tests for L{burrow.server.edge.exchange}: a connection and a route that are the test's, and no sockets."""
 
+import gc
+
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -435,6 +438,19 @@ def test_who_gets_no_other_agent():
         assert visit.told == []
         visit.answer(FAILED % b"refused")
     assert visit.told == ["upstream-refused"]
+
+
+def test_request_does_not_wait_for_an_agent_that_may_come():
+    """One could not pass it on, and who else has the name is not known at once."""
+    waiting = [Deferred()]
+    _, visit = shared()
+    with capturedLogs() as logged:
+        visit.edge.find = lambda host, asking: waiting[0]
+        assert visit.answer(FAILED % b"refused") == ["upstream-refused"]
+        assert waiting[0].called
+        waiting.clear()
+        gc.collect()
+    assert [event for event in logged if "log_failure" in event] == []
 
 
 def test_a_sticky_visitor_gets_a_cookie_once():

@@ -193,6 +193,17 @@ def test_requests_on_one_stream():
     assert visit.socket.end == ""
 
 
+def test_answers_to_head_and_to_get_are_told_apart():
+    """Though the upstream's head is the same each time, and remembered."""
+    visit, head = Visit(), b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for method in (b"HEAD", b"GET", b"GET", b"GET", b"HEAD", b"GET", b"HEAD"):
+        before = len(visit.socket.value())
+        visit.ask(method + b" / HTTP/1.1\r\n" + HOST + b"\r\n")
+        answer = visit.answer(head + (b"2\r\nok\r\n0\r\n\r\n" if method == b"GET" else b""))[before:]
+        assert answer.partition(b"\r\n\r\n")[2] == (b"2\r\nok\r\n0\r\n\r\n" if method == b"GET" else b"")
+    assert len(visit.upstreams.built) == 1
+
+
 def test_requests_of_two_tunnels():
     visit = Visit()
     tunnels = {name: Tunnel(visit.pair.server) for name in ("a.example.com", "b.example.com")}
@@ -664,6 +675,7 @@ def test_times_for_a_head_and_between_requests():
     visit.ask(b"GET / HTTP")
     visit.wait(76)
     assert visit.statuses == [408]
+    assert visit.socket.end == "write closed"  # what it still sends is read, so that it reads this
 
 
 def test_no_time_between_requests_passes_for_good_while_the_visitor_has_to_read():

@@ -1448,3 +1448,16 @@ def test_trailers_count_as_heads_do():
     for number in set(range(40)) - {event.stream_id // 2 for event in refused}:
         one.answer(OK, number)
     assert one.protocol._fields == 0
+
+
+def test_bytes_behind_the_answer_make_room_again():
+    """The request is over, and its visitor may not know yet: what still comes blocks no other."""
+    one, total = Connection(), 0
+    one.ask(1, b"POST", body=b"begun", end=False)
+    one.answer(OK)
+    assert one.body() == b"ok"
+    while total <= 2 * STREAM_WINDOW and (room := one.client.local_flow_control_window(1)):
+        one.client.send_data(1, bytes(min(room, 16_000)))
+        total += min(room, 16_000)
+        one.pump()
+    assert total > 2 * STREAM_WINDOW

@@ -262,6 +262,21 @@ def test_upstream_that_closes_both(opened):
     assert opened.of(StreamReset)[0].error_code == ErrorCodes.NO_ERROR
 
 
+def test_nothing_is_written_behind_the_end(opened):
+    (upgraded,) = [each for each in opened.edge.edge.visitors if isinstance(each, Upgraded)]
+    socket = upgraded.transport
+    socket.write(bytes(70_000))  # more than the visitor takes at once
+    socket.loseConnection()
+    socket.write(b"late")
+    socket.writeSequence([b"la", b"ter"])
+    opened.pump()
+    for stream in ((), (1,)):
+        opened.client.increment_flow_control_window(1 << 20, *stream)
+    opened.pump()
+    assert opened.body() == bytes(70_000)
+    assert opened.of(StreamEnded)
+
+
 def test_upstream_that_resets(opened):
     opened.answer(b"last")
     opened.edge.streams[0].protocol.connectionLost(Failure(ConnectionLost()))

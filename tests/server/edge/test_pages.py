@@ -5,7 +5,9 @@ from http import HTTPStatus
 
 import pytest
 
+from burrow.policy.base import Answer
 from burrow.server.edge import pages
+from burrow.server.route import Why
 
 
 def parts(page, accept, **options):
@@ -119,3 +121,81 @@ def test_head_only_and_close():
 def test_timeouts_have_their_own_status():
     assert pages.upstream_failed("timeout", "x").status == 504
     assert pages.upstream_failed("refused", "x").status == 502
+
+
+def test_pages_say_what_happened_and_when_to_try_again():
+    for page, status, code, retry in (
+        (pages.no_such_tunnel("a.example"), 404, "no-such-tunnel", None),
+        (pages.agent_away("a.example"), 503, "agent-away", b"5"),
+        (pages.agent_left("a.example"), 503, "agent-away", b"60"),
+        (pages.store_away(), 503, "store-away", b"5"),
+        (pages.misdirected("a.example"), 421, "misdirected", None),
+        (pages.policy_failed(), 500, "policy-failed", None),
+        (pages.no_web_socket(), 502, "no-web-socket", None),
+        (pages.loop("a.example"), 508, "loop", None),
+        (pages.options(), 200, "options", None),
+    ):
+        assert (page.status, page.code, dict(page.headers).get(b"Retry-After")) == (status, code, retry)
+        assert page.content is None
+        assert dict(page.headers).keys() == (
+            {b"Allow"} if code == "options" else {b"Retry-After"} if retry else set()
+        )
+        if code not in ("store-away", "policy-failed", "no-web-socket", "options"):
+            assert "a.example" in page.text
+    assert "--name a" in pages.no_such_tunnel("a.example").text
+
+
+def test_page_of_a_name_that_nobody_serves():
+    for why, page in (
+        (Why.UNKNOWN, pages.no_such_tunnel("x")),
+        (Why.AWAY, pages.agent_away("x")),
+        (Why.LEFT, pages.agent_left("x")),
+    ):
+        assert pages.no_route("x", why) == page
+
+
+def test_what_a_policy_answers_is_sent_as_it_is():
+    answer = Answer(418, "tea", "A teapot", "It is short.", [(b"X-Tea", b"1")], (b"text/tea", b"tea"))
+    head, body = parts(pages.answered(answer), b"text/html")
+    assert head.startswith(b"HTTP/1.1 418 ")
+    assert b"\r\nContent-Type: text/tea\r\nContent-Length: 3\r\n" in head
+    assert b"\r\nX-Tea: 1" in head
+    assert body == b"tea"
+
+
+def test_status_without_a_phrase():
+    assert parts(pages.Page(599, "x", "y", "z"), b"")[0].startswith(b"HTTP/1.1 599 Error\r\n")
+
+
+def test_request_id_is_shown_last():
+    page = pages.bad_request(400, "x")
+    assert parts(page, b"", request_id=b"abc")[0].endswith(b"\r\nX-Request-Id: abc")
+    assert b"X-Request-Id" not in parts(page, b"")[0]
+    fields, body = pages.parts(page, b"", b"abc")
+    assert fields[-1] == (b"x-request-id", b"abc")
+    assert dict(fields)[b"content-length"] == b"%d" % len(body)
+    assert all(name == name.lower() for name, _ in fields)
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        (b"image/png, TEXT/HTML;q=0.9, application/json", b"text/html"),
+        (b"application/json;q=1, text/html", b"application/json"),
+        (b"application/vnd.api+json", b"application/json"),
+        (b"application/jsonx", b"text/plain"),
+    ],
+)
+def test_first_form_that_is_known_is_chosen(accept, kind):
+    assert b"Content-Type: " + kind in parts(pages.loop("x"), accept)[0]
+
+
+def test_form_says_the_same_whatever_it_is():
+    page = pages.Page(502, "upstream-refused", "A title", "A text")
+    shown = json.loads(parts(page, b"application/json")[1])
+    assert shown == {"error": "upstream-refused", "status": 502, "title": "A title", "detail": "A text"}
+    assert parts(page, b"application/json")[1].endswith(b"}\n")
+    assert parts(page, b"")[1] == b"A title (upstream-refused)\nA text\n"
+    html = parts(page, b"text/html")[1]
+    for word in (b"502", b"A title", b"A text", b"upstream-refused"):
+        assert word in html

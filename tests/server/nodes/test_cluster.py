@@ -918,6 +918,19 @@ class Nodes(SynchronousTestCase):
         self.assertIsNone(self.do(self.two.ask("dead")))
         self.assertEqual(len(looks), 1)
 
+    def test_lease_that_was_read_before_its_node_is_known_counts_once_it_is(self):
+        self.pass_time(BEAT)
+        self.store.put_note("leases", "blog", to_text(Lease("blog", "five", "http", None, 1.0)))
+        # Slow nodes, which have not removed it yet.
+        self.patch(self.two.leases, "worthless", lambda alive, most: [])
+        self.patch(self.one.leases, "worthless", lambda alive, most: [])
+        self.pass_time(2 * BEAT)
+        self.assertIsNone(self.two.elsewhere("blog"))
+        node = Node("five", "127.0.0.1", 7000, "secret", "", "0", 0.0, logs=True)
+        self.store.put_note("nodes", "five", to_text(node))
+        self.pass_time(BEAT)
+        self.assertEqual(self.two.elsewhere("blog").node, "five")
+
     def test_names_of_a_token_on_other_nodes(self):
         self.do(self.one.hold("blog", "http", None, "token"))
         self.do(self.two.hold("shop", "http", None, "token"))
