@@ -31,6 +31,7 @@ def test_mutations_change_one_place_and_are_python(mutation):
 def test_texts_and_log_calls_are_left_alone(mutation, tmp_path, monkeypatch):
     (tmp_path / "code.py").write_text(
         '"""Words."""\nclass A:\n    def f(self, x):\n        """Do."""\n        self.log.warn(f"{x + 1}")\n'
+        '        _log.info("said")\n'
         '        if x > 1:\n            raise ValueError("a" + "b")\n        return self.g(x)\n'
         '    def g(self, x):\n        """For others."""\n        raise NotImplementedError\n'
     )

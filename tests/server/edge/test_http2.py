@@ -1461,3 +1461,22 @@ def test_bytes_behind_the_answer_make_room_again():
         total += min(room, 16_000)
         one.pump()
     assert total > 2 * STREAM_WINDOW
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_end_that_comes_alone_is_told(full):
+    """At once, or when the socket takes more."""
+    one = Connection()
+    one.ask()
+    one.answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+    assert one.body() == b"ok"
+    assert not one.of(StreamEnded)
+    if full:
+        one.wire.producer.pauseProducing()
+    one.answer(b"0\r\n\r\n")
+    if full:
+        assert not one.of(StreamEnded)
+        one.wire.producer.resumeProducing()
+        one.pump()
+    assert one.of(StreamEnded)
+    assert one.body() == b"ok"
