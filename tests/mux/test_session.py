@@ -320,6 +320,17 @@ class Streams(SynchronousTestCase):
         self.assertIsInstance(there.lost.value, ConnectionLost)
         self.assertEqual(there.received, b"")
 
+    def test_second_abort_is_none(self):
+        here, _ = self.open()
+        here.transport.abortConnection()
+        due = len(self.pair.clock.getDelayedCalls())
+        here.transport.abortConnection()
+        here.transport.loseConnection()
+        here.transport.breakConnection()
+        self.assertEqual(len(self.pair.clock.getDelayedCalls()), due)
+        self.pair.pump()
+        self.assertIsInstance(here.lost.value, ConnectionAborted)
+
     def test_broken_stream_delivers_first(self):
         here, there = self.open()
         here.transport.write(b"all there is")
@@ -946,6 +957,17 @@ class Sessions(SynchronousTestCase):
         self.assertEqual((accepted.built[0].received, codes), (b"last words", [GoAwayCode.NORMAL]))
         self.assertEqual(pair.agent_carrier.close_reason, "done")
         self.assertTrue(pair.agent.lost)
+
+    def test_what_comes_behind_an_abort_is_dropped(self):
+        """The carrier may have read it already."""
+        pair, here = SessionPair(server_factory=Recorders()), Recorder()
+        pair.agent.open_stream(here)
+        pair.pump()
+        pair.agent_carrier.abort = lambda: None
+        pair.agent.abort()
+        pair.clock.advance(5)
+        pair.agent.carrier_received(encode(DATA, 0, 1, 4) + b"late")
+        self.assertEqual((here.received, pair.agent.last_received), (b"", 0.0))
 
     def test_session_closes_its_carrier_once(self):
         pair, closed = SessionPair(), []
