@@ -9,6 +9,7 @@ from h2.errors import ErrorCodes
 from h2.events import ResponseReceived
 from hyperframe.frame import (
     ContinuationFrame,
+    DataFrame,
     Frame,
     GoAwayFrame,
     HeadersFrame,
@@ -129,6 +130,24 @@ def settings(client, number):
     return SettingsFrame(0, settings={4: 65535 + number}).serialize()
 
 
+def late_body(client, number):
+    """Frames of a body whose stream was reset: long ones, each of which costs its reader little."""
+    if number == 0:
+        block = client.connection.encoder.encode(client.head(method=b"POST"))
+        opened = HeadersFrame(1, data=block, flags=["END_HEADERS"])
+        trailers = HeadersFrame(1, data=b"\0\1x\1y", flags=["END_HEADERS"])
+        return opened.serialize() + trailers.serialize()
+    return DataFrame(1, data=bytes(1024)).serialize()
+
+
+def bodies_of_nothing(client, number):
+    """The same, of streams that were left out, of which there are a billion."""
+    if number == 0:
+        block = client.connection.encoder.encode(client.head())
+        return HeadersFrame(2**31 - 1, data=block, flags=["END_HEADERS", "END_STREAM"]).serialize()
+    return DataFrame(2 * number - 1, data=bytes(1024)).serialize()
+
+
 @pytest.mark.parametrize(
     ("make", "code"),
     [
@@ -137,6 +156,8 @@ def settings(client, number):
         (settings, ErrorCodes.ENHANCE_YOUR_CALM),
         (endless_head, ErrorCodes.PROTOCOL_ERROR),
         (empty_head, ErrorCodes.PROTOCOL_ERROR),
+        (late_body, ErrorCodes.FLOW_CONTROL_ERROR),
+        (bodies_of_nothing, ErrorCodes.ENHANCE_YOUR_CALM),
     ],
 )
 def test_flood_costs_its_sender_the_connection_and_nobody_else_anything(world, agent, make, code):

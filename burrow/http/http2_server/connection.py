@@ -7,7 +7,8 @@ dictionary for the streams, one for the heads that came before. No object is mad
 
 Streams that are open or half-closed are objects (L{Stream}); those that are closed cost nothing, but for what
 tells a late frame from an error: which ones were reset from here, the last L{MAX_RESET}, whose late frames
-are dropped; and which numbers were left out, L{MAX_GAPS} ranges of them. RFC 9113 section 5.1 has the rules.
+are dropped, and how much of their windows is left, for a body that goes on beyond what it might be is no late
+one; and which numbers were left out, L{MAX_GAPS} ranges of them. RFC 9113 section 5.1 has the rules.
 
 What ends the connection, and what a stream alone: where the RFC leaves the choice, a fault of framing, or a
 body beyond the windows, ends the connection, since who sends that is broken or hostile. What belongs to one
@@ -60,7 +61,10 @@ MAX_GAPS = 64
 """Ranges of streams' numbers that the peer left out, of which that is known, at most."""
 
 SMALL = 1024
-"""Bytes of a body on a stream that is closed, below which they cost their sender less than their reader."""
+"""
+Bytes of a frame's body on a stream that was reset, below which it costs its sender less than its reader. What
+is longer is bounded by the stream's window.
+"""
 
 _DEFAULT_WINDOW = 65535
 _FRAME_HEAD = 9
@@ -95,7 +99,7 @@ class Http2Server:
         self._initial = _DEFAULT_WINDOW  # of a new stream, as the peer says
         self._last = 0  # the largest number that the peer used
         self._gaps: deque[range] = deque(maxlen=MAX_GAPS)
-        self._reset: dict[int, None] = {}
+        self._reset: dict[int, int] = {}  # bytes that may come still, for the peer does not know yet
         self._buffer = b""
         self._begun = self._settled = False  # whether the preface has come, and the SETTINGS behind it
         self._parts: list[bytes] = []  # of a head that has not come whole
@@ -155,9 +159,10 @@ class Http2Server:
 
     def reset(self, id: int, code: Code) -> None:
         """Reset a stream. Nothing happens if it is closed."""
-        if id in self.streams and not self.closed:
+        stream = self.streams.get(id)
+        if stream is not None and not self.closed:
             del self.streams[id]
-            self._forbid(id, code)
+            self._forbid(id, code, stream.open)
 
     def used(self, id: int, size: int) -> None:
         """Bytes of a body are used: give them back to the windows, of which the stream's may be gone."""
@@ -210,17 +215,20 @@ class Http2Server:
         if not stream.sends:
             del self.streams[stream.id]
 
-    def _forbid(self, id: int, code: Code) -> None:
-        """Reset a stream that is not among the open ones (any more): what comes of it is late."""
+    def _forbid(self, id: int, code: Code, window: int) -> None:
+        """
+        Reset a stream that is not among the open ones (any more): what comes of it is late, and of its body
+        C{window} bytes at most.
+        """
         if len(self._reset) >= MAX_RESET:
             del self._reset[next(iter(self._reset))]
-        self._reset[id] = None
+        self._reset[id] = window
         self._out.append(frame(frames.RST_STREAM, 0, id, NUMBER.pack(code)))
 
     def _break(self, id: int, code: Code) -> None:
-        """A stream is over for what the peer did (RFC 9113 section 5.4.2)."""
-        self.streams.pop(id, None)
-        self._forbid(id, code)
+        """A stream is over for what the peer did (RFC 9113 section 5.4.2); it may never have been open."""
+        stream = self.streams.pop(id, None)
+        self._forbid(id, code, self._stream_size if stream is None else stream.open)
         self._listener.broken(id)
 
     # -- what comes ---------------------------------------------------------------------------------------
@@ -294,11 +302,11 @@ class Http2Server:
             self._give_back(size)
             if stream is not None:
                 self._break(id, Code.STREAM_CLOSED)
+            elif id not in self._reset:
+                self._forbid(id, Code.STREAM_CLOSED, self._stream_size)
+                self._listener.nothing()
             else:
-                if id not in self._reset:
-                    self._forbid(id, Code.STREAM_CLOSED)
-                if size < SMALL:
-                    self._listener.nothing()
+                self._late(id, size)
             return
         stream.open -= size
         if stream.open < 0:
@@ -309,6 +317,14 @@ class Http2Server:
         if end:
             self._came_end(stream)
         self._listener.data(id, data, size, end)
+
+    def _late(self, id: int, size: int) -> None:
+        """Some of a body whose stream was reset from here: what its window has let on its way is dropped."""
+        self._reset[id] -= size
+        if self._reset[id] < 0:
+            raise Fault(Code.FLOW_CONTROL_ERROR, "a body goes on for longer than it takes to see a reset")
+        if size < SMALL:
+            self._listener.nothing()
 
     def _read_headers(self, flags: int, id: int, block: bytes) -> None:
         if not id & 1:

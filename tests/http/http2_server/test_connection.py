@@ -403,7 +403,7 @@ def test_streams_that_are_over():
     assert one.resets == [(1, CLOSED)]  # once
     assert one.listener.idle == 5
     assert one.say(data(1, bytes(SMALL))) == []
-    assert one.listener.idle == 5  # it cost its sender as much
+    assert one.listener.idle == 5  # its window bounds it
     one = One()
     one.say(headers(1))
     one.answer(1)
@@ -424,8 +424,9 @@ def test_streams_may_be_left_out():
     one = One()
     one.say(headers(9))
     assert one.say(window(3, 1), rst(5)) == []  # closed, as all below (RFC 9113 section 5.1.1)
-    assert one.say(data(1, b"x")) == []
-    assert one.resets == [(1, CLOSED)]
+    assert one.say(data(1, b"x"), data(7, bytes(SMALL))) == []
+    assert one.resets == [(1, CLOSED), (7, CLOSED)]
+    assert one.listener.idle == 4  # however long it is: there are a billion of them
     assert one.fault(headers(1)) is PROTOCOL
 
 
@@ -441,6 +442,37 @@ def test_what_is_known_of_closed_streams_is_bounded():
     assert one.server.streams == {}
     one.say(data(1, b"x"))
     assert one.resets == [(1, CLOSED)]
+
+
+LATE = {
+    # how the stream was closed: what was sent of it, whether we reset it, bytes that may come of it still
+    "reset while its body comes": ([headers(1, flags=HEAD_ENDS), data(1, bytes(10_000))], True, 90_000),
+    "reset for what is behind its end": ([headers(1), data(1, bytes(10_000))], False, 100_000),
+    "reset by the peer": ([headers(1), rst(1), data(1, bytes(10_000))], False, 100_000),
+    "left out": ([headers(3), data(1, bytes(10_000))], False, 100_000),
+    "one too many": ([headers(id) for id in (3, 5, 7, 9, 11, 13)], False, 100_000),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_late_body_may_be_as_long_as_its_window(name):
+    """So much may be on its way as it is reset. More was sent by somebody who does not care."""
+    said, by_us, left = LATE[name]
+    one = One()
+    one.say(*said)
+    idle = one.listener.idle
+    if by_us:
+        one.server.used(1, 10_000)  # less than is told the peer at once
+        one.server.reset(1, Code.CANCEL)
+    ((id, _),) = one.resets
+    while left:
+        size = min(left, LEAST_FRAME)
+        assert one.say(data(id, bytes(size))) == []
+        left -= size
+    assert one.listener.idle == idle
+    assert one.server.open > WINDOW // 2  # the window of all is not used up
+    assert one.say(data(id, b"")) == []
+    assert one.fault(data(id, b"x")) is FLOW
 
 
 # -- windows ----------------------------------------------------------------------------------------------

@@ -1084,10 +1084,13 @@ def test_what_is_on_its_way_when_a_stream_is_reset_is_no_flood():
     one.edge.edge.sweep._check()
     one.pump()
     assert one.of(StreamReset)
-    for _ in range(STREAM_WINDOW // 16384 * 40):
+    for _ in range(STREAM_WINDOW // 16384):
         one.protocol.dataReceived(DataFrame(1, data=bytes(16384)).serialize())
     one.pump()
     assert one.code is None
+    one.protocol.dataReceived(DataFrame(1, data=b"x").serialize())  # that was not on its way
+    one.pump()
+    assert one.code == ErrorCodes.FLOW_CONTROL_ERROR
 
 
 def test_usual_use_is_no_flood():
