@@ -79,29 +79,29 @@ class Claim:
             return
         new = self.folder / f"{STATE_FILE}.new"
         text = json.dumps({"pid": os.getpid(), **state}).ljust(_LENGTH).encode()
-        before = self._state
+        handle: int | None = None
         try:
             # Locked before it gets its name, so that a reader never finds it there unlocked.
             handle = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-            self._state = handle
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.write(handle, text)
             new.replace(self.folder / STATE_FILE)
-            if before is not None:
-                os.close(before)
         except OSError as error:
-            if before is not None:
-                if self._state is not None and self._state != before:
-                    os.close(self._state)
-                self._state = before
+            if handle is not None:
+                os.close(handle)  # else the next try would find its own file locked
+            if self._state is not None:
                 with contextlib.suppress(OSError):
-                    os.pwrite(before, text, 0)  # works on a full disk, since the file gets no longer
+                    os.pwrite(self._state, text, 0)  # works on a full disk, since the file gets no longer
                     return
             self.log.warn(
                 "{file} cannot be written, so `burrow server reload` will not find this server: {error}",
                 file=str(self.folder / STATE_FILE),
                 error=error.strerror,
             )
+            return
+        if self._state is not None:
+            os.close(self._state)
+        self._state = handle
 
     def release(self) -> None:
         """Release both locks, and remove the state file if it is still this server's."""

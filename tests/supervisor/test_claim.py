@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from twisted.logger import capturedLogs
 
 from burrow.errors import ConfigError
 from burrow.supervisor.claim import LOCK_FILE, STATE_FILE, Claim, server_state, servers_here
@@ -139,5 +140,25 @@ def test_full_disk(tmp_path, monkeypatch):
     assert server_state(tmp_path) == {"pid": os.getpid(), "reloaded": 10, "failed": 2}
     claim.write(reloaded=11, failed=2)
     assert server_state(tmp_path)["reloaded"] == 11
+    claim.release()
+    assert not (tmp_path / STATE_FILE).exists()
+
+
+def test_disk_that_is_full_at_the_start_and_has_room_later(tmp_path, monkeypatch):
+    """The next reload, by a signal, is the one that writes the file."""
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    claim = Claim(tmp_path, needed=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with capturedLogs() as events:
+            claim.write(reloaded=0, failed=0)
+    assert [event["log_level"].name for event in events] == ["warn"]
+    with pytest.raises(ConfigError, match="no `burrow server` runs"):
+        server_state(tmp_path)
+    claim.write(reloaded=1, failed=0)
+    assert server_state(tmp_path) == {"pid": os.getpid(), "reloaded": 1, "failed": 0}
     claim.release()
     assert not (tmp_path / STATE_FILE).exists()
