@@ -96,8 +96,13 @@ class Lifetimes:
         found: list[str] = []
         if self._folder is None:
             return found
+        entries: list[Path] = []
         with contextlib.suppress(OSError):
-            for each in self._folder.iterdir():
+            entries = list(self._folder.iterdir())
+        for each in entries:
+            # Of one that another process has just removed, or that cannot be opened, nothing is known; the
+            # others are looked at all the same.
+            with contextlib.suppress(OSError):
                 if each.name.startswith(_NEW):
                     if self._now() - each.stat().st_mtime > _BEGINS_WITHIN:
                         each.unlink()

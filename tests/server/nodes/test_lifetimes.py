@@ -63,6 +63,19 @@ def test_a_node_that_lives_has_not_ended_and_one_that_was_killed_has(tmp_path, o
     assert Deferred.fromCoroutine(ours.clear(store)).called
 
 
+def test_what_is_no_nodes_file_hides_no_node(tmp_path):
+    """Whatever order the folder is read in: a folder, and links to nothing, are before and behind."""
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    for name in ("0", "9"):
+        (folder / f"{name}-folder").mkdir()
+        (folder / f"{name}-link").symlink_to(tmp_path / "nothing")
+        (folder / f".new-{name}").symlink_to(tmp_path / "nothing")
+    for name in ("1", "2", "3"):
+        (folder / name).touch()
+    assert sorted(Lifetimes(tmp_path).ended()) == ["1", "2", "3"]
+
+
 def test_a_node_that_never_had_a_note_is_forgotten(tmp_path):
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / "x").touch()
