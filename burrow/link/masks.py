@@ -13,10 +13,13 @@ from importlib import import_module
 from os import urandom
 from typing import Any
 
-from autobahn.websocket import USES_NVX
+from autobahn import websocket
 
-_nvx: Any = import_module("_nvx_xormasker") if USES_NVX else None
-"""Autobahn's functions in C; None where it was built without, or is told by its variable not to use them."""
+_nvx: Any = import_module("_nvx_xormasker") if getattr(websocket, "USES_NVX", False) else None
+"""
+Autobahn's functions in C; None where it was built without, is told by its variable not to use them, or is of
+a release before 25.9, which does not tell.
+"""
 
 ZERO = bytes(4)
 """The mask that changes nothing."""

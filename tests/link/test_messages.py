@@ -1,9 +1,11 @@
 """Tests for L{burrow.link.messages} and L{burrow.link.masks}: the same outcome as Autobahn alone."""
 
+import runpy
 from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
+from autobahn import websocket
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -295,3 +297,9 @@ def test_memory_of_the_masker_in_c_is_released(monkeypatch):
     for _ in range(3):
         masks._mask_in_c(b"mask", bytearray(10))
     assert released == [1, 2, 3]
+
+
+def test_releases_of_autobahn_that_do_not_tell_of_their_c_functions(monkeypatch):
+    monkeypatch.delattr(websocket, "USES_NVX")
+    again = runpy.run_path(masks.__file__)
+    assert again["mask_in_place"] is again["_mask_in_python"]

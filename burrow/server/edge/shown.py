@@ -81,7 +81,7 @@ class VisitorTLS(HalfClosingTLS):
         the place of the one before, which nobody reads and costs 4 % of a new connection.
         """
         this: Any = self
-        this._tlsConnection = this.factory._creatorCallable(self)
+        this._tlsConnection = this.factory.creator.serverConnectionForTLS(self)
         this._appSendBuffer = []
         Protocol.makeConnection(this, transport)
         this.factory.registerProtocol(self)
@@ -95,6 +95,8 @@ class ConnectionCreator:
 
     def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
         connection = HalfClosingConnection(protocol.shown.context, protocol)
+        connection.set_accept_state()
+        connection.set_app_data(protocol)
         connection.bio_write(protocol.hello)  # so that the first step of the handshake is a whole one
         del protocol.hello
         if protocol.shown.asked:
@@ -103,10 +105,14 @@ class ConnectionCreator:
 
 
 class VisitorTLSFactory(TLSMemoryBIOFactory):
-    """Builds them. @param wrapped: builds the protocols inside. @param clock: see L{TurnEnd}."""
+    """
+    Builds them. @param wrapped: builds the protocols inside. @param clock: see L{TurnEnd}.
+
+    @ivar creator: what is called for each; each of Twisted's releases has it under another name.
+    """
 
     protocol = VisitorTLS
 
     def __init__(self, wrapped: IProtocolFactory, clock: Any) -> None:
-        creator: Any = ConnectionCreator()
-        super().__init__(creator, False, wrapped, clock)
+        self.creator: Any = ConnectionCreator()
+        super().__init__(self.creator, False, wrapped, clock)

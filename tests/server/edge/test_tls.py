@@ -136,6 +136,12 @@ class Front(SynchronousTestCase):
         visit.send(records(message(*extensions)))
         return visit.alert
 
+    def test_wherever_twisted_keeps_what_makes_connections(self):
+        """In 25.5, and since 26.4."""
+        for name in ("_connectionCreator", "_creatorCallable"):
+            vars(self.factory._factory).pop(name, None)
+        self.assertEqual(self.shown(f"blog.{DOMAIN}")[-1], f"blog.{DOMAIN}")
+
     def test_certificate_of_each_name(self):
         self.assertEqual(self.shown(f"blog.{DOMAIN}"), [f"blog.{DOMAIN}"])
         base = sorted([DOMAIN, "127.0.0.1", "::1"])
