@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from burrow.http.request_head import RequestHead
+from burrow.wire.pieces import put
 
 LIMIT = 64 * 1024
 """Bytes that wait in either direction, about; and one read, or what an app sends at once."""
@@ -69,7 +70,7 @@ class Exchange:
         """More of the request. @return: whether there is room for more; else L{IStream.take_more} follows."""
         with self._changed:
             if data and not self.answered:
-                self._incoming.append(data)
+                put(self._incoming, data)
                 self._waiting += len(data)
             self._held = self._waiting > LIMIT
             held = self._held

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import io
 from collections import deque
 from typing import Any
 
@@ -20,6 +21,9 @@ from burrow.program.scopes import Changes, Event, scope_of
 
 MAX_MESSAGE = 16 * 1024 * 1024
 """Bytes of a message, at most."""
+
+COSTS = 64
+"""Bytes that a message counts for beside its own while it waits: a visitor may send empty ones."""
 
 CLOSE_WITHIN = 5.0
 """Seconds that the visitor may take to answer a close frame."""
@@ -38,8 +42,7 @@ class WebSocketExchange:
         self._accepted = False
         self._closed: tuple[int, str] | None = None  # what the visitor said
         self._closing = False
-        self._parts: list[Any] = []
-        self._size = 0
+        self._begun = io.BytesIO()  # what has come of a message: a list of its parts might be of empty ones
         self._messages: deque[str | bytes] = deque()
         self._waiting = 0
         self._room = asyncio.Event()
@@ -76,7 +79,7 @@ class WebSocketExchange:
             await self._told.wait()
         if self._messages:
             message = self._messages.popleft()
-            self._waiting -= len(message)
+            self._waiting -= len(message) + COSTS
             if self._waiting <= LIMIT:
                 self._room.set()
             key = "text" if isinstance(message, str) else "bytes"
@@ -164,6 +167,8 @@ class WebSocketExchange:
                 while self._waiting > LIMIT and not self._closing:
                     self._room.clear()
                     await self._room.wait()
+                # Each ping is answered: who reads no answer is read no more.
+                await self._changes.until(lambda: not exchange.full)
         except ParseFailed as error:
             self._broken(int(error.code), str(error))
         finally:
@@ -182,17 +187,17 @@ class WebSocketExchange:
             self._part(frame)
 
     def _part(self, frame: Any) -> None:
-        self._parts.append(frame.payload)
-        self._size += len(frame.payload)
-        if self._size > MAX_MESSAGE:
+        text = frame.opcode is Opcode.TEXT
+        self._begun.write(frame.payload.encode() if text else frame.payload)
+        if self._begun.tell() > MAX_MESSAGE:
             raise ParseFailed("the message is too large", CloseReason.MESSAGE_TOO_BIG)
         if not frame.message_finished:
             return
-        message = "".join(self._parts) if frame.opcode is Opcode.TEXT else b"".join(self._parts)
-        self._parts, self._size = [], 0
+        whole = self._begun.getvalue()
+        self._begun = io.BytesIO()
         if not self._closing:
-            self._messages.append(message)
-            self._waiting += len(message)
+            self._messages.append(whole.decode() if text else whole)
+            self._waiting += len(self._messages[-1]) + COSTS
             self._told.set()
 
     def _broken(self, code: int, reason: str) -> None:

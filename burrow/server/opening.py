@@ -78,11 +78,10 @@ class Opening:
     Opens tunnels.
 
     @param tunnels: takes the opened tunnels. @param routes: lets visitors wait while a tunnel is opened.
-    @param quotas: limits how many are open.
+    @param quotas: limits how many are open. @param url: makes the public URL of a host.
     @param cluster: takes their leases. @param announce: makes the other nodes read the leases, or tells
         them one; fires when they know.
     @param hosts: says which host a name has. @param domains: says whose a domain is.
-    @param url: makes the public URL of a host.
     @param tls_url: makes the public URL of a host whose TLS the tunnel takes; raises L{BadOption} if this
         server has no TLS port.
     @param ready: called with a host and its token's id: fires once the host has its certificate, or fails
@@ -201,7 +200,7 @@ class Opening:
             asked=name is not None,
         )
         if not private and restricts(what.kind, what.options):
-            self._check_nodes()
+            self._cluster.members.check_rules()
         seen = await self._owning.check(wanted, reach)
         if is_shared(what.options):
             self._tunnels.shared.check(what.kind, what.options, wanted)
@@ -215,15 +214,6 @@ class Opening:
         except BaseException:
             self._quotas.remove_name(owner.token, wanted.name)
             raise
-
-    def _check_nodes(self) -> None:
-        """@raise Unavailable: there are nodes that would serve a tunnel without its rules."""
-        older = self._cluster.members.without_rules()
-        if older:
-            raise Unavailable(
-                "the server has nodes whose release knows no rules for visitors and would let everybody in: "
-                f"have them upgraded ({', '.join(older)})"
-            )
 
     async def _open_reserved(
         self, owner: Owner, what: _Wanted, reservation: Reservation, limits: Limits
@@ -302,10 +292,7 @@ class Opening:
 
     async def _reserve(self, wanted: Reservation, limits: Limits) -> Reservation:
         """
-        Reserve the name.
-
-        @raise NameTaken: another token owns it.
-        @raise TooManyTunnels: the token is at a limit.
+        Reserve the name. @raise NameTaken: another token owns it. @raise TooManyTunnels: as it says.
         """
         try:
             kept = await self._store.reserve(wanted, limits)

@@ -54,6 +54,14 @@ class Streams(SynchronousTestCase):
         self.stream.dataReceived(b"x" * LIMIT)
         self.assertTrue(one.whole)
 
+    def test_a_body_that_comes_byte_by_byte_takes_no_more(self):
+        self.stream.dataReceived(POST % LIMIT)
+        (one,) = self.exchanges
+        for number in range(2000):
+            self.stream.dataReceived(b"%d" % (number % 10))
+        self.assertEqual(len(one._incoming), 4)
+        self.assertEqual(one.take(), b"0123456789" * 51 + b"01")
+
     def test_an_answer_is_sent_no_faster_than_it_is_taken(self):
         self.stream.dataReceived(GET % 1)
         (one,) = self.exchanges

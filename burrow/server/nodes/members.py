@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from burrow.errors import Unavailable
 from burrow.server.nodes.records import Node, from_notes
 
 BEAT = 1.0
@@ -77,12 +78,17 @@ class Members:
                     self.shared.setdefault(name, {})[key] = keys
         return {name for name in {*before, *self.shared} if before.get(name) != self.shared.get(name)}
 
-    def without_rules(self) -> list[str]:
+    def check_rules(self) -> None:
         """
-        The ids of other nodes of a release that knows no rules for visitors: it would let everybody in who
-        comes to them. To one that is about to end nobody comes.
+        @raise Unavailable: there are other nodes of a release that knows no rules for visitors: it would let
+            everybody in who comes to them. To one that is about to end nobody comes.
         """
-        return sorted(key for key, node in self.others.items() if node.shares is None and not node.draining)
+        older = [id for id, node in self.others.items() if node.shares is None and not node.draining]
+        if older:
+            raise Unavailable(
+                "the server has nodes whose release knows no rules for visitors and would let everybody in: "
+                f"have them upgraded ({', '.join(sorted(older))})"
+            )
 
     @property
     def knows_us(self) -> bool:
