@@ -24,7 +24,7 @@ PATIENCE = 3600
 """Seconds for one run of the cases."""
 
 TRIES = 3
-"""How often kosoku 0.1 is run that a signal ended: of ten runs one aborts, without a tunnel, too."""
+"""How often kosoku 0.1 is run that a signal ended: one run of some thirty aborted (SIGABRT)."""
 
 BASIC = ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*")
 COMPRESSED = ("12.1.1", "12.1.5", "12.1.9", "12.2.3", "13.1.2", "13.2.3", "13.5.4", "13.7.5")
