@@ -82,6 +82,8 @@ class SecureEnd(PipeEnd):
 
     def handshakeCompleted(self) -> None:
         """From now on, do not read until the other end is there."""
+        if self.transport.disconnecting:
+            return  # Twisted 25.5 says so of a certificate that has another name, too: why follows
         if self.other is None:
             self.transport.pauseProducing()
         if not self.secured.called:

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 from tempfile import mkdtemp
 
+from service_identity import VerificationError
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectBindError, ConnectionRefusedError, DNSLookupError, TimeoutError
@@ -17,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from burrow.mux.pipe import PipeEnd
 from burrow.protocols import connecting as connecting_module
-from burrow.protocols.connecting import FIRST_WAIT, LONGEST_WAIT, Connector
+from burrow.protocols.connecting import FIRST_WAIT, LONGEST_WAIT, Connector, SecureEnd
 from burrow.protocols.forward import Connectors
 from burrow.protocols.upstream import CONNECT_TIMEOUT, Upstream, UpstreamFailed, UpstreamTLS
 from tests.files import make_certificate
@@ -83,6 +84,16 @@ class Secure(TestCase):
             await self.connect(UpstreamTLS(self.ca_file, name="another.example"))
         await self.end(await self.connect(UpstreamTLS(insecure=True, name="inside.example")))
         self.assertEqual(self.asked[-3:], [b"localhost", b"another.example", b"inside.example"])
+
+    def test_a_handshake_that_ends_in_a_refusal_is_none(self):
+        """As Twisted 25.5 tells of a certificate with another name."""
+        end, wire = SecureEnd(), Wire(None)
+        end.makeConnection(wire)
+        wire.disconnecting = True
+        end.handshakeCompleted()
+        self.assertNoResult(end.secured)
+        end.connectionLost(Failure(VerificationError([])))
+        self.failureResultOf(end.secured, VerificationError)
 
     async def test_bytes_that_come_with_the_handshake_wait_for_the_other_end(self):
         end = await self.connect(UpstreamTLS())
