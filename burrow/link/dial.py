@@ -9,7 +9,9 @@ from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientPr
 from autobahn.websocket.types import ConnectingRequest, ConnectionResponse
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from burrow import __version__
 from burrow.addresses import bracketed
@@ -31,7 +33,7 @@ from burrow.link.address import Credentials
 from burrow.link.carrier import PROTOCOL_OPTIONS, CarrierProtocol
 from burrow.link.endpoint import CONNECT_TIMEOUT, server_endpoint
 from burrow.link.linked import Linked
-from burrow.link.reasons import closed, explain, explain_tls, refusal
+from burrow.link.reasons import closed, distrust, explain, refusal
 from burrow.link.timers import DropsInTime, Timers
 from burrow.mux.heartbeat import Heartbeat
 from burrow.mux.interfaces import CloseCode
@@ -153,6 +155,13 @@ class DialProtocol(DropsInTime, CarrierProtocol, WebSocketClientProtocol):  # ty
         if waiting is not None:
             waiting.errback(error)
 
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone. Autobahn keeps no reason of TLS's, so that one is told here."""
+        error = distrust(str(reason.value), self.factory.credentials.address)
+        if error is not None:
+            self._fail(error)
+        super().connectionLost(reason)
+
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The WebSocket is closed, or the handshake failed."""
         address = self.factory.credentials.address
@@ -250,7 +259,6 @@ class Dialer:
             raise CancelledError from error  # what addTimeout and whoever cancels expect
         except (ConnectError, DNSLookupError) as error:
             raise explain(error, address) from error
-        waiting.addErrback(explain_tls, address)
         timeout = self._reactor.callLater(CONNECT_TIMEOUT + 1, protocol.transport.abortConnection)
         try:
             return await waiting

@@ -9,7 +9,6 @@ import re
 from urllib.parse import urlsplit
 
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.python.failure import Failure
 
 from burrow.descriptors import exhausted
 from burrow.errors import BurrowError, Refused, ServerUnreachable
@@ -50,9 +49,9 @@ def explain(error: BaseException, address: ServerAddress) -> ServerUnreachable:
         return ServerUnreachable(f"no address is known for {address.host}")
     if isinstance(error, ConnectError):
         return ServerUnreachable(f"cannot reach {address}: {system_words(error)}")
-    if _is_distrust(str(error)):
-        return _distrusted(address)
-    return ServerUnreachable(f"the connection to {address} was lost: {error}")
+    return distrust(str(error), address) or ServerUnreachable(
+        f"the connection to {address} was lost: {error}"
+    )
 
 
 def closed(address: ServerAddress, reason: str) -> ServerUnreachable:
@@ -73,18 +72,15 @@ def closed(address: ServerAddress, reason: str) -> ServerUnreachable:
     return ServerUnreachable(f"{address} closed the connection: {why}")
 
 
-def _is_distrust(text: str) -> bool:
-    return "certificate verify failed" in text or "VerificationError" in text
-
-
-def _distrusted(address: ServerAddress) -> ServerUnreachable:
-    return ServerUnreachable(
-        f"{address} has a certificate that this machine does not believe; with a CA of your own, name it "
-        "with --ca-file FILE (ca.pem in the state folder of a Burrow server with --tls local)"
-    )
-
-
-def explain_tls(reason: Failure, address: ServerAddress) -> Failure:
-    if _is_distrust(str(reason.value)):
-        raise _distrusted(address) from reason.value
-    return reason
+def distrust(text: str, address: ServerAddress) -> ServerUnreachable | None:
+    """The error of a TLS handshake that failed for the server's certificate; None of any other text."""
+    if "VerificationError" in text:
+        return ServerUnreachable(
+            f"the certificate that {address} has is not for {address.host}: use the name that it is for"
+        )
+    if "certificate verify failed" in text:
+        return ServerUnreachable(
+            f"{address} has a certificate that this machine does not believe; with a CA of your own, name it "
+            "with --ca-file FILE (ca.pem in the state folder of a Burrow server with --tls local)"
+        )
+    return None

@@ -474,6 +474,13 @@ class OverTLS(Loopback):
                 await self.dialer(**distrusted).dial()
         self.assertEqual(len(self.sessions), 2)
 
+    async def test_certificate_that_is_believed_but_of_another_name(self):
+        address = ServerAddress(True, "127.0.0.1", self.port.getHost().port)
+        dialer = Dialer(reactor, Credentials(address, "right", "agent-1234", ca_file=self.ca_file))
+        with self.assertRaisesRegex(ServerUnreachable, r"certificate .* is not for 127\.0\.0\.1"):
+            await dialer.dial()
+        self.assertEqual(self.sessions, [])
+
     async def test_server_that_ends_tls_ends_the_connection(self):
         linked = await self.dialer(ca_file=self.ca_file).dial()
         detached = linked.trouble()

@@ -2,7 +2,6 @@
 
 import pytest
 from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
-from twisted.python.failure import Failure
 
 from burrow.errors import Refused, ServerUnreachable
 from burrow.link import reasons
@@ -55,7 +54,7 @@ def test_server_that_is_elsewhere(status):
         (ConnectError(111, "refused"), "cannot reach https://x:443: connection refused"),
         (DNSLookupError("x"), "no address is known for x"),
         (ConnectionLost(DISTRUST), "does not believe"),
-        (ConnectionLost("VerificationError('no name')"), "does not believe"),
+        (ConnectionLost("VerificationError('no name')"), "has is not for x"),
         (ConnectionLost("cut"), "the connection to https://x:443 was lost: "),
     ],
 )
@@ -82,9 +81,7 @@ def test_connection_that_is_closed_before_there_is_a_session(reason, says):
 
 
 def test_distrust_is_told_from_other_ends():
-    for text in (DISTRUST, "VerificationError('no name')"):
-        with pytest.raises(ServerUnreachable, match="does not believe") as found:
-            reasons.explain_tls(Failure(ConnectionLost(text)), ADDRESS)
-        assert "--ca-file" in str(found.value)
-    other = Failure(ConnectionLost("cut"))
-    assert reasons.explain_tls(other, ADDRESS) is other
+    assert "does not believe" in str(reasons.distrust(DISTRUST, ADDRESS))
+    assert "--ca-file" in str(reasons.distrust(DISTRUST, ADDRESS))
+    assert "is not for x: use" in str(reasons.distrust("VerificationError('no name')", ADDRESS))
+    assert reasons.distrust("cut", ADDRESS) is None
