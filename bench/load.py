@@ -108,7 +108,7 @@ def wrk(visit: Visit, connections: int, seconds: float, *fields: str) -> Load:
 def _curl(visit: Visit, path: str) -> list[str]:
     url = visit.url.replace(visit.address, visit.host) + path
     where = ["--resolve", f"{visit.host}:{visit.port}:{visit.address}"]
-    return ["curl", "-sk", "--noproxy", "*", *where, "-o", "/dev/null", url]
+    return ["curl", "-sk", "--http1.1", "--noproxy", "*", *where, "-o", "/dev/null", url]
 
 
 def download(visit: Visit, seconds: float, path: str = "big") -> float:
