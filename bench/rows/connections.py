@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from bench.load import wrk
 from bench.rows.base import Goal, Metric, Row
-from bench.rows.requests import counted
+from bench.rows.requests import cpu_parts, measure
 from bench.subjects.base import Setup, Subject
 
 
 def _metrics(scheme: str) -> tuple[Metric, ...]:
     return (
         Metric("rate", f"new connections, {scheme}", "1/s", (Goal(0.35, "nginx"),)),
-        Metric("cpu-server", f"CPU a connection, server, {scheme}", "us", less=True),
-        Metric("cpu-agent", f"CPU a connection, agent, {scheme}", "us", less=True),
+        *cpu_parts("connection", f", {scheme}"),
     )
 
 
@@ -24,11 +22,7 @@ class Connections(Row):
     metrics = _metrics("plain")
 
     def measure(self, subject: Subject, seconds: float) -> dict[str, float]:
-        def load() -> tuple[dict[str, float], int]:
-            made = wrk(subject.visit("web"), 32, seconds, "Connection: close")
-            return {"rate": made.rate}, made.count
-
-        return counted(subject, load)
+        return measure(subject, 32, seconds, "Connection: close")
 
 
 class TlsConnections(Connections):

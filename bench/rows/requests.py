@@ -9,9 +9,9 @@ from bench.rows.base import Goal, Metric, Row
 from bench.subjects.base import Setup, Subject
 
 
-def counted(subject: Subject, load: Callable[[], tuple[dict[str, float], int]]) -> dict[str, float]:
+def _counted(subject: Subject, load: Callable[[], tuple[dict[str, float], int]]) -> dict[str, float]:
     """
-    @param load: makes requests. @return: figures of them, and how many there were.
+    @param load: makes requests; returns figures of them, and how many there were.
     @return: these figures, and the CPU that the subject's processes took for a request, in microseconds.
     """
     trees = subject.processes
@@ -23,18 +23,21 @@ def counted(subject: Subject, load: Callable[[], tuple[dict[str, float], int]]) 
     return figures | {f"cpu-{role}": value for role, value in used.items()}
 
 
-def _measure(subject: Subject, connections: int, seconds: float) -> dict[str, float]:
+def measure(subject: Subject, connections: int, seconds: float, *fields: str) -> dict[str, float]:
+    """wrk. @param fields: of each request, too. @return: rate, p50, p99, and the CPU of a request."""
+
     def load() -> tuple[dict[str, float], int]:
-        made = wrk(subject.visit("web"), connections, seconds)
+        made = wrk(subject.visit("web"), connections, seconds, *fields)
         return {"rate": made.rate, "p50": made.p50, "p99": made.p99}, made.count
 
-    return counted(subject, load)
+    return _counted(subject, load)
 
 
-def _parts(how: str) -> tuple[Metric, ...]:
+def cpu_parts(what: str, how: str) -> tuple[Metric, ...]:
+    """The CPU at each end. @param what: for which it is. @param how: the end of the labels."""
     return (
-        Metric("cpu-server", f"CPU a request, server{how}", "us", less=True),
-        Metric("cpu-agent", f"CPU a request, agent{how}", "us", less=True, compare=("frp", "before")),
+        Metric("cpu-server", f"CPU a {what}, server{how}", "us", less=True),
+        Metric("cpu-agent", f"CPU a {what}, agent{how}", "us", less=True, compare=("frp", "bare", "before")),
     )
 
 
@@ -51,12 +54,12 @@ class Requests(Row):
             (Goal(3.5, "frp"), Goal(0.42, "nginx"), Goal(1.0, "chisel")),
         ),
         Metric("cpu", "CPU a request, both ends", "us", (Goal(60),), less=True),
-        *_parts(""),
+        *cpu_parts("request", ""),
         Metric("p99", "p99, 32 connections", "ms", less=True),
     )
 
     def measure(self, subject: Subject, seconds: float) -> dict[str, float]:
-        return _measure(subject, 32, seconds)
+        return measure(subject, 32, seconds)
 
 
 class Https(Row):
@@ -67,11 +70,11 @@ class Https(Row):
     metrics = (
         Metric("rate", "requests, 32 connections, HTTPS", "1/s", (Goal(0.42, "nginx"),)),
         Metric("cpu", "CPU a request, both ends, HTTPS", "us", less=True),
-        *_parts(", HTTPS"),
+        *cpu_parts("request", ", HTTPS"),
     )
 
     def measure(self, subject: Subject, seconds: float) -> dict[str, float]:
-        return _measure(subject, 32, seconds)
+        return measure(subject, 32, seconds)
 
 
 class Http2(Row):
@@ -89,7 +92,7 @@ class Http2(Row):
             rate, count = h2load(subject.visit("web"), 4, 25, seconds)
             return {"rate": rate}, count
 
-        return counted(subject, load)
+        return _counted(subject, load)
 
 
 class One(Row):
@@ -100,4 +103,4 @@ class One(Row):
     metrics = (Metric("p50", "p50, 1 connection, plain", "ms", (Goal(1.0, "frp"),), less=True),)
 
     def measure(self, subject: Subject, seconds: float) -> dict[str, float]:
-        return _measure(subject, 1, seconds)
+        return measure(subject, 1, seconds)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from bench.subjects.base import PortForward
-from tests.e2e.harness import Program, free_port
+from tests.e2e.harness import free_port
 
 _PROGRAM = Path(__file__).parents[1] / "bare.py"
 
@@ -20,12 +20,8 @@ class Bare(PortForward):
     def start(self) -> None:
         link = free_port()
         self._ports = {target: free_port() for target in self.setup.targets}
-        self._server = self._start("server", link, *self._ports.values())
+        program = (sys.executable, "-I", _PROGRAM)
+        self._server = self.run(*program, "server", link, *self._ports.values())
         self._server.line("listening")
-        self._agent = self._start("agent", link, *map(self.upstreams.port, self._ports))
+        self._agent = self.run(*program, "agent", link, *map(self.upstreams.port, self._ports))
         self.wait_until_open()
-
-    def _start(self, role: str, *ports: int) -> Program:
-        started = Program(sys.executable, "-I", _PROGRAM, role, *ports)
-        self._started.append(started)
-        return started
