@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from burrow.cli.columns import NOT_STORED, SPARE, rows_of
@@ -107,8 +107,8 @@ def running_server_alone(arguments: argparse.Namespace, what: str) -> None:
         )
 
 
-def show(arguments: argparse.Namespace, thing: str, listing: Listing) -> None:
-    """Print a list, as a table or as JSON."""
+def show(arguments: argparse.Namespace, thing: str, listing: Listing, empty: Sequence[str] = ()) -> None:
+    """Print a list, as a table or as JSON. @param empty: headings of columns that a store does not have."""
     if getattr(arguments, "json", False):
         document: dict[str, Any] = {"items": listing.items}
         if listing.unanswered:
@@ -120,6 +120,9 @@ def show(arguments: argparse.Namespace, thing: str, listing: Listing) -> None:
         complain(f"what the nodes {', '.join(listing.unanswered)} have is missing: they do not answer")
     if listing.more:
         complain("there is more: give a larger --limit")
+    if empty and listing.items:
+        missing = ", ".join(empty)
+        complain(f"the store does not have {missing}: a running server tells them, with --server URL")
 
 
 def show_list(arguments: argparse.Namespace, thing: str, path: str = "") -> int:
@@ -134,11 +137,7 @@ def show_list(arguments: argparse.Namespace, thing: str, path: str = "") -> int:
         from_store = read
 
         async def look(store: IStore) -> None:
-            listing = Listing(await from_store(store), [])
-            show(arguments, thing, listing)
-            if listing.items and thing in NOT_STORED and not getattr(arguments, "json", False):
-                missing = ", ".join(NOT_STORED[thing])
-                complain(f"the store does not have {missing}: a running server tells them, with --server URL")
+            show(arguments, thing, Listing(await from_store(store), []), NOT_STORED.get(thing, ()))
 
         return with_store(arguments, look)
 
