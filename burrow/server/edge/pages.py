@@ -111,8 +111,7 @@ def upstream_failed(code: str, text: str) -> Page:
 
 def misdirected(host: str) -> Page:
     """The connection was made for another name, and its certificate does not cover this one."""
-    text = f"This connection is not for {host}, and its certificate does not cover it: open one for {host}."
-    return Page(421, "misdirected", "This request came over the wrong connection", text)
+    return _wrong_connection(host, "and its certificate does not cover it")
 
 
 def passed_on(host: str) -> Page:
@@ -120,7 +119,11 @@ def passed_on(host: str) -> Page:
     The connection was made for another name, whose certificate covers this one, too; so browsers use the
     connection for both (RFC 9113 section 9.1.1), until they are told.
     """
-    text = f"This connection is not for {host}, whose tunnel has TLS of its own: open one for {host}."
+    return _wrong_connection(host, "whose tunnel has TLS of its own")
+
+
+def _wrong_connection(host: str, why: str) -> Page:
+    text = f"This connection is not for {host}, {why}: open one for {host}."
     return Page(421, "misdirected", "This request came over the wrong connection", text)
 
 
