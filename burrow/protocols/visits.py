@@ -87,12 +87,16 @@ def check_visits(options: Mapping[str, Any]) -> None:
 
 def has_rules(kind: Kind, options: Mapping[str, Any]) -> bool:
     """Whether something depends on a tunnel's options but its Host: perhaps whom it lets in."""
-    return bool(sent_options(kind.options, options).keys() - {HOST_HEADER.key})
+    return bool(_rules(kind, options))
 
 
 def restricts(kind: Kind, options: Mapping[str, Any]) -> bool:
-    """The same, but for the port, which lets in nobody."""
-    return bool(sent_options(kind.options, options).keys() - {HOST_HEADER.key, "port"})
+    """Whether a node that ignores a tunnel's options, but the port that it asks for, may let in too many."""
+    return bool(_rules(kind, options) - {"port"})
+
+
+def _rules(kind: Kind, options: Mapping[str, Any]) -> set[str]:
+    return sent_options(kind.options, options).keys() - {HOST_HEADER.key}
 
 
 def settled(kind: Kind, options: dict[str, Any], upstream: str) -> dict[str, Any]:

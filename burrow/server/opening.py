@@ -292,7 +292,8 @@ class Opening:
 
     async def _reserve(self, wanted: Reservation, limits: Limits) -> Reservation:
         """
-        Reserve the name. @raise NameTaken: another token owns it. @raise TooManyTunnels: as it says.
+        Reserve the name. @raise NameTaken: another token owns it.
+        @raise TooManyTunnels: the token is at a limit.
         """
         try:
             kept = await self._store.reserve(wanted, limits)

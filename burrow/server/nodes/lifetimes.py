@@ -8,8 +8,9 @@ locked (flock(2)) as long as its process lives. Whoever finds one that is not lo
 gone, and removes the note.
 
 A copy of the state folder has such files, too, and nobody locks them: the nodes may live, beside the original
-and on the same Redis. So a file says which boot of which machine it is of, and which inode it has: one of
-which neither is so any more says nothing of its node, and is removed without the note.
+and on the same Redis. So a file names the boot of the machine in which it was made, and its own inode. One
+that names another boot or another inode is a copy: it says nothing of its node, and is removed without the
+note.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def _place(handle: int, boot: Path) -> bytes:
-    """What a file says that is where it was made. @param handle: of the file."""
+    """What a node's file says where it was made: the boot, and its inode. @param handle: of the file."""
     try:
         word = boot.read_bytes().strip()
     except OSError:  # not Linux: a copy is told from its original by the inode alone
@@ -55,7 +56,7 @@ class Lifetimes:
     too old.
 
     @param state: the state folder; None if no note outlives its node.
-    @param boot: the file of which the system makes another at each start; it need not be there.
+    @param boot: a file with another text after each start of the system; it need not be there.
     """
 
     log = Logger()
@@ -100,8 +101,8 @@ class Lifetimes:
         with contextlib.suppress(OSError):
             entries = list(self._folder.iterdir())
         for each in entries:
-            # Of one that another process has just removed, or that cannot be opened, nothing is known; the
-            # others are looked at all the same.
+            # One that another process has just removed, or that cannot be opened, tells nothing, and does
+            # not keep us from the others.
             with contextlib.suppress(OSError):
                 if each.name.startswith(_NEW):
                     if self._now() - each.stat().st_mtime > _BEGINS_WITHIN:
