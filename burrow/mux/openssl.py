@@ -42,19 +42,29 @@ if _reachable():
         _ssl: Any
         _into_ssl: Any
         _from_ssl: Any
+        _ended = False
+        """Whether peer or socket has ended: then OpenSSL is asked whatever waits, and tells how it ended."""
 
         def recv(self, bufsiz: int, flags: int | None = None) -> bytes:
-            """Decrypted bytes, at most so many. @raise SSL.WantReadError: none are there."""
+            """
+            Decrypted bytes, at most so many.
+
+            @raise SSL.WantReadError: none are there. @raise SSL.Error: others are pyOpenSSL's, how it ended.
+            """
             waiting = lib.BIO_get_mem_data(self._into_ssl, _place) + lib.SSL_pending(self._ssl)
-            if not waiting:
+            if not waiting and not self._ended:
                 raise SSL.WantReadError
-            if flags is not None:
+            if not waiting or flags is not None:
                 return super().recv(bufsiz, flags)
             size = min(waiting, bufsiz)
             buffer = _allocate("char[]", size)
             result = lib.SSL_read(self._ssl, buffer, size)
             if result <= 0:
-                self._raise_ssl_error(self._ssl, result)
+                try:
+                    self._raise_ssl_error(self._ssl, result)
+                except SSL.ZeroReturnError:
+                    self._ended = True
+                    raise
             received: bytes = ffi.buffer(buffer, result)[:]
             return received
 
@@ -79,6 +89,11 @@ if _reachable():
             """Encrypted bytes from the socket. @return: how many."""
             written: int = lib.BIO_write(self._into_ssl, ffi.from_buffer(buf), len(buf))
             return written
+
+        def bio_shutdown(self) -> None:
+            """The socket has ended. From now on L{recv} tells a cut from a close_notify."""
+            super().bio_shutdown()
+            self._ended = True
 
         def release_buffers(self) -> None:
             """

@@ -1,6 +1,7 @@
 """The short calls to OpenSSL do what pyOpenSSL's do."""
 
 import importlib.util
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -89,13 +90,42 @@ def test_how_a_connection_ends(contexts, kind):
     for _ in range(2):  # asked once more, it says the same
         with pytest.raises(SSL.ZeroReturnError):
             client.recv(100)
-        client.bio_write(b"more")
     client.shutdown()
     with pytest.raises(SSL.Error):
         client.send(b"too late")
     server.bio_write(b"this is no record of TLS")
     with pytest.raises(SSL.Error):
         server.recv(100)
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+@pytest.mark.parametrize("came", ["nothing", "half a record", "half a handshake"])
+def test_a_fin_without_close_notify_is_an_error(contexts, version, came):
+    """What a service sends until it closes would else look whole, though its connection was cut."""
+    found = []
+    of_version = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    of_version.set_max_proto_version(version)
+    for kind in (SSL.Connection, DirectConnection):
+        if came == "half a handshake":
+            client = kind(of_version, None)
+            client.set_connect_state()
+            ask = client.do_handshake
+            with pytest.raises(SSL.WantReadError):
+                ask()
+        else:
+            server, client = connect((contexts[0], of_version), kind)
+            ask = partial(client.recv, 100)
+            with pytest.raises(SSL.WantReadError):
+                ask()
+            if came == "half a record":
+                server.send(b"cut off")
+                client.bio_write(drain(server, 1 << 16)[:9])
+        client.bio_shutdown()
+        with pytest.raises(SSL.Error) as caught:
+            ask()
+        found.append((caught.type, caught.value.args))
+    assert found[0] == found[1]
+    assert found[1][0] is not SSL.WantReadError
 
 
 def test_what_is_only_looked_at(contexts):

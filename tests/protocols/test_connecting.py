@@ -8,7 +8,13 @@ from tempfile import mkdtemp
 from service_identity import VerificationError
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectBindError, ConnectionRefusedError, DNSLookupError, TimeoutError
+from twisted.internet.error import (
+    ConnectBindError,
+    ConnectionDone,
+    ConnectionRefusedError,
+    DNSLookupError,
+    TimeoutError,
+)
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.task import deferLater
@@ -42,10 +48,13 @@ class Secure(TestCase):
             lambda connection: self.asked.append(connection.get_servername())
         )
 
+        accepted = self.accepted = []
+
         class Greeting(Protocol):
             """Speaks first: its bytes may come in one piece with the end of the handshake."""
 
             def connectionMade(self):
+                accepted.append(self)
                 self.transport.write(b"hello")
 
         self.server = Factory.forProtocol(Greeting)
@@ -104,6 +113,19 @@ class Secure(TestCase):
         while visitor.transport.value() != b"hello":
             await deferLater(reactor, 0.01)
         await self.end(end)
+
+    async def test_service_that_is_cut_off_has_not_ended(self):
+        """Its FIN comes without a close_notify: what it sent may be a part of what it was to send."""
+        end, lost = await self.connect(UpstreamTLS()), Deferred()
+        end.connectionLost = lambda reason: lost.callback([reason])
+        end.transport.resumeProducing()
+        self.accepted[-1].transport.transport.loseConnection()
+        self.assertIsNone((await lost)[0].check(ConnectionDone))
+        end, ended = await self.connect(UpstreamTLS()), Deferred()
+        end.connectionLost = lambda reason: ended.callback([reason])
+        end.transport.resumeProducing()
+        self.accepted[-1].transport.loseConnection()
+        self.assertIsNotNone((await ended)[0].check(ConnectionDone))
 
     async def test_connectors_are_made_anew_when_they_were_forgotten(self):
         upstream = Upstream.parse(f"https://localhost:{self.port}", WEB)
@@ -166,6 +188,19 @@ class Secure(TestCase):
             await self.end(first)
 
 
+class Turns(MemoryReactorClock):
+    """What is asked for in a turn is called in the next one, as by a reactor, which polls in between."""
+
+    def advance(self, seconds):
+        self.rightNow += seconds
+        due = [call for call in self.getDelayedCalls() if call.getTime() <= self.rightNow]
+        for call in due:
+            if call.active():
+                self.calls.remove(call)
+                call.called = 1
+                call.func(*call.args, **call.kw)
+
+
 class Connecting(SynchronousTestCase):
     def setUp(self):
         self.reactor = MemoryReactorClock()
@@ -204,6 +239,18 @@ class Connecting(SynchronousTestCase):
         self.reactor.tcpClients[-1][2].buildProtocol(None).makeConnection(StringTransport())
         self.successResultOf(connecting)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_connection_that_was_made_while_the_agent_was_busy_is_used(self):
+        """Its time was over before epoll could be asked."""
+        self.reactor = Turns()
+        self.connector = Connector(self.reactor, Upstream.parse("3000", WEB))
+        connecting = self.connect()
+        self.reactor.advance(0.5)
+        self.assertFalse(self.reactor.connectors[-1].stoppedConnecting)
+        self.reactor.tcpClients[-1][2].buildProtocol(None).makeConnection(StringTransport())
+        self.successResultOf(connecting)
+        self.reactor.advance(0)
+        self.assertEqual((len(self.hosts()), self.reactor.getDelayedCalls()), (1, []))
 
     def test_queue_that_stays_full(self):
         connecting = self.connect()
