@@ -118,10 +118,15 @@ class LocalPart:
         }
 
     def _visitors(self) -> Counter[str]:
-        """How many connections of visitors are here, by the name of the tunnel that they use now."""
+        """
+        How many connections of visitors are here, by the name of the tunnel that they use now. One of HTTP/2
+        may use several.
+        """
         found: Counter[str] = Counter()
-        for visitor in (*self._edge.visitors, *self._ports.visitors):
-            route = getattr(visitor, "tunnel", None)
+        for visitor in self._edge.visitors:
+            found.update({part.tunnel.name for part in visitor.parts() if part.tunnel is not None})
+        for connection in self._ports.visitors:
+            route = getattr(connection, "tunnel", None)  # some wait for theirs
             if route is not None:
                 found[route.name] += 1
         return found

@@ -1,6 +1,7 @@
 """The admin API's operations and refusals, on one node without sockets. Who may what: test_roles.py."""
 
 import time
+from types import SimpleNamespace
 
 import attr
 import pytest
@@ -293,6 +294,16 @@ def test_tokens_are_made_changed_and_revoked(node):
     ]
 
 
+class Visiting:
+    """A visitor's connection. @param tunnels: those of its parts; None for a part without one."""
+
+    def __init__(self, *tunnels):
+        self._parts = [SimpleNamespace(tunnel=tunnel) for tunnel in tunnels]
+
+    def parts(self):
+        return self._parts
+
+
 def test_a_tunnel_is_told_and_closed(node):
     agent, pair = node.open("ann", "blog")
     told = node.ask("GET", "/tunnels/blog").body
@@ -302,14 +313,16 @@ def test_a_tunnel_is_told_and_closed(node):
     assert (told["requests"], told["visitors"], told["received"], told["sent"]) == (0, 0, 0, 0)
     tunnel = node.tunnels.by_name("blog")
     tunnel.requests += 3
-    node.edge.visitors.add(type("Visitor", (), {"tunnel": tunnel}))
+    node.edge.visitors.add(Visiting(tunnel))
+    node.edge.visitors.add(Visiting(tunnel, None, tunnel))  # of HTTP/2: one connection, whatever it asks for
+    node.edge.visitors.add(Visiting())
     visitor = Protocol()
     tunnel.connect(visitor, "192.0.2.1:1", "http")
     visitor.transport.write(b"x" * 1000)
     pair.pump()
     told = node.ask("GET", "/tunnels").body["items"][0]
     assert not node.edge.traffic.listening
-    assert (told["visitors"], told["requests"]) == (1, 3)
+    assert (told["visitors"], told["requests"]) == (2, 3)
     assert 1000 < told["received"] < 1100  # the head of the stream is with it
     visitor.transport.abortConnection()
     pair.pump()
