@@ -43,7 +43,7 @@ from burrow.link.secure import SecureEndpoint
 from burrow.mux.pipe import PipeEnd
 from burrow.protocols.loopback import connect_now, is_loopback
 from burrow.protocols.upstream import CONNECT_TIMEOUT, NotHttp2, Upstream, UpstreamFailed
-from burrow.reactor import TURNS
+from burrow.reactor.turns import TURNS
 from burrow.trust import trust_root
 
 if TYPE_CHECKING:

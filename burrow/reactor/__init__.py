@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import sys
 
-TURNS = 5
-"""So many turns serve all descriptors that were ready before them: see L{burrow.reactor.epoll}."""
-
 
 def install() -> None:
     """Install it, if this is Linux and no other is there yet. Else do nothing."""

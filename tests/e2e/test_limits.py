@@ -47,9 +47,10 @@ def connect(port, address=STRANGER):
 def kept(connections, *ports):
     """
     Which connections are open and silent; the others were reset. They are to these ports: each accepts in
-    turn, so what came before has been looked at when a later one, which does not count, has an answer.
+    turn, so what came before has been looked at when a later one, which does not count, has an answer. A
+    reset goes out a turn after its connection was accepted: so a second one is asked.
     """
-    for port in ports:
+    for port in ports * 2:
         with socket.create_connection(("127.0.0.1", port), PATIENCE) as later:
             later.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert later.recv(1)

@@ -27,7 +27,7 @@ from burrow.protocols import connecting as connecting_module
 from burrow.protocols.connecting import FIRST_WAIT, LONGEST_WAIT, Connector, SecureEnd
 from burrow.protocols.forward import Connectors
 from burrow.protocols.upstream import CONNECT_TIMEOUT, Upstream, UpstreamFailed, UpstreamTLS
-from burrow.reactor import TURNS
+from burrow.reactor.turns import TURNS
 from tests.files import make_certificate
 from tests.server.edge.edges import Wire
 
