@@ -41,6 +41,7 @@ class BurrowReactor(EPollReactor):
         self._accepted: list[Accepted] = []
         self._unsent: list[TurnTransport] = []
         self._at_turn_end: list[Callable[[], object]] = []
+        self._most = 0
         super().__init__()
 
     def call_at_turn_end(self, work: Callable[[], object]) -> None:
@@ -50,6 +51,13 @@ class BurrowReactor(EPollReactor):
     def getReaders(self) -> list[Any]:
         """See L{twisted.internet.interfaces.IReactorFDSet}: those that the turn's end reads, too."""
         return [*super().getReaders(), *(new for new in self._accepted if new.wanted)]
+
+    def removeAll(self) -> list[Any]:
+        """See L{twisted.internet.interfaces.IReactorFDSet}. Likewise; those are not read then."""
+        new = [each for each in self._accepted if each.wanted]
+        for each in new:
+            each.stopReading()
+        return [*new, *super().removeAll()]
 
     def read_at_turn_end(self, transport: Accepted) -> None:
         """See L{Accepted}."""
@@ -70,10 +78,13 @@ class BurrowReactor(EPollReactor):
             self._end_turn()
             timeout = 0  # the next timer may be another one now
         selectables = self._selectables
+        # Not fewer than before while something may be left: else each one that closes delays all others.
+        most = max(most_events(len(selectables)), self._most)
         try:
-            events = self._poller.poll(-1 if timeout is None else timeout, most_events(len(selectables)))
+            events = self._poller.poll(-1 if timeout is None else timeout, most)
         except InterruptedError:
             return
+        self._most = most if len(events) == most else 0
         ports = []
         for number, event in events:
             selectable = selectables.get(number)
@@ -89,7 +100,8 @@ class BurrowReactor(EPollReactor):
                 if event & EPOLLERR and isinstance(selectable, DatagramPort):
                     event |= EPOLLIN  # what ICMP told is read. Twisted would close the port
                 _guarded(self._doReadOrWrite, selectable, number, event)
-        for port, number, event in ports:  # who leaves makes room, within limits, for who comes
+        # Last: the kernel may report a port before what a peer closed to connect again, which counted for it.
+        for port, number, event in ports:
             if selectables.get(number) is port:
                 _guarded(self._doReadOrWrite, port, number, event)
         self._end_turn()

@@ -245,11 +245,12 @@ class Accepted(Server):
 
     def read_first(self) -> Any:
         """
-        Read what has come, and have epoll tell what comes later. Called by the reactor.
+        Read what has come, and have epoll tell what comes later. Called by the reactor. A protocol that has
+        written something is read later: what it wrote goes out before its peer's end is told.
 
         @return: why the connection is to be closed; None if it is not.
         """
-        why = self.doRead() if self.wanted and self.connected else None
+        why = self.doRead() if self.wanted and self.connected and not self._queued else None
         self._begun = True
         if self.wanted and why is None:
             super().startReading()

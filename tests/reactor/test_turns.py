@@ -182,6 +182,19 @@ def test_a_peer_that_has_closed_and_said_nothing(accepting):
     assert one.said == [(1, ConnectionDone)]
 
 
+def test_what_a_protocol_greets_with_is_sent_though_its_peer_has_ended(accepting):
+    class Greets(Protocol):
+        def connectionMade(self):
+            self.transport.write(b"hello")
+
+    one = accepting(Greets)
+    with socket.create_connection(one.address) as peer:
+        peer.shutdown(socket.SHUT_WR)
+        one.turns(2)
+        assert peer.recv(100) == b"hello"
+    assert [what for _, what in one.said] == [ConnectionDone]
+
+
 def test_who_leaves_is_seen_before_who_comes(accepting):
     """Else an address at its limit could not close a connection and open another at once."""
     one = accepting()
@@ -310,6 +323,79 @@ def test_one_that_always_has_something_keeps_nobody_waiting(accepting):
     assert sum(data == b"a" for _, data in one.said) == 10
     for peer in peers:
         peer.close()
+
+
+def test_all_that_is_ready_is_served_in_so_many_turns_though_fewer_and_fewer_are_open(accepting):
+    one = accepting()
+    peers = [socket.create_connection(one.address) for _ in range(200)]
+    one.turns(len(peers))
+    for peer in peers:
+        peer.close()
+    one.turns(TURNS)
+    assert [what for _, what in one.said] == [ConnectionDone] * len(peers)
+
+
+def test_a_turn_takes_no_more_than_its_part_once_nothing_was_left(accepting):
+    one = accepting()
+    peers = [socket.create_connection(one.address) for _ in range(200)]
+    one.turns(len(peers))
+    for peer in peers[:100]:
+        peer.close()
+    one.turns(TURNS)
+    one.turn = 0
+    one.said.clear()
+    for peer in peers[100:]:
+        peer.sendall(b"a")
+    one.turns(TURNS)
+    open_now = len(one.reactor.getReaders())
+    assert max(Counter(turn for turn, _ in one.said).values()) == -(-open_now // TURNS)
+    for peer in peers:
+        peer.close()
+
+
+def test_what_has_ended_is_told_before_what_came_after_it_is_accepted(accepting):
+    """Who has so many connections, closes them and makes others has no more: see server/counting.py."""
+    events = []
+
+    class Told(Protocol):
+        def connectionMade(self):
+            events.append("made")
+
+    one = accepting(Told)
+    one.said = events
+    peer = socket.create_connection(one.address)
+    peer.sendall(b"first")  # answered in the turn that accepts: the kernel has not looked at the port again
+    one.turns(1)
+    peer.close()
+    with socket.create_connection(one.address):
+        one.turns(1)
+    assert events == ["made", (1, b"first"), (2, ConnectionDone), "made"]
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_what_is_accepted_while_the_reactor_stops_is_lost_and_not_read(accepting, paused):
+    """As every connection that is registered. A service that stops accepts those that wait."""
+
+    class MaybePaused(Protocol):
+        def connectionMade(self):
+            made.append(self)
+            if paused:
+                self.transport.pauseProducing()
+
+    made = []
+    one = accepting(MaybePaused)
+    reactor = one.reactor
+    (port,) = (each for each in reactor.getReaders() if hasattr(each, "factory"))
+    reactor.removeReader(port)
+    reactor.addSystemEventTrigger("before", "shutdown", port.doRead)
+    with socket.create_connection(one.address) as peer:
+        peer.sendall(b"first")
+        reactor.callLater(0, reactor.stop)
+        reactor.run(installSignalHandlers=False)
+        assert len(made) == 1
+        assert [what for _, what in one.said] == ([] if paused else [ConnectionLost])
+        for each in made:
+            each.transport.abortConnection()
 
 
 def test_what_the_kernel_does_not_take_follows(pair):
