@@ -47,10 +47,10 @@ Bytes of payload in one Data frame of ours, at most, so that the next stream's t
 it is a quarter of a pull, whose frames arrive together anyway: 50 streams of 100 kB take a quarter less CPU.
 """
 
-SHARED_PULL, SHARED_FOR = 64 * 1024, 0.1
+SHARED_PULL, SHARED_FOR = 32 * 1024, 0.1
 """
 Bytes of a pull at most, for so many seconds after small frames went out beside bulk: the next ones wait for
-one pull at each end. A small request beside bulk takes a quarter less (p50 on a loopback), and bulk alone has
+one pull at each end. A small request beside bulk takes a third less (p50 on a loopback), and bulk alone has
 the long pulls, which carry a sixth more.
 """
 
