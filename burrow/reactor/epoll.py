@@ -53,7 +53,7 @@ class BurrowReactor(EPollReactor):
         return [*super().getReaders(), *(new for new in self._accepted if new.wanted)]
 
     def removeAll(self) -> list[Any]:
-        """See L{twisted.internet.interfaces.IReactorFDSet}. Likewise; those are not read then."""
+        """See L{twisted.internet.interfaces.IReactorFDSet}: the same. The end of the turn reads none."""
         new = [each for each in self._accepted if each.wanted]
         for each in new:
             each.stopReading()
@@ -100,7 +100,8 @@ class BurrowReactor(EPollReactor):
                 if event & EPOLLERR and isinstance(selectable, DatagramPort):
                     event |= EPOLLIN  # what ICMP told is read. Twisted would close the port
                 _guarded(self._doReadOrWrite, selectable, number, event)
-        # Last: the kernel may report a port before what a peer closed to connect again, which counted for it.
+        # Last: the kernel may report a port before the connections that a peer closed to make others. Both
+        # would count for its address at once.
         for port, number, event in ports:
             if selectables.get(number) is port:
                 _guarded(self._doReadOrWrite, port, number, event)

@@ -213,7 +213,7 @@ class Accepted(Server):
 
     It is read once at the end of the turn that accepted it, and only then given to epoll: most peers have
     sent something by then, which goes on in that turn; and a protocol that waits for another connection
-    before it reads costs no calls of epoll's. Connecting through a TCP tunnel takes .48 ms in place of .55.
+    before it reads costs no calls of epoll's. Connecting through a TCP tunnel takes .49 ms in place of .55.
     """
 
     _no_delay = _keep_alive = True
@@ -250,7 +250,7 @@ class Accepted(Server):
 
         @return: why the connection is to be closed; None if it is not.
         """
-        why = self.doRead() if self.wanted and self.connected and not self._queued else None
+        why = self.doRead() if self.wanted and not self._queued else None
         self._begun = True
         if self.wanted and why is None:
             super().startReading()
