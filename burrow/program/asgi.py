@@ -11,7 +11,7 @@ from burrow.program.answer import Answer, BadAnswer, phrase
 from burrow.program.exchange import Exchange
 from burrow.program.scopes import Changes, Event, scope_of
 from burrow.program.websocket import WebSocketExchange
-from burrow.program.wsgi import tell_failed
+from burrow.program.wsgi import ENDS_WITHIN, tell_failed
 
 _log = logging.getLogger("burrow.serve")
 
@@ -67,7 +67,13 @@ class AsgiApp:
             serving.over()
 
     async def stop(self) -> None:
-        """End what runs, and the app."""
+        """
+        End what runs, and the app. Visitors have left by now, or have their answers whole: for L{ENDS_WITHIN}
+        seconds what runs may end by itself, since an app may work behind its answer (Starlette's background
+        tasks), and one that is cancelled while it learns of the disconnect logs an error (Django).
+        """
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=ENDS_WITHIN)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

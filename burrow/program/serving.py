@@ -17,6 +17,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Factory
+from twisted.internet.threads import deferToThreadPool
 
 from burrow.client.settings import credentials_of
 from burrow.client.tunnels import TunnelRequest, tunnel_request
@@ -155,6 +156,7 @@ class Serving:
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._asgi: AsgiApp | None = None
+        self._wsgi: WsgiApp | None = None
         self._own: OwnLoop | None = None
         self._loop = loop
         is_asgi = interface_of(app, interface) == "asgi"
@@ -181,7 +183,8 @@ class Serving:
             self._asgi = AsgiApp(app, self._loop)
             handle = self._asgi.handle
         else:
-            handle = WsgiApp(app).handle
+            self._wsgi = WsgiApp(app)
+            handle = self._wsgi.handle
         request = TunnelRequest(kind, AppUpstream(name_of(app), handle), name)
         self.plan = Plan(config, request, self.finish, loop)
 
@@ -215,6 +218,8 @@ class Serving:
 
     async def finish(self, reactor: Any) -> None:
         """End the app. Runs on the reactor's thread, whose tunnel has ended."""
+        if self._wsgi is not None:
+            await deferToThreadPool(reactor, reactor.getThreadPool(), self._wsgi.wait_ended)
         if self._asgi is None or self._loop is None:
             return
         stopping: Future[None] = asyncio.run_coroutine_threadsafe(self._asgi.stop(), self._loop)

@@ -18,6 +18,9 @@ from burrow.program.scopes import server_of
 MAX_THREADS = 40
 """Requests that run at the same time, at most; further ones wait, and are not read."""
 
+ENDS_WITHIN = 3.0
+"""Seconds that requests may take, when the tunnel has ended, to end by themselves."""
+
 _log = logging.getLogger("burrow.serve")
 
 
@@ -29,6 +32,7 @@ class Threads:
         self._count = 0
         self._waiting: deque[Callable[[], object]] = deque()
         self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
 
     def run(self, work: Callable[[], object]) -> None:
         """Do it in a thread, when one is free."""
@@ -44,9 +48,15 @@ class Threads:
             with self._lock:
                 if not self._waiting:
                     self._count -= 1
+                    self._idle.notify_all()
                     return
                 work = self._waiting.popleft()
             work()
+
+    def wait_idle(self, timeout: float) -> None:
+        """Block until nothing is left to do, or as many seconds have passed."""
+        with self._idle:
+            self._idle.wait_for(lambda: self._count == 0, timeout)
 
 
 class WsgiApp:
@@ -59,6 +69,15 @@ class WsgiApp:
     def handle(self, exchange: Exchange) -> None:
         """See L{Handle<burrow.program.stream.Handle>}."""
         self._threads.run(lambda: self._run(exchange))
+
+    def wait_ended(self) -> None:
+        """
+        Block until no request runs, for L{ENDS_WITHIN} seconds at most. Not for the reactor's thread.
+
+        Visitors have left by now, or have their answers whole, behind which an app still closes what it has:
+        threads that run when the program ends are broken off.
+        """
+        self._threads.wait_idle(ENDS_WITHIN)
 
     def _run(self, exchange: Exchange) -> None:
         if exchange.gone:

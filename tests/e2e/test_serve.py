@@ -255,6 +255,49 @@ def test_ctrl_c_ends_it(world, kind, request):
     assert ("lifespan ended" in program.lines) == (kind == "asgi")
 
 
+BEHIND_ITS_ANSWER = {
+    "asgi": """
+import asyncio
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"here"})
+    await asyncio.sleep(0.5)
+    print("done", flush=True)
+    while scope["path"] == "/slow":
+        await asyncio.sleep(60)
+""",
+    "wsgi": """
+class Result(list):
+    def close(self):
+        time.sleep(0.5)
+        print("done", flush=True)
+        while self.path == "/slow":
+            time.sleep(60)
+def app(environ, start_response):
+    start_response("200 OK", [])
+    result = Result([b"here"])
+    result.path = environ["PATH_INFO"]
+    return result
+""",
+}
+
+
+@pytest.mark.parametrize("path", ["/", "/slow"])
+@pytest.mark.parametrize("kind", BEHIND_ITS_ANSWER)
+def test_what_an_app_does_behind_its_answer_is_done_before_the_end(world, kind, path):
+    """But not waited for without end."""
+    code = f"""
+with burrow.serving(app, name="behind{kind}") as tunnel:
+    print(get(tunnel.url + "{path}"))
+print("end", flush=True)
+"""
+    program = run(world, BEHIND_ITS_ANSWER[kind] + code)
+    assert program.wait() == 0, program.output
+    assert program.lines == ["b'here'", "done", "end"]
+
+
 @pytest.mark.parametrize("when", ["ready", "opening"])
 def test_ctrl_c_at_any_moment_ends_it(world, when):
     """While C{ready} runs, too, and before the tunnel is open."""
