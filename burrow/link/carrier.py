@@ -163,11 +163,14 @@ class CarrierProtocol(BinaryMessages):
 
     # -- ICarrier -----------------------------------------------------------------------------------
 
-    def send(self, data: bytes) -> bool:
-        """Send whole frames as one binary message; the socket asks for more once it has taken them."""
+    def send(self, data: bytes, header: bytes = b"") -> bool:
+        """
+        Send whole frames behind C{header} as one binary message; the socket asks for more once it has taken
+        them.
+        """
         if self.state != WebSocketProtocol.STATE_OPEN:
             return True  # closing: what is sent is dropped, and onClose follows
-        self.send_message(data)
+        self.send_message(data, header)
         self._waiting = True
         return False
 

@@ -41,7 +41,7 @@ random_masks = _random_masks()
 """C{next} of it is a mask for one frame. Not for threads."""
 
 
-def apply_mask(mask: bytes, data: bytes) -> bytes | bytearray:
+def apply_mask(mask: bytes, data: bytes | memoryview) -> bytes | bytearray:
     """
     C{data} under a mask, or without it: the two are the same.
 

@@ -22,6 +22,13 @@ from burrow.link import MAX_MESSAGE
 from burrow.link.masks import ZERO, apply_mask, mask_in_place, random_masks
 from burrow.mux.lifeline import Lifeline
 from burrow.mux.session import Session
+from burrow.wire.pieces import put
+
+LARGE = 16 * 1024
+"""
+Bytes of a message from which on it is not copied to have it in one piece, but passed on as it lies in what
+was read, and written in parts. A smaller one is copied sooner than described.
+"""
 
 _OPEN = WebSocketProtocol.STATE_OPEN
 _BINARY = 0x82
@@ -54,8 +61,8 @@ class BinaryMessages:
     _head = b""
     """The first bytes of a frame whose header is not whole: 13 at most."""
 
-    _frame: bytearray | None = None
-    """The part of a frame that has come, of a size that was checked."""
+    _frame: list[bytes | memoryview] | None = None
+    """The parts of a frame that have come, of a size that was checked."""
 
     _missing = _start = 0
     """How many bytes more that frame has, and where its payload begins."""
@@ -71,34 +78,44 @@ class BinaryMessages:
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of the socket's."""
+        position = 0
         if self._frame is not None:
             if self.state != _OPEN:
-                data, self._frame = bytes(self._frame) + data, None
+                data, self._frame = b"".join([*self._frame, data]), None
             elif len(data) < self._missing:
-                self._frame += data
+                put(self._frame, data)
                 self._missing -= len(data)
                 return
             else:
-                frame, self._frame = self._frame, None
-                frame += memoryview(data)[: self._missing]
-                data = data[self._missing :]
-                payload = memoryview(frame)[self._start :]
-                if not self.masks and (mask := bytes(frame[self._start - 4 : self._start])) != ZERO:
-                    mask_in_place(mask, payload)
-                if self.user is not None:
-                    self.user.carrier_received(bytes(payload))
-                if not data:
+                position = self._missing
+                self._rest_of_frame(memoryview(data)[:position])
+                if position == len(data):
                     return
         elif self._head:
             data, self._head = self._head + data, b""
         if self._unusual or self.state != _OPEN:
-            self._to_autobahn(data)
+            self._to_autobahn(data[position:])
         else:
-            self._frames(data)
+            self._frames(data, position)
 
-    def _frames(self, data: bytes) -> None:
-        """Read the frames in C{data}, which begins with one."""
-        position, end = 0, len(data)
+    def _rest_of_frame(self, rest: memoryview) -> None:
+        """The last part of a frame has come."""
+        assert self._frame is not None
+        parts, self._frame = [*self._frame, rest], None
+        if self.masks:
+            frame: bytes | bytearray = b"".join(parts)
+            payload = memoryview(frame)[self._start :]
+        else:
+            frame = bytearray().join(parts)
+            payload = memoryview(frame)[self._start :]
+            if (mask := bytes(frame[self._start - 4 : self._start])) != ZERO:
+                mask_in_place(mask, payload)
+        if self.user is not None:
+            self.user.carrier_received(payload)
+
+    def _frames(self, data: bytes, position: int) -> None:
+        """Read the frames in C{data} from C{position} on, where one begins."""
+        end = len(data)
         masked_bit, mask_size = (0, 0) if self.masks else (_MASKED, 4)
         while position < end:
             if data[position] != _BINARY or self.state != _OPEN:
@@ -125,13 +142,14 @@ class BinaryMessages:
                     return
             stop = start + size
             if stop > end:
-                self._frame = bytearray(memoryview(data)[position:])
+                self._frame = [memoryview(data)[position:]]
                 self._start, self._missing = start - position, stop - end
                 return
             position = stop
-            payload = data[start:stop]
+            payload = data[start:stop] if size < LARGE else memoryview(data)[start:stop]
             if mask_size and (mask := data[start - 4 : start]) != ZERO:
-                payload = bytes(apply_mask(mask, payload))
+                unmasked = apply_mask(mask, payload)
+                payload = bytes(unmasked) if size < LARGE else memoryview(unmasked)
             if self.user is not None:
                 self.user.carrier_received(payload)
 
@@ -156,9 +174,9 @@ class BinaryMessages:
             or self._perMessageCompress is not None
         )
 
-    def send_message(self, data: bytes) -> None:
-        """Send one binary message. The WebSocket must be open."""
-        size = len(data)
+    def send_message(self, data: bytes, header: bytes = b"") -> None:
+        """Send one binary message: C{data} behind C{header}. The WebSocket must be open."""
+        size = len(header) + len(data)
         masked_bit = _MASKED if self.masks else 0
         if size < _SHORT:
             head = _BYTE_LENGTH.pack(_BINARY, masked_bit | size)
@@ -166,10 +184,23 @@ class BinaryMessages:
             head = _SHORT_LENGTH.pack(_BINARY, masked_bit | _SHORT, size)
         else:
             head = _LONG_LENGTH.pack(_BINARY, masked_bit | _LONG, size)
-        if not self.masks:
-            self.transport.write(head + data)
-        elif self.zero_mask:
-            self.transport.write(b"".join((head, ZERO, data)))
+        if self.masks:
+            mask = ZERO if self.zero_mask else next(random_masks)
+            head += mask
+            if not self.zero_mask:
+                self.transport.write(_masked(head, mask, header, data))
+                return
+        if size < LARGE:
+            self.transport.write(b"".join((head, header, data)))
         else:
-            mask = next(random_masks)
-            self.transport.write(b"".join((head, mask, apply_mask(mask, data))))
+            self.transport.write(head + header)
+            self.transport.write(data)
+
+
+def _masked(head: bytes, mask: bytes, header: bytes, data: bytes) -> bytes:
+    """A frame: its head, and C{header} and C{data} under the mask."""
+    if len(data) < LARGE:
+        return head + apply_mask(mask, header + data)
+    frame = bytearray().join((head, header, data))
+    mask_in_place(mask, memoryview(frame)[len(head) :])
+    return bytes(frame)

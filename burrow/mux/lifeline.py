@@ -117,12 +117,12 @@ class Lifeline:
 
     # -- ICarrier: what the session calls ---------------------------------------------------------------
 
-    def send(self, data: bytes) -> bool:
-        """Send whole frames, now or on a later carrier."""
-        packet = self._replay.wrap(data)
+    def send(self, data: bytes, header: bytes = b"") -> bool:
+        """Send whole frames, now or on a later carrier. They have no header here."""
+        header = self._replay.keep(data)
         if self._carrier is None:
             return False
-        self._busy = not self._carrier.send(packet)
+        self._busy = not self._carrier.send(data, header)
         return not (self._busy or self._replay.full)
 
     def close(self, reason: str, code: int) -> None:
@@ -141,7 +141,7 @@ class Lifeline:
 
     # -- what the WebSocket calls ---------------------------------------------------------------------------
 
-    def carrier_received(self, data: bytes) -> None:
+    def carrier_received(self, data: bytes | memoryview) -> None:
         """A packet came. After one that breaks the protocol, the same carrier's others are dropped."""
         if self._broken:
             return

@@ -207,8 +207,8 @@ class Session:
         self._pacer.reset()
         self.heard()
 
-    def carrier_received(self, data: bytes) -> None:
-        """Bytes of the peer's, split in any way."""
+    def carrier_received(self, data: bytes | memoryview) -> None:
+        """Bytes of the peer's, split in any way; a memoryview is not kept."""
         if self._deaf:
             return
         self.last_received = self.clock.seconds()

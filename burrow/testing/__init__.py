@@ -62,11 +62,11 @@ class MemoryCarrier:
         ends[0].other, ends[1].other = ends[1], ends[0]
         return ends
 
-    def send(self, data: bytes) -> bool:
+    def send(self, data: bytes, header: bytes = b"") -> bool:
         """Keep the bytes; the session may send no more until they are delivered."""
         if self.closed or self._closing or self._ending is not None or self.close_code is not None:
             return True  # as on a WebSocket that is closing
-        self.sent.append(data)
+        self.sent.append(header + data)
         return False
 
     def close(self, reason: str, code: int) -> None:

@@ -87,9 +87,10 @@ class FrameReader:
         self._stream_id = 0
         self._flags = 0
 
-    def receive(self, data: bytes) -> list[Frame]:
+    def receive(self, data: bytes | memoryview) -> list[Frame]:
         """
-        Take the next bytes, any number of them; return the frames and pieces that they complete.
+        Take the next bytes, any number of them; return the frames and pieces that they complete. Payloads are
+        bytes, so that nothing of a memoryview is kept.
 
         @raise WireError: the specification does not have this version or type. The reader cannot be used
             afterwards.
@@ -102,7 +103,7 @@ class FrameReader:
         unpack = HEADER.unpack_from
         while True:
             if self._missing:
-                piece = data[position : position + self._missing]
+                piece = bytes(data[position : position + self._missing])
                 if not piece:
                     return frames
                 position += len(piece)
@@ -111,7 +112,7 @@ class FrameReader:
                 self._flags &= ~_OPENING
                 frames.append((DATA, flags, self._stream_id, len(piece), piece))
             if end - position < HEADER_SIZE:
-                self._head = data[position:]
+                self._head = bytes(data[position:])
                 return frames
             version, kind, flags, stream_id, value = unpack(data, position)
             position += HEADER_SIZE
@@ -119,7 +120,7 @@ class FrameReader:
                 raise WireError(f"version {version} is not yamux version {VERSION}")
             if kind == DATA and value:
                 if position + value <= end:  # here whole, as nearly all are
-                    frames.append((DATA, flags, stream_id, value, data[position : position + value]))
+                    frames.append((DATA, flags, stream_id, value, bytes(data[position : position + value])))
                     position += value
                 else:
                     self._missing, self._stream_id, self._flags = value, stream_id, flags

@@ -39,7 +39,7 @@ class Replay:
     One side's half of a resumable byte stream.
 
     @param limit: bytes not acknowledged above which L{full} is true.
-    @ivar received: bytes that came in whole, so far. @ivar sent: bytes given to L{wrap}, so far.
+    @ivar received: bytes that came in whole, so far. @ivar sent: bytes given to L{keep}, so far.
     @ivar full: whether nothing more should be sent before the peer acknowledges.
     @ivar due: whether L{ACK_EVERY} bytes came since the last acknowledgement: send the next at once.
     """
@@ -59,17 +59,21 @@ class Replay:
         """Bytes that are kept to be sent again."""
         return self.sent - self._acknowledged
 
-    def wrap(self, data: bytes) -> bytes:
-        """Make the packet that carries C{data}, and keep C{data} until it is acknowledged."""
-        packet = _PACKET.pack(DATA, self.sent) + data
+    def keep(self, data: bytes) -> bytes:
+        """
+        Keep C{data}, which is sent now, until it is acknowledged.
+
+        @return: the header of its packet: what goes before C{data}, which is not copied.
+        """
+        header = _PACKET.pack(DATA, self.sent)
         self._kept.append(data)
         self.sent += len(data)
         self.full = self.sent - self._acknowledged >= self._limit
-        return packet
+        return header
 
-    def receive(self, packet: bytes) -> bytes:
+    def receive(self, packet: bytes | memoryview) -> bytes | memoryview:
         """
-        Take one packet; return the bytes in it that are new.
+        Take one packet; return the bytes in it that are new, as what C{packet} is.
 
         @raise WireError: it is not a packet, skips bytes, or acknowledges bytes that were never sent.
         """

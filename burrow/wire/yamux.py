@@ -205,9 +205,10 @@ class Yamux:
 
     # -- bytes in --------------------------------------------------------------------------
 
-    def receive_data(self, data: bytes) -> list[Event]:
+    def receive_data(self, data: bytes | memoryview) -> list[Event]:
         """
-        Take the peer's next bytes, split in any way; return what they mean, in order.
+        Take the peer's next bytes, split in any way; return what they mean, in order. A memoryview is not
+        kept.
 
         @raise WireError: the peer broke the protocol. A go away with that code is queued: pull
             it, send it and close the connection.

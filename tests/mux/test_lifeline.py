@@ -26,8 +26,8 @@ PACKET = Struct("!BQ")
 class Taking(MemoryCarrier):
     """Its socket takes everything at once."""
 
-    def send(self, data):
-        self.sent.append(data)
+    def send(self, data, header=b""):
+        self.sent.append(header + data)
         return True
 
     def drain(self):

@@ -9,9 +9,14 @@ from burrow.wire.resume import ACK_EVERY, PACKET_OVERHEAD, Replay
 from tests.wire.by_id import Yamux
 
 
+def wrapped(replay, data):
+    """The packet that carries C{data}."""
+    return replay.keep(data) + data
+
+
 def test_bytes_are_kept_until_they_are_acknowledged():
     one, two = Replay(), Replay()
-    packet = one.wrap(b"hello")
+    packet = wrapped(one, b"hello")
     assert one.unacknowledged == 5
     assert two.receive(packet) == b"hello"
     assert not two.due
@@ -22,7 +27,7 @@ def test_bytes_are_kept_until_they_are_acknowledged():
 
 def test_many_bytes_are_acknowledged_at_once():
     one, two = Replay(), Replay()
-    two.receive(one.wrap(bytes(ACK_EVERY)))
+    two.receive(wrapped(one, bytes(ACK_EVERY)))
     assert two.due
     assert len(two.acknowledgement()) == PACKET_OVERHEAD
     assert not two.due
@@ -30,7 +35,7 @@ def test_many_bytes_are_acknowledged_at_once():
 
 def test_what_comes_twice_is_cut_off():
     one, two = Replay(), Replay()
-    first, second = one.wrap(b"abc"), one.wrap(b"def")
+    first, second = wrapped(one, b"abc"), wrapped(one, b"def")
     two.receive(first)
     assert two.receive(first) == b""
     assert two.receive(second) == b"def"
@@ -41,7 +46,7 @@ def test_what_comes_twice_is_cut_off():
 def test_new_carrier_continues_in_the_middle_of_a_packet():
     one, two = Replay(), Replay()
     for piece in (b"abc", b"def", b"ghi"):
-        one.wrap(piece)
+        one.keep(piece)
     packets = one.again(4)
     two.received = 4
     assert b"".join(map(two.receive, packets)) == b"efghi"
@@ -51,9 +56,9 @@ def test_new_carrier_continues_in_the_middle_of_a_packet():
 
 def test_limit():
     replay = Replay(limit=10)
-    replay.wrap(b"123456789")
+    replay.keep(b"123456789")
     assert not replay.full
-    replay.wrap(b"0")
+    replay.keep(b"0")
     assert replay.full
     replay.acknowledge(9)
     assert not replay.full
@@ -77,7 +82,7 @@ def test_what_is_no_packet(packet):
 
 def test_peer_that_claims_what_cannot_be():
     replay = Replay()
-    replay.wrap(b"abc")
+    replay.keep(b"abc")
     with pytest.raises(WireError):
         replay.again(4)
 
@@ -85,7 +90,7 @@ def test_peer_that_claims_what_cannot_be():
 def test_peer_that_acknowledged_more_since_it_said_what_it_has():
     replay = Replay()
     for piece in (b"abc", b"def"):
-        replay.wrap(piece)
+        replay.keep(piece)
     replay.acknowledge(3)
     assert replay.again(2) == [b"\x00" + bytes(7) + b"\x03def"]
 
@@ -100,7 +105,7 @@ class End:
 
     def packets(self, limit):
         data = self.session.pull(limit)
-        return [self.replay.wrap(data)] if data else []
+        return [wrapped(self.replay, data)] if data else []
 
     def receive(self, packet):
         for event in self.session.receive_data(self.replay.receive(packet)):

@@ -27,8 +27,8 @@ class _End:
         self._scheduled = False
         self._over = False
 
-    def send(self, data: bytes) -> bool:
-        """See L{ICarrier}."""
+    def send(self, data: bytes, header: bytes = b"") -> bool:
+        """See L{ICarrier}. No message has a header here."""
         if self._over or self._reason is not None:
             return True
         self._data = data
