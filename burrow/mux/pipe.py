@@ -157,8 +157,10 @@ class PipeEnd(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Pass it on."""
-        if len(data) == _FULL_READ:  # there is more: a connection with little to read keeps a small buffer
+        if len(data) >= _FULL_READ:  # there is more: a connection with little to read keeps a small buffer
             read_large(self.transport)
+            if self.other is not None:
+                read_large(self.other.transport)  # and is not paused in the middle of a message
         if self.other is not None:
             self.other.transport.write(data)
 

@@ -78,6 +78,7 @@ class YamuxStream:
 
     @ivar opening: SYN or ACK while it is still to be sent, else 0.
     @ivar closing: FIN or RST once our half is to end behind what is queued, else 0.
+    @ivar cut: whether its last frame left something, so that the next may be the rest of what was bulk.
     @ivar delayed: whether its SYN is held back until the peer has accepted others.
     @ivar taken: whether the peer has accepted it, or opened it.
     @ivar send: bytes that we may send: the peer's receive window.
@@ -93,6 +94,7 @@ class YamuxStream:
         "allowed",
         "chunks",
         "closing",
+        "cut",
         "delayed",
         "on_closed",
         "opening",
@@ -117,7 +119,7 @@ class YamuxStream:
         self.state = OPEN
         self.opening = opening
         self.closing = 0
-        self.delayed = False
+        self.delayed = self.cut = False
         self.taken = opening == ACK
         self.send = self.allowed = INITIAL_WINDOW
         self.window = ReceiveWindow(budget, allowance)

@@ -183,9 +183,13 @@ class Yamux:
         small = False
         while size < limit and self.turns.order:
             stream_id, _ = self.turns.pop()
-            moved = self.streams[stream_id].pull(parts)
-            if HEADER_SIZE < moved < SMALL:  # more than a FIN
+            stream = self.streams[stream_id]
+            moved = stream.pull(parts)
+            if (
+                HEADER_SIZE < moved < SMALL and not stream.cut
+            ):  # more than a FIN, less than a whole frame's rest
                 small = True
+            stream.cut = stream.queued > 0
             size += moved
         self.shared = small and size >= MUCH
         return b"".join(parts)

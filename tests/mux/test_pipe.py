@@ -344,4 +344,18 @@ def test_a_connection_that_fills_its_buffer_gets_a_larger_one(monkeypatch):
     ends[0].dataReceived(bytes(FileDescriptor.bufferSize - 1))
     assert sockets[0].bufferSize == FileDescriptor.bufferSize
     ends[0].dataReceived(bytes(FileDescriptor.bufferSize))
-    assert [socket.bufferSize for socket in sockets] == [allocator.LARGE, FileDescriptor.bufferSize]
+    assert [socket.bufferSize for socket in sockets] == [allocator.LARGE] * 2  # the other is sent as much
+
+
+def test_what_a_carrier_brings_at_once_is_written_without_a_pause(monkeypatch):
+    """An upstream takes the frames of a message in one turn, though it sends little itself."""
+    monkeypatch.setattr(allocator, "_keeps", True)
+    net = Net()
+    ends = PipeEnd(), PipeEnd()
+    stream, upstream = (Socket(net, end) for end in ends)
+    ends[0].join(ends[1])
+    for _ in range(allocator.LARGE // FileDescriptor.bufferSize):
+        ends[0].dataReceived(bytes(FileDescriptor.bufferSize))
+        assert stream.reading
+    ends[0].dataReceived(b"x")
+    assert not stream.reading

@@ -79,6 +79,20 @@ def test_small_frames_beside_bulk_are_told(agent, server):
     assert not agent.shared
 
 
+def test_the_rest_of_bulk_is_no_small_stream(agent, server):
+    """Nor is it so once pulls have become short, else they would stay so."""
+    streams = [opened(agent, server) for _ in range(8)]
+    for pull in (1 << 20, 32 * 1024):
+        for stream_id in streams:
+            agent.send_data(stream_id, b"x" * (MAX_FRAME + 1))
+        while agent.pull(pull):
+            assert not agent.shared
+    agent.send_data(streams[0], b"x")
+    agent.send_data(streams[1], b"x" * (6 * MAX_FRAME))
+    agent.pull(1 << 20)
+    assert agent.shared
+
+
 def test_write_has_ended_once_the_fin_is_out(agent, server):
     stream_id = opened(agent, server)
     agent.send_data(stream_id, b"x")
