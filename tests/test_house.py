@@ -21,6 +21,7 @@ LAYERS = [
         "descriptors",
         "errors",
         "hangup",
+        "identity",
         "limits",
         "options",
         "reactor",
@@ -203,3 +204,12 @@ def test_the_files_that_setup_cfg_ships_exist(setup):
 
 def test_each_package_has_a_docstring():
     assert [module for module in modules() if not ast.get_docstring(tree(module))] == []
+
+
+def test_certificates_of_servers_are_checked_by_our_own_code():
+    """Twisted's ready-made options take some certificates for every name: see L{burrow.identity}."""
+    for name, path in modules().items():
+        words = path.read_text()
+        if name != "burrow.identity":
+            assert "optionsForClientTLS" not in words, name
+            assert "BrowserLikePolicyForHTTPS" not in words, name

@@ -12,7 +12,6 @@ from typing import Any
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.endpoints import TCP4ClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.ssl import optionsForClientTLS
 from twisted.web.client import Agent as HttpAgent
 from twisted.web.client import readBody
 from twisted.web.iweb import IAgentEndpointFactory
@@ -29,6 +28,7 @@ from burrow.client.tunnels import tunnel_request
 from burrow.client.wanted import Opened
 from burrow.errors import ConfigError, ServerUnreachable
 from burrow.hangup import stop_on_hangup
+from burrow.identity import client_tls
 from burrow.server.config import ServerConfig
 from burrow.traffic.hub import Listener
 from burrow.traffic.record import Record
@@ -90,9 +90,7 @@ class _Loopback:
     def endpointForURI(self, uri: Any) -> IStreamClientEndpoint:
         """The loopback, with TLS for the URI's host."""
         plain = TCP4ClientEndpoint(self._reactor, "127.0.0.1", uri.port)
-        endpoint: IStreamClientEndpoint = wrapClientTLS(
-            optionsForClientTLS(uri.host.decode(), trustRoot=self._trust), plain
-        )
+        endpoint: IStreamClientEndpoint = wrapClientTLS(client_tls(uri.host.decode(), self._trust), plain)
         return endpoint
 
 

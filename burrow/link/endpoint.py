@@ -6,9 +6,9 @@ from typing import Any
 
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.ssl import optionsForClientTLS
 
 from burrow.addresses import is_localhost
+from burrow.identity import client_tls
 from burrow.link.address import Credentials
 from burrow.link.proxy import ConnectProxyEndpoint, connect_request, proxy_for
 from burrow.link.secure import SecureEndpoint
@@ -35,8 +35,6 @@ def server_endpoint(reactor: Any, credentials: Credentials) -> IStreamClientEndp
         via = HostnameEndpoint(reactor, proxy[0], proxy[1], timeout=CONNECT_TIMEOUT)
         endpoint = ConnectProxyEndpoint(reactor, via, connect_request(host, address.port, proxy[2]))
     if address.secure:
-        options = optionsForClientTLS(
-            address.host, trustRoot=trust_root(credentials.ca_file, credentials.ca_pem)
-        )
+        options = client_tls(address.host, trust_root(credentials.ca_file, credentials.ca_pem))
         endpoint = SecureEndpoint(reactor, options, endpoint)
     return endpoint

@@ -33,12 +33,13 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory, connectionDone
-from twisted.internet.ssl import CertificateOptions, optionsForClientTLS
+from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from burrow.descriptors import EXHAUSTED, Shortage, exhausted
+from burrow.identity import client_tls
 from burrow.link.secure import SecureEndpoint
 from burrow.mux.pipe import PipeEnd
 from burrow.protocols.loopback import connect_now, is_loopback
@@ -192,9 +193,7 @@ class Connector:
         name, protocols = upstream.tls.name or upstream.host, [_ALPN] if upstream.http2 else None
         if upstream.tls.insecure or (upstream.loopback and upstream.tls.ca_file is None):
             return SecureEndpoint(self._reactor, _Unverified(name, protocols), endpoint)
-        options = optionsForClientTLS(
-            name, trustRoot=trust_root(upstream.tls.ca_file), acceptableProtocols=protocols
-        )
+        options = client_tls(name, trust_root(upstream.tls.ca_file), protocols)
         return SecureEndpoint(self._reactor, options, endpoint)
 
     def connect_now(self, other: PipeEnd | None = None) -> PipeEnd | None:

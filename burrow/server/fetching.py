@@ -21,13 +21,14 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.interfaces import IResolutionReceiver, IStreamClientEndpoint
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, ResponseFailed
+from twisted.web.client import Agent, ResponseFailed
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from burrow import __version__
 from burrow.addresses import parse_address
+from burrow.identity import HttpsPolicy
 from burrow.policy.means import FetchFailed
 from burrow.urls import asked_url
 
@@ -136,7 +137,7 @@ class Fetching:
         self._private = private
         self._asking: Counter[str] = Counter()
         if agent is None:
-            policy = BrowserLikePolicyForHTTPS(trustRoot=trust_root)
+            policy = HttpsPolicy(trust_root)
             agent = Agent.usingEndpointFactory(reactor, _Way(reactor, policy, private=private))
         self._agent = agent
 

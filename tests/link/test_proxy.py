@@ -188,7 +188,7 @@ def test_way_to_a_server(monkeypatch, secure, variables, host, connects, asks):
     way = endpoint.server_endpoint(clock, Credentials(ServerAddress(secure, host, 81), "", ""))
     if secure:
         kind, options, way = way
-        assert (kind, options._hostname) == ("tls", host)
+        assert (kind, options.name) == ("tls", host)
     if asks is None:
         assert (way, made) == ("tcp", [connects])
     else:

@@ -11,12 +11,13 @@ from OpenSSL import SSL
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool, ResponseFailed
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
 from twisted.web.http_headers import Headers
 
 from burrow import __version__
 from burrow.certificates.acme.problems import AcmeUnreachable
 from burrow.clock import WEEK
+from burrow.identity import HttpsPolicy
 from burrow.urls import asked_url
 
 CONNECT_TIMEOUT = 10.0
@@ -88,7 +89,7 @@ class Transport:
         self._url = url
         self._nonces: list[str] = []
         self._pool = HTTPConnectionPool(reactor)
-        policy = BrowserLikePolicyForHTTPS(trustRoot=trust_root)
+        policy = HttpsPolicy(trust_root)
         agent = Agent(reactor, policy, connectTimeout=CONNECT_TIMEOUT, pool=self._pool)
         self._http = HTTPClient(agent)
 

@@ -13,11 +13,11 @@ from typing import Any
 import txredisapi
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from burrow.errors import StoreError
+from burrow.identity import client_tls
 from burrow.store.redis.address import RedisAddress
 from burrow.trust import trust_root
 
@@ -137,8 +137,7 @@ class RedisConnection:
             host, port = address.hosts[0]
             endpoint: Any = HostnameEndpoint(self._reactor, host, port, timeout=TIMEOUT)
             if address.tls:
-                trust = optionsForClientTLS(host, trustRoot=trust_root(address.ca_file))
-                endpoint = wrapClientTLS(trust, endpoint)
+                endpoint = wrapClientTLS(client_tls(host, trust_root(address.ca_file)), endpoint)
             kind = _subscribed(txredisapi.RedisFactory, _Subscriber, subscribe)
             factory = kind(None, address.database, poolsize, isLazy=True, **options)
             factory.startConnecting(endpoint)
