@@ -15,7 +15,10 @@ from burrow.program.wsgi import ENDS_WITHIN, tell_failed
 
 _log = logging.getLogger("burrow.serve")
 
-LIFESPAN_WITHIN = 30.0
+ENDS_NOW_WITHIN = 0.3
+"""Seconds in the place of L{ENDS_WITHIN} where an end is not to wait for requests."""
+
+LIFESPAN_WITHIN = 25.0
 """Seconds that an app may take to start, and as many to end."""
 
 
@@ -54,7 +57,8 @@ class AsgiApp:
             scope = {**serving.scope(), "state": dict(self.lifespan.state)}
             await self._app(scope, serving.receive, serving.send)
             if not serving.complete and not exchange.gone:
-                _log.error("the app answered %s %s not at all, or not wholly", *_named(exchange))
+                if not exchange.left:  # else the app knew that nobody waits
+                    _log.error("the app answered %s %s not at all, or not wholly", *_named(exchange))
                 serving.failed()
         except asyncio.CancelledError:
             exchange.break_off()
@@ -66,17 +70,22 @@ class AsgiApp:
         finally:
             serving.over()
 
-    async def stop(self) -> None:
+    async def stop(self, now: bool = False) -> None:
         """
         End what runs, and the app. Visitors have left by now, or have their answers whole: for L{ENDS_WITHIN}
         seconds what runs may end by itself, since an app may work behind its answer (Starlette's background
         tasks), and one that is cancelled while it learns of the disconnect logs an error (Django).
+
+        @param now: only for L{ENDS_NOW_WITHIN}: somebody waits.
         """
         if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=ENDS_WITHIN)
+            await asyncio.wait(set(self._tasks), timeout=ENDS_NOW_WITHIN if now else ENDS_WITHIN)
         for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=ENDS_WITHIN)
+        if self._tasks:
+            _log.error("%d requests go on, though the app was told to end them", len(self._tasks))
         await self.lifespan.shutdown()
 
 
@@ -107,10 +116,10 @@ class HttpExchange:
         """More of the request; or that the visitor has left, or was answered."""
         exchange = self._exchange
         if not self._asked_all:
-            await self._changes.until(lambda: not exchange.empty or exchange.whole)
+            await self._changes.until(lambda: not exchange.empty or exchange.whole or self.complete)
             whole = exchange.whole
             data = exchange.take()
-            if data or whole:
+            if (data or whole) and not self.complete:
                 self._asked_all = whole and exchange.empty
                 return {"type": "http.request", "body": data, "more_body": not self._asked_all}
         await self._changes.until(lambda: self.complete or exchange.left)
@@ -172,7 +181,7 @@ class Lifespan:
                 if answer is not None and answer["type"] == "lifespan.startup.failed":
                     why = answer.get("message") or "it does not say why"
                     raise AppFailed(f"the app could not be started: {why}")
-            except AppFailed:  # what has not started is not ended
+            except BaseException:  # what has not started is not ended; nor what nobody waits for any more
                 task, self._task = self._task, None
                 task.cancel()
                 raise

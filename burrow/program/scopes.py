@@ -47,12 +47,17 @@ class Changes:
 
 
 def scope_of(exchange: Exchange, kind: str, scheme: str) -> Event:
-    """What HTTP and WebSocket have in common."""
+    """
+    What HTTP and WebSocket have in common.
+
+    The specification is 2.3: to an app of 2.4 only a C{send} says that the visitor has left (Starlette then
+    listens for nothing), and one that sends nothing for long would go on for nobody.
+    """
     head = exchange.head
     path, _, query = head.target.partition(b"?")
     return {
         "type": kind,
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": head.version,
         "scheme": scheme,
         "path": unquote_to_bytes(path).decode("utf-8", "replace"),

@@ -186,7 +186,7 @@ class Serving:
             self._wsgi = WsgiApp(app)
             handle = self._wsgi.handle
         request = TunnelRequest(kind, AppUpstream(name_of(app), handle), name)
-        self.plan = Plan(config, request, self.finish, loop)
+        self.plan = Plan(config, request, self.finish, self._loop)
 
     def open(self) -> Tunnel:
         """
@@ -212,23 +212,52 @@ class Serving:
                 self._end()
 
     async def astart(self) -> None:
-        """The same on the program's loop."""
+        """The same as L{open} on the program's loop, but for the tunnel."""
         if self._asgi is not None:
             await self._asgi.lifespan.startup()
 
-    async def finish(self, reactor: Any) -> None:
-        """End the app. Runs on the reactor's thread, whose tunnel has ended."""
-        if self._wsgi is not None:
-            await deferToThreadPool(reactor, reactor.getThreadPool(), self._wsgi.wait_ended)
+    async def aopen(self) -> Tunnel:
+        """Open the tunnel. What fails, or is cancelled, ends the app. @raise BurrowError: see L{open}."""
+        try:
+            return await self.plan.aopen()
+        except GeneratorExit:  # nothing more may be awaited
+            raise
+        except BaseException:
+            if self._asgi is not None:
+                await self._asgi.stop(now=True)
+            raise
+
+    async def finish(self, reactor: Any, now: bool) -> None:
+        """End the app. Runs on the reactor's thread, whose tunnel has ended. C{now}: see L{AsgiApp.stop}."""
+        threads = reactor.getThreadPool()
+        if self._wsgi is not None and not now:
+            await deferToThreadPool(reactor, threads, self._wsgi.wait_ended)
         if self._asgi is None or self._loop is None:
             return
-        stopping: Future[None] = asyncio.run_coroutine_threadsafe(self._asgi.stop(), self._loop)
         done: Deferred[None] = Deferred()
+        if self._begin_stopping(done, reactor, now):
+            timer = reactor.callLater(END_WITHIN, _fire, done)
+            await done
+            cancel(timer)
+        # The thread ends once all that the app began in others has: not waited for by other tunnels.
+        await deferToThreadPool(reactor, threads, self._end)
+
+    def _begin_stopping(self, done: Deferred[None], reactor: Any, now: bool) -> bool:
+        """
+        Have the loop end the app, which fires C{done}.
+
+        @return: whether there still is a loop: an C{asyncio.run} that has ended has cancelled all.
+        """
+        assert self._asgi is not None
+        assert self._loop is not None
+        work = self._asgi.stop(now)
+        try:
+            stopping: Future[None] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # the loop is closed
+            work.close()
+            return False
         stopping.add_done_callback(lambda _: reactor.callFromThread(_fire, done))
-        timer = reactor.callLater(END_WITHIN, _fire, done)
-        await done
-        cancel(timer)
-        self._end()
+        return True
 
     def _end(self) -> None:
         own, self._own = self._own, None
@@ -268,7 +297,7 @@ def aserve(app: Any, *, name: str | None = None, interface: str | None = None, *
     async def work() -> Tunnel:
         one = Serving(app, name, interface, options, asyncio.get_running_loop())
         await one.astart()
-        return await one.plan.aopen()
+        return await one.aopen()
 
     return Opening(work)
 
@@ -305,11 +334,10 @@ def serve(
         raise BurrowError(
             "this would stop the loop that runs here: write `async with burrow.aserve(app) as tunnel:`"
         )
-    # Ctrl-C is the end wherever it comes: while the tunnel opens, and in C{ready}, too.
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        serving(app, name=name, interface=interface, **options) as tunnel,
-    ):
+    # Ctrl-C is the end wherever it comes: while the tunnel opens, and in C{ready}, too. A second one waits
+    # for nothing: an app may not end.
+    with contextlib.suppress(KeyboardInterrupt):
+        tunnel = serving(app, name=name, interface=interface, **options)
         try:
             if ready is None:
                 print(
@@ -318,5 +346,5 @@ def serve(
             else:
                 ready(tunnel)
             tunnel.wait_closed()
-        except KeyboardInterrupt:
-            tunnel.close(now=True)
+        finally:
+            tunnel.close(now=sys.exc_info()[0] is not None)

@@ -40,8 +40,8 @@ class Plan:
     """
     What to open.
 
-    @ivar finish: called with the reactor on its thread when the tunnel has ended, or was not opened; the end
-        waits for it. @ivar loop: the program's loop, which has a part in that.
+    @ivar finish: called on the reactor's thread when the tunnel has ended, or was not opened, with the
+        reactor and whether nobody is to be waited for; the end waits for it. @ivar loop: has a part in that.
     @ivar home: where the tunnel lives, if that is not for L{take} to say.
     @ivar told: called with what happens to the session: an event and a sentence, as C{Agent.on_event} has
         them.
@@ -49,7 +49,7 @@ class Plan:
 
     config: ClientConfig
     request: TunnelRequest
-    finish: Callable[[Any], Coroutine[Any, Any, None]] | None = None
+    finish: Callable[[Any, bool], Coroutine[Any, Any, None]] | None = None
     loop: asyncio.AbstractEventLoop | None = None
     home: Home | None = None
     told: Callable[[str, str], None] | None = None
@@ -308,7 +308,7 @@ class Tunnel:
                 with contextlib.suppress(CancelledError):
                     await self._agent_stops
             if self._plan.finish is not None:
-                await self._plan.finish(self._home.reactor)
+                await self._plan.finish(self._home.reactor, self._now)
             if self._recorder is not None:
                 self._recorder.replayer.stop()
         except Exception as error:

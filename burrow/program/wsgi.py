@@ -107,7 +107,7 @@ class _Body(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         exchange = self._exchange
-        exchange.wait(lambda: not exchange.empty or exchange.whole)
+        exchange.wait(lambda: not exchange.empty or exchange.whole or exchange.answered)
         data = exchange.take(len(buffer))
         if not data and exchange.gone and not exchange.whole:
             raise _Left("the visitor left in the middle of the request")

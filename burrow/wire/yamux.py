@@ -72,8 +72,7 @@ class Yamux:
         C{grants} and C{drained} too.
     @ivar backlog: our streams that the peer has not accepted yet.
     @ivar output: what L{pull} takes from, in that order: C{any(output)} tells whether it returns anything.
-    @ivar frame: see L{burrow.wire.stream.IOwner}.
-    @ivar shared: whether the last pull had bulk of one stream beside a small frame of another.
+    @ivar frame: see L{burrow.wire.stream.IOwner}. @ivar shared: the last pull had bulk beside small frames.
     @ivar rtt: the shortest of the last round trips, in seconds; 0 before the first.
     @ivar local_go_away: whether we said go away. @ivar remote_go_away: whether the peer did.
     """
@@ -175,9 +174,8 @@ class Yamux:
             del self._control[: len(parts)]
         size = HEADER_SIZE * len(parts)
         if not self._control:
-            self._answers = 0
             self._peer_open -= self._resets
-            self._resets = 0
+            self._answers = self._resets = 0
         while size < limit and self.grants:
             size += self._pull_grant(parts)
         small = False
@@ -211,8 +209,7 @@ class Yamux:
 
     def receive_data(self, data: bytes | memoryview) -> list[Event]:
         """
-        Take the peer's next bytes, split in any way; return what they mean, in order. A memoryview is not
-        kept.
+        Take the peer's next bytes, split in any way; return what they mean, in order. No memoryview is kept.
 
         @raise WireError: the peer broke the protocol. A go away with that code is queued: pull
             it, send it and close the connection.

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import signal
+import threading
 
 import pytest
 from websocket import ABNF, create_connection
@@ -296,6 +297,181 @@ print("end", flush=True)
     program = run(world, BEHIND_ITS_ANSWER[kind] + code)
     assert program.wait() == 0, program.output
     assert program.lines == ["b'here'", "done", "end"]
+
+
+LIFESPAN = """
+import asyncio
+async def lifespan(receive, send):
+    while message := await receive():
+        print(message["type"], flush=True)
+        await send({"type": message["type"] + ".complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+async def answer(send, body=b"here"):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+
+def test_what_runs_when_the_interpreter_ends_is_ended(world):
+    code = """
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        return await lifespan(receive, send)
+    try:
+        print("asked", flush=True)
+        await asyncio.sleep(60)
+    finally:
+        print("cancelled", flush=True)
+tunnel = burrow.serving(app, name="atexit")
+def ask():
+    try: get(tunnel.url)
+    except OSError: pass
+threading.Thread(target=ask, daemon=True).start()
+time.sleep(1.5)
+"""
+    program = run(world, LIFESPAN + code)
+    assert program.wait() == 0, program.output
+    assert program.lines == ["lifespan.startup", "asked", "cancelled", "lifespan.shutdown"]
+
+
+def test_one_apps_end_stops_no_other_tunnel(world):
+    code = """
+release = threading.Event()
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        return await lifespan(receive, send)
+    if scope["path"] == "/thread":
+        asyncio.get_running_loop().run_in_executor(None, release.wait, 30)
+    await answer(send)
+async def other(scope, receive, send):
+    assert scope["type"] == "http"
+    await answer(send, b"other")
+with burrow.serving(other, name="other") as stays:
+    ends = burrow.serving(app, name="ends")
+    print(get(ends.url + "/thread"), flush=True)
+    closing = threading.Thread(target=ends.close)
+    closing.start()
+    time.sleep(1)
+    print(get(stays.url), closing.is_alive(), flush=True)
+    release.set()
+    closing.join()
+"""
+    program = run(world, LIFESPAN + code)
+    assert program.wait() == 0, program.output
+    assert program.lines == ["lifespan.startup", "b'here'", "lifespan.shutdown", "b'other' True"]
+
+
+def test_a_loop_that_ends_before_its_tunnel(world):
+    code = """
+async def app(scope, receive, send):
+    assert scope["type"] == "lifespan"
+    await lifespan(receive, send)
+async def main():
+    return await burrow.aserve(app, name="outlives")
+tunnel = asyncio.run(main())
+print(tunnel.closed)
+tunnel.close()
+"""
+    program = run(world, LIFESPAN + code)
+    assert program.wait() == 0, program.output
+    assert program.lines == ["lifespan.startup", "False"]  # and no word of a coroutine that nobody awaited
+
+
+def test_close_in_a_coroutine_of_the_app(world):
+    code = """
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    try:
+        tunnel.close()
+    except burrow.BurrowError as error:
+        await answer(send, str(error).encode())
+with burrow.serving(app, name="closes") as tunnel:
+    print(get(tunnel.url).decode())
+"""
+    program = run(world, LIFESPAN + code)
+    assert program.wait() == 0, program.output
+    assert program.lines == ["this would stop the loop that runs the app: write await tunnel.aclose()"]
+
+
+def test_a_second_ctrl_c_waits_for_no_app(world):
+    code = """
+import signal
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    print("asked", flush=True)
+    time.sleep(600)
+def pressed(number, frame):
+    print("pressed", flush=True)
+    raise KeyboardInterrupt
+signal.signal(signal.SIGINT, pressed)
+burrow.serve(app, name="stuck", ready=lambda tunnel: print("open", flush=True))
+"""
+    program = run(world, LIFESPAN + code)
+    program.line("^open")
+    threading.Thread(target=world.get, args=("stuck.localhost",), daemon=True).start()
+    program.line("^asked")
+    for _ in range(2):
+        before = program.lines.count("pressed")
+        program.kill(signal.SIGINT)
+        wait_for(lambda before=before: program.lines.count("pressed") > before)
+    assert program.wait(20) == 0, program.output  # one alone would wait twice as long
+
+
+@pytest.mark.parametrize("framework", ["starlette", "fastapi"])
+def test_a_stream_that_says_nothing_ends_when_its_visitor_leaves(world, framework):
+    code = f"""
+import asyncio
+from {framework}.responses import StreamingResponse
+{
+        "from starlette.applications import Starlette; from starlette.routing import Route"
+        if framework == "starlette"
+        else "from fastapi import FastAPI"
+    }
+async def events():
+    try:
+        yield b"data: first\\n\\n"
+        await asyncio.sleep(600)
+    finally:
+        print("left", flush=True)
+async def stream(request=None):
+    return StreamingResponse(events())
+{
+        'app = Starlette(routes=[Route("/", stream)])'
+        if framework == "starlette"
+        else 'app = FastAPI(); app.get("/", response_model=None)(lambda: StreamingResponse(events()))'
+    }
+burrow.serve(app, name="quiet{framework}", ready=lambda tunnel: print("open", flush=True))
+"""
+    program = run(world, code)
+    program.line("^open")
+    visitor = world.connect(f"quiet{framework}.localhost")
+    visitor.sendall(f"GET / HTTP/1.1\r\nHost: quiet{framework}.localhost\r\n\r\n".encode())
+    received = b""
+    while b"data: first" not in received:
+        received += visitor.recv(10_000)
+    visitor.close()
+    program.line("^left")
+
+
+def test_what_comes_behind_an_early_answer_holds_no_request(world):
+    """The app answers before it has read the request, and reads on until the disconnect."""
+    code = """
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await answer(send, b"early")
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    print("ended", flush=True)
+burrow.serve(app, name="early", ready=lambda tunnel: print("open", flush=True))
+"""
+    program = run(world, LIFESPAN + code)
+    program.line("^open")
+    visitor = world.connect("early.localhost")
+    head = "POST / HTTP/1.1\r\nHost: early.localhost\r\nContent-Length: 1000\r\n\r\npart"
+    visitor.sendall(head.encode())
+    program.line("^ended")
+    visitor.close()
 
 
 @pytest.mark.parametrize("when", ["ready", "opening"])

@@ -352,7 +352,7 @@ def test_what_a_carrier_brings_at_once_is_written_without_a_pause(monkeypatch):
     monkeypatch.setattr(allocator, "_keeps", True)
     net = Net()
     ends = PipeEnd(), PipeEnd()
-    stream, upstream = (Socket(net, end) for end in ends)
+    stream, _ = (Socket(net, end) for end in ends)
     ends[0].join(ends[1])
     for _ in range(allocator.LARGE // FileDescriptor.bufferSize):
         ends[0].dataReceived(bytes(FileDescriptor.bufferSize))

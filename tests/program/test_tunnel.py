@@ -30,7 +30,7 @@ class End:
     def __init__(self):
         self.begun, self.gate, self.count = threading.Event(), Deferred(), 0
 
-    async def __call__(self, reactor):
+    async def __call__(self, reactor, now):
         self.count += 1
         self.begun.set()
         await self.gate
@@ -173,3 +173,31 @@ def test_a_task_that_is_cancelled_while_it_opens_ends_the_app(silent):
     (outcome,) = asyncio.run(main())
     assert isinstance(outcome, asyncio.CancelledError)
     assert app.seen == WHOLE
+
+
+def test_a_task_that_is_cancelled_while_the_app_starts_ends_it(silent):
+    seen = []
+
+    async def app(scope, receive, send):
+        try:
+            seen.append((await receive())["type"])
+            await asyncio.sleep(3600)
+        finally:
+            seen.append("cancelled")
+
+    async def main():
+        opening = asyncio.create_task(work())
+        while not seen:
+            await asyncio.sleep(0)
+        opening.cancel()
+        (outcome,) = await asyncio.gather(opening, return_exceptions=True)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return outcome, list(seen)
+
+    async def work():
+        return await burrow.aserve(app, **silent[1])
+
+    outcome, then = asyncio.run(main())
+    assert isinstance(outcome, asyncio.CancelledError)
+    assert then == ["lifespan.startup", "cancelled"]
