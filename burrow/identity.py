@@ -5,26 +5,30 @@ service_identity.
 Twisted's own check lets a certificate pass that service_identity cannot judge: one without any
 subjectAltName, or with a pattern such as C{*.lan} in it, is logged and taken for every name. So whoever had
 any such certificate of a trusted CA could be every server. Here all that is not a match ends the handshake.
+Each name in a certificate is judged by itself, as by other clients: the right one counts beside
+C{*.localhost}, which many make with it.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import idna
+from cryptography import x509
 from OpenSSL import SSL
-from service_identity import VerificationError
+from service_identity import CertificateError, VerificationError
 from service_identity.hazmat import (
     DNS_ID,
     DNSMismatch,
+    DNSPattern,
     IPAddress_ID,
     IPAddressMismatch,
+    IPAddressPattern,
     verify_service_identity,
 )
-from service_identity.pyopenssl import extract_patterns
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
@@ -59,6 +63,21 @@ class HttpsPolicy:
         return client_tls(hostname.decode("ascii").strip("[]"), self._trust)
 
 
+def _names(certificate: x509.Certificate) -> Iterator[Any]:
+    """What a certificate is for, as far as that can be judged."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return
+    for name in extension.value.get_values_for_type(x509.DNSName):
+        try:
+            yield DNSPattern.from_bytes(name.encode())
+        except CertificateError:
+            continue
+    for address in extension.value.get_values_for_type(x509.IPAddress):
+        yield IPAddressPattern(address)
+
+
 @implementer(IOpenSSLClientConnectionCreator)
 class _Verifying:
     """@ivar name: what the certificate has to be for."""
@@ -87,7 +106,8 @@ class _Verifying:
             if depth or not trusted:
                 return bool(trusted)
             try:
-                verify_service_identity(extract_patterns(certificate), [self._identity], [])
+                names = list(_names(certificate.to_cryptography()))
+                verify_service_identity(names, [self._identity], [])
             except Exception as reason:  # what is raised here nobody sees
                 if not isinstance(reason, VerificationError):
                     _log.debug("a certificate cannot be judged: {reason!r}", reason=reason)

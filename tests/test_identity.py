@@ -97,6 +97,8 @@ DNS, IP = x509.DNSName, lambda text: x509.IPAddress(ipaddress.ip_address(text))
         ("a.example", "", [DNS("a.example")]),
         ("a.example", "", [DNS("b.example"), DNS("*.example.org"), DNS("a.example")]),
         ("a.example.org", "", [DNS("*.example.org")]),
+        ("localhost", "", [DNS("*.localhost"), DNS("localhost"), DNS("*"), DNS("127.0.0.1")]),
+        ("127.0.0.1", "", [DNS("127.0.0.1"), IP("127.0.0.1")]),
         ("127.0.0.1", "", [IP("127.0.0.1")]),
         ("::1", "", [IP("::1")]),
         ("bücher.example", "", [DNS("xn--bcher-kva.example")]),
