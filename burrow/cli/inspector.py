@@ -107,16 +107,19 @@ def choose(address: ListenAddress | None) -> Client:
 
 
 def noted() -> list[str]:
-    """The URLs of the inspectors that left a note and answer. Notes of processes that are gone go."""
-    found = []
+    """
+    The URLs of the inspectors that left a note and answer. Notes of processes that are gone go, since another
+    inspector may have their port by now.
+    """
+    found: dict[str, None] = {}
     for note in sorted((state_folder() / NOTES).glob("*.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):
             told = json.loads(note.read_text(encoding="utf-8"))
-            if _is_inspector(told["url"]):
-                found.append(str(told["url"]))
-            elif not _runs(int(told["pid"])):
+            if not _runs(int(told["pid"])):
                 note.unlink()
-    return found
+            elif _is_inspector(told["url"]):
+                found[str(told["url"])] = None
+    return list(found)
 
 
 def probed() -> list[str]:

@@ -99,7 +99,7 @@ def _supervise(arguments: argparse.Namespace, config: ServerConfig) -> int:
         return again
 
     async def main(reactor: Any) -> None:
-        command = [sys.executable, "-m", "burrow.cli.main", *sys.argv[1:]]
+        command = [sys.executable, "-m", "burrow", *sys.argv[1:]]  # in which an early Ctrl-C is an end
         supervisor = Supervisor(reactor, command, read, say)
         try:
             await supervisor.start()

@@ -134,6 +134,10 @@ class Upstream:
         if parts.scheme not in schemes or not parts.hostname or parts.username:
             raise ConfigError(f"{text!r} is no upstream: {examples}")
         if parts.path not in ("", "/") or parts.query or parts.fragment:
+            if port is None and "://" not in text:
+                raise ConfigError(
+                    f"{text!r} is no upstream: {examples}; for a folder or file: burrow files {text}"
+                )
             raise ConfigError(
                 f"the upstream {text!r} must end after the port: a path is the visitor's to choose"
             )

@@ -232,7 +232,7 @@ class Agent:
         if self._leaving is not None or self.session.lost:
             return
         self.log.info(
-            "agent {name!r} sent a go away (code {code}); its session is closed when nothing runs on it",
+            "agent {name!r} is stopping (go away, code {code}); its session ends when nothing runs on it",
             name=self.token.name,
             code=code,
         )

@@ -153,6 +153,7 @@ def test_wrong_usage(capsys, arguments, words):
         (["http", "3000", "--server", "foo"], "write it as https://example.com"),
         (["http", "abc", *AGENT], "'abc' is no upstream, having no port: write a port, HOST:PORT"),
         (["http", "abc", *AGENT], "or http://abc for its own port"),
+        (["http", "./site/index.html", *AGENT], "for a folder or file: burrow files ./site/index.html"),
         (["tcp", "abc", *AGENT], "write a port, HOST:PORT, tcp://HOST:PORT"),
         (["http", "5000-5003", *AGENT], "'5000-5003' is several ports, and an upstream here has one"),
         (["http", "lan:5000-5003", *AGENT], "'lan:5000-5003' is several ports"),
