@@ -32,8 +32,8 @@ class ICarrier(Interface):
     One connection that carries a session's bytes, in order, for a while.
 
     It calls the session back: C{carrier_received(data)} for what comes in (bytes, or a memoryview that is not
-    to be kept), C{carrier_drained()} when it takes
-    more after a C{send} that returned False, C{carrier_lost(reason)} once.
+    to be kept), C{carrier_drained()} when it takes more after a C{send} that returned False,
+    C{carrier_lost(reason)} once.
     """
 
     def send(data: bytes, header: bytes = b"") -> bool:

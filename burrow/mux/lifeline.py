@@ -118,11 +118,11 @@ class Lifeline:
     # -- ICarrier: what the session calls ---------------------------------------------------------------
 
     def send(self, data: bytes, header: bytes = b"") -> bool:
-        """Send whole frames, now or on a later carrier. They have no header here."""
-        header = self._replay.keep(data)
+        """Send whole frames, now or on a later carrier. The header is the packet's: a session gives none."""
+        packet_header = self._replay.keep(data)
         if self._carrier is None:
             return False
-        self._busy = not self._carrier.send(data, header)
+        self._busy = not self._carrier.send(data, packet_header)
         return not (self._busy or self._replay.full)
 
     def close(self, reason: str, code: int) -> None:

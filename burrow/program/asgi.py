@@ -18,7 +18,10 @@ _log = logging.getLogger("burrow.serve")
 ENDS_NOW_WITHIN = 0.3
 """Seconds in the place of L{ENDS_WITHIN} where an end is not to wait for requests."""
 
-LIFESPAN_WITHIN = 25.0
+CANCEL_WITHIN = 1.0
+"""Seconds that requests may take to end once they are cancelled."""
+
+LIFESPAN_WITHIN = 30.0
 """Seconds that an app may take to start, and as many to end."""
 
 
@@ -78,15 +81,18 @@ class AsgiApp:
 
         @param now: only for L{ENDS_NOW_WITHIN}: somebody waits.
         """
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=ENDS_NOW_WITHIN if now else ENDS_WITHIN)
+        await self._wait_ended(ENDS_NOW_WITHIN if now else ENDS_WITHIN)
         for task in list(self._tasks):
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=ENDS_WITHIN)
+        await self._wait_ended(CANCEL_WITHIN)
         if self._tasks:
             _log.error("%d requests go on, though the app was told to end them", len(self._tasks))
         await self.lifespan.shutdown()
+
+    async def _wait_ended(self, within: float) -> None:
+        """Wait until no request runs, so many seconds at most."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=within)
 
 
 def _named(exchange: Exchange) -> tuple[str, str]:
@@ -181,7 +187,7 @@ class Lifespan:
                 if answer is not None and answer["type"] == "lifespan.startup.failed":
                     why = answer.get("message") or "it does not say why"
                     raise AppFailed(f"the app could not be started: {why}")
-            except BaseException:  # what has not started is not ended; nor what nobody waits for any more
+            except BaseException:  # an app that has not started gets no shutdown: it is cancelled
                 task, self._task = self._task, None
                 task.cancel()
                 raise

@@ -149,7 +149,6 @@ class Exchange:
                 self._incoming.clear()
                 self._waiting = 0
                 self._held = False
-                self._changed.notify_all()
             asked, self._asked = self._asked, True
         if not asked:
             self._stream.reactor.callFromThread(self._stream.flush, self)

@@ -234,30 +234,20 @@ class Serving:
             await deferToThreadPool(reactor, threads, self._wsgi.wait_ended)
         if self._asgi is None or self._loop is None:
             return
-        done: Deferred[None] = Deferred()
-        if self._begin_stopping(done, reactor, now):
-            timer = reactor.callLater(END_WITHIN, _fire, done)
-            await done
-            cancel(timer)
-        # The thread ends once all that the app began in others has: not waited for by other tunnels.
-        await deferToThreadPool(reactor, threads, self._end)
-
-    def _begin_stopping(self, done: Deferred[None], reactor: Any, now: bool) -> bool:
-        """
-        Have the loop end the app, which fires C{done}.
-
-        @return: whether there still is a loop: an C{asyncio.run} that has ended has cancelled all.
-        """
-        assert self._asgi is not None
-        assert self._loop is not None
         work = self._asgi.stop(now)
         try:
             stopping: Future[None] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        except RuntimeError:  # the loop is closed
+        except RuntimeError:  # the program's loop is closed: an C{asyncio.run} that ended has cancelled all
             work.close()
-            return False
+            return
+        done: Deferred[None] = Deferred()
         stopping.add_done_callback(lambda _: reactor.callFromThread(_fire, done))
-        return True
+        timer = reactor.callLater(END_WITHIN, _fire, done)
+        await done
+        cancel(timer)
+        if self._own is not None:
+            # Not here, where other tunnels are served: it waits for threads that the app has begun.
+            await deferToThreadPool(reactor, threads, self._end)
 
     def _end(self) -> None:
         own, self._own = self._own, None

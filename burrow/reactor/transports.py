@@ -21,7 +21,7 @@ _UNSENT = 0x894B
 """SIOCOUTQNSD of Linux (linux/sockios.h): how many bytes the kernel has that were never sent."""
 
 _LARGE = 16 * 1024
-"""Bytes of a turn from which on what was written in parts is sent in parts; fewer are copied sooner."""
+"""Bytes of a turn from which on what was written in parts is sent in parts; fewer take less time in one."""
 
 _MOST_PARTS = 512
 """Parts that one call of the system takes: half of Linux's IOV_MAX (writev(2))."""

@@ -183,10 +183,8 @@ class Yamux:
             stream_id, _ = self.turns.pop()
             stream = self.streams[stream_id]
             moved = stream.pull(parts)
-            if (
-                HEADER_SIZE < moved < SMALL and not stream.cut
-            ):  # more than a FIN, less than a whole frame's rest
-                small = True
+            # More than a FIN, and not the rest of bulk that the last frame left.
+            small = small or (HEADER_SIZE < moved < SMALL and not stream.cut)
             stream.cut = stream.queued > 0
             size += moved
         self.shared = small and size >= MUCH

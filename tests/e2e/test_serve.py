@@ -454,21 +454,39 @@ burrow.serve(app, name="quiet{framework}", ready=lambda tunnel: print("open", fl
     program.line("^left")
 
 
-def test_what_comes_behind_an_early_answer_holds_no_request(world):
-    """The app answers before it has read the request, and reads on until the disconnect."""
-    code = """
+READS_BEHIND_ITS_ANSWER = {
+    "asgi": """
 async def app(scope, receive, send):
     assert scope["type"] == "http"
     await answer(send, b"early")
     while (await receive())["type"] != "http.disconnect":
         pass
     print("ended", flush=True)
-burrow.serve(app, name="early", ready=lambda tunnel: print("open", flush=True))
+""",
+    "wsgi": """
+class Result(list):
+    def close(self):
+        self.body.read()
+        print("ended", flush=True)
+def app(environ, start_response):
+    start_response("200 OK", [])
+    result = Result([b"early"])
+    result.body = environ["wsgi.input"]
+    return result
+""",
+}
+
+
+@pytest.mark.parametrize("kind", READS_BEHIND_ITS_ANSWER)
+def test_what_comes_behind_an_early_answer_holds_no_request(world, kind):
+    """The app answers before it has read the request, and reads on until its end."""
+    code = f"""
+burrow.serve(app, name="early{kind}", ready=lambda tunnel: print("open", flush=True))
 """
-    program = run(world, LIFESPAN + code)
+    program = run(world, LIFESPAN + READS_BEHIND_ITS_ANSWER[kind] + code)
     program.line("^open")
-    visitor = world.connect("early.localhost")
-    head = "POST / HTTP/1.1\r\nHost: early.localhost\r\nContent-Length: 1000\r\n\r\npart"
+    visitor = world.connect(f"early{kind}.localhost")
+    head = f"POST / HTTP/1.1\r\nHost: early{kind}.localhost\r\nContent-Length: 1000\r\n\r\npart"
     visitor.sendall(head.encode())
     program.line("^ended")
     visitor.close()

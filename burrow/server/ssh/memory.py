@@ -28,10 +28,10 @@ class _End:
         self._over = False
 
     def send(self, data: bytes, header: bytes = b"") -> bool:
-        """See L{ICarrier}. No message has a header here."""
+        """See L{ICarrier}."""
         if self._over or self._reason is not None:
             return True
-        self._data = data
+        self._data = header + data
         self._schedule()
         return False
 
